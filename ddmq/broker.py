@@ -1,0 +1,583 @@
+"""The policy: order, timeouts, requeue limits, dead letters."""
+
+from __future__ import annotations
+
+import errno
+import os
+from contextlib import suppress
+from enum import Enum
+from functools import partial, wraps
+from typing import TYPE_CHECKING, Any, TypeVar, cast, overload
+
+from ddmq import admin
+from ddmq.clock import Clock
+from ddmq.config import LayeredSettings, SettingsFile
+from ddmq.errors import (
+    DdmqError,
+    InvalidArgument,
+    LeaseLost,
+    RootNotFound,
+    StorageError,
+)
+from ddmq.fs import FileSystem
+from ddmq.housekeeping import Housekeeper, Swept
+from ddmq.locks import exclusive
+from ddmq.message import DeadLetter, Message, encode, letter, of_lease
+from ddmq.names import Lease, check_queue_name
+from ddmq.settings import DELAY, OVERRIDES, SETTINGS, Settings, check
+from ddmq.store import BUCKET_SIZE, Counts, Store
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+    _Act = Callable[[Store, Message, Lease], bool]
+    _Excuse = Callable[[Store, Lease], bool]
+
+
+class Unset(Enum):
+    """Says that an argument was left out, where None means something."""
+
+    UNSET = "unset"
+
+
+UNSET = Unset.UNSET
+STATES = Counts._fields
+_Method = TypeVar("_Method", bound="Callable[..., Any]")
+#: Seconds between two looks of `wait`: the first, and the longest.
+_LOOK_FIRST, _LOOK_LONGEST = 0.05, 5.0
+
+
+def _explained(method: _Method) -> _Method:
+    """Turn what the file system answers into words: the one place where this is done."""
+
+    @wraps(method)
+    def call(self: Broker, *args: Any, **kwargs: Any) -> Any:
+        try:
+            return method(self, *args, **kwargs)
+        except OSError as error:
+            raise self._explain(error) from error
+
+    return cast("_Method", call)
+
+
+class _Queue:
+    """An open queue: where it is, what holds for it, and who keeps house."""
+
+    def __init__(self, name: str, store: Store, settings: LayeredSettings) -> None:
+        self.name = name
+        self.store = store
+        self.settings = settings
+        self.keeper = Housekeeper(name, store, store.clock, settings.current)
+
+    def consume_one(self) -> Message | None:
+        """Lease the first waiting message, or return None when there is none."""
+        timeout = self.settings.current().message_timeout
+        while (lease := self._claim_first(timeout)) is not None:
+            message = self._received(lease, timeout)
+            if message is not None:  # else its file holds no message
+                return message
+        return None
+
+    def _claim_first(self, timeout: float) -> Lease | None:
+        for waiting in self.store.waiting():
+            lease = self.store.claim(waiting, timeout)
+            if lease is not None:  # else a rival was faster
+                return lease
+        return None
+
+    def _received(self, lease: Lease, timeout: float) -> Message | None:
+        try:
+            message = self.read(lease)
+            if message is None or message.timeout == timeout:
+                return message
+            renewed = self.store.renew(lease, message.timeout)
+        except OSError:
+            with suppress(OSError):
+                self.store.release(lease)
+            raise
+        return message._replace(filename=renewed.filename) if renewed else None
+
+    def read(self, lease: Lease) -> Message | None:
+        """Return the message of a lease, None when its file is gone or holds none."""
+        content = self.store.read(lease)
+        if content is None:
+            return None
+        return of_lease(self.name, lease, content, self.settings.current())
+
+
+class Broker:
+    """A client of the queues in one root directory.
+
+    `root` is a directory on storage that all clients share. With `create`, the root and
+    each queue that is named are made and initiated when they are missing. With `clean`
+    false, this client leaves the housekeeping to others. Usable from several threads at
+    once, and after a fork.
+
+    Every method raises a `DdmqError`: `InvalidArgument` for a wrong argument (nothing was
+    done), `RootNotFound`, `QueueNotFound`, `InvalidSettings`, and `StorageError` when the
+    file system refuses; each message is then still in exactly one state.
+    """
+
+    def __init__(
+        self,
+        root: str | os.PathLike[str],
+        *,
+        create: bool = False,
+        clean: bool = True,
+        clock: Clock | None = None,
+        fs: FileSystem | None = None,
+        bucket_size: int = BUCKET_SIZE,
+    ) -> None:
+        self.root = _checked_root(root)
+        self._create = create
+        self._clean = clean
+        self._clock = clock or Clock()
+        self._fs = fs or FileSystem()
+        self._bucket_size = bucket_size
+        self._root_file = SettingsFile(self.root, self._fs)
+        self._open: dict[str, _Queue] = {}
+        self._open_root()
+
+    @_explained
+    def _open_root(self) -> None:
+        if self._create:
+            admin.make_root(self.root, self._fs)
+        self._root_file.read()
+
+    # Queues
+
+    @_explained
+    def create_queue(self, queue: str, *, mode: int | None = None) -> bool:
+        """Make a queue; False when it exists.
+
+        `mode`, such as 0o2770, is that of its directories and decides over the umask for
+        all files in it: for a queue that a group shares.
+        """
+        check_queue_name(queue)
+        if mode is not None:
+            admin.check_mode(mode)
+        timeout = self._root_settings().lock_timeout
+        return admin.make_queue(
+            self.root, queue, self._fs, mode=mode, lock_timeout=timeout
+        )
+
+    @_explained
+    def delete_queue(self, queue: str) -> None:
+        """Delete a queue with all its messages and dead letters."""
+        check_queue_name(queue)
+        self._open.pop(queue, None)
+        timeout = self._root_settings().lock_timeout
+        admin.delete_queue(self.root, queue, self._fs, timeout)
+
+    @_explained
+    def queues(self) -> list[str]:
+        """Return the names of all queues, sorted."""
+        return admin.queues(self.root, self._fs)
+
+    @_explained
+    def view(self, queue: str | Iterable[str] | None = None) -> dict[str, Counts]:
+        """Count the messages waiting, at work, delayed and dead; of all queues by default."""
+        if queue is None:
+            names = self.queues()
+        else:
+            names = [queue] if isinstance(queue, str) else list(queue)
+        return {name: self._visited(name).store.counts() for name in names}
+
+    # Messages come
+
+    @_explained
+    def publish(
+        self,
+        queue: str,
+        message: Any,
+        *,
+        priority: int | None = None,
+        timeout: float | None = None,
+        requeue: bool | None = None,
+        requeue_prio: int | None = None,
+        requeue_limit: int | None | Unset = UNSET,
+        delay: float = 0,
+        durable: bool | None = None,
+    ) -> str:
+        """Publish any JSON value; return the id of the message.
+
+        What is left out is decided by the settings: `priority` and `durable` now, the others
+        when the message is consumed. `timeout` and `delay` are seconds. When this returns and
+        `durable` holds, the message survives a power cut.
+        """
+        own: dict[str, Any] = {"timeout": timeout, "requeue": requeue, "requeue_prio": requeue_prio}
+        overrides = {key: value for key, value in own.items() if value is not None}
+        if requeue_limit is not UNSET:
+            overrides["requeue_limit"] = requeue_limit
+        open_queue = self._visited(queue)
+        settings = open_queue.settings.current()
+        priority = settings.priority if priority is None else priority
+        _check_message(priority, delay, overrides)
+        return open_queue.store.publish(
+            encode(message, priority, overrides),
+            priority,
+            delay=delay,
+            sync=settings.durable if durable is None else durable,
+        )
+
+    def publish_many(
+        self, queue: str, messages: Iterable[Any], **options: Any
+    ) -> int:
+        """Publish each of `messages`, with the options of `publish`; return their number.
+
+        After an error, those before it are published.
+        """
+        number = 0
+        for number, message in enumerate(messages, 1):
+            self.publish(queue, message, **options)
+        return number
+
+    # Messages are consumed and settled
+
+    @_explained
+    def consume(self, queue: str, n: int = 1) -> list[Message]:
+        """Lease up to `n` messages, the first in line; an empty list when there is none.
+
+        Each must be acked, nacked, released, rejected or renewed within its `timeout`, or it
+        is requeued by whoever next interacts with the queue.
+        """
+        _check_count(n)
+        open_queue = self._visited(queue)
+        messages: list[Message] = []
+        while len(messages) < n:
+            message = self._next(open_queue, messages)
+            if message is None:
+                break
+            messages.append(message)
+        return messages
+
+    def _next(self, queue: _Queue, taken: Sequence[Message]) -> Message | None:
+        try:
+            message = queue.consume_one()
+            if message is None and self._clean and not taken:
+                queue.keeper.sweep_when_due(idle=True)
+                message = queue.consume_one()
+        except OSError:
+            if not taken:
+                raise
+            return None  # those taken count; the next call meets the error again
+        return message
+
+    @_explained
+    def ack(self, message: Message | Iterable[Message]) -> None:
+        """Finish messages: each is removed. LeaseLost when one was not ours any more.
+
+        Of several, all are tried before LeaseLost names those that were lost.
+        """
+        self._settle(message, _ack, Store.is_finished)
+
+    @_explained
+    def nack(
+        self, message: Message | Iterable[Message], *, delay: float = 0, reason: str = ""
+    ) -> None:
+        """Say that messages failed: each is tried again, `delay` seconds later, or is dead.
+
+        It counts one failure, and waits at its `requeue_prio`. Where `requeue` is false or
+        `requeue_limit` reached it becomes a dead letter with the `reason`.
+        """
+        check("delay", DELAY, delay)
+        self._settle(message, partial(_nack, delay, reason))
+
+    @_explained
+    def release(self, message: Message | Iterable[Message]) -> None:
+        """Give messages back unharmed, to their old places in line; this counts nothing."""
+        self._settle(message, _release)
+
+    @_explained
+    def reject(self, message: Message | Iterable[Message], reason: str = "") -> None:
+        """Make messages dead letters at once, whatever their limits say."""
+        self._settle(message, partial(_reject, reason))
+
+    @overload
+    def renew(self, message: Message, timeout: float | None = None) -> Message: ...
+    @overload
+    def renew(
+        self, message: Iterable[Message], timeout: float | None = None
+    ) -> list[Message]: ...
+    @_explained
+    def renew(
+        self, message: Message | Iterable[Message], timeout: float | None = None
+    ) -> Message | list[Message]:
+        """Prolong leases to `timeout` seconds from now, by default to their own.
+
+        Returns the message under its new file name, or a list of them; the old ones can
+        still be used. LeaseLost names those that were lost, after all were tried.
+        """
+        if timeout is not None:
+            check("timeout", OVERRIDES["timeout"], timeout)
+        renewed: list[Message] = []
+        self._settle(message, partial(_renew, renewed, timeout))
+        return renewed[0] if isinstance(message, Message) else renewed
+
+    def _settle(
+        self,
+        messages: Message | Iterable[Message],
+        act: _Act,
+        excuse: _Excuse | None = None,
+    ) -> None:
+        messages = [messages] if isinstance(messages, Message) else list(messages)
+        lost = [m for m in messages if not self._held(m, act, excuse)]
+        if lost:
+            raise LeaseLost(_lost_text(lost), lost)
+
+    def _held(
+        self,
+        message: Message,
+        act: _Act,
+        excuse: _Excuse | None,
+    ) -> bool:
+        """Do something with a lease; False when it is lost."""
+        store = self._queue(message.queue).store
+        lease = _lease_of(message)
+        if act(store, message, lease):
+            return True
+        current = store.current(lease)  # another thread may have renewed it
+        if current is not None:
+            return act(store, message, current)
+        return excuse is not None and excuse(store, lease)
+
+    @_explained
+    def leased(self, queue: str, name: str) -> Message:
+        """Return the message at work that has this id or file name, to settle it.
+
+        LeaseLost when there is none.
+        """
+        open_queue = self._queue(queue)
+        for lease in open_queue.store.leases():
+            if name in (lease.entry.id, lease.filename):
+                message = open_queue.read(lease)
+                if message is not None:
+                    return message
+        raise LeaseLost(
+            f"{name}: not at work in queue {queue}; it was settled, or its lease expired"
+        )
+
+    # Housekeeping and dead letters
+
+    @_explained
+    def clean(self, queue: str) -> Swept:
+        """Do all the housekeeping of a queue now; return what was found."""
+        return self._queue(queue).keeper.clean()
+
+    def clean_all(self) -> dict[str, Swept]:
+        """Do all the housekeeping of every queue now."""
+        return {queue: self.clean(queue) for queue in self.queues()}
+
+    @_explained
+    def purge(self, queue: str, states: Iterable[str] = STATES) -> Counts:
+        """Remove all messages, or only those in some states; return how many.
+
+        States are waiting, work, delayed and dead. What comes meanwhile may stay.
+        """
+        states = list(states)
+        if not set(states) <= set(STATES):
+            raise InvalidArgument(f"states are {', '.join(STATES)}, not {states}")
+        open_queue = self._queue(queue)
+        store = open_queue.store
+        with exclusive(store.lock, open_queue.settings.current().lock_timeout):
+            return Counts(*(store.purge(s) if s in states else 0 for s in STATES))
+
+    @_explained
+    def dead(self, queue: str) -> list[DeadLetter]:
+        """Return the dead letters of a queue with their reasons, by priority and age."""
+        store = self._visited(queue).store
+        return [letter(queue, dead, *store.read_letter(dead)) for dead in store.letters()]
+
+    @_explained
+    def redrive(self, queue: str, ids: Iterable[str] | None = None) -> int:
+        """Put dead letters back in line, all or those with these ids; return how many.
+
+        Their counts start at zero, their priority is that which they were published with.
+        What is no message stays.
+        """
+        wanted = None if ids is None else set(ids)
+        store = self._visited(queue).store
+        return sum(
+            store.revive(dead)
+            for dead in store.letters()
+            if wanted is None or dead.entry.id in wanted
+        )
+
+    @_explained
+    def wait(
+        self,
+        queue: str,
+        timeout: float | None = None,
+        progress: Callable[[str], None] | None = None,
+    ) -> bool:
+        """Wait until nothing waits, is at work or delayed; False after `timeout` seconds.
+
+        `progress` is called with the queue's name before each pause.
+        """
+        deadline = self._clock.monotonic() + timeout if timeout is not None else None
+        pause = _LOOK_FIRST
+        while not self._visited(queue).store.is_empty():
+            now = self._clock.monotonic()
+            if deadline is not None and now >= deadline:
+                return False
+            if progress is not None:
+                progress(queue)
+            self._clock.sleep(min(pause, deadline - now if deadline else pause))
+            pause = min(pause * 1.5, _LOOK_LONGEST)
+        return True
+
+    # Settings
+
+    @_explained
+    def settings(self, queue: str | None = None) -> Settings:
+        """Return the settings that hold for a queue, or for the root."""
+        if queue is None:
+            return self._root_settings()
+        open_queue = self._queue(queue)
+        open_queue.settings.forget()
+        return open_queue.settings.current()
+
+    @_explained
+    def update_settings(
+        self, queue: str | None = None, *, unset: Iterable[str] = (), **changes: Any
+    ) -> Settings:
+        """Change settings of a queue, or of the root; `unset` keys get their default back.
+
+        All or none of it is done, one client at a time, and nobody reads half of it.
+        """
+        unset = list(unset)
+        for key in unset:
+            if key not in SETTINGS:
+                raise InvalidArgument(f"unknown setting {key!r}; known are {', '.join(SETTINGS)}")
+        file = self._root_file
+        if queue is not None:
+            file = SettingsFile(self._queue(queue).store.path, self._fs)
+        file.change(changes, unset, self.settings(queue).lock_timeout)
+        return self.settings(queue)
+
+    def _root_settings(self) -> Settings:
+        return Settings(**self._root_file.read())
+
+    # Within
+
+    def _visited(self, queue: str) -> _Queue:
+        """Return an open queue, its housekeeping done."""
+        open_queue = self._queue(queue)
+        if self._clean:
+            open_queue.keeper.sweep_when_due()
+        return open_queue
+
+    def _queue(self, queue: str) -> _Queue:
+        return self._open.get(queue) or self._opened(queue)
+
+    def _opened(self, queue: str) -> _Queue:
+        check_queue_name(queue)
+        if not admin.is_queue(self.root, queue, self._fs):
+            if not self._create:
+                raise self._not_found(queue)
+            self.create_queue(queue)
+        path = f"{self.root}/{queue}"
+        store = Store(path, self._fs, self._clock, self._bucket_size)
+        store.open()
+        file = SettingsFile(path, self._fs)
+        settings = LayeredSettings(self._root_file, file, self._clock)
+        settings.current()
+        if not self._clean:
+            store.learn_clock()
+        return self._open.setdefault(queue, _Queue(queue, store, settings))
+
+    def _explain(self, error: OSError) -> DdmqError:
+        """Return what an error of the file system means to a user."""
+        if error.errno not in (errno.ENOENT, errno.ESTALE, errno.ENOTDIR):
+            return StorageError(error)
+        try:
+            return self._missing(error)
+        except OSError:
+            return StorageError(error)
+
+    def _missing(self, error: OSError) -> DdmqError:
+        if self._fs.status(self._root_file.path) is None:
+            return RootNotFound(
+                f"{self.root}: no ddmq root; create it with `ddmq create -f` or -f (create=True)"
+            )
+        path = os.fspath(error.filename or "")
+        queue = os.path.relpath(path, self.root).split("/")[0]
+        if queue in self._open and not admin.is_queue(self.root, queue, self._fs):
+            del self._open[queue]
+            return self._not_found(queue)
+        return StorageError(error)
+
+    def _not_found(self, queue: str) -> DdmqError:
+        return admin.queue_not_found(self.root, queue)
+
+
+def _ack(store: Store, _: Message, lease: Lease) -> bool:
+    return store.ack(lease)
+
+
+def _release(store: Store, _: Message, lease: Lease) -> bool:
+    return store.release(lease)
+
+
+def _nack(delay: float, reason: str, store: Store, message: Message, lease: Lease) -> bool:
+    failed = lease.entry._replace(failures=lease.entry.failures + 1)
+    if not message.may_requeue:
+        return store.bury(lease, failed, "failed", _note(reason))
+    return store.requeue(lease, failed._replace(priority=message.requeue_prio), delay)
+
+
+def _reject(reason: str, store: Store, _: Message, lease: Lease) -> bool:
+    return store.bury(lease, lease.entry, "rejected", _note(reason))
+
+
+def _renew(
+    renewed: list[Message],
+    timeout: float | None,
+    store: Store,
+    message: Message,
+    lease: Lease,
+) -> bool:
+    longer = store.renew(lease, message.timeout if timeout is None else timeout)
+    if longer is None:
+        return False
+    renewed.append(message._replace(filename=longer.filename))
+    return True
+
+
+def _note(reason: str) -> dict[str, str]:
+    return {"reason": reason} if reason else {}
+
+
+def _lease_of(message: Message) -> Lease:
+    lease = Lease.parse(message.filename)
+    if lease is None:
+        raise InvalidArgument(f"{message.filename!r} is no lease; settle what `consume` returned")
+    return lease
+
+
+def _lost_text(messages: Sequence[Message]) -> str:
+    ids = ", ".join(message.id for message in messages[:5])
+    more = f" and {len(messages) - 5} more" if len(messages) > 5 else ""
+    return (
+        f"message {ids}{more}: the lease is lost: it expired, or the message was settled "
+        "already; others may have consumed it meanwhile"
+    )
+
+
+def _check_message(priority: Any, delay: Any, overrides: Mapping[str, Any]) -> None:
+    check("priority", SETTINGS["priority"], priority)
+    check("delay", DELAY, delay)
+    for key, value in overrides.items():
+        check(key, OVERRIDES[key], value)
+
+
+def _check_count(n: Any) -> None:
+    if not isinstance(n, int) or isinstance(n, bool) or n < 1:
+        raise InvalidArgument(f"n is {n!r}; it must be a positive number of messages")
+
+
+def _checked_root(root: str | os.PathLike[str]) -> str:
+    path = os.fspath(root)
+    if not isinstance(path, str) or not path or "\0" in path:
+        raise InvalidArgument(f"root {path!r} is not the path of a directory")
+    return os.path.abspath(path)

@@ -1,0 +1,269 @@
+"""System calls, with the manners that network file systems ask for.
+
+Paths are text and every call names one or two of them; what each answer means on NFS and
+GlusterFS was measured. Nothing here knows what a message is. Errors are `OSError`s that
+name the path; the broker turns them into words.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from contextlib import suppress
+from typing import Any, NamedTuple
+
+#: What a file system answers to somebody who may only look.
+FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
+_GONE = (errno.ENOENT, errno.ESTALE)
+_UNSYNCABLE = (errno.EINVAL, errno.ENOTSUP, errno.EBADF, errno.EACCES, errno.EISDIR)
+_FLAGS = os.O_CLOEXEC | os.O_NOFOLLOW
+_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | _FLAGS
+#: A FIFO that somebody planted must not make a reader wait: hence O_NONBLOCK.
+_READ = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | _FLAGS
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | _FLAGS
+_CHUNK = 1 << 16
+_STALE_TRIES = 4
+
+
+class Status(NamedTuple):
+    """What `status` tells of a file: its type and mode, size in bytes, times in ns."""
+
+    mode: int
+    size: int
+    modified_ns: int
+
+    @property
+    def is_file(self) -> bool:
+        """Whether this is an ordinary file."""
+        return stat.S_ISREG(self.mode)
+
+    @property
+    def is_directory(self) -> bool:
+        """Whether this is a directory, and no symbolic link to one."""
+        return stat.S_ISDIR(self.mode)
+
+
+class FileSystem:
+    """The file system as seen by one process.
+
+    `calls` is the module whose functions are the system calls, so that a test can count
+    them, make the n-th fail, or lose a reply.
+    """
+
+    def __init__(self, calls: Any = os) -> None:
+        self.calls = calls
+
+    def rename(self, source: str, target: str) -> bool:
+        """Move `source` to `target`; False when `source` is gone.
+
+        A retransmitted rename can answer ENOENT though it happened, so the target is
+        looked for before that is believed. FileNotFoundError: the target's directory is
+        missing.
+        """
+        try:
+            self.calls.rename(source, target)
+        except OSError as error:
+            if error.errno not in _GONE:
+                raise
+            return self.exists(target)
+        return True
+
+    def unlink(self, path: str) -> bool:
+        """Remove a file; False when it was gone already."""
+        try:
+            self.calls.unlink(path)
+        except OSError as error:
+            if error.errno not in _GONE:
+                raise
+            return False
+        return True
+
+    def exists(self, path: str) -> bool:
+        """Tell whether `path` exists now, on the server.
+
+        Opening its directory first drops what an NFS client remembers of names that were
+        missing. FileNotFoundError: the directory itself is missing.
+        """
+        self._revalidate(os.path.dirname(path))
+        return self.status(path) is not None
+
+    def _revalidate(self, directory: str) -> None:
+        try:
+            self.calls.close(self.calls.open(directory, _DIRECTORY))
+        except OSError as error:
+            raise _missing(error, directory) from error
+
+    def status(self, path: str) -> Status | None:
+        """Tell the type, size and age of `path` itself, no link followed; None: gone."""
+        try:
+            found = self.calls.lstat(path)
+        except OSError as error:
+            if error.errno not in _GONE:
+                raise
+            return None
+        return Status(found.st_mode, found.st_size, found.st_mtime_ns)
+
+    def listing(self, path: str) -> list[str]:
+        """List a directory afresh, hidden names left out, in no order.
+
+        Raises FileNotFoundError when it is gone and NotADirectoryError when it is
+        anything else, a symbolic link above all. Names that begin with a dot are the
+        file system's own (`.nfs…`) or not finished yet (`rsync`).
+        """
+        return [name for name in self._everything(path) if name[0] != "."]
+
+    def hidden(self, path: str) -> list[str]:
+        """List the names that `listing` leaves out."""
+        return [name for name in self._everything(path) if name[0] == "."]
+
+    def _everything(self, path: str) -> list[str]:
+        self.require_directory(path)
+        try:
+            names: list[str] = self.calls.listdir(path)
+        except OSError as error:
+            raise _missing(error, path) from error
+        return names
+
+    def require_directory(self, path: str) -> None:
+        """Raise FileNotFoundError or NotADirectoryError unless `path` is a directory."""
+        found = self.status(path)
+        if found is None:
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
+        if not found.is_directory:
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), path)
+
+    def create(
+        self, path: str, data: bytes, *, sync: bool, mode: int | None = None
+    ) -> None:
+        """Write a new file whole, or leave none.
+
+        `mode` overrides the umask. Where `sync` is set, the data is on stable storage
+        when this returns.
+        """
+        descriptor = self.calls.open(path, _NEW, 0o666)
+        try:
+            try:
+                self._fill(descriptor, data, mode)
+                if sync:
+                    self.calls.fsync(descriptor)
+            finally:
+                self.calls.close(descriptor)  # where NFS reports a full disk
+        except OSError as error:
+            self.discard(path)
+            error.filename = path
+            raise
+
+    def _fill(self, descriptor: int, data: bytes, mode: int | None) -> None:
+        if mode is not None:
+            self.calls.fchmod(descriptor, mode)
+        written = self.calls.write(descriptor, data)
+        while written < len(data):
+            written += self.calls.write(descriptor, data[written:])
+
+    def discard(self, path: str) -> None:
+        """Remove a file that nobody needs, if that is possible."""
+        with suppress(OSError):
+            self.calls.unlink(path)
+
+    def read(self, path: str, most: int = _CHUNK) -> bytes:
+        """Read a file to its end or to `most` bytes; no link is followed.
+
+        A FIFO is not waited for. A file that another node just replaced answers ESTALE:
+        it is opened again.
+        """
+        for _ in range(_STALE_TRIES):
+            try:
+                return self._read_once(path, most)
+            except OSError as error:
+                error.filename = path
+                if error.errno != errno.ESTALE:
+                    raise
+                stale = error
+        raise stale
+
+    def _read_once(self, path: str, most: int) -> bytes:
+        descriptor = self.calls.open(path, _READ)
+        try:
+            data: bytes = self.calls.read(descriptor, _CHUNK)
+            chunk = data
+            while chunk and len(data) < most:
+                chunk = self.calls.read(descriptor, _CHUNK)
+                data += chunk
+        finally:
+            self.calls.close(descriptor)
+        return data
+
+    def mkdir(self, path: str) -> bool:
+        """Make a directory; False when it exists."""
+        try:
+            self.calls.mkdir(path)
+        except FileExistsError:
+            return False
+        except OSError as error:
+            raise _missing(error, path) from error
+        return True
+
+    def chmod(self, path: str, mode: int) -> None:
+        """Set a mode that the umask does not touch."""
+        self.calls.chmod(path, mode)
+
+    def mkdir_with_mode(self, path: str, mode: int, draft: str) -> bool:
+        """Make a directory whose mode the umask does not touch; False when it exists.
+
+        It is made as `draft` and moved, so that no crash leaves one that others can't use.
+        """
+        self.mkdir(draft)
+        self.chmod(draft, mode)
+        try:
+            return self.rename(draft, path)
+        except OSError as error:
+            self.rmdir(draft)
+            if error.errno in (errno.ENOTEMPTY, errno.EEXIST):
+                return False
+            raise
+
+    def rmdir(self, path: str) -> bool:
+        """Remove a directory if it is empty and we may; the system call decides."""
+        try:
+            self.calls.rmdir(path)
+        except OSError:
+            return False
+        return True
+
+    def sync_directory(self, path: str) -> None:
+        """Put the names in a directory on stable storage.
+
+        File systems that can't do it for a directory say so (EINVAL), and one that
+        somebody has removed needs it no more.
+        """
+        try:
+            descriptor = self.calls.open(path, _DIRECTORY)
+        except OSError as error:
+            if error.errno not in _GONE:
+                raise
+            return
+        try:
+            self.calls.fsync(descriptor)
+        except OSError as error:
+            if error.errno not in _UNSYNCABLE:
+                error.filename = path
+                raise
+        finally:
+            self.calls.close(descriptor)
+
+    def birth_ns(self, path: str) -> int:
+        """Return how the server stamps a file made now; nothing is left behind."""
+        descriptor = self.calls.open(path, _NEW, 0o600)
+        try:
+            return int(self.calls.fstat(descriptor).st_mtime_ns)
+        finally:
+            self.calls.close(descriptor)
+            self.discard(path)
+
+
+def _missing(error: OSError, path: str) -> OSError:
+    """Return `error`, as FileNotFoundError where another node's removal gave ESTALE."""
+    if error.errno == errno.ESTALE:
+        return FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
+    return error

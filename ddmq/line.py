@@ -1,0 +1,318 @@
+"""The line of waiting messages: `ready/<priority>/<bucket>/<ready name>`.
+
+A bucket holds about 500 messages and is named by the stamp of its first one, so nothing
+that is listed on the way to a message grows with the backlog. What is kept of a listing is
+a hint for a fraction of a second, and a rename that fails corrects it.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from contextlib import suppress
+from typing import TYPE_CHECKING, NamedTuple
+
+from ddmq.names import (
+    MAX_STAMP,
+    Entry,
+    bucket_name,
+    new_id,
+    parse_bucket,
+    parse_priority,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from ddmq.clock import Clock
+    from ddmq.fs import FileSystem
+
+#: Seconds for which a listing is believed: so long may a message of higher priority wait
+#: that another process published.
+FRESH = 0.2
+#: Messages that one process adds to a bucket before it counts again.
+_COUNT_EVERY = 100
+#: Age at which even the newest bucket of a priority is removed when it is empty.
+_NEWEST_AGE_NS = 10 * 10**9
+_MAX_SPREAD = 512
+_TRIES = 64
+
+
+class Waiting(NamedTuple):
+    """A message that waits, and the path at which a listing showed it."""
+
+    entry: Entry
+    path: str
+
+
+class _Tail:
+    """The bucket that a publisher adds to."""
+
+    def __init__(self, path: str, stamp: int, room: int, seen: float) -> None:
+        self.path = path
+        self.stamp = stamp
+        self.room = room
+        self.seen = seen
+        self.synced = False
+
+
+class _Head:
+    """What a listing showed of the bucket that a consumer takes from, the first one last."""
+
+    def __init__(self, priority: int, path: str, names: list[str], seen: float) -> None:
+        self.priority = priority
+        self.path = path
+        self.names = names
+        self.seen = seen
+
+
+class Line:
+    """The waiting messages of one queue, in order. Safe to use from several threads."""
+
+    def __init__(
+        self,
+        path: str,
+        fs: FileSystem,
+        clock: Clock,
+        set_aside: Callable[[str], bool],
+        bucket_size: int,
+    ) -> None:
+        self.path = path
+        self.mode: int | None = None
+        """The mode of new directories, where the umask must not decide."""
+        self._fs = fs
+        self._clock = clock
+        self._set_aside = set_aside
+        self._bucket_size = bucket_size
+        self._tails: dict[int, _Tail] = {}
+        self._head: _Head | None = None
+        self._spread = 1
+        self._contended = False
+        self._stamp = 0
+        self._stuck: set[str] = set()
+
+    # Joining the line
+
+    def join(self, source: str, entry: Entry, *, sync: bool = False) -> Entry | None:
+        """Move the file `source` to the end of the line; None when `source` is gone.
+
+        The entry gets a new stamp, later than every one before. Where `sync` is set, its
+        name is on stable storage when this returns.
+        """
+        for _ in range(_TRIES):
+            tail = self._tail_of(entry.priority, sync=sync)
+            joined = entry._replace(stamp=self._next_stamp(tail.stamp))
+            try:
+                moved = self._fs.rename(source, f"{tail.path}/{joined.filename}")
+            except FileNotFoundError:  # a consumer removed the empty bucket
+                self._tails.pop(entry.priority, None)
+                continue
+            return self._joined(joined, tail, sync=sync) if moved else None
+        raise FileNotFoundError(errno.ENOENT, "its buckets keep vanishing", tail.path)
+
+    def rejoin(self, source: str, entry: Entry) -> bool:
+        """Move the file `source` back to its old place; False when `source` is gone."""
+        for _ in range(_TRIES):
+            path = self._place_of(entry)
+            try:
+                moved = self._fs.rename(source, f"{path}/{entry.filename}")
+            except FileNotFoundError:
+                continue
+            self._head = None
+            return moved
+        raise FileNotFoundError(errno.ENOENT, "its buckets keep vanishing", path)
+
+    def _joined(self, entry: Entry, tail: _Tail, *, sync: bool) -> Entry:
+        head = self._head
+        if head is not None and entry.priority < head.priority:
+            self._head = None
+        if sync:
+            self._fs.sync_directory(tail.path)
+        return entry
+
+    def _next_stamp(self, least: int) -> int:
+        # Two threads may read the same last stamp; the id then decides between them.
+        self._stamp = stamp = max(self._clock.time_ns(), least, self._stamp + 1)
+        return min(stamp, MAX_STAMP)
+
+    def _tail_of(self, priority: int, *, sync: bool) -> _Tail:
+        tail = self._tails.get(priority)
+        now = self._clock.monotonic()
+        if tail is None or tail.room <= 0 or not 0 <= now - tail.seen < FRESH:
+            tail = self._tails[priority] = self._newest(priority, tail, now)
+        tail.room -= 1
+        if sync and not tail.synced:
+            self._fs.sync_directory(os.path.dirname(tail.path))
+            self._fs.sync_directory(self.path)
+            tail.synced = True
+        return tail
+
+    def _newest(self, priority: int, kept: _Tail | None, now: float) -> _Tail:
+        newest = max(self._buckets(priority), default=0)
+        if kept is not None and kept.stamp == newest and kept.room > 0:
+            kept.seen = now
+            return kept
+        room = self._room(priority, newest) if newest else 0
+        if room <= 0:
+            newest, room = self._next_stamp(newest + 1), self._bucket_size
+            self._make(priority, newest)
+        return _Tail(self._bucket(priority, newest), newest, min(room, _COUNT_EVERY), now)
+
+    def _room(self, priority: int, bucket: int) -> int:
+        return self._bucket_size - len(self._names(self._bucket(priority, bucket)))
+
+    def _place_of(self, entry: Entry) -> str:
+        older = [b for b in self._buckets(entry.priority) if b <= entry.stamp]
+        if not older:
+            self._make(entry.priority, entry.stamp)
+        return self._bucket(entry.priority, max(older, default=entry.stamp))
+
+    def _make(self, priority: int, bucket: int) -> None:
+        parent = f"{self.path}/{priority}"
+        if not self._mkdir(parent):
+            self._fs.exists(parent)  # an NFS client may remember that it was missing
+        with suppress(FileNotFoundError):  # then the rename into it will fail, too
+            self._mkdir(self._bucket(priority, bucket))
+
+    def _mkdir(self, path: str) -> bool:
+        if self.mode is None:
+            return self._fs.mkdir(path)
+        draft = f"{os.path.dirname(self.path)}/tmp/{new_id()}"
+        return self._fs.mkdir_with_mode(path, self.mode, draft)
+
+    def _bucket(self, priority: int, stamp: int) -> str:
+        return f"{self.path}/{priority}/{bucket_name(stamp)}"
+
+    # Standing first in line
+
+    def waiting(self) -> Iterator[Waiting]:
+        """Yield the first message in line; being asked again means that a rival took it."""
+        while True:
+            first = self._first()
+            if first is None:
+                return
+            yield first
+            self._lost()
+
+    def _first(self) -> Waiting | None:
+        while True:
+            head = self._fresh_head()
+            if head is None:
+                return None
+            try:
+                name = head.names.pop()
+            except IndexError:  # another thread took the last one
+                continue
+            entry = Entry.parse(head.priority, name)
+            if entry is not None:
+                return Waiting(entry, f"{head.path}/{name}")
+            self._put_aside(f"{head.path}/{name}")
+
+    def _lost(self) -> None:
+        """List again, and look further from the front, where fewer rivals are."""
+        self._spread = min(self._spread * 2, _MAX_SPREAD)
+        self._contended = True
+        self._head = None
+
+    def _fresh_head(self) -> _Head | None:
+        head = self._head
+        if head is None or not 0 <= self._clock.monotonic() - head.seen < FRESH:
+            self._head = head = self._look()
+        elif not head.names:
+            head.names = self._order(self._names(head.path))
+            if not head.names:
+                self._head = head = self._look()
+        return head
+
+    def _look(self) -> _Head | None:
+        now = self._clock.monotonic()
+        for priority in self.priorities():
+            buckets = sorted(self._buckets(priority))
+            for bucket in buckets:
+                path = self._bucket(priority, bucket)
+                names = self._names(path)
+                if names:
+                    return _Head(priority, path, self._order(names), now)
+                self._remove_empty(path, bucket, newest=bucket == buckets[-1])
+            if not buckets:
+                self._fs.rmdir(f"{self.path}/{priority}")
+        return None
+
+    def _remove_empty(self, path: str, bucket: int, *, newest: bool) -> None:
+        """Remove a bucket, but not the newest while somebody may be about to add to it."""
+        if not newest or self._clock.time_ns() - bucket > _NEWEST_AGE_NS:
+            self._fs.rmdir(path)
+
+    def _order(self, names: list[str]) -> list[str]:
+        """Sort the first one last, without the few that rivals are probably after."""
+        names.sort(reverse=True)
+        skipped = _random_below(min(self._spread, len(names)))
+        if not self._contended:
+            self._spread = max(self._spread // 2, 1)
+        self._contended = False
+        return names[: len(names) - skipped] if skipped else names
+
+    # All of it
+
+    def priorities(self) -> list[int]:
+        """Return the priorities that have a directory, the first one first."""
+        return sorted(self._parsed(self.path, parse_priority, must_exist=True))
+
+    def _buckets(self, priority: int) -> list[int]:
+        return self._parsed(f"{self.path}/{priority}", parse_bucket, must_exist=False)
+
+    def _parsed(
+        self, path: str, parse: Callable[[str], int | None], *, must_exist: bool
+    ) -> list[int]:
+        found = []
+        for name in self._fs.listing(path) if must_exist else self._names(path):
+            number = parse(name)
+            if number is not None:
+                found.append(number)
+            else:
+                self._put_aside(f"{path}/{name}")
+        return found
+
+    def _names(self, path: str) -> list[str]:
+        try:
+            names = self._fs.listing(path)
+        except FileNotFoundError:
+            return []
+        except NotADirectoryError:
+            self._put_aside(path)
+            return []
+        if self._stuck:
+            names = [name for name in names if f"{path}/{name}" not in self._stuck]
+        return names
+
+    def _put_aside(self, path: str) -> None:
+        if path not in self._stuck and not self._set_aside(path):
+            self.pass_over(path)
+
+    def pass_over(self, path: str) -> None:
+        """Leave out what can't be moved, whenever a listing shows it."""
+        self._stuck.add(path)
+
+    def buckets(self) -> Iterator[tuple[int, str]]:
+        """Yield priority and path of every bucket, in order."""
+        for priority in self.priorities():
+            for bucket in sorted(self._buckets(priority)):
+                yield priority, self._bucket(priority, bucket)
+
+    def names_in(self, bucket: str) -> list[str]:
+        """Return the names in one bucket, in order; none when it is gone."""
+        return sorted(self._names(bucket))
+
+    def remove_empty(self) -> None:
+        """Remove buckets and priorities that are empty; `rmdir` decides."""
+        for priority in self.priorities():
+            buckets = sorted(self._buckets(priority))
+            for bucket in buckets:
+                newest = bucket == buckets[-1]
+                self._remove_empty(self._bucket(priority, bucket), bucket, newest=newest)
+            self._fs.rmdir(f"{self.path}/{priority}")
+
+
+def _random_below(limit: int) -> int:
+    """Return a number from 0 to `limit` - 1, without the import of `random`."""
+    return int.from_bytes(os.urandom(4), "big") % limit if limit > 1 else 0

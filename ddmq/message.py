@@ -1,0 +1,224 @@
+"""Message: what a user publishes and gets back; pure."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from ddmq.errors import InvalidArgument
+from ddmq.names import Lease
+from ddmq.settings import OVERRIDES, SETTINGS, fault
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from ddmq.names import Dead, Entry
+    from ddmq.settings import Settings
+
+#: The largest message file, in bytes: it must fit in the memory of whoever consumes it.
+MAX_BYTES = 64 << 20
+
+
+class InvalidContent(ValueError):
+    """A file that holds no message; the text says why, for its dead letter."""
+
+
+class Content(NamedTuple):
+    """What a message file holds: written once, before the message exists."""
+
+    message: Any
+    priority: int | None
+    overrides: Mapping[str, Any]
+
+    def priority_or(self, default: int) -> int:
+        """Return the priority it was published with, where it says so."""
+        return default if self.priority is None else self.priority
+
+
+class Message(NamedTuple):
+    """A consumed message. It stays leased until it is settled or its timeout is over."""
+
+    message: Any
+    """Any JSON value; text is the common case."""
+    id: str
+    queue: str
+    priority: int
+    """The priority it waited at; lower is first."""
+    timeout: float
+    """Seconds that the lease lasts."""
+    requeue: bool
+    requeue_prio: int
+    requeue_limit: int | None
+    failures: int
+    """How often it was nacked."""
+    losses: int
+    """How often its lease expired."""
+    filename: str
+    """Its name in `work/`, which proves the lease."""
+
+    @property
+    def requeue_counter(self) -> int:
+        """How often it came back: failures and losses together."""
+        return self.failures + self.losses
+
+    @property
+    def may_requeue(self) -> bool:
+        """Whether it would be tried again after one more failure or loss."""
+        if not self.requeue:
+            return False
+        return self.requeue_limit is None or self.requeue_counter < self.requeue_limit
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return everything as JSON types."""
+        return {**self._asdict(), "requeue_counter": self.requeue_counter}
+
+
+class DeadLetter(NamedTuple):
+    """A message that will not be tried again unless somebody redrives it."""
+
+    message: Any
+    """None where the file holds no message."""
+    id: str
+    queue: str
+    priority: int
+    failures: int
+    losses: int
+    reason: str
+    filename: str
+    """Its name in `dead/`."""
+    note: Mapping[str, Any]
+    """What else is known: whatever the rejecting consumer left."""
+
+    @property
+    def requeue_counter(self) -> int:
+        """How often it came back, its end included."""
+        return self.failures + self.losses
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return everything as JSON types."""
+        return {**self._asdict(), "requeue_counter": self.requeue_counter}
+
+
+def of_lease(queue: str, lease: Lease, content: Content, settings: Settings) -> Message:
+    """Return the message of a lease: what it sets itself goes before the settings."""
+    entry, own = lease.entry, content.overrides
+    return Message(
+        content.message,
+        entry.id,
+        queue,
+        entry.priority,
+        own.get("timeout", settings.message_timeout),
+        own.get("requeue", settings.requeue),
+        own.get("requeue_prio", settings.requeue_prio),
+        own.get("requeue_limit", settings.requeue_limit),
+        entry.failures,
+        entry.losses,
+        lease.filename,
+    )
+
+
+def letter(queue: str, dead: Dead, message: Any, note: Mapping[str, Any]) -> DeadLetter:
+    """Return the dead letter of a name in `dead/`."""
+    entry = dead.entry
+    reason = str(note.get("reason") or _reason(dead.code, entry))
+    return DeadLetter(
+        message,
+        entry.id,
+        queue,
+        entry.priority,
+        entry.failures,
+        entry.losses,
+        reason,
+        dead.filename,
+        note,
+    )
+
+
+def _reason(code: str, entry: Entry) -> str:
+    counted = f"{entry.failures} failures and {entry.losses} losses"
+    return {
+        "failed": f"failed, and not to be tried again after {counted}",
+        "expired": f"its lease expired, and not to be tried again after {counted}",
+        "rejected": "rejected by its consumer",
+        "invalid": "its file holds no message",
+        "foreign": "not a message of ddmq",
+    }.get(code, code)
+
+
+def _refuse_constant(name: str) -> Any:
+    raise ValueError(f"{name} is not a JSON value")
+
+
+_encoder = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+_decoder = json.JSONDecoder(parse_constant=_refuse_constant)
+
+
+def encode(message: Any, priority: int, overrides: Mapping[str, Any]) -> bytes:
+    """Return the content of a new message file."""
+    try:
+        text = _encoder.encode({"message": message, "priority": priority, **overrides})
+        data = text.encode("utf-8") + b"\n"
+    except UnicodeEncodeError as error:
+        raise InvalidArgument("message has a lone surrogate; it must be Unicode text") from error
+    except (TypeError, ValueError, RecursionError) as error:
+        raise InvalidArgument(f"message is no JSON value: {error}") from error
+    if len(data) > MAX_BYTES:
+        raise InvalidArgument(
+            f"message is {len(data)} bytes long, over {MAX_BYTES}; "
+            "write it to a file and publish the path"
+        )
+    return data
+
+
+def decode(data: bytes) -> Content:
+    """Read the content of a message file, or raise InvalidContent."""
+    value = _json(data)
+    if not isinstance(value, dict) or "message" not in value:
+        raise InvalidContent('its file is JSON, but no object with a "message"')
+    return _content(value)
+
+
+def decode_dropped(data: bytes) -> Content:
+    """Read a file that came through `drop/`: a message as `encode` writes it, or plain text.
+
+    A JSON object with a "message" is the former; all else is text, its last newline gone.
+    """
+    try:
+        return decode(data)
+    except InvalidContent:
+        return Content(_text(data), None, {})
+
+
+def _text(data: bytes) -> str:
+    if len(data) > MAX_BYTES:
+        raise InvalidContent(f"its file is over {MAX_BYTES} bytes long")
+    try:
+        text = data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise InvalidContent("its file is not UTF-8 text") from error
+    return text[:-1] if text.endswith("\n") else text
+
+
+def _json(data: bytes) -> Any:
+    if not data:
+        raise InvalidContent("its file is empty")
+    if len(data) > MAX_BYTES:
+        raise InvalidContent(f"its file is over {MAX_BYTES} bytes long")
+    try:
+        return _decoder.decode(data.decode("utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise InvalidContent(f"its file is not JSON, or cut short: {error}") from error
+
+
+def _content(value: dict[str, Any]) -> Content:
+    overrides = {key: value[key] for key in OVERRIDES if key in value}
+    for key, own in overrides.items():
+        found = fault(key, OVERRIDES[key], own)
+        if found is not None:
+            raise InvalidContent(f"in its file, {found}")
+    return Content(value["message"], _priority(value), overrides)
+
+
+def _priority(value: dict[str, Any]) -> int | None:
+    priority = value.get("priority")
+    return priority if SETTINGS["priority"].accepts(priority) else None

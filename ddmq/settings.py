@@ -1,0 +1,229 @@
+"""`ddmq.yaml`, layered: default < root < queue < message."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from ddmq.errors import InvalidArgument, InvalidSettings
+from ddmq.names import MAX_PRIORITY
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+MAX_FILE = 1 << 16
+_MAX_SECONDS = 10**9
+_MAX_LIMIT = 10**8
+
+
+class Settings(NamedTuple):
+    """The settings that hold for one queue."""
+
+    message_timeout: float = 600
+    priority: int = 999
+    requeue: bool = True
+    requeue_prio: int = 0
+    requeue_limit: int | None = None
+    durable: bool = True
+    lock_timeout: float = 10
+
+
+class Setting(NamedTuple):
+    """One setting: what it means, and what a value must be."""
+
+    meaning: str
+    must: str
+    accepts: Callable[[Any], bool]
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _is_integer(value: Any, most: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= most
+
+
+def _seconds(meaning: str) -> Setting:
+    must = f"a positive number of seconds, at most {_MAX_SECONDS}"
+    return Setting(meaning, must, lambda v: _is_number(v) and 0 < v <= _MAX_SECONDS)
+
+
+def _priority(meaning: str) -> Setting:
+    must = f"an integer from 0 (first) to {MAX_PRIORITY}"
+    return Setting(meaning, must, lambda v: _is_integer(v, MAX_PRIORITY))
+
+
+def _boolean(meaning: str) -> Setting:
+    return Setting(meaning, "true or false", lambda v: isinstance(v, bool))
+
+
+def _limit(meaning: str) -> Setting:
+    must = f"an integer from 0 to {_MAX_LIMIT}, or null for no limit"
+    return Setting(meaning, must, lambda v: v is None or _is_integer(v, _MAX_LIMIT))
+
+
+def _delay(meaning: str) -> Setting:
+    must = f"a number of seconds from 0 to {_MAX_SECONDS}"
+    return Setting(meaning, must, lambda v: _is_number(v) and 0 <= v <= _MAX_SECONDS)
+
+
+#: Every key of `ddmq.yaml`, in the order in which it is shown.
+SETTINGS: Mapping[str, Setting] = {
+    "message_timeout": _seconds("seconds that a consumed message may stay unacknowledged"),
+    "priority": _priority("priority of a message; lower is consumed first"),
+    "requeue": _boolean("whether a message that failed or was lost is tried again"),
+    "requeue_prio": _priority("priority of a message that is tried again"),
+    "requeue_limit": _limit("how often a message is tried again; then it is a dead letter"),
+    "durable": _boolean("whether publish waits until the message is on stable storage"),
+    "lock_timeout": _seconds("seconds that administration waits for a lock"),
+}
+
+#: What a message may set for itself when it is published.
+OVERRIDES: Mapping[str, Setting] = {
+    "timeout": SETTINGS["message_timeout"],
+    "requeue": SETTINGS["requeue"],
+    "requeue_prio": SETTINGS["requeue_prio"],
+    "requeue_limit": SETTINGS["requeue_limit"],
+}
+
+DELAY = _delay("seconds until a message is visible")
+
+
+def fault(name: str, setting: Setting, value: Any) -> str | None:
+    """Say in one line why `value` can't be used for `name`; None when it can."""
+    if setting.accepts(value):
+        return None
+    return f"{name} is {show(value)}; it must be {setting.must}"
+
+
+def check(name: str, setting: Setting, value: Any) -> None:
+    """Raise InvalidArgument unless `value` can be used for `name`."""
+    found = fault(name, setting, value)
+    if found is not None:
+        raise InvalidArgument(found)
+
+
+def show(value: Any) -> str:
+    """Return a short text for a value that may be anything, however large."""
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    if isinstance(value, int) and value.bit_length() > 200:
+        return "a number with many digits"
+    if isinstance(value, (int, float, str)):
+        return repr(value)[:60]
+    return f"of type {type(value).__name__}"
+
+
+def template() -> str:
+    """Return the text of a new `ddmq.yaml`: every setting, explained, none set."""
+    lines = ["# Settings of ddmq. Uncomment a line to change it; a queue's file has the"]
+    lines += ["# last word over the root's. Running clients notice within a minute.", ""]
+    for key, setting in SETTINGS.items():
+        default = show(getattr(_DEFAULTS, key))
+        lines += [f"# {setting.meaning}: {setting.must}", f"#{key}: {default}", ""]
+    return "\n".join(lines)
+
+
+def parse(data: bytes, path: str) -> dict[str, Any]:
+    """Read what a `ddmq.yaml` sets. InvalidSettings names the file, the key and the remedy."""
+    text = _decode(data, path)
+    values = _load(text, path) if _says_something(text) else {}
+    return checked(values, path)
+
+
+def checked(values: Any, path: str) -> dict[str, Any]:
+    """Return `values` when every key and value is a setting, or raise InvalidSettings."""
+    if not isinstance(values, dict):
+        raise InvalidSettings(f"{path}: {show(values)}; it must be lines of `key: value`")
+    for key, value in values.items():
+        if key not in SETTINGS:
+            known = ", ".join(SETTINGS)
+            raise InvalidSettings(f"{path}: unknown key {show(key)}; known are {known}")
+        found = fault(key, SETTINGS[key], value)
+        if found is not None:
+            raise InvalidSettings(f"{path}: {found}")
+    return values
+
+
+def _decode(data: bytes, path: str) -> str:
+    if len(data) >= MAX_FILE:
+        raise InvalidSettings(f"{path}: over {MAX_FILE} bytes; keep only the settings")
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise InvalidSettings(f"{path}: not UTF-8 text; write it anew") from error
+
+
+def _says_something(text: str) -> bool:
+    """Whether there is more than comments: importing yaml costs a third of a command."""
+    return any(not line.lstrip().startswith("#") for line in text.split("\n") if line.strip())
+
+
+def _load(text: str, path: str) -> Any:
+    import yaml  # noqa: PLC0415 - slow to import, and most files hold comments alone
+
+    try:
+        values = yaml.safe_load(text)
+    except (yaml.YAMLError, ValueError, RecursionError, OverflowError) as error:
+        where = getattr(error, "problem_mark", None)
+        line = f" at line {where.line + 1}" if where is not None else ""
+        raise InvalidSettings(f"{path}: not YAML{line}; write `key: value` lines") from error
+    return {} if values is None else values
+
+
+def parse_value(text: str) -> Any:
+    """Read one value as `ddmq.yaml` would."""
+    return _load(text, "value") if text.strip() else None
+
+
+def dump(values: Any) -> str:
+    """Return `values`, made of JSON types, as YAML."""
+    import yaml  # noqa: PLC0415
+
+    text: str = yaml.safe_dump(values, sort_keys=False, allow_unicode=True)
+    return text
+
+
+def edited(text: str, changes: Mapping[str, Any], unset: Iterable[str]) -> str:
+    """Return the text of a `ddmq.yaml` with `changes` made, its comments kept.
+
+    Lines are replaced or added. A file written in another style than `key: value` lines
+    is written anew.
+    """
+    wanted = {**parse(text.encode(), "ddmq.yaml"), **changes}
+    wanted = {key: value for key, value in wanted.items() if key not in set(unset)}
+    result = text
+    for key in (*changes, *unset):
+        line = f"{key}: {_scalar(wanted[key])}\n" if key in wanted else ""
+        result = _with_line(result, key, line)
+    return result if _means(result, wanted) else dump(wanted)
+
+
+def _with_line(text: str, key: str, line: str) -> str:
+    found = re.compile(rf"^{key}[ \t]*:.*\n?", re.MULTILINE)
+    if found.search(text):
+        return found.sub(lambda _: line, text, count=1)
+    return f"{text.rstrip()}\n{line}" if text.strip() else line
+
+
+def _scalar(value: Any) -> str:
+    return repr(value) if _is_number(value) and not isinstance(value, bool) else show(value)
+
+
+def _means(text: str, wanted: dict[str, Any]) -> bool:
+    try:
+        return parse(text.encode(), "ddmq.yaml") == wanted
+    except InvalidSettings:
+        return False
+
+
+def layered(*layers: Mapping[str, Any]) -> Settings:
+    """Return the settings that hold when each layer overrides those before it."""
+    values: dict[str, Any] = {}
+    for layer in layers:
+        values.update(layer)
+    return Settings(**values)
+
+
+_DEFAULTS = Settings()

@@ -1,0 +1,455 @@
+"""The protocol: each verb is one visible change on disk.
+
+The state of a message is its name, and every transition is one `rename` or one `unlink`.
+So at every instant, and after a crash before any system call, a message is in exactly one
+state. `docs/protocol.md` has the reasons, `ddmq.names` the names.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import stat
+from math import ceil, inf
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+
+from ddmq.fs import FORBIDDEN
+from ddmq.line import Line, Waiting
+from ddmq.log import warn
+from ddmq.message import MAX_BYTES, Content, InvalidContent, decode, decode_dropped
+from ddmq.names import (
+    DROPPED,
+    FOREIGN,
+    NOTE_SUFFIX,
+    Dead,
+    Delayed,
+    Entry,
+    Lease,
+    new_id,
+    new_token,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping
+
+    from ddmq.clock import Clock
+    from ddmq.fs import FileSystem, Status
+
+_Name = TypeVar("_Name")
+
+DIRECTORIES = ("tmp", "ready", "work", "delayed", "dead", "drop")
+#: Seconds after which a file in `tmp/` belongs to a writer that died.
+ABANDONED = 3600
+#: Seconds for which a dropped file must have stood still.
+SETTLED = 10
+BUCKET_SIZE = 500
+_UNREADABLE = (errno.EACCES, errno.EPERM, errno.ELOOP, errno.EISDIR, errno.ENXIO)
+#: Said of one file (immutable, or of somebody else in a sticky directory), not of the queue.
+_ONLY_THIS = (errno.EPERM, errno.EBUSY)
+_IMMOVABLE = (*FORBIDDEN, errno.EBUSY, errno.EXDEV)
+
+
+class Counts(NamedTuple):
+    """How many messages are in each state."""
+
+    waiting: int
+    work: int
+    delayed: int
+    dead: int
+
+
+class Store:
+    """One queue on disk. Safe to use from several threads, and after a fork."""
+
+    def __init__(
+        self, path: str, fs: FileSystem, clock: Clock, bucket_size: int = BUCKET_SIZE
+    ) -> None:
+        self.path = path
+        self.fs = fs
+        self.clock = clock
+        self.tmp = f"{path}/tmp"
+        self.work = f"{path}/work"
+        self.delayed = f"{path}/delayed"
+        self.dead = f"{path}/dead"
+        self.drop = f"{path}/drop"
+        self.lock = f"{path}/lock"
+        self._cleaned = f"{path}/cleaned"
+        self.line = Line(f"{path}/ready", fs, clock, self.set_aside, bucket_size)
+        self._file_mode: int | None = None
+
+    def open(self) -> None:
+        """Check that every directory is one, no link, and learn the modes of new files.
+
+        In a queue that a group shares (`create --mode 2770`) its directory's mode decides
+        them, else the umask.
+        """
+        for path in (self.path, *(f"{self.path}/{name}" for name in DIRECTORIES)):
+            self.fs.require_directory(path)
+        found = self.fs.status(self.path)
+        if found is not None and found.mode & stat.S_ISGID and found.mode & stat.S_IWGRP:
+            self.line.mode = stat.S_IMODE(found.mode)
+            self._file_mode = found.mode & 0o666
+
+    def learn_clock(self) -> None:
+        """Compare our clock with the file server's; without permission, do without."""
+        before = self.clock.own_ns()
+        try:
+            stamped = self.fs.birth_ns(f"{self.tmp}/{new_id()}")
+        except OSError as error:
+            if error.errno not in FORBIDDEN:
+                raise
+            return
+        self.clock.synchronise(before, stamped, self.clock.own_ns())
+
+    # A message comes
+
+    def publish(
+        self, data: bytes, priority: int, *, delay: float = 0, sync: bool = True
+    ) -> str:
+        """Make a message; return its id.
+
+        A crash leaves at most a file in `tmp/`, which is no message. With `sync`, the
+        message survives a power cut from the moment that this returns.
+        """
+        began = self.clock.time()
+        entry = Entry(priority, self.clock.time_ns(), new_id())
+        draft = f"{self.tmp}/{entry.id}"
+        self.fs.create(draft, data, sync=sync, mode=self._file_mode)
+        try:
+            moved = self._enter(draft, entry, delay=delay, sync=sync)
+        except OSError:
+            self.fs.discard(draft)
+            raise
+        if not moved:
+            self._explain_missing(draft, began)
+        return entry.id
+
+    def _enter(self, draft: str, entry: Entry, *, delay: float, sync: bool) -> bool:
+        if not delay:
+            return self.line.join(draft, entry, sync=sync) is not None
+        moved = self._postpone(draft, entry, delay)
+        if sync:
+            self.fs.sync_directory(self.delayed)
+        return moved
+
+    def _explain_missing(self, draft: str, began: float) -> None:
+        """Settle whether a draft is gone because it was published.
+
+        The rename's reply was lost and a consumer was quick: that is a message. Unless it
+        took so long that somebody may have cleaned the draft away.
+        """
+        self.fs.exists(draft)  # raises when the whole queue is gone
+        if self.clock.time() - began > ABANDONED / 2:
+            raise FileNotFoundError(errno.ENOENT, "cleaned away before it was published", draft)
+
+    def _postpone(self, source: str, entry: Entry, delay: float) -> bool:
+        delayed = Delayed(entry, self._milliseconds(delay))
+        return self.fs.rename(source, f"{self.delayed}/{delayed.filename}")
+
+    # A message is consumed
+
+    def waiting(self) -> Iterator[Waiting]:
+        """Yield the first message in line; being asked again means that a rival took it."""
+        return self.line.waiting()
+
+    def claim(self, waiting: Waiting, timeout: float) -> Lease | None:
+        """Lease a waiting message; None when a rival was faster.
+
+        The token in the target's name is new, so of all who rename it one succeeds.
+        """
+        lease = Lease(waiting.entry, self._milliseconds(timeout), new_token())
+        try:
+            return lease if self.fs.rename(waiting.path, self._path(lease)) else None
+        except OSError as error:
+            if error.errno not in _ONLY_THIS:
+                raise
+            self.line.pass_over(waiting.path)
+            warn(f"{waiting.path} can't be moved and is passed over: {error.strerror}")
+            return None
+
+    def read(self, lease: Lease) -> Content | None:
+        """Read a leased message; None when its file is gone or was set aside in `dead/`.
+
+        A file that holds no message is a dead letter with the reason, and stops nobody.
+        """
+        path = self._path(lease)
+        try:
+            return self._decoded(path, lease.entry)
+        except FileNotFoundError:
+            return None
+        except InvalidContent as error:
+            self.bury(lease, lease.entry, "invalid", {"reason": str(error)})
+            return None
+
+    def _decoded(self, path: str, entry: Entry) -> Content:
+        parse = decode_dropped if entry.id.startswith(DROPPED) else decode
+        try:
+            return parse(self.fs.read(path, MAX_BYTES + 1))
+        except OSError as error:
+            if error.errno not in _UNREADABLE:
+                raise
+            raise InvalidContent(self._what_it_is(path, error)) from error
+
+    def _what_it_is(self, path: str, error: OSError) -> str:
+        found = self.fs.status(path)
+        if found is not None and stat.S_ISLNK(found.mode):
+            return "a symbolic link, which ddmq never follows"
+        if found is not None and not found.is_file:
+            return "a directory or special file, not a message"
+        return f"its file can't be read: {error.strerror}"
+
+    def renew(self, lease: Lease, timeout: float) -> Lease | None:
+        """Make a lease last for `timeout` seconds from now; None when it is lost."""
+        renewed = lease._replace(expiry=self._milliseconds(timeout))
+        return renewed if self.fs.rename(self._path(lease), self._path(renewed)) else None
+
+    # A message is settled
+
+    def ack(self, lease: Lease) -> bool:
+        """Finish a message: unlink it. False when it is not there."""
+        return self.fs.unlink(self._path(lease))
+
+    def requeue(self, lease: Lease, entry: Entry, delay: float = 0) -> bool:
+        """Put a message at the end of the line as `entry`, or into `delayed/` first."""
+        if delay:
+            return self._postpone(self._path(lease), entry, delay)
+        return self.line.join(self._path(lease), entry) is not None
+
+    def release(self, lease: Lease) -> bool:
+        """Give a message back to its old place in line, counts unchanged."""
+        return self.line.rejoin(self._path(lease), lease.entry)
+
+    def bury(
+        self, lease: Lease, entry: Entry, code: str, note: Mapping[str, Any] | None = None
+    ) -> bool:
+        """Make a message a dead letter, as `entry`.
+
+        The note is written first: a crash in between leaves a note without a dead letter,
+        which housekeeping removes.
+        """
+        if note:
+            self.write_note(entry.id, note)
+        return self.fs.rename(self._path(lease), f"{self.dead}/{Dead(entry, code).filename}")
+
+    def current(self, lease: Lease) -> Lease | None:
+        """Find a lease by its token: another thread may have renewed it meanwhile."""
+        for name in self.fs.listing(self.work):
+            if name.endswith(lease.token):
+                return Lease.parse(name)
+        return None
+
+    def is_finished(self, lease: Lease) -> bool:
+        """Tell whether an ack that found nothing had been done, and its reply lost.
+
+        So it was if nobody could have taken the message from us yet, and it is nowhere in
+        the queue.
+        """
+        return self._milliseconds(0) <= lease.expiry and not self._is_anywhere(lease.entry.id)
+
+    def _is_anywhere(self, id_: str) -> bool:
+        part = f".{id_}."
+        places = [self.work, self.delayed, self.dead]
+        places += [path for _, path in self.line.buckets()]
+        return any(part in name for path in places for name in self.line.names_in(path))
+
+    def _path(self, lease: Lease) -> str:
+        return f"{self.work}/{lease.filename}"
+
+    def _milliseconds(self, seconds: float) -> int:
+        """Return the time in `seconds` from now, in milliseconds since 1970, rounded up."""
+        return -(-self.clock.time_ns() // 1_000_000) + ceil(seconds * 1000)
+
+    # What the listings tell
+
+    def leases(self) -> list[Lease]:
+        """Return the leases, first the one that expires first."""
+        return _known(Lease.parse, sorted(self.fs.listing(self.work)))
+
+    def expired(self) -> tuple[list[Lease], int]:
+        """Return the leases that are over by the file server's clock, and how many there are."""
+        names = self.fs.listing(self.work)
+        return _known(Lease.parse, self._past(names)), len(names)
+
+    def due(self) -> list[Delayed]:
+        """Return the delayed messages that are due, in that order."""
+        return _known(Delayed.parse, self._past(self.fs.listing(self.delayed)))
+
+    def _past(self, names: list[str]) -> list[str]:
+        now = f"{self._milliseconds(0):013d}"
+        return sorted(name for name in names if name < now)
+
+    def letters(self) -> list[Dead]:
+        """Return the dead letters by priority and stamp."""
+        return sorted(_known(Dead.parse, self.fs.listing(self.dead)))
+
+    def counts(self) -> Counts:
+        """Count the messages in each state."""
+        return Counts(
+            sum(len(self.line.names_in(bucket)) for _, bucket in self.line.buckets()),
+            len(self.fs.listing(self.work)),
+            len(self.fs.listing(self.delayed)),
+            sum(not name.endswith(NOTE_SUFFIX) for name in self.fs.listing(self.dead)),
+        )
+
+    def is_empty(self) -> bool:
+        """Tell whether nothing waits, is leased or delayed: dead letters do not count."""
+        if self.fs.listing(self.work) or self.fs.listing(self.delayed):
+            return False
+        return not any(self.line.names_in(bucket) for _, bucket in self.line.buckets())
+
+    # Dead letters, dropped files, and what is no message
+
+    def read_letter(self, dead: Dead) -> tuple[Any, Mapping[str, Any]]:
+        """Return the message of a dead letter, None where it holds none, and its note."""
+        path = f"{self.dead}/{dead.filename}"
+        try:
+            message = self._decoded(path, dead.entry).message
+        except (FileNotFoundError, InvalidContent):
+            message = None
+        return message, self._read_note(dead.entry.id)
+
+    def revive(self, dead: Dead) -> bool:
+        """Put a dead letter at the end of the line, its counts at zero.
+
+        It gets the priority that it was published with. False: it holds no message.
+        """
+        path = f"{self.dead}/{dead.filename}"
+        try:
+            content = self._decoded(path, dead.entry)
+        except (FileNotFoundError, InvalidContent):
+            return False
+        priority = content.priority_or(dead.entry.priority)
+        entry = Entry(priority, 0, dead.entry.id)
+        joined = self.line.join(path, entry)
+        if joined is not None:
+            self.fs.discard(self._note_path(entry.id))
+        return joined is not None
+
+    def show(self, delayed: Delayed) -> bool:
+        """Put a delayed message at the end of the line."""
+        path = f"{self.delayed}/{delayed.filename}"
+        return self.line.join(path, delayed.entry) is not None
+
+    def adopt(self, name: str, priority: int) -> bool:
+        """Make a message of a file in `drop/` that has stood still for a while.
+
+        Its content stays as it is; its id tells readers that it came this way.
+        """
+        path = f"{self.drop}/{name}"
+        found = self.fs.status(path)
+        if found is None or not self._is_older(found, SETTLED):
+            return False
+        if not found.is_file:
+            self.set_aside(path)
+            return False
+        entry = Entry(self._dropped_priority(path, priority), 0, DROPPED + new_id())
+        return self.line.join(path, entry) is not None
+
+    def _dropped_priority(self, path: str, default: int) -> int:
+        try:
+            return decode_dropped(self.fs.read(path, MAX_BYTES + 1)).priority_or(default)
+        except (InvalidContent, FileNotFoundError):
+            return default  # whoever consumes it sets it aside
+
+    def dropped(self) -> list[str]:
+        """Return the names in `drop/`, in order."""
+        return sorted(self.fs.listing(self.drop))
+
+    def set_aside(self, path: str) -> bool:
+        """Move something that is no message to `dead/`; False where it can't be moved."""
+        entry = Entry(0, self.clock.time_ns(), FOREIGN + new_id())
+        target = f"{self.dead}/{Dead(entry, 'foreign').filename}"
+        try:
+            moved = self.fs.rename(path, target)
+        except OSError as error:
+            if error.errno not in _IMMOVABLE:
+                raise
+            warn(f"{path} is no message, and can't be moved to dead/: {error.strerror}")
+            return False
+        if moved:
+            where = os.path.relpath(path, self.path)
+            self.write_note(entry.id, {"reason": f"not a message of ddmq; it was {where}"})
+        return True
+
+    def write_note(self, id_: str, note: Mapping[str, Any]) -> None:
+        """Say more about a dead letter than its name can. Without it, its name must do."""
+        draft = f"{self.tmp}/{new_id()}"
+        data = json.dumps(note).encode()
+        try:
+            self.fs.create(draft, data, sync=False, mode=self._file_mode)
+            self.fs.rename(draft, self._note_path(id_))
+        except OSError as error:
+            self.fs.discard(draft)
+            warn(f"message {id_}: the reason could not be written: {error}")
+
+    def _read_note(self, id_: str) -> Mapping[str, Any]:
+        try:
+            note = json.loads(self.fs.read(self._note_path(id_), MAX_BYTES))
+        except (OSError, ValueError, RecursionError):
+            return {}
+        return note if isinstance(note, dict) else {}
+
+    def _note_path(self, id_: str) -> str:
+        return f"{self.dead}/{id_}{NOTE_SUFFIX}"
+
+    # What is left behind
+
+    def remove_abandoned(self) -> int:
+        """Remove what writers that died left in `tmp/`, and notes without a dead letter."""
+        known = {dead.entry.id for dead in self.letters()}
+        leftovers = [f"{self.tmp}/{name}" for name in self.fs.listing(self.tmp)]
+        for name in self.fs.listing(self.dead):
+            if name.endswith(NOTE_SUFFIX) and name[: -len(NOTE_SUFFIX)] not in known:
+                leftovers.append(f"{self.dead}/{name}")
+        return sum(self._remove_if_abandoned(path) for path in leftovers)
+
+    def _remove_if_abandoned(self, path: str) -> bool:
+        found = self.fs.status(path)
+        if found is None or not self._is_older(found, ABANDONED):
+            return False
+        return self.fs.rmdir(path) if found.is_directory else self.fs.unlink(path)
+
+    def _is_older(self, found: Status, seconds: float) -> bool:
+        return self.clock.time_ns() - found.modified_ns > seconds * 1e9
+
+    def purge(self, state: str) -> int:
+        """Remove all messages that are in a state of `Counts`; return how many they were."""
+        places = {"work": self.work, "delayed": self.delayed, "dead": self.dead}
+        if state == "waiting":
+            return sum(self._empty(bucket) for _, bucket in self.line.buckets())
+        return self._empty(places[state])
+
+    def _empty(self, directory: str) -> int:
+        names = self.line.names_in(directory)
+        return sum(self._purge(f"{directory}/{name}") for name in names)
+
+    def _purge(self, path: str) -> bool:
+        found = self.fs.status(path)
+        if found is None or found.is_directory:
+            return False
+        return self.fs.unlink(path) and not path.endswith(NOTE_SUFFIX)
+
+    def set_foreign_aside(self) -> None:
+        """Move what is no message out of `work/` and `delayed/`."""
+        for path, parse in ((self.work, Lease.parse), (self.delayed, Delayed.parse)):
+            for name in self.fs.listing(path):
+                if parse(name) is None:
+                    self.set_aside(f"{path}/{name}")
+
+    def cleaned_ago(self) -> float:
+        """Return how many seconds ago somebody cleaned the queue: a hint, never needed."""
+        found = self.fs.status(self._cleaned)
+        if found is None:
+            return inf
+        return (self.clock.time_ns() - found.modified_ns) / 1e9
+
+    def mark_cleaned(self) -> None:
+        """Let others know that the queue is clean: they need not look for a while."""
+        draft = f"{self.tmp}/{new_id()}"
+        self.fs.create(draft, b"", sync=False, mode=self._file_mode)
+        self.fs.rename(draft, self._cleaned)
+
+
+def _known(parse: Callable[[str], _Name | None], names: Iterable[str]) -> list[_Name]:
+    return [known for name in names if (known := parse(name)) is not None]
