@@ -62,7 +62,7 @@ def delete_queue(root: str, queue: str, fs: FileSystem, lock_timeout: float) -> 
 
 
 def _remove_deleted(root: str, fs: FileSystem) -> None:
-    import shutil  # noqa: PLC0415 - slow to import, and rarely needed
+    import shutil  # slow to import, and rarely needed
 
     for name in fs.hidden(root):
         if name.startswith(_DELETED):

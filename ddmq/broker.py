@@ -205,7 +205,11 @@ class Broker:
         when the message is consumed. `timeout` and `delay` are seconds. When this returns and
         `durable` holds, the message survives a power cut.
         """
-        own: dict[str, Any] = {"timeout": timeout, "requeue": requeue, "requeue_prio": requeue_prio}
+        own: dict[str, Any] = {
+            "timeout": timeout,
+            "requeue": requeue,
+            "requeue_prio": requeue_prio,
+        }
         overrides = {key: value for key, value in own.items() if value is not None}
         if requeue_limit is not UNSET:
             overrides["requeue_limit"] = requeue_limit
@@ -220,9 +224,7 @@ class Broker:
             sync=settings.durable if durable is None else durable,
         )
 
-    def publish_many(
-        self, queue: str, messages: Iterable[Any], **options: Any
-    ) -> int:
+    def publish_many(self, queue: str, messages: Iterable[Any], **options: Any) -> int:
         """Publish each of `messages`, with the options of `publish`; return their number.
 
         After an error, those before it are published.
@@ -273,7 +275,11 @@ class Broker:
 
     @_explained
     def nack(
-        self, message: Message | Iterable[Message], *, delay: float = 0, reason: str = ""
+        self,
+        message: Message | Iterable[Message],
+        *,
+        delay: float = 0,
+        reason: str = "",
     ) -> None:
         """Say that messages failed: each is tried again, `delay` seconds later, or is dead.
 
@@ -386,7 +392,9 @@ class Broker:
     def dead(self, queue: str) -> list[DeadLetter]:
         """Return the dead letters of a queue with their reasons, by priority and age."""
         store = self._visited(queue).store
-        return [letter(queue, dead, *store.read_letter(dead)) for dead in store.letters()]
+        return [
+            letter(queue, dead, *store.read_letter(dead)) for dead in store.letters()
+        ]
 
     @_explained
     def redrive(self, queue: str, ids: Iterable[str] | None = None) -> int:
@@ -448,7 +456,9 @@ class Broker:
         unset = list(unset)
         for key in unset:
             if key not in SETTINGS:
-                raise InvalidArgument(f"unknown setting {key!r}; known are {', '.join(SETTINGS)}")
+                raise InvalidArgument(
+                    f"unknown setting {key!r}; known are {', '.join(SETTINGS)}"
+                )
         file = self._root_file
         if queue is not None:
             file = SettingsFile(self._queue(queue).store.path, self._fs)
@@ -519,7 +529,9 @@ def _release(store: Store, _: Message, lease: Lease) -> bool:
     return store.release(lease)
 
 
-def _nack(delay: float, reason: str, store: Store, message: Message, lease: Lease) -> bool:
+def _nack(
+    delay: float, reason: str, store: Store, message: Message, lease: Lease
+) -> bool:
     failed = lease.entry._replace(failures=lease.entry.failures + 1)
     if not message.may_requeue:
         return store.bury(lease, failed, "failed", _note(reason))
@@ -551,7 +563,9 @@ def _note(reason: str) -> dict[str, str]:
 def _lease_of(message: Message) -> Lease:
     lease = Lease.parse(message.filename)
     if lease is None:
-        raise InvalidArgument(f"{message.filename!r} is no lease; settle what `consume` returned")
+        raise InvalidArgument(
+            f"{message.filename!r} is no lease; settle what `consume` returned"
+        )
     return lease
 
 
@@ -577,7 +591,7 @@ def _check_count(n: Any) -> None:
 
 
 def _checked_root(root: str | os.PathLike[str]) -> str:
-    path = os.fspath(root)
-    if not isinstance(path, str) or not path or "\0" in path:
-        raise InvalidArgument(f"root {path!r} is not the path of a directory")
-    return os.path.abspath(path)
+    path: object = os.fspath(root)
+    if isinstance(path, str) and path and "\0" not in path:
+        return os.path.abspath(path)
+    raise InvalidArgument(f"root {path!r} is not the path of a directory")

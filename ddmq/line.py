@@ -156,7 +156,9 @@ class Line:
         if room <= 0:
             newest, room = self._next_stamp(newest + 1), self._bucket_size
             self._make(priority, newest)
-        return _Tail(self._bucket(priority, newest), newest, min(room, _COUNT_EVERY), now)
+        return _Tail(
+            self._bucket(priority, newest), newest, min(room, _COUNT_EVERY), now
+        )
 
     def _room(self, priority: int, bucket: int) -> int:
         return self._bucket_size - len(self._names(self._bucket(priority, bucket)))
@@ -309,7 +311,9 @@ class Line:
             buckets = sorted(self._buckets(priority))
             for bucket in buckets:
                 newest = bucket == buckets[-1]
-                self._remove_empty(self._bucket(priority, bucket), bucket, newest=newest)
+                self._remove_empty(
+                    self._bucket(priority, bucket), bucket, newest=newest
+                )
             self._fs.rmdir(f"{self.path}/{priority}")
 
 

@@ -24,7 +24,7 @@ def exclusive(path: str, timeout: float) -> Iterator[None]:
     A file system without locks (Lustre without `-o flock`) is used without: only two
     administrators at once could notice, and no message is at stake.
     """
-    import filelock  # noqa: PLC0415 - slow to import, and never on the path of a message
+    import filelock  # slow to import, and never on the path of a message
 
     _refuse_link(path)
     lock = filelock.FileLock(path, timeout=timeout, mode=_mode(path))
@@ -38,7 +38,9 @@ def exclusive(path: str, timeout: float) -> Iterator[None]:
     except (NotImplementedError, OSError) as error:
         if isinstance(error, OSError) and error.errno not in _NO_LOCKS:
             raise
-        warn(f"{path}: this file system has no locks; change settings from one node only")
+        warn(
+            f"{path}: this file system has no locks; change settings from one node only"
+        )
     try:
         yield
     finally:

@@ -5,6 +5,6 @@ from __future__ import annotations
 
 def warn(text: str) -> None:
     """Log a warning under the name `ddmq`."""
-    import logging  # noqa: PLC0415 - slow to import, and rarely needed
+    import logging  # slow to import, and rarely needed
 
     logging.getLogger("ddmq").warning(text)

@@ -159,7 +159,9 @@ def encode(message: Any, priority: int, overrides: Mapping[str, Any]) -> bytes:
         text = _encoder.encode({"message": message, "priority": priority, **overrides})
         data = text.encode("utf-8") + b"\n"
     except UnicodeEncodeError as error:
-        raise InvalidArgument("message has a lone surrogate; it must be Unicode text") from error
+        raise InvalidArgument(
+            "message has a lone surrogate; it must be Unicode text"
+        ) from error
     except (TypeError, ValueError, RecursionError) as error:
         raise InvalidArgument(f"message is no JSON value: {error}") from error
     if len(data) > MAX_BYTES:
@@ -196,7 +198,7 @@ def _text(data: bytes) -> str:
         text = data.decode("utf-8")
     except UnicodeDecodeError as error:
         raise InvalidContent("its file is not UTF-8 text") from error
-    return text[:-1] if text.endswith("\n") else text
+    return text.removesuffix("\n")
 
 
 def _json(data: bytes) -> Any:

@@ -26,7 +26,17 @@ MAX_STAMP = 10**19 - 1
 MAX_QUEUE_BYTES = 200
 SETTINGS_FILE = "ddmq.yaml"
 RESERVED = frozenset(
-    ("tmp", "ready", "work", "delayed", "dead", "drop", "lock", "cleaned", SETTINGS_FILE)
+    (
+        "tmp",
+        "ready",
+        "work",
+        "delayed",
+        "dead",
+        "drop",
+        "lock",
+        "cleaned",
+        SETTINGS_FILE,
+    )
 )
 #: The id of a file that came through `drop/` and of one that is no message start so.
 DROPPED = "drop-"

@@ -70,11 +70,15 @@ def _delay(meaning: str) -> Setting:
 
 #: Every key of `ddmq.yaml`, in the order in which it is shown.
 SETTINGS: Mapping[str, Setting] = {
-    "message_timeout": _seconds("seconds that a consumed message may stay unacknowledged"),
+    "message_timeout": _seconds(
+        "seconds that a consumed message may stay unacknowledged"
+    ),
     "priority": _priority("priority of a message; lower is consumed first"),
     "requeue": _boolean("whether a message that failed or was lost is tried again"),
     "requeue_prio": _priority("priority of a message that is tried again"),
-    "requeue_limit": _limit("how often a message is tried again; then it is a dead letter"),
+    "requeue_limit": _limit(
+        "how often a message is tried again; then it is a dead letter"
+    ),
     "durable": _boolean("whether publish waits until the message is on stable storage"),
     "lock_timeout": _seconds("seconds that administration waits for a lock"),
 }
@@ -117,12 +121,19 @@ def show(value: Any) -> str:
 
 def template() -> str:
     """Return the text of a new `ddmq.yaml`: every setting, explained, none set."""
-    lines = ["# Settings of ddmq. Uncomment a line to change it; a queue's file has the"]
-    lines += ["# last word over the root's. Running clients notice within a minute.", ""]
+    lines = [
+        "# Settings of ddmq. Uncomment a line to change it; a queue's file has the"
+    ]
+    lines += ["# last word over the root's. Running clients notice within a minute."]
     for key, setting in SETTINGS.items():
         default = show(getattr(_DEFAULTS, key))
-        lines += [f"# {setting.meaning}: {setting.must}", f"#{key}: {default}", ""]
-    return "\n".join(lines)
+        lines += [
+            "",
+            f"# {setting.meaning}",
+            f"# ({setting.must})",
+            f"#{key}: {default}",
+        ]
+    return "\n".join(lines) + "\n"
 
 
 def parse(data: bytes, path: str) -> dict[str, Any]:
@@ -135,7 +146,9 @@ def parse(data: bytes, path: str) -> dict[str, Any]:
 def checked(values: Any, path: str) -> dict[str, Any]:
     """Return `values` when every key and value is a setting, or raise InvalidSettings."""
     if not isinstance(values, dict):
-        raise InvalidSettings(f"{path}: {show(values)}; it must be lines of `key: value`")
+        raise InvalidSettings(
+            f"{path}: {show(values)}; it must be lines of `key: value`"
+        )
     for key, value in values.items():
         if key not in SETTINGS:
             known = ", ".join(SETTINGS)
@@ -157,18 +170,22 @@ def _decode(data: bytes, path: str) -> str:
 
 def _says_something(text: str) -> bool:
     """Whether there is more than comments: importing yaml costs a third of a command."""
-    return any(not line.lstrip().startswith("#") for line in text.split("\n") if line.strip())
+    return any(
+        not line.lstrip().startswith("#") for line in text.split("\n") if line.strip()
+    )
 
 
 def _load(text: str, path: str) -> Any:
-    import yaml  # noqa: PLC0415 - slow to import, and most files hold comments alone
+    import yaml  # slow to import, and most files hold comments alone
 
     try:
         values = yaml.safe_load(text)
     except (yaml.YAMLError, ValueError, RecursionError, OverflowError) as error:
         where = getattr(error, "problem_mark", None)
         line = f" at line {where.line + 1}" if where is not None else ""
-        raise InvalidSettings(f"{path}: not YAML{line}; write `key: value` lines") from error
+        raise InvalidSettings(
+            f"{path}: not YAML{line}; write `key: value` lines"
+        ) from error
     return {} if values is None else values
 
 
@@ -179,7 +196,7 @@ def parse_value(text: str) -> Any:
 
 def dump(values: Any) -> str:
     """Return `values`, made of JSON types, as YAML."""
-    import yaml  # noqa: PLC0415
+    import yaml  # slow to import, and rarely needed
 
     text: str = yaml.safe_dump(values, sort_keys=False, allow_unicode=True)
     return text
@@ -208,7 +225,11 @@ def _with_line(text: str, key: str, line: str) -> str:
 
 
 def _scalar(value: Any) -> str:
-    return repr(value) if _is_number(value) and not isinstance(value, bool) else show(value)
+    return (
+        repr(value)
+        if _is_number(value) and not isinstance(value, bool)
+        else show(value)
+    )
 
 
 def _means(text: str, wanted: dict[str, Any]) -> bool:

@@ -87,7 +87,11 @@ class Store:
         for path in (self.path, *(f"{self.path}/{name}" for name in DIRECTORIES)):
             self.fs.require_directory(path)
         found = self.fs.status(self.path)
-        if found is not None and found.mode & stat.S_ISGID and found.mode & stat.S_IWGRP:
+        if (
+            found is not None
+            and found.mode & stat.S_ISGID
+            and found.mode & stat.S_IWGRP
+        ):
             self.line.mode = stat.S_IMODE(found.mode)
             self._file_mode = found.mode & 0o666
 
@@ -141,7 +145,9 @@ class Store:
         """
         self.fs.exists(draft)  # raises when the whole queue is gone
         if self.clock.time() - began > ABANDONED / 2:
-            raise FileNotFoundError(errno.ENOENT, "cleaned away before it was published", draft)
+            raise FileNotFoundError(
+                errno.ENOENT, "cleaned away before it was published", draft
+            )
 
     def _postpone(self, source: str, entry: Entry, delay: float) -> bool:
         delayed = Delayed(entry, self._milliseconds(delay))
@@ -202,7 +208,9 @@ class Store:
     def renew(self, lease: Lease, timeout: float) -> Lease | None:
         """Make a lease last for `timeout` seconds from now; None when it is lost."""
         renewed = lease._replace(expiry=self._milliseconds(timeout))
-        return renewed if self.fs.rename(self._path(lease), self._path(renewed)) else None
+        return (
+            renewed if self.fs.rename(self._path(lease), self._path(renewed)) else None
+        )
 
     # A message is settled
 
@@ -221,7 +229,11 @@ class Store:
         return self.line.rejoin(self._path(lease), lease.entry)
 
     def bury(
-        self, lease: Lease, entry: Entry, code: str, note: Mapping[str, Any] | None = None
+        self,
+        lease: Lease,
+        entry: Entry,
+        code: str,
+        note: Mapping[str, Any] | None = None,
     ) -> bool:
         """Make a message a dead letter, as `entry`.
 
@@ -230,7 +242,9 @@ class Store:
         """
         if note:
             self.write_note(entry.id, note)
-        return self.fs.rename(self._path(lease), f"{self.dead}/{Dead(entry, code).filename}")
+        return self.fs.rename(
+            self._path(lease), f"{self.dead}/{Dead(entry, code).filename}"
+        )
 
     def current(self, lease: Lease) -> Lease | None:
         """Find a lease by its token: another thread may have renewed it meanwhile."""
@@ -245,7 +259,9 @@ class Store:
         So it was if nobody could have taken the message from us yet, and it is nowhere in
         the queue.
         """
-        return self._milliseconds(0) <= lease.expiry and not self._is_anywhere(lease.entry.id)
+        return self._milliseconds(0) <= lease.expiry and not self._is_anywhere(
+            lease.entry.id
+        )
 
     def _is_anywhere(self, id_: str) -> bool:
         part = f".{id_}."
@@ -348,7 +364,9 @@ class Store:
 
     def _dropped_priority(self, path: str, default: int) -> int:
         try:
-            return decode_dropped(self.fs.read(path, MAX_BYTES + 1)).priority_or(default)
+            return decode_dropped(self.fs.read(path, MAX_BYTES + 1)).priority_or(
+                default
+            )
         except (InvalidContent, FileNotFoundError):
             return default  # whoever consumes it sets it aside
 
@@ -369,7 +387,9 @@ class Store:
             return False
         if moved:
             where = os.path.relpath(path, self.path)
-            self.write_note(entry.id, {"reason": f"not a message of ddmq; it was {where}"})
+            self.write_note(
+                entry.id, {"reason": f"not a message of ddmq; it was {where}"}
+            )
         return True
 
     def write_note(self, id_: str, note: Mapping[str, Any]) -> None:

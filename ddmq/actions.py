@@ -1,0 +1,251 @@
+"""What each command does: named arguments in, one reply out."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from ddmq.broker import STATES, UNSET, Broker
+from ddmq.errors import DdmqError, InvalidArgument
+from ddmq.settings import DELAY, check, show
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    from ddmq.message import Message
+    from ddmq.store import Counts
+
+    #: The arguments of one call, by name.
+    Values = Mapping[str, Any]
+
+NOTHING_TO_CONSUME = 3
+
+
+class Reply(NamedTuple):
+    """What a command answers."""
+
+    value: Mapping[str, Any]
+    """As JSON types: all that `ddmq json` prints."""
+    plain: str
+    """For people."""
+    shown: Any = None
+    """What `--format json` and `yaml` print, where that is not `value`."""
+    status: int = 0
+
+
+def _broker(values: Values) -> Broker:
+    return Broker(
+        values["root"],
+        create=bool(values.get("force")),
+        clean=not values.get("skip_cleaning"),
+    )
+
+
+def view(values: Values) -> Reply:
+    """Count the messages of queues, or name the queues."""
+    broker = _broker(values)
+    names = values["queue"] or broker.queues()
+    if values["names"]:
+        return Reply({"queues": names}, "\n".join(names))
+    counts = broker.view(names)
+    return Reply(
+        {name: count._asdict() for name, count in counts.items()}, _table(counts)
+    )
+
+
+def _table(counts: Mapping[str, Counts]) -> str:
+    width = max(map(len, ("queue", *counts)))
+    lines = [f"{'queue':<{width}} " + "".join(f"{state:>10}" for state in STATES)]
+    for name, count in counts.items():
+        lines.append(f"{name:<{width}} " + "".join(f"{number:>10}" for number in count))
+    return "\n".join(lines)
+
+
+def create(values: Values) -> Reply:
+    """Make queues."""
+    broker = Broker(values["root"], create=values["force"])
+    made = {
+        name: broker.create_queue(name, mode=values["mode"])
+        for name in values["queue"] or ()
+    }
+    told = [f"{name}: {'created' if new else 'exists'}" for name, new in made.items()]
+    return Reply({"created": made}, "\n".join(told) or f"{broker.root}: initiated")
+
+
+def delete(values: Values) -> Reply:
+    """Delete queues."""
+    broker = _broker(values)
+    for name in values["queue"]:
+        broker.delete_queue(name)
+    told = "\n".join(f"{name}: deleted" for name in values["queue"])
+    return Reply({"deleted": values["queue"]}, told)
+
+
+def publish(values: Values) -> Reply:
+    """Publish one message, or the lines of a file."""
+    if (values["message"] is None) == (values["from_file"] is None):
+        raise InvalidArgument("publish one message or --from-file, and not both")
+    broker, queue, options = _broker(values), values["queue"], _options(values)
+    if values["from_file"] is not None:
+        lines = values["progress"](_lines(values["from_file"], as_json=values["json"]))
+        number = broker.publish_many(queue, lines, **options)
+        return Reply({"published": number}, str(number))
+    id_ = broker.publish(queue, _message(values), **options)
+    return Reply({"id": id_}, id_)
+
+
+def _options(values: Values) -> dict[str, Any]:
+    names = ("priority", "timeout", "requeue", "requeue_prio", "delay", "durable")
+    options = {name: values[name] for name in names if values[name] is not None}
+    if values["requeue_limit"] is not UNSET:
+        options["requeue_limit"] = values["requeue_limit"]
+    return options
+
+
+def _message(values: Values) -> Any:
+    message = values["message"]
+    if message == "-":
+        message = _decoded(sys.stdin.buffer.read(), "standard input").removesuffix("\n")
+    return _from_json(message, "message") if values["json"] else message
+
+
+def _lines(path: str, *, as_json: bool) -> Iterator[Any]:
+    """Yield the lines of a file that are not empty, as text or each as a JSON value."""
+    try:
+        with open(0 if path == "-" else path, "rb", closefd=path != "-") as lines:
+            for number, line in enumerate(lines, 1):
+                where = f"{path}, line {number}"
+                text = _decoded(line, where).rstrip("\r\n")
+                if text:
+                    yield _from_json(text, where) if as_json else text
+    except OSError as error:
+        raise InvalidArgument(
+            f"{path}: {error.strerror}; nothing more was published"
+        ) from error
+
+
+def _decoded(data: bytes, where: str) -> str:
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise InvalidArgument(f"{where}: not UTF-8 text") from error
+
+
+def _from_json(text: Any, where: str) -> Any:
+    try:
+        return json.loads(text)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise InvalidArgument(f"{where}: not JSON: {error}") from error
+
+
+def consume(values: Values) -> Reply:
+    """Lease messages and show them."""
+    number = 1 if values["number"] is None else values["number"]
+    messages = _broker(values).consume(values["queue"], number)
+    shown = [message.as_dict() for message in messages]
+    if not messages:
+        return Reply({"messages": []}, "", [], NOTHING_TO_CONSUME)
+    plain = "\n".join(_text(message.message) for message in messages)
+    return Reply({"messages": shown}, plain, shown if number > 1 else shown[0])
+
+
+def _text(message: Any) -> str:
+    return (
+        message if isinstance(message, str) else json.dumps(message, ensure_ascii=False)
+    )
+
+
+def settle(
+    done: str, settle: Callable[[Broker, Message, Values], object]
+) -> Callable[[Values], Reply]:
+    """Return a command that does something to each leased message that is named."""
+
+    def run(values: Values) -> Reply:
+        broker = _broker(values)
+        ids = []
+        for name in values["id"]:
+            message = broker.leased(values["queue"], name)
+            settle(broker, message, values)
+            ids.append(message.id)
+        return Reply({done: ids}, "\n".join(f"{id_}: {done}" for id_ in ids))
+
+    return run
+
+
+def nack(broker: Broker, message: Message, values: Values) -> None:
+    """Nack one leased message."""
+    delay = 0 if values["delay"] is None else values["delay"]
+    broker.nack(message, delay=delay, reason=values["reason"] or "")
+
+
+def purge(values: Values) -> Reply:
+    """Remove messages."""
+    broker = _broker(values)
+    states = values["only"] or STATES
+    counts = {name: broker.purge(name, states) for name in values["queue"]}
+    return Reply(
+        {name: count._asdict() for name, count in counts.items()}, _table(counts)
+    )
+
+
+def clean(values: Values) -> Reply:
+    """Do all housekeeping."""
+    broker = _broker(values)
+    names = values["queue"] or broker.queues()
+    found = {name: broker.clean(name)._asdict() for name in names}
+    told = [
+        f"{name}: " + ", ".join(f"{number} {what}" for what, number in swept.items())
+        for name, swept in found.items()
+    ]
+    return Reply(found, "\n".join(told))
+
+
+def dead(values: Values) -> Reply:
+    """List dead letters."""
+    letters = _broker(values).dead(values["queue"])
+    shown = [letter.as_dict() for letter in letters]
+    told = [
+        f"{letter.id}  {_text(letter.message)}\n    {letter.reason}"
+        for letter in letters
+    ]
+    return Reply({"dead": shown}, "\n".join(told), shown)
+
+
+def redrive(values: Values) -> Reply:
+    """Put dead letters back in line."""
+    number = _broker(values).redrive(values["queue"], values["id"])
+    return Reply({"redriven": number}, str(number))
+
+
+def wait(values: Values) -> Reply:
+    """Wait until queues are empty."""
+    broker, timeout = _broker(values), values["timeout"]
+    if timeout is not None:
+        check("timeout", DELAY, timeout)
+    for name in values["queue"]:
+        if not broker.wait(name, timeout):
+            counts = broker.view(name)
+            raise DdmqError(
+                f"after {timeout} seconds, queue {name} is not empty: {_told(counts)}"
+            )
+    return Reply({"empty": values["queue"]}, "")
+
+
+def _told(counts: Mapping[str, Counts]) -> str:
+    return ", ".join(
+        f"{number} {state}"
+        for count in counts.values()
+        for state, number in count._asdict().items()
+    )
+
+
+def config(values: Values) -> Reply:
+    """Show or change settings."""
+    broker, queue = _broker(values), values["queue"]
+    changes, unset = values["set"] or {}, values["unset"] or []
+    settings = broker.settings(queue)
+    if changes or unset:
+        settings = broker.update_settings(queue, unset=unset, **changes)
+    lines = [f"{key}: {show(value)}" for key, value in settings._asdict().items()]
+    return Reply(settings._asdict(), "\n".join(lines))

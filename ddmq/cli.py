@@ -1,0 +1,288 @@
+"""Arguments in; plain, JSON or YAML out; exit status."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from ddmq import __version__
+from ddmq.clock import Clock
+from ddmq.commands import (
+    COMMANDS,
+    Argument,
+    Command,
+    parse_mode,
+    parse_pair,
+    values_from_json,
+)
+from ddmq.errors import DdmqError, InvalidArgument
+from ddmq.settings import dump
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+
+    from ddmq.actions import Reply
+
+_INTERRUPTED = 130
+_PROGRESS_EVERY = 0.5
+_HELP = """\
+a message queue made of files: no server, one directory per queue
+
+  ddmq create -f /scratch/mq jobs          make a queue
+  ddmq publish /scratch/mq jobs "Hello"    put a message in
+  ddmq consume /scratch/mq jobs            lease the first one
+  ddmq ack /scratch/mq jobs ID             done with it
+  ddmq view /scratch/mq                    what is in there
+"""
+_STYLE: dict[str, Any] = {
+    "formatter_class": argparse.RawDescriptionHelpFormatter,
+    "allow_abbrev": False,
+}
+_EPILOG = """\
+exit status: 0 done, 1 an error that is explained, 2 wrong usage,
+3 nothing to consume, 130 interrupted
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; return its exit status."""
+    arguments = _with_dashes(sys.argv[1:] if argv is None else argv)
+    if arguments[:1] in (["-v"], ["--version"]):
+        print(f"ddmq {__version__}")
+        return 0
+    return guarded("ddmq", lambda: _run(arguments), debug="-d" in arguments)
+
+
+def guarded(program: str, run: Callable[[], int], *, debug: bool = False) -> int:
+    """Run a program within the one error boundary; return its exit status."""
+    try:
+        return run()
+    except DdmqError as error:
+        if debug:
+            raise
+        print(f"{program}: {_one_line(error)}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return _INTERRUPTED
+    except BrokenPipeError:  # whoever read our output has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+
+
+def _one_line(error: DdmqError) -> str:
+    return " ".join(str(error).splitlines())
+
+
+def _run(arguments: Sequence[str]) -> int:
+    options = _parse(arguments)
+    if options.cmd == "json":
+        return _json(options.request)
+    _set_up_log(options)
+    command: Command = options.command
+    reply = command.run(_values(command, options))
+    if not options.silent or command.name == "consume":
+        _show(reply, options.format)
+    return reply.status
+
+
+def _json(request: str | None) -> int:
+    """Answer a request with one JSON object, whatever happens."""
+    try:
+        text = sys.stdin.read() if request in (None, "-") else request
+        command, values = values_from_json(_request(text))
+        reply = command.run(values)
+        answer, status = reply.value, reply.status
+    except DdmqError as error:
+        answer, status = {"error": _one_line(error), "type": type(error).__name__}, 1
+    print(json.dumps(answer, ensure_ascii=True))
+    return status
+
+
+def _request(text: str | None) -> Any:
+    try:
+        return json.loads(text or "")
+    except (ValueError, RecursionError) as error:
+        raise InvalidArgument(f"the request is not JSON: {error}") from error
+
+
+def _show(reply: Reply, form: str) -> None:
+    shown = reply.value if reply.shown is None else reply.shown
+    if form == "json":
+        text = json.dumps(shown, ensure_ascii=False)
+    elif form == "yaml":
+        text = dump(shown).rstrip("\n")
+    else:
+        text = reply.plain
+    if text and (form == "plain" or shown != []):
+        _print(text)
+
+
+def _print(text: str) -> None:
+    sys.stdout.flush()
+    sys.stdout.buffer.write(text.encode("utf-8", "surrogateescape") + b"\n")
+    sys.stdout.flush()
+
+
+def _set_up_log(options: argparse.Namespace) -> None:
+    """Let `logging` say more or less; without an option it says warnings."""
+    if not (options.verbose or options.debug or options.silent):
+        return
+    import logging  # slow to import, and rarely needed
+
+    level = logging.ERROR if options.silent else logging.INFO
+    logging.basicConfig(
+        level=logging.DEBUG if options.debug else level, format="ddmq: %(message)s"
+    )
+
+
+# Arguments
+
+
+def _with_dashes(arguments: Sequence[str]) -> list[str]:
+    """Write long options with dashes, as `--requeue_limit` is accepted too."""
+    end = arguments.index("--") if "--" in arguments else len(arguments)
+    return [_dashed(a) for a in arguments[:end]] + list(arguments[end:])
+
+
+def _dashed(argument: str) -> str:
+    option, equals, value = argument.partition("=")
+    dashed = option.replace("_", "-")
+    return dashed + equals + value if dashed in _LONG_OPTIONS else argument
+
+
+_LONG_OPTIONS = frozenset(
+    flag
+    for command in COMMANDS
+    for argument in command.arguments
+    for flag in argument.flags
+    if flag.startswith("--")
+)
+
+
+class _Parser(argparse.ArgumentParser):
+    """A parser whose complaints are one line and a pointer to the help."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: {message}; see `{self.prog} -h`\n")
+
+
+def _parse(arguments: Sequence[str]) -> argparse.Namespace:
+    known = {command.name: command for command in COMMANDS}
+    command = known.get(arguments[0]) if arguments else None
+    if command is None:
+        return _top_parser().parse_args(arguments)
+    # Options may stand before, between and after the positional arguments.
+    return _parser_of(command).parse_intermixed_args(arguments[1:])
+
+
+def _top_parser() -> argparse.ArgumentParser:
+    """Return the parser that shows all commands, and knows `json`."""
+    parser = _Parser(prog="ddmq", description=_HELP, epilog=_EPILOG, **_STYLE)
+    parser.add_argument(
+        "-v", "--version", action="version", version=f"ddmq {__version__}"
+    )
+    commands = parser.add_subparsers(dest="cmd", metavar="COMMAND", required=True)
+    for command in COMMANDS:
+        commands.add_parser(command.name, help=command.summary)
+    json_parser = commands.add_parser(
+        "json",
+        help="run a command given as a JSON object; answer with one",
+        description="Run a command given as a JSON object, and answer with one: errors too.",
+        epilog="""example:
+  ddmq json '{"cmd": "publish", "root": "/scratch/mq", "queue": "jobs", "message": "hi"}'""",
+        **_STYLE,
+    )
+    json_parser.add_argument("request", nargs="?", help="standard input by default")
+    return parser
+
+
+def _parser_of(command: Command) -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog=f"ddmq {command.name}",
+        description=command.summary[0].upper() + command.summary[1:] + ".",
+        epilog=f"example:\n  {command.example}",
+        **_STYLE,
+    )
+    for argument in command.arguments:
+        _add_argument(parser, argument)
+    parser.add_argument(
+        "--format",
+        choices=("plain", "json", "yaml"),
+        default=command.form,
+        help=f"how to print; {command.form} by default",
+    )
+    parser.add_argument("-v", "--verbose", action="store_true", help="say more")
+    parser.add_argument("-d", "--debug", action="store_true", help="say everything")
+    parser.add_argument("-s", "--silent", action="store_true", help="say errors only")
+    parser.set_defaults(cmd=command.name, command=command)
+    return parser
+
+
+def _add_argument(parser: argparse.ArgumentParser, argument: Argument) -> None:
+    flags = argument.flags or (argument.name,)
+    options: dict[str, Any] = {"help": argument.help, "default": argument.default}
+    if argument.flags:
+        options["dest"] = argument.name
+    elif not argument.required:
+        options["nargs"] = "?"
+    if argument.metavar:
+        options["metavar"] = argument.metavar
+    options.update(_KINDS[argument.kind])
+    parser.add_argument(*flags, **options)
+
+
+def _number(text: str) -> Any:
+    """Read a number; the broker says what is wrong with anything else."""
+    for read in (int, float):
+        try:
+            return read(text)
+        except ValueError:
+            continue
+    return None if text in ("null", "none") else text
+
+
+def _checked(read: Callable[[str], Any]) -> Callable[[str], Any]:
+    def convert(text: str) -> Any:
+        try:
+            return read(text)
+        except InvalidArgument as error:
+            raise argparse.ArgumentTypeError(str(error)) from error
+
+    return convert
+
+
+_KINDS: dict[str, dict[str, Any]] = {
+    "text": {},
+    "any": {},
+    "number": {"type": _number},
+    "switch": {"action": "store_true", "default": None},
+    "off": {"action": "store_false", "default": None},
+    "names": {"type": lambda text: text.split(",")},
+    "pairs": {"type": _checked(parse_pair), "action": "append"},
+    "mode": {"type": _checked(parse_mode)},
+}
+
+
+def _values(command: Command, options: argparse.Namespace) -> dict[str, Any]:
+    values = {a.name: getattr(options, a.name) for a in command.arguments}
+    if isinstance(values.get("set"), list):
+        values["set"] = dict(values["set"])
+    return {**values, "progress": _progress}
+
+
+def _progress(items: Iterable[Any]) -> Iterator[Any]:
+    """Pass items on; on a terminal, show how many there were."""
+    if not sys.stderr.isatty():
+        yield from items
+        return
+    clock = Clock()
+    shown = clock.monotonic()
+    for number, item in enumerate(items, 1):
+        yield item
+        if clock.monotonic() - shown > _PROGRESS_EVERY:
+            shown = clock.monotonic()
+            print(f"\r{number:,} published", end="", file=sys.stderr, flush=True)
+    print("\r", end="", file=sys.stderr)
