@@ -229,10 +229,7 @@ class Broker:
 
         After an error, those before it are published.
         """
-        number = 0
-        for number, message in enumerate(messages, 1):
-            self.publish(queue, message, **options)
-        return number
+        return sum(1 for message in messages if self.publish(queue, message, **options))
 
     # Messages are consumed and settled
 

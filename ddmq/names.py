@@ -187,14 +187,15 @@ def check_queue_name(name: object) -> str:
 
 
 def _queue_name_fault(name: str) -> str | None:
-    if not name:
-        return "is empty"
-    if name in RESERVED:
-        return "is reserved for ddmq's own files"
-    if name[0] in ".-":
-        return f"begins with {name[0]!r}"
-    if "/" in name or "," in name or not name.isprintable():
-        return "has a slash, a comma or an unprintable character"
-    if len(name.encode("utf-8")) > MAX_QUEUE_BYTES:
-        return f"is longer than {MAX_QUEUE_BYTES} bytes"
-    return None
+    faults = {
+        "is empty": not name,
+        "is reserved for ddmq's own files": name in RESERVED,
+        "begins with a dot or a dash": name.startswith((".", "-")),
+        "has a slash, a comma or an unprintable character": (
+            "/" in name or "," in name or not name.isprintable()
+        ),
+        f"is longer than {MAX_QUEUE_BYTES} bytes": (
+            len(name.encode("utf-8", "surrogatepass")) > MAX_QUEUE_BYTES
+        ),
+    }
+    return next((fault for fault, found in faults.items() if found), None)

@@ -1,0 +1,1 @@
+"""ddmq in cluster jobs: the worker and what it needs."""
