@@ -1,0 +1,201 @@
+"""The first worker, as a real process with real commands."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+import ddmq
+from ddmq import Broker
+
+PYTHON = sys.executable
+
+
+@pytest.fixture
+def root(tmp_path):
+    return tmp_path / "mq"
+
+
+@pytest.fixture
+def broker(root):
+    broker = Broker(root, create=True)
+    broker.create_queue("jobs")
+    return broker
+
+
+def start(*arguments, **options):
+    """Start `ddmq-worker` with the ddmq that is tested."""
+    code = "import sys; from ddmq.hpc.cli import main; sys.exit(main())"
+    path = str(Path(ddmq.__file__).parent.parent)
+    return subprocess.Popen(
+        [PYTHON, "-c", code, *map(str, arguments)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": path},
+        **options,
+    )
+
+
+def worked(*arguments):
+    """Return exit status, output and what the worker said."""
+    process = start(*arguments)
+    out, err = process.communicate(timeout=60)
+    return process.returncode, out, err
+
+
+def python(code):
+    """Return a command that runs a line of Python with the text as its argument."""
+    return ["--", PYTHON, "-c", code]
+
+
+def until(claim):
+    """Wait until something is so; the test's own time limit is the caller's patience."""
+    deadline = time.monotonic() + 30
+    while not claim():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def test_every_message_is_run_and_acked(root, broker, tmp_path):
+    broker.publish_many("jobs", [f"m{n}" for n in range(20)], durable=False)
+    done = tmp_path / "done"
+    done.mkdir()
+    status, _, err = worked("-j", 3, root, "jobs", "--", "touch", f"{done}/{{}}")
+    assert status == 0
+    assert "20 acked" in err
+    assert sorted(os.listdir(done)) == sorted(f"m{n}" for n in range(20))
+    assert broker.view("jobs")["jobs"] == (0, 0, 0, 0)
+
+
+def test_without_a_placeholder_the_text_is_the_last_argument(root, broker):
+    broker.publish("jobs", "$(touch /tmp/never); `x` 'y' \"z\" *")
+    _, out, _ = worked(root, "jobs", "--", "echo", "-n", "got")
+    assert out == "got $(touch /tmp/never); `x` 'y' \"z\" *"
+
+
+def test_other_braces_stay_as_they_are(root, broker):
+    broker.publish("jobs", "a b")
+    _, out, _ = worked(root, "jobs", "--", "echo", "{print $1}", "x{}y{}")
+    assert out == "{print $1} xa bya b\n"
+
+
+def test_the_environment_tells_about_the_message(root, broker):
+    id_ = broker.publish("jobs", {"a": 1}, requeue_limit=1)
+    broker.nack(broker.consume("jobs"))
+    code = "import os; print(*(os.environ['DDMQ_' + n] for n in 'ID QUEUE MESSAGE REQUEUE_COUNTER'.split()))"
+    _, out, _ = worked(root, "jobs", *python(code))
+    assert out == f'{id_} jobs {{"a": 1}} 1\n'
+
+
+def test_a_failing_command_makes_the_message_dead_at_its_limit(root, broker):
+    broker.publish("jobs", "bad", requeue_limit=2)
+    broker.publish("jobs", "good", requeue_limit=2)
+    status, _, err = worked(root, "jobs", *python("import sys; sys.exit(sys.argv[1] == 'bad')"))
+    assert status == 4
+    assert "1 acked, 3 failed" in err
+    [letter] = broker.dead("jobs")
+    assert (letter.message, letter.failures) == ("bad", 3)
+    assert "exit status 1" in letter.reason
+
+
+def test_a_command_that_is_not_there_costs_no_message_anything(root, broker):
+    broker.publish("jobs", "a")
+    status, _, err = worked(root, "jobs", "--", "/no/such/command")
+    assert status == 1
+    assert "/no/such/command: No such file or directory" in err
+    assert "Traceback" not in err
+    [message] = broker.consume("jobs")
+    assert message.requeue_counter == 0
+
+
+def test_a_text_that_can_be_no_argument_is_a_dead_letter(root, broker):
+    broker.publish("jobs", "x" * 200_000)
+    broker.publish("jobs", "a\0b")
+    broker.publish("jobs", "good")
+    status, out, _ = worked(root, "jobs", "--", "echo")
+    assert (status, out) == (4, "good\n")
+    reasons = [letter.reason for letter in broker.dead("jobs")]
+    assert "too long" in reasons[0]
+    assert "NUL" in reasons[1]
+
+
+def test_the_lease_is_renewed_while_the_command_runs(root, broker):
+    broker.publish("jobs", "slow", timeout=0.6)
+    process = start(root, "jobs", *python("import time; time.sleep(2)"))
+    until(lambda: broker.view("jobs")["jobs"].work == 1)
+    while process.poll() is None:
+        assert broker.consume("jobs") == []
+    process.communicate()
+    assert process.returncode == 0
+    assert broker.view("jobs")["jobs"] == (0, 0, 0, 0)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_drain_gives_messages_back_uncounted(root, broker, number):
+    broker.publish_many("jobs", ["a", "b", "c"])
+    process = start("-j", 2, root, "jobs", *python("import time; time.sleep(60)"))
+    until(lambda: broker.view("jobs")["jobs"].work == 2)
+    process.send_signal(number)
+    _, err = process.communicate(timeout=30)
+    assert process.returncode == 5
+    assert "2 released, 0 lost, drained" in err
+    messages = broker.consume("jobs", 5)
+    assert [(m.message, m.requeue_counter) for m in messages] == [
+        ("a", 0),
+        ("b", 0),
+        ("c", 0),
+    ]
+
+
+def test_what_a_killed_worker_held_comes_back_as_a_loss(root, broker):
+    broker.publish("jobs", "a", timeout=1)
+    process = start(root, "jobs", *python("import time; time.sleep(5)"))
+    until(lambda: broker.view("jobs")["jobs"].work == 1)
+    process.kill()
+    process.communicate()
+    until(lambda: broker.view("jobs")["jobs"].waiting == 1)
+    [message] = broker.consume("jobs")
+    assert (message.failures, message.losses) == (0, 1)
+
+
+def test_a_command_whose_lease_was_lost_is_killed_and_not_acked(root, broker):
+    broker.publish("jobs", "a", timeout=1)
+    process = start(root, "jobs", *python("import time; time.sleep(60)"))
+    until(lambda: broker.view("jobs")["jobs"].work == 1)
+    id_ = os.listdir(root / "jobs" / "work")[0].split(".")[3]
+    broker.release(broker.leased("jobs", id_))
+    [mine] = broker.consume("jobs")
+    _, err = process.communicate(timeout=30)
+    assert process.returncode == 4
+    assert "1 lost" in err
+    broker.ack(mine)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [[], ["/r", "q"], ["/r", "q", "--"], ["-j", "0", "/r", "q", "--", "x"], ["-j", "x"]],
+)
+def test_wrong_usage_ends_with_status_2(arguments):
+    status, out, err = worked(*arguments)
+    assert (status, out) == (2, "")
+    assert "ddmq-worker -h" in err
+
+
+def test_a_missing_queue_is_explained(root, broker):
+    status, _, err = worked(root, "nothing", "--", "true")
+    assert status == 1
+    assert "no such queue" in err
+
+
+def test_the_help_shows_examples():
+    status, out, _ = worked("-h")
+    assert status == 0
+    assert "ddmq-worker /scratch/mq jobs -- ./process.sh" in out
+    assert "exit status" in out
