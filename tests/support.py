@@ -13,7 +13,22 @@ if TYPE_CHECKING:
 
 #: The system calls that a `FileSystem` makes.
 SYSTEM_CALLS = frozenset(
-    "open close read write fsync fchmod fstat lstat listdir rename unlink mkdir rmdir chmod".split()
+    [
+        "open",
+        "close",
+        "read",
+        "write",
+        "fsync",
+        "fchmod",
+        "fstat",
+        "lstat",
+        "listdir",
+        "rename",
+        "unlink",
+        "mkdir",
+        "rmdir",
+        "chmod",
+    ]
 )
 
 
@@ -47,7 +62,7 @@ class Crash(BaseException):
 class Calls:
     """The functions of `os`, each passing through `call(number, name, function, arguments)`.
 
-    `number` counts the system calls from 0.
+    `number` counts the system calls from 0. Nothing is synced: no test cuts the power.
     """
 
     def __init__(
@@ -63,9 +78,20 @@ class Calls:
 
         def wrapped(*arguments: Any) -> Any:
             self.made.append(name)
-            return self.call(len(self.made) - 1, name, function, arguments)
+            real = _no_fsync if name == "fsync" else function
+            return self.call(len(self.made) - 1, name, real, arguments)
 
         return wrapped
+
+
+def _no_fsync(_: int) -> None:
+    """Take the time of no disk."""
+
+
+def _answer(code: int, arguments: tuple[Any, ...]) -> OSError:
+    """Return the error that `os` raises: it names a path, but no descriptor."""
+    named = [a for a in arguments[:1] if isinstance(a, str)]
+    return OSError(code, os.strerror(code), *named)
 
 
 def counting() -> Calls:
@@ -74,18 +100,27 @@ def counting() -> Calls:
 
 
 def crashing_before(n: int) -> Calls:
-    """Return system calls of which the n-th, from 0, is never made: the process died."""
+    """Return system calls of which the n-th, from 0, is never made: the process died.
 
-    def call(number: int, _: str, function: Callable[..., Any], arguments: Any) -> Any:
+    As the kernel does for the dead, files are closed all the same.
+    """
+
+    def call(
+        number: int, name: str, function: Callable[..., Any], arguments: Any
+    ) -> Any:
         if number >= n:
+            if name == "close":
+                function(*arguments)
             raise Crash(n)
         return function(*arguments)
 
     return Calls(call)
 
 
-def losing_reply(n: int, names: tuple[str, ...] = ("rename", "unlink")) -> Calls:
-    """Return system calls of which the n-th among `names` is done but answers ENOENT."""
+def losing_reply(
+    n: int, names: tuple[str, ...] = ("rename", "unlink"), code: int = errno.ENOENT
+) -> Calls:
+    """Return system calls of which the n-th among `names` is done but answers `code`."""
     seen = [0]
 
     def call(_: int, name: str, function: Callable[..., Any], arguments: Any) -> Any:
@@ -93,7 +128,7 @@ def losing_reply(n: int, names: tuple[str, ...] = ("rename", "unlink")) -> Calls
         if name in names:
             seen[0] += 1
             if seen[0] - 1 == n:
-                raise FileNotFoundError(errno.ENOENT, "reply lost", arguments[0])
+                raise _answer(code, arguments)
         return result
 
     return Calls(call)
@@ -102,9 +137,30 @@ def losing_reply(n: int, names: tuple[str, ...] = ("rename", "unlink")) -> Calls
 def failing(n: int, code: int) -> Calls:
     """Return system calls of which the n-th fails with `code` and is not done."""
 
-    def call(number: int, _: str, function: Callable[..., Any], arguments: Any) -> Any:
+    def call(
+        number: int, name: str, function: Callable[..., Any], arguments: Any
+    ) -> Any:
         if number == n:
-            raise OSError(code, os.strerror(code), arguments[0])
+            if name == "close":  # it fails, but the descriptor is gone all the same
+                function(*arguments)
+            raise _answer(code, arguments)
+        return function(*arguments)
+
+    return Calls(call)
+
+
+def interrupted(n: int, rival: Callable[[], Any], among: str = "") -> Calls:
+    """Return system calls before the n-th of which, from 0, a rival does something.
+
+    Where `among` is set, only calls of that name count.
+    """
+    seen = [0]
+
+    def call(_: int, name: str, function: Callable[..., Any], arguments: Any) -> Any:
+        if among in ("", name):
+            seen[0] += 1
+            if seen[0] - 1 == n:
+                rival()
         return function(*arguments)
 
     return Calls(call)

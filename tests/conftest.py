@@ -1,0 +1,76 @@
+"""What every test gets: no home directory, and a queue whose clock can be turned."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+from hypothesis import settings
+from support import Calls, FakeClock
+
+from ddmq import Broker
+from ddmq.fs import FileSystem
+
+settings.register_profile("ddmq", deadline=None)
+settings.load_profile("ddmq")
+
+
+@pytest.fixture(autouse=True)
+def _no_home(tmp_path_factory, monkeypatch):
+    """Send whoever looks for a home directory to one that does not exist."""
+    monkeypatch.setenv("HOME", str(tmp_path_factory.getbasetemp() / "nobody's-home"))
+
+
+@pytest.fixture
+def clock():
+    return FakeClock()
+
+
+@pytest.fixture
+def root(tmp_path):
+    return tmp_path / "mq"
+
+
+@pytest.fixture
+def broker(root, clock):
+    """A client of a new root whose queue `q` exists."""
+    client = Broker(root, create=True, clock=clock)
+    client.create_queue("q")
+    return client
+
+
+@pytest.fixture
+def aged(clock):
+    """Return a function that makes a file so old, in seconds, by the fake clock."""
+
+    def age(path, seconds):
+        then = clock.time_ns() - int(seconds * 1e9)
+        os.utime(path, ns=(then, then), follow_symlinks=False)
+        return path
+
+    return age
+
+
+@pytest.fixture
+def refusing():
+    """Return a function that makes a file system where one kind of call fails.
+
+    Calls named `name` fail with `code` where their first argument contains `where`, at
+    most `times` times; they are done before they fail where `done` is set.
+    """
+
+    def make(name, code, where="", *, times=10**9, done=False):
+        left = [times]
+
+        def call(_, made, function, arguments):
+            if made != name or where not in str(arguments[0]) or not left[0]:
+                return function(*arguments)
+            left[0] -= 1
+            if done:
+                function(*arguments)
+            named = arguments[:1] if isinstance(arguments[0], str) else ()
+            raise OSError(code, os.strerror(code), *named)
+
+        return FileSystem(Calls(call))
+
+    return make
