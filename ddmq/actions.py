@@ -11,12 +11,12 @@ from ddmq.errors import DdmqError, InvalidArgument
 from ddmq.settings import DELAY, check, show
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from ddmq.message import Message
     from ddmq.store import Counts
 
-    #: The arguments of one call, by name.
+    #: The arguments of one call, by name; and "tell", which shows progress.
     Values = Mapping[str, Any]
 
 NOTHING_TO_CONSUME = 3
@@ -45,10 +45,10 @@ def _broker(values: Values) -> Broker:
 def view(values: Values) -> Reply:
     """Count the messages of queues, or name the queues."""
     broker = _broker(values)
-    names = values["queue"] or broker.queues()
     if values["names"]:
+        names = values["queue"] or broker.queues()
         return Reply({"queues": names}, "\n".join(names))
-    counts = broker.view(names)
+    counts = broker.view(values["queue"])
     return Reply(
         {name: count._asdict() for name, count in counts.items()}, _table(counts)
     )
@@ -64,7 +64,7 @@ def _table(counts: Mapping[str, Counts]) -> str:
 
 def create(values: Values) -> Reply:
     """Make queues."""
-    broker = Broker(values["root"], create=values["force"])
+    broker = Broker(values["root"], create=values["force"], mode=values["mode"])
     made = {
         name: broker.create_queue(name, mode=values["mode"])
         for name in values["queue"] or ()
@@ -88,8 +88,9 @@ def publish(values: Values) -> Reply:
         raise InvalidArgument("publish one message or --from-file, and not both")
     broker, queue, options = _broker(values), values["queue"], _options(values)
     if values["from_file"] is not None:
-        lines = values["progress"](_lines(values["from_file"], as_json=values["json"]))
-        number = broker.publish_many(queue, lines, **options)
+        lines = _lines(values["from_file"], as_json=values["json"])
+        told = _counted(lines, values["tell"])
+        number = broker.publish_many(queue, told, **options)
         return Reply({"published": number}, str(number))
     id_ = broker.publish(queue, _message(values), **options)
     return Reply({"id": id_}, id_)
@@ -123,6 +124,12 @@ def _lines(path: str, *, as_json: bool) -> Iterator[Any]:
         raise InvalidArgument(
             f"{path}: {error.strerror}; nothing more was published"
         ) from error
+
+
+def _counted(items: Iterable[Any], tell: Callable[[str], None]) -> Iterator[Any]:
+    for number, item in enumerate(items, 1):
+        yield item
+        tell(f"{number:,} published")
 
 
 def _decoded(data: bytes, where: str) -> str:
@@ -223,8 +230,12 @@ def wait(values: Values) -> Reply:
     broker, timeout = _broker(values), values["timeout"]
     if timeout is not None:
         check("timeout", DELAY, timeout)
+
+    def progress(name: str) -> None:
+        values["tell"](f"{name}: {_told(broker.view(name))}")
+
     for name in values["queue"]:
-        if not broker.wait(name, timeout):
+        if not broker.wait(name, timeout, progress):
             counts = broker.view(name)
             raise DdmqError(
                 f"after {timeout} seconds, queue {name} is not empty: {_told(counts)}"

@@ -97,12 +97,13 @@ def queue_not_found(root: str, queue: str) -> QueueNotFound:
     )
 
 
-def check_mode(mode: int) -> None:
-    """Raise InvalidArgument unless a queue can be used with this mode."""
-    if not 0o700 <= mode <= 0o7777 or mode & stat.S_IRWXU != stat.S_IRWXU:
-        raise InvalidArgument(
-            f"mode {mode:o} leaves its owner without access; for a group use 2770"
-        )
+def checked_mode(mode: int | None) -> int | None:
+    """Return `mode`, or raise InvalidArgument unless a queue can be used with it."""
+    if mode is None or (0 <= mode <= 0o7777 and mode & stat.S_IRWXU == stat.S_IRWXU):
+        return mode
+    raise InvalidArgument(
+        f"mode {mode:o} leaves its owner without access; for a group use 2770"
+    )
 
 
 def _file_mode(mode: int | None) -> int | None:

@@ -16,6 +16,7 @@ from ddmq.errors import (
     DdmqError,
     InvalidArgument,
     LeaseLost,
+    QueueNotFound,
     RootNotFound,
     StorageError,
 )
@@ -109,9 +110,9 @@ class Broker:
     """A client of the queues in one root directory.
 
     `root` is a directory on storage that all clients share. With `create`, the root and
-    each queue that is named are made and initiated when they are missing. With `clean`
-    false, this client leaves the housekeeping to others. Usable from several threads at
-    once, and after a fork.
+    each queue that is named are made and initiated when they are missing, with `mode` for
+    their directories where it is given. With `clean` false, this client leaves the
+    housekeeping to others. Usable from several threads at once, and after a fork.
 
     Every method raises a `DdmqError`: `InvalidArgument` for a wrong argument (nothing was
     done), `RootNotFound`, `QueueNotFound`, `InvalidSettings`, and `StorageError` when the
@@ -123,6 +124,7 @@ class Broker:
         root: str | os.PathLike[str],
         *,
         create: bool = False,
+        mode: int | None = None,
         clean: bool = True,
         clock: Clock | None = None,
         fs: FileSystem | None = None,
@@ -130,6 +132,7 @@ class Broker:
     ) -> None:
         self.root = _checked_root(root)
         self._create = create
+        self._mode = admin.checked_mode(mode)
         self._clean = clean
         self._clock = clock or Clock()
         self._fs = fs or FileSystem()
@@ -141,7 +144,7 @@ class Broker:
     @_explained
     def _open_root(self) -> None:
         if self._create:
-            admin.make_root(self.root, self._fs)
+            admin.make_root(self.root, self._fs, self._mode)
         self._root_file.read()
 
     # Queues
@@ -154,8 +157,7 @@ class Broker:
         all files in it: for a queue that a group shares.
         """
         check_queue_name(queue)
-        if mode is not None:
-            admin.check_mode(mode)
+        mode = self._mode if mode is None else admin.checked_mode(mode)
         timeout = self._root_settings().lock_timeout
         return admin.make_queue(
             self.root, queue, self._fs, mode=mode, lock_timeout=timeout
@@ -177,11 +179,14 @@ class Broker:
     @_explained
     def view(self, queue: str | Iterable[str] | None = None) -> dict[str, Counts]:
         """Count the messages waiting, at work, delayed and dead; of all queues by default."""
-        if queue is None:
-            names = self.queues()
-        else:
-            names = [queue] if isinstance(queue, str) else list(queue)
-        return {name: self._visited(name).store.counts() for name in names}
+        if queue is not None:
+            names = [queue] if isinstance(queue, str) else queue
+            return {name: self._visited(name).store.counts() for name in names}
+        counts = {}
+        for name in self.queues():
+            with suppress(QueueNotFound, FileNotFoundError):  # deleted just now
+                counts[name] = self._visited(name).store.counts()
+        return counts
 
     # Messages come
 
@@ -369,7 +374,11 @@ class Broker:
 
     def clean_all(self) -> dict[str, Swept]:
         """Do all the housekeeping of every queue now."""
-        return {queue: self.clean(queue) for queue in self.queues()}
+        found = {}
+        for queue in self.queues():
+            with suppress(QueueNotFound):  # deleted just now
+                found[queue] = self.clean(queue)
+        return found
 
     @_explained
     def purge(self, queue: str, states: Iterable[str] = STATES) -> Counts:

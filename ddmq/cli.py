@@ -22,7 +22,7 @@ from ddmq.errors import DdmqError, InvalidArgument
 from ddmq.settings import dump
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Sequence
 
     from ddmq.actions import Reply
 
@@ -78,11 +78,15 @@ def _one_line(error: DdmqError) -> str:
 
 def _run(arguments: Sequence[str]) -> int:
     options = _parse(arguments)
+    _set_up_log(options)
     if options.cmd == "json":
         return _json(options.request)
-    _set_up_log(options)
     command: Command = options.command
-    reply = command.run(_values(command, options))
+    tell = _Teller(Clock())
+    try:
+        reply = command.run({**_values(command, options), "tell": tell})
+    finally:
+        tell.clear()
     if not options.silent or command.name == "consume":
         _show(reply, options.format)
     return reply.status
@@ -196,6 +200,7 @@ def _top_parser() -> argparse.ArgumentParser:
         **_STYLE,
     )
     json_parser.add_argument("request", nargs="?", help="standard input by default")
+    _add_verbosity(json_parser)
     return parser
 
 
@@ -214,11 +219,15 @@ def _parser_of(command: Command) -> argparse.ArgumentParser:
         default=command.form,
         help=f"how to print; {command.form} by default",
     )
+    _add_verbosity(parser)
+    parser.set_defaults(cmd=command.name, command=command)
+    return parser
+
+
+def _add_verbosity(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-v", "--verbose", action="store_true", help="say more")
     parser.add_argument("-d", "--debug", action="store_true", help="say everything")
     parser.add_argument("-s", "--silent", action="store_true", help="say errors only")
-    parser.set_defaults(cmd=command.name, command=command)
-    return parser
 
 
 def _add_argument(parser: argparse.ArgumentParser, argument: Argument) -> None:
@@ -270,19 +279,30 @@ def _values(command: Command, options: argparse.Namespace) -> dict[str, Any]:
     values = {a.name: getattr(options, a.name) for a in command.arguments}
     if isinstance(values.get("set"), list):
         values["set"] = dict(values["set"])
-    return {**values, "progress": _progress}
+    return values
 
 
-def _progress(items: Iterable[Any]) -> Iterator[Any]:
-    """Pass items on; on a terminal, show how many there were."""
-    if not sys.stderr.isatty():
-        yield from items
-        return
-    clock = Clock()
-    shown = clock.monotonic()
-    for number, item in enumerate(items, 1):
-        yield item
-        if clock.monotonic() - shown > _PROGRESS_EVERY:
-            shown = clock.monotonic()
-            print(f"\r{number:,} published", end="", file=sys.stderr, flush=True)
-    print("\r", end="", file=sys.stderr)
+class _Teller:
+    """Shows progress in one line of a terminal, and nothing elsewhere."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._shown = clock.monotonic() if sys.stderr.isatty() else float("inf")
+        self._width = 0
+
+    def __call__(self, text: str) -> None:
+        """Show `text`, unless something was shown a moment ago."""
+        if self._clock.monotonic() - self._shown > _PROGRESS_EVERY:
+            self._shown = self._clock.monotonic()
+            self._write(text)
+
+    def clear(self) -> None:
+        """Leave an empty line for what comes next."""
+        if self._width:
+            self._write("")
+            sys.stderr.write("\r")
+
+    def _write(self, text: str) -> None:
+        sys.stderr.write("\r" + text.ljust(self._width))
+        sys.stderr.flush()
+        self._width = len(text)

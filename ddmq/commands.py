@@ -337,7 +337,7 @@ def values_from_json(request: Any) -> tuple[Command, dict[str, Any]]:
         allowed = ", ".join(arguments)
         raise InvalidArgument(f"{name} has no argument {show(key)}; it has {allowed}")
     values = {a.name: _from_request(a, request) for a in arguments.values()}
-    return command, {**values, "progress": iter}
+    return command, {**values, "tell": lambda _: None}
 
 
 def _from_request(argument: Argument, request: Mapping[str, Any]) -> Any:

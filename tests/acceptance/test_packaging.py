@@ -10,7 +10,9 @@ import pytest
 
 import ddmq
 
-installed = pytest.mark.skipif("TOX_ENV_NAME" not in os.environ, reason="only tox installs")
+installed = pytest.mark.skipif(
+    "TOX_ENV_NAME" not in os.environ, reason="only tox installs"
+)
 
 
 @installed

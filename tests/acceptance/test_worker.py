@@ -97,7 +97,9 @@ def test_the_environment_tells_about_the_message(root, broker):
 def test_a_failing_command_makes_the_message_dead_at_its_limit(root, broker):
     broker.publish("jobs", "bad", requeue_limit=2)
     broker.publish("jobs", "good", requeue_limit=2)
-    status, _, err = worked(root, "jobs", *python("import sys; sys.exit(sys.argv[1] == 'bad')"))
+    status, _, err = worked(
+        root, "jobs", *python("import sys; sys.exit(sys.argv[1] == 'bad')")
+    )
     assert status == 4
     assert "1 acked, 3 failed" in err
     [letter] = broker.dead("jobs")
@@ -180,7 +182,13 @@ def test_a_command_whose_lease_was_lost_is_killed_and_not_acked(root, broker):
 
 @pytest.mark.parametrize(
     "arguments",
-    [[], ["/r", "q"], ["/r", "q", "--"], ["-j", "0", "/r", "q", "--", "x"], ["-j", "x"]],
+    [
+        [],
+        ["/r", "q"],
+        ["/r", "q", "--"],
+        ["-j", "0", "/r", "q", "--", "x"],
+        ["-j", "x"],
+    ],
 )
 def test_wrong_usage_ends_with_status_2(arguments):
     status, out, err = worked(*arguments)
