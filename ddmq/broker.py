@@ -597,7 +597,10 @@ def _check_count(n: Any) -> None:
 
 
 def _checked_root(root: str | os.PathLike[str]) -> str:
-    path: object = os.fspath(root)
+    try:
+        path: object = os.fspath(root)
+    except TypeError:
+        path = None
     if isinstance(path, str) and path and "\0" not in path:
         return os.path.abspath(path)
-    raise InvalidArgument(f"root {path!r} is not the path of a directory")
+    raise InvalidArgument(f"root {root!r} is not the path of a directory")

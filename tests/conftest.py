@@ -34,9 +34,8 @@ def root(tmp_path):
 @pytest.fixture
 def broker(root, clock):
     """A client of a new root whose queue `q` exists."""
-    client = Broker(root, create=True, clock=clock)
-    client.create_queue("q")
-    return client
+    Broker(root, create=True).create_queue("q")
+    return Broker(root, clock=clock)
 
 
 @pytest.fixture
