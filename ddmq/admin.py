@@ -10,6 +10,7 @@ from ddmq.config import SettingsFile
 from ddmq.errors import InvalidArgument, QueueNotFound
 from ddmq.locks import exclusive
 from ddmq.names import SETTINGS_FILE, check_queue_name, new_token
+from ddmq.settings import Settings
 from ddmq.store import DIRECTORIES
 
 if TYPE_CHECKING:
@@ -24,7 +25,9 @@ def make_root(root: str, fs: FileSystem, mode: int | None = None) -> None:
         os.makedirs(root, exist_ok=True)
         if mode is not None:
             fs.chmod(root, mode)
-    SettingsFile(root, fs).initiate(_file_mode(mode))
+    if not SettingsFile(root, fs).exists():
+        with exclusive(f"{root}/lock", Settings().lock_timeout):
+            SettingsFile(root, fs).initiate(_file_mode(mode))
 
 
 def make_queue(
@@ -41,6 +44,7 @@ def make_queue(
         path = f"{root}/{queue}"
         for directory in (path, *(f"{path}/{name}" for name in DIRECTORIES)):
             fs.mkdir(directory)
+            fs.require_directory(directory)  # no link to somewhere else
             if mode is not None:
                 fs.chmod(directory, mode)
         made = SettingsFile(path, fs).initiate(_file_mode(mode))
@@ -57,7 +61,7 @@ def delete_queue(root: str, queue: str, fs: FileSystem, lock_timeout: float) -> 
     with exclusive(f"{root}/lock", lock_timeout):
         if not is_queue(root, queue, fs):
             raise queue_not_found(root, queue)
-        fs.rename(f"{root}/{queue}", f"{root}/{_DELETED}{new_token()}")
+        fs.rename_or_fail(f"{root}/{queue}", f"{root}/{_DELETED}{new_token()}")
         _remove_deleted(root, fs)
 
 
@@ -72,8 +76,9 @@ def _remove_deleted(root: str, fs: FileSystem) -> None:
 def is_queue(root: str, queue: str, fs: FileSystem) -> bool:
     """Tell whether there is an initiated queue of this name."""
     found = fs.status(f"{root}/{queue}")
-    settings = fs.status(f"{root}/{queue}/{SETTINGS_FILE}")
-    return found is not None and found.is_directory and settings is not None
+    if found is None or not found.is_directory:
+        return False
+    return fs.status(f"{root}/{queue}/{SETTINGS_FILE}") is not None
 
 
 def queues(root: str, fs: FileSystem) -> list[str]:

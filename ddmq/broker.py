@@ -46,6 +46,7 @@ STATES = Counts._fields
 _Method = TypeVar("_Method", bound="Callable[..., Any]")
 #: Seconds between two looks of `wait`: the first, and the longest.
 _LOOK_FIRST, _LOOK_LONGEST = 0.05, 5.0
+_SETTLE = "settle what `consume` returned"
 
 
 def _explained(method: _Method) -> _Method:
@@ -221,12 +222,13 @@ class Broker:
         open_queue = self._visited(queue)
         settings = open_queue.settings.current()
         priority = settings.priority if priority is None else priority
-        _check_message(priority, delay, overrides)
+        durable = settings.durable if durable is None else durable
+        _check_message(priority, delay, durable, overrides)
         return open_queue.store.publish(
             encode(message, priority, overrides),
             priority,
             delay=delay,
-            sync=settings.durable if durable is None else durable,
+            sync=durable,
         )
 
     def publish_many(self, queue: str, messages: Iterable[Any], **options: Any) -> int:
@@ -289,6 +291,7 @@ class Broker:
         `requeue_limit` reached it becomes a dead letter with the `reason`.
         """
         check("delay", DELAY, delay)
+        _check_reason(reason)
         self._settle(message, partial(_nack, delay, reason))
 
     @_explained
@@ -299,6 +302,7 @@ class Broker:
     @_explained
     def reject(self, message: Message | Iterable[Message], reason: str = "") -> None:
         """Make messages dead letters at once, whatever their limits say."""
+        _check_reason(reason)
         self._settle(message, partial(_reject, reason))
 
     @overload
@@ -328,7 +332,7 @@ class Broker:
         act: _Act,
         excuse: _Excuse | None = None,
     ) -> None:
-        messages = [messages] if isinstance(messages, Message) else list(messages)
+        messages = _checked_messages(messages)
         lost = [m for m in messages if not self._held(m, act, excuse)]
         if lost:
             raise LeaseLost(_lost_text(lost), lost)
@@ -484,7 +488,10 @@ class Broker:
         return open_queue
 
     def _queue(self, queue: str) -> _Queue:
-        return self._open.get(queue) or self._opened(queue)
+        try:
+            return self._open[queue]
+        except (KeyError, TypeError):  # not open yet, or no name at all
+            return self._opened(queue)
 
     def _opened(self, queue: str) -> _Queue:
         check_queue_name(queue)
@@ -516,12 +523,12 @@ class Broker:
             return RootNotFound(
                 f"{self.root}: no ddmq root; create it with `ddmq create -f` or -f (create=True)"
             )
-        path = os.fspath(error.filename or "")
+        path = os.fspath(error.filename or self.root)
         queue = os.path.relpath(path, self.root).split("/")[0]
-        if queue in self._open and not admin.is_queue(self.root, queue, self._fs):
-            del self._open[queue]
-            return self._not_found(queue)
-        return StorageError(error)
+        if path == self.root or admin.is_queue(self.root, queue, self._fs):
+            return StorageError(error)
+        self._open.pop(queue, None)
+        return self._not_found(queue)
 
     def _not_found(self, queue: str) -> DdmqError:
         return admin.queue_not_found(self.root, queue)
@@ -566,12 +573,33 @@ def _note(reason: str) -> dict[str, str]:
     return {"reason": reason} if reason else {}
 
 
+def _check_reason(reason: Any) -> None:
+    if not isinstance(reason, str):
+        raise InvalidArgument(f"reason {reason!r:.60} is not text")
+
+
+def _checked_messages(messages: Message | Iterable[Message]) -> list[Message]:
+    """Return a list of messages, each with a lease, or raise InvalidArgument."""
+    if isinstance(messages, Message):
+        messages = [messages]
+    elif isinstance(messages, (list, tuple, set)) or hasattr(messages, "__next__"):
+        messages = list(messages)
+    else:
+        raise InvalidArgument(f"{messages!r:.60} is no message; {_SETTLE}")
+    if all(map(_has_lease, messages)):
+        return messages
+    raise InvalidArgument(f"{messages!r:.60} have no lease; {_SETTLE}")
+
+
+def _has_lease(message: object) -> bool:
+    if not isinstance(message, Message):
+        return False
+    return Lease.parse(str(message.filename)) is not None
+
+
 def _lease_of(message: Message) -> Lease:
     lease = Lease.parse(message.filename)
-    if lease is None:
-        raise InvalidArgument(
-            f"{message.filename!r} is no lease; settle what `consume` returned"
-        )
+    assert lease is not None  # or `_checked_messages` had refused it
     return lease
 
 
@@ -584,8 +612,11 @@ def _lost_text(messages: Sequence[Message]) -> str:
     )
 
 
-def _check_message(priority: Any, delay: Any, overrides: Mapping[str, Any]) -> None:
+def _check_message(
+    priority: Any, delay: Any, durable: Any, overrides: Mapping[str, Any]
+) -> None:
     check("priority", SETTINGS["priority"], priority)
+    check("durable", SETTINGS["durable"], durable)
     check("delay", DELAY, delay)
     for key, value in overrides.items():
         check(key, OVERRIDES[key], value)

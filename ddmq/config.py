@@ -9,7 +9,16 @@ from ddmq.errors import InvalidSettings
 from ddmq.locks import exclusive
 from ddmq.log import warn
 from ddmq.names import SETTINGS_FILE, new_token
-from ddmq.settings import MAX_FILE, Settings, checked, edited, layered, parse, template
+from ddmq.settings import (
+    MAX_FILE,
+    Settings,
+    checked,
+    decoded,
+    edited,
+    layered,
+    parse,
+    template,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -19,6 +28,7 @@ if TYPE_CHECKING:
 
 #: Seconds for which a running client believes what it read.
 REREAD_EVERY = 30.0
+_DRAFT = f".{SETTINGS_FILE}."
 
 
 class SettingsFile:
@@ -43,13 +53,19 @@ class SettingsFile:
         return self._values
 
     def initiate(self, mode: int | None = None) -> bool:
-        """Write a file that sets nothing; False when there is one."""
-        try:
-            self._fs.create(self.path, template().encode(), sync=True, mode=mode)
-        except FileExistsError:
+        """Write a file that sets nothing; False when there is one.
+
+        Whoever calls this holds the lock of the directory.
+        """
+        self._remove_drafts()
+        if self.exists():
             return False
-        self._fs.sync_directory(self._directory)
+        self._replace(template().encode(), mode)
         return True
+
+    def exists(self) -> bool:
+        """Tell whether the directory is initiated."""
+        return self._fs.status(self.path) is not None
 
     def change(
         self, changes: Mapping[str, Any], unset: Iterable[str], lock_timeout: float
@@ -57,16 +73,30 @@ class SettingsFile:
         """Set and unset keys: all of it or nothing, and one client at a time."""
         checked(dict(changes), self.path)
         with exclusive(f"{self._directory}/lock", lock_timeout):
-            text = self._fs.read(self.path, MAX_FILE).decode()
-            self._replace(edited(text, changes, unset).encode())
+            self._remove_drafts()
+            data = self._fs.read(self.path, MAX_FILE)
+            text = edited(decoded(data, self.path), changes, unset, self.path)
+            self._replace(text.encode(), self._mode())
 
-    def _replace(self, data: bytes) -> None:
+    def _mode(self) -> int | None:
         found = self._fs.status(self.path)
-        mode = stat.S_IMODE(found.mode) if found is not None else None
-        draft = f"{self._directory}/.{SETTINGS_FILE}.{new_token()}"
+        return stat.S_IMODE(found.mode) if found is not None else None
+
+    def _replace(self, data: bytes, mode: int | None) -> None:
+        draft = f"{self._directory}/{_DRAFT}{new_token()}"
         self._fs.create(draft, data, sync=True, mode=mode)
-        self._fs.rename(draft, self.path)
+        try:
+            self._fs.rename_or_fail(draft, self.path)
+        except OSError:
+            self._fs.discard(draft)
+            raise
         self._fs.sync_directory(self._directory)
+
+    def _remove_drafts(self) -> None:
+        """Remove what writers left that died here; there is none alive beside us."""
+        for name in self._fs.hidden(self._directory):
+            if name.startswith(_DRAFT):
+                self._fs.discard(f"{self._directory}/{name}")
 
 
 class LayeredSettings:

@@ -69,6 +69,11 @@ class FileSystem:
             return self.exists(target)
         return True
 
+    def rename_or_fail(self, source: str, target: str) -> None:
+        """Move `source`, which nobody else may move; FileNotFoundError when it is gone."""
+        if not self.rename(source, target):
+            raise FileNotFoundError(errno.ENOENT, "it could not be moved", source)
+
     def unlink(self, path: str) -> bool:
         """Remove a file; False when it was gone already."""
         try:
@@ -257,6 +262,9 @@ class FileSystem:
         descriptor = self.calls.open(path, _NEW, 0o600)
         try:
             return int(self.calls.fstat(descriptor).st_mtime_ns)
+        except OSError as error:
+            error.filename = path
+            raise
         finally:
             self.calls.close(descriptor)
             self.discard(path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from ddmq.errors import LockTimeout
@@ -14,11 +15,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from ddmq.clock import Clock
-    from ddmq.names import Delayed, Lease
+    from ddmq.names import Lease
     from ddmq.settings import Settings
     from ddmq.store import Store
 
-_Name = TypeVar("_Name", "Lease", "Delayed")
+_Name = TypeVar("_Name")
 _Fate = TypeVar("_Fate")
 #: Seconds between two sweeps by one client, for each 100 leases one more: so all the
 #: clients of a queue together list `work/` at most some hundred times a second.
@@ -66,7 +67,7 @@ class Housekeeper:
         self._swept_at = self._dropped_at = float("-inf")
         self._cleaned_at = self._asked_clock_at = float("-inf")
         self._interval = SWEEP_EVERY
-        self._troubled: set[Lease | Delayed] = set()
+        self._troubled: set[object] = set()
 
     def sweep_when_due(self, *, idle: bool = False) -> None:
         """Sweep if the last time is long enough ago. Without permission, leave it to others."""
@@ -127,7 +128,8 @@ class Housekeeper:
         """Make messages of the files in `drop/` that stand still."""
         names = self._store.dropped()
         priority = self._settings().priority if names else 0
-        return Swept(adopted=sum(self._store.adopt(name, priority) for name in names))
+        adopt = partial(self._store.adopt, priority=priority)
+        return Swept(adopted=[self._try(adopt, name) for name in names].count(True))
 
     def clean(self) -> Swept:
         """Do all housekeeping now, leftovers of dead writers included."""

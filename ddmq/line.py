@@ -210,6 +210,10 @@ class Line:
                 return Waiting(entry, f"{head.path}/{name}")
             self._put_aside(f"{head.path}/{name}")
 
+    def forget(self) -> None:
+        """List again before the next message: we changed the line ourselves."""
+        self._head = None
+
     def _lost(self) -> None:
         """List again, and look further from the front, where fewer rivals are."""
         self._spread = min(self._spread * 2, _MAX_SPREAD)
@@ -233,17 +237,22 @@ class Line:
             for bucket in buckets:
                 path = self._bucket(priority, bucket)
                 names = self._names(path)
+                if not names and not self._remove_empty(path, bucket, buckets[-1]):
+                    names = self._names(path)  # somebody added one just now
                 if names:
                     return _Head(priority, path, self._order(names), now)
-                self._remove_empty(path, bucket, newest=bucket == buckets[-1])
             if not buckets:
                 self._fs.rmdir(f"{self.path}/{priority}")
         return None
 
-    def _remove_empty(self, path: str, bucket: int, *, newest: bool) -> None:
-        """Remove a bucket, but not the newest while somebody may be about to add to it."""
-        if not newest or self._clock.time_ns() - bucket > _NEWEST_AGE_NS:
-            self._fs.rmdir(path)
+    def _remove_empty(self, path: str, bucket: int, newest: int) -> bool:
+        """Remove an empty bucket; False when it is not empty any more.
+
+        The newest stays while somebody may be about to add to it.
+        """
+        if bucket == newest and self._clock.time_ns() - bucket <= _NEWEST_AGE_NS:
+            return True
+        return self._fs.rmdir(path)
 
     def _order(self, names: list[str]) -> list[str]:
         """Sort the first one last, without the few that rivals are probably after."""
@@ -310,10 +319,7 @@ class Line:
         for priority in self.priorities():
             buckets = sorted(self._buckets(priority))
             for bucket in buckets:
-                newest = bucket == buckets[-1]
-                self._remove_empty(
-                    self._bucket(priority, bucket), bucket, newest=newest
-                )
+                self._remove_empty(self._bucket(priority, bucket), bucket, buckets[-1])
             self._fs.rmdir(f"{self.path}/{priority}")
 
 

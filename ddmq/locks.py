@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import stat
 from contextlib import contextmanager
@@ -14,7 +15,7 @@ from ddmq.log import warn
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-_NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.ENOTSUP, errno.EINVAL)
+_NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP)
 
 
 @contextmanager
@@ -30,21 +31,31 @@ def exclusive(path: str, timeout: float) -> Iterator[None]:
     lock = filelock.FileLock(path, timeout=timeout, mode=_mode(path))
     try:
         lock.acquire()
-    except filelock.Timeout as error:
-        raise LockTimeout(
-            f"{path}: another client holds this lock since over {timeout:g} seconds; try "
-            "again later, or set lock_timeout higher"
-        ) from error
-    except (NotImplementedError, OSError) as error:
-        if isinstance(error, OSError) and error.errno not in _NO_LOCKS:
-            raise
+    except (filelock.Timeout, NotImplementedError) as error:
+        if _can_lock(path):
+            raise LockTimeout(
+                f"{path}: another client holds this lock since over {timeout:g} seconds; "
+                "try again later, or set lock_timeout higher"
+            ) from error
         warn(
-            f"{path}: this file system has no locks; change settings from one node only"
+            f"{path}: this file system has no locks; let one node administer at a time"
         )
     try:
         yield
     finally:
         lock.release()
+
+
+def _can_lock(path: str) -> bool:
+    """Tell whether a lock could not be had because others hold it: filelock does not."""
+    descriptor = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        return error.errno not in _NO_LOCKS
+    finally:
+        os.close(descriptor)
+    return True
 
 
 def _refuse_link(path: str) -> None:

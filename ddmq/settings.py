@@ -12,6 +12,15 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
 MAX_FILE = 1 << 16
+#: What yaml raises for a value that it can't make, besides its own errors.
+_UNREADABLE = (
+    ValueError,
+    TypeError,
+    LookupError,
+    AttributeError,
+    ArithmeticError,
+    RecursionError,
+)
 _MAX_SECONDS = 10**9
 _MAX_LIMIT = 10**8
 
@@ -138,9 +147,9 @@ def template() -> str:
 
 def parse(data: bytes, path: str) -> dict[str, Any]:
     """Read what a `ddmq.yaml` sets. InvalidSettings names the file, the key and the remedy."""
-    text = _decode(data, path)
-    values = _load(text, path) if _says_something(text) else {}
-    return checked(values, path)
+    text = decoded(data, path)
+    values = _load(text, path) if _says_something(text) else None
+    return checked({} if values is None else values, path)
 
 
 def checked(values: Any, path: str) -> dict[str, Any]:
@@ -159,7 +168,8 @@ def checked(values: Any, path: str) -> dict[str, Any]:
     return values
 
 
-def _decode(data: bytes, path: str) -> str:
+def decoded(data: bytes, path: str) -> str:
+    """Return the text of a `ddmq.yaml`, or raise InvalidSettings."""
     if len(data) >= MAX_FILE:
         raise InvalidSettings(f"{path}: over {MAX_FILE} bytes; keep only the settings")
     try:
@@ -178,15 +188,20 @@ def _says_something(text: str) -> bool:
 def _load(text: str, path: str) -> Any:
     import yaml  # slow to import, and most files hold comments alone
 
+    class PlainLoader(yaml.SafeLoader):
+        """Merges no mappings: a small file that nests them keeps its reader busy."""
+
+        def flatten_mapping(self, node: object) -> None:
+            """Leave `<<` as it is, which no constructor knows."""
+
     try:
-        values = yaml.safe_load(text)
-    except (yaml.YAMLError, ValueError, RecursionError, OverflowError) as error:
+        return yaml.load(text, PlainLoader)
+    except (yaml.YAMLError, *_UNREADABLE) as error:
         where = getattr(error, "problem_mark", None)
         line = f" at line {where.line + 1}" if where is not None else ""
         raise InvalidSettings(
             f"{path}: not YAML{line}; write `key: value` lines"
         ) from error
-    return {} if values is None else values
 
 
 def parse_value(text: str) -> Any:
@@ -202,13 +217,15 @@ def dump(values: Any) -> str:
     return text
 
 
-def edited(text: str, changes: Mapping[str, Any], unset: Iterable[str]) -> str:
-    """Return the text of a `ddmq.yaml` with `changes` made, its comments kept.
+def edited(
+    text: str, changes: Mapping[str, Any], unset: Iterable[str], path: str = "ddmq.yaml"
+) -> str:
+    """Return the text of the `ddmq.yaml` at `path` with `changes` made, its comments kept.
 
     Lines are replaced or added. A file written in another style than `key: value` lines
     is written anew.
     """
-    wanted = {**parse(text.encode(), "ddmq.yaml"), **changes}
+    wanted = {**parse(text.encode(), path), **changes}
     wanted = {key: value for key, value in wanted.items() if key not in set(unset)}
     result = text
     for key in (*changes, *unset):

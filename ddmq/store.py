@@ -44,7 +44,10 @@ ABANDONED = 3600
 #: Seconds for which a dropped file must have stood still.
 SETTLED = 10
 BUCKET_SIZE = 500
-_UNREADABLE = (errno.EACCES, errno.EPERM, errno.ELOOP, errno.EISDIR, errno.ENXIO)
+_UNREADABLE = (
+    *(errno.EACCES, errno.EPERM, errno.ELOOP, errno.EISDIR, errno.ENXIO),
+    errno.EAGAIN,  # a FIFO that somebody holds open
+)
 #: Said of one file (immutable, or of somebody else in a sticky directory), not of the queue.
 _ONLY_THIS = (errno.EPERM, errno.EBUSY)
 _IMMOVABLE = (*FORBIDDEN, errno.EBUSY, errno.EXDEV)
@@ -96,13 +99,16 @@ class Store:
             self._file_mode = found.mode & 0o666
 
     def learn_clock(self) -> None:
-        """Compare our clock with the file server's; without permission, do without."""
+        """Compare our clock with the file server's; where no file can be made, do without.
+
+        Nobody may be kept from emptying a queue because the disk is full.
+        """
         before = self.clock.own_ns()
         try:
             stamped = self.fs.birth_ns(f"{self.tmp}/{new_id()}")
-        except OSError as error:
-            if error.errno not in FORBIDDEN:
-                raise
+        except FileNotFoundError:  # the queue is gone
+            raise
+        except OSError:
             return
         self.clock.synchronise(before, stamped, self.clock.own_ns())
 
@@ -143,7 +149,9 @@ class Store:
         The rename's reply was lost and a consumer was quick: that is a message. Unless it
         took so long that somebody may have cleaned the draft away.
         """
-        self.fs.exists(draft)  # raises when the whole queue is gone
+        if self.fs.exists(draft):
+            self.fs.discard(draft)
+            raise OSError(errno.ESTALE, "it could not be moved into the line", draft)
         if self.clock.time() - began > ABANDONED / 2:
             raise FileNotFoundError(
                 errno.ENOENT, "cleaned away before it was published", draft
@@ -364,10 +372,9 @@ class Store:
 
     def _dropped_priority(self, path: str, default: int) -> int:
         try:
-            return decode_dropped(self.fs.read(path, MAX_BYTES + 1)).priority_or(
-                default
-            )
-        except (InvalidContent, FileNotFoundError):
+            dropped = self._decoded(path, Entry(default, 0, DROPPED))
+            return dropped.priority_or(default)
+        except InvalidContent:
             return default  # whoever consumes it sets it aside
 
     def dropped(self) -> list[str]:
@@ -437,6 +444,7 @@ class Store:
         """Remove all messages that are in a state of `Counts`; return how many they were."""
         places = {"work": self.work, "delayed": self.delayed, "dead": self.dead}
         if state == "waiting":
+            self.line.forget()
             return sum(self._empty(bucket) for _, bucket in self.line.buckets())
         return self._empty(places[state])
 
@@ -467,8 +475,11 @@ class Store:
     def mark_cleaned(self) -> None:
         """Let others know that the queue is clean: they need not look for a while."""
         draft = f"{self.tmp}/{new_id()}"
-        self.fs.create(draft, b"", sync=False, mode=self._file_mode)
-        self.fs.rename(draft, self._cleaned)
+        try:
+            self.fs.create(draft, b"", sync=False, mode=self._file_mode)
+            self.fs.rename(draft, self._cleaned)
+        except OSError:  # then others will clean once more
+            self.fs.discard(draft)
 
 
 def _known(parse: Callable[[str], _Name | None], names: Iterable[str]) -> list[_Name]:
