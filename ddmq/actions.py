@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ddmq.broker import STATES, UNSET, Broker
 from ddmq.errors import DdmqError, InvalidArgument
-from ddmq.settings import DELAY, check, show
+from ddmq.settings import show
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -228,8 +228,6 @@ def redrive(values: Values) -> Reply:
 def wait(values: Values) -> Reply:
     """Wait until queues are empty."""
     broker, timeout = _broker(values), values["timeout"]
-    if timeout is not None:
-        check("timeout", DELAY, timeout)
 
     def progress(name: str) -> None:
         values["tell"](f"{name}: {_told(broker.view(name))}")

@@ -61,7 +61,7 @@ def delete_queue(root: str, queue: str, fs: FileSystem, lock_timeout: float) -> 
     with exclusive(f"{root}/lock", lock_timeout):
         if not is_queue(root, queue, fs):
             raise queue_not_found(root, queue)
-        fs.rename_or_fail(f"{root}/{queue}", f"{root}/{_DELETED}{new_token()}")
+        fs.replace(f"{root}/{queue}", f"{root}/{_DELETED}{new_token()}")
         _remove_deleted(root, fs)
 
 
@@ -84,11 +84,14 @@ def is_queue(root: str, queue: str, fs: FileSystem) -> bool:
 def queues(root: str, fs: FileSystem) -> list[str]:
     """Return the names of all queues, sorted."""
     return sorted(
-        name for name in fs.listing(root) if _may_be(name) and is_queue(root, name, fs)
+        name
+        for name in fs.listing(root)
+        if may_be_queue(name) and is_queue(root, name, fs)
     )
 
 
-def _may_be(name: str) -> bool:
+def may_be_queue(name: str) -> bool:
+    """Tell whether a queue can have this name."""
     try:
         return check_queue_name(name) == name
     except InvalidArgument:

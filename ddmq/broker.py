@@ -413,7 +413,7 @@ class Broker:
         Their counts start at zero, their priority is that which they were published with.
         What is no message stays.
         """
-        wanted = None if ids is None else set(ids)
+        wanted = {ids} if isinstance(ids, str) else None if ids is None else set(ids)
         store = self._visited(queue).store
         return sum(
             store.revive(dead)
@@ -432,6 +432,8 @@ class Broker:
 
         `progress` is called with the queue's name before each pause.
         """
+        if timeout is not None:
+            check("timeout", DELAY, timeout)
         deadline = self._clock.monotonic() + timeout if timeout is not None else None
         pause = _LOOK_FIRST
         while not self._visited(queue).store.is_empty():
@@ -525,7 +527,7 @@ class Broker:
             )
         path = os.fspath(error.filename or self.root)
         queue = os.path.relpath(path, self.root).split("/")[0]
-        if path == self.root or admin.is_queue(self.root, queue, self._fs):
+        if not admin.may_be_queue(queue) or admin.is_queue(self.root, queue, self._fs):
             return StorageError(error)
         self._open.pop(queue, None)
         return self._not_found(queue)

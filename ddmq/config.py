@@ -86,7 +86,7 @@ class SettingsFile:
         draft = f"{self._directory}/{_DRAFT}{new_token()}"
         self._fs.create(draft, data, sync=True, mode=mode)
         try:
-            self._fs.rename_or_fail(draft, self.path)
+            self._fs.replace(draft, self.path)
         except OSError:
             self._fs.discard(draft)
             raise

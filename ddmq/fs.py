@@ -23,6 +23,7 @@ _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | _FLAGS
 _READ = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | _FLAGS
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | _FLAGS
 _CHUNK = 1 << 16
+_LARGE = 1 << 20
 _STALE_TRIES = 4
 
 
@@ -69,10 +70,16 @@ class FileSystem:
             return self.exists(target)
         return True
 
-    def rename_or_fail(self, source: str, target: str) -> None:
-        """Move `source`, which nobody else may move; FileNotFoundError when it is gone."""
-        if not self.rename(source, target):
-            raise FileNotFoundError(errno.ENOENT, "it could not be moved", source)
+    def replace(self, source: str, target: str) -> None:
+        """Move `source`, which nobody else moves, to a `target` that may exist.
+
+        Where a reply says that `source` is gone, it was moved.
+        """
+        try:
+            self.calls.rename(source, target)
+        except OSError as error:
+            if error.errno not in _GONE or self.exists(source):
+                raise
 
     def unlink(self, path: str) -> bool:
         """Remove a file; False when it was gone already."""
@@ -190,14 +197,14 @@ class FileSystem:
     def _read_once(self, path: str, most: int) -> bytes:
         descriptor = self.calls.open(path, _READ)
         try:
-            data: bytes = self.calls.read(descriptor, _CHUNK)
-            chunk = data
-            while chunk and len(data) < most:
-                chunk = self.calls.read(descriptor, _CHUNK)
-                data += chunk
+            chunks: list[bytes] = [self.calls.read(descriptor, _CHUNK)]
+            size = len(chunks[0])
+            while chunks[-1] and size < most:
+                chunks.append(self.calls.read(descriptor, min(most - size, _LARGE)))
+                size += len(chunks[-1])
         finally:
             self.calls.close(descriptor)
-        return data
+        return b"".join(chunks)
 
     def mkdir(self, path: str) -> bool:
         """Make a directory; False when it exists."""

@@ -6,7 +6,7 @@ import errno
 import fcntl
 import os
 import stat
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from ddmq.errors import LockTimeout
@@ -27,45 +27,53 @@ def exclusive(path: str, timeout: float) -> Iterator[None]:
     """
     import filelock  # slow to import, and never on the path of a message
 
-    _refuse_link(path)
-    lock = filelock.FileLock(path, timeout=timeout, mode=_mode(path))
-    try:
-        lock.acquire()
-    except (filelock.Timeout, NotImplementedError) as error:
-        if _can_lock(path):
-            raise LockTimeout(
-                f"{path}: another client holds this lock since over {timeout:g} seconds; "
-                "try again later, or set lock_timeout higher"
-            ) from error
+    if not _has_locks(path):
         warn(
             f"{path}: this file system has no locks; let one node administer at a time"
         )
+        yield
+        return
+    lock = filelock.FileLock(path, timeout=timeout, mode=_mode(path))
+    try:
+        lock.acquire()
+    except filelock.Timeout as error:
+        raise LockTimeout(
+            f"{path}: another client holds this lock since over {timeout:g} seconds; try "
+            "again later, or set lock_timeout higher"
+        ) from error
     try:
         yield
     finally:
         lock.release()
 
 
-def _can_lock(path: str) -> bool:
-    """Tell whether a lock could not be had because others hold it: filelock does not."""
-    descriptor = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
+def _has_locks(path: str) -> bool:
+    """Tell whether files can be locked here: filelock's answer depends on its version.
+
+    Raises unless `path` is an ordinary file or missing: filelock would empty a link's target.
+    """
+    flags = os.O_RDWR | os.O_CREAT | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
+    descriptor = os.open(path, flags, _mode(path))
     try:
+        _prepare(descriptor, path)
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:  # somebody else holds it
+        return True
     except OSError as error:
-        return error.errno not in _NO_LOCKS
+        if error.errno not in _NO_LOCKS:
+            raise
+        return False
     finally:
         os.close(descriptor)
     return True
 
 
-def _refuse_link(path: str) -> None:
-    """Raise unless `path` is an ordinary file or missing: filelock would empty its target."""
-    try:
-        mode = os.lstat(path).st_mode
-    except FileNotFoundError:
-        return
-    if not stat.S_ISREG(mode):
-        raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), path)
+def _prepare(descriptor: int, path: str) -> None:
+    """Let all lock it who may write to its directory, whatever the umask says."""
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        raise OSError(errno.EINVAL, "not an ordinary file", path)
+    with suppress(PermissionError):  # not ours: whoever made it has done so
+        os.fchmod(descriptor, _mode(path))
 
 
 def _mode(path: str) -> int:

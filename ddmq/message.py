@@ -177,7 +177,16 @@ def decode(data: bytes) -> Content:
     value = _json(data)
     if not isinstance(value, dict) or "message" not in value:
         raise InvalidContent('its file is JSON, but no object with a "message"')
+    if b"\\u" in data:
+        _refuse_surrogates(value)
     return _content(value)
+
+
+def _refuse_surrogates(value: Any) -> None:
+    try:
+        _encoder.encode(value).encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise InvalidContent("in its file, a text has a lone surrogate") from error
 
 
 def decode_dropped(data: bytes) -> Content:

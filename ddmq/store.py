@@ -405,7 +405,7 @@ class Store:
         data = json.dumps(note).encode()
         try:
             self.fs.create(draft, data, sync=False, mode=self._file_mode)
-            self.fs.rename(draft, self._note_path(id_))
+            self.fs.replace(draft, self._note_path(id_))
         except OSError as error:
             self.fs.discard(draft)
             warn(f"message {id_}: the reason could not be written: {error}")
@@ -477,7 +477,7 @@ class Store:
         draft = f"{self.tmp}/{new_id()}"
         try:
             self.fs.create(draft, b"", sync=False, mode=self._file_mode)
-            self.fs.rename(draft, self._cleaned)
+            self.fs.replace(draft, self._cleaned)
         except OSError:  # then others will clean once more
             self.fs.discard(draft)
 

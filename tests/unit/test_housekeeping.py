@@ -1,0 +1,467 @@
+"""What clients do because there is no server."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+from contextlib import suppress
+
+import pytest
+
+from ddmq import Broker, QueueNotFound, StorageError
+from ddmq.housekeeping import Swept
+from ddmq.locks import exclusive
+
+HOUR = 3600
+
+
+@pytest.fixture
+def other(broker, root, clock):
+    """Another client, which has only just begun."""
+    return Broker(root, clock=clock)
+
+
+@pytest.fixture
+def quiet(broker, root, clock):
+    """A client that leaves the housekeeping to others."""
+    return Broker(root, clock=clock, clean=False)
+
+
+def expired(broker, clock, **options):
+    """Publish a message and let its lease expire."""
+    broker.publish("q", "x", timeout=5, **options)
+    (message,) = broker.consume("q")
+    clock.advance(6)
+    return message
+
+
+def names(root, place):
+    return sorted(path.name for path in (root / "q" / place).iterdir())
+
+
+# Expired leases
+
+
+def test_a_message_whose_consumer_vanished_is_consumed_again(broker, clock):
+    lost = expired(broker, clock, priority=7, requeue_prio=3)
+    (again,) = broker.consume("q")
+    assert again.id == lost.id
+    assert (again.priority, again.failures, again.losses) == (3, 0, 1)
+
+
+def test_it_comes_before_those_that_wait(broker, clock):
+    broker.publish("q", "first", timeout=5)
+    broker.publish("q", "second")
+    broker.consume("q")
+    clock.advance(6)
+    assert [m.message for m in broker.consume("q", 2)] == ["first", "second"]
+
+
+def test_a_lease_lasts_as_long_as_it_was_given(broker, other, clock):
+    broker.publish("q", "x", timeout=5)
+    broker.consume("q")
+    clock.advance(4.9)
+    assert other.consume("q") == []
+    clock.advance(0.3)
+    assert len(other.consume("q")) == 1
+
+
+def test_any_interaction_does_the_housekeeping(broker, clock, root):
+    uses = (
+        lambda b: b.publish("q", "y"),
+        lambda b: b.view("q"),
+        lambda b: b.dead("q"),
+        lambda b: b.clean("q"),
+    )
+    for use in uses:
+        expired(broker, clock, requeue_prio=50, priority=1)
+        use(Broker(root, clock=clock))
+        assert names(root, "work") == []
+        broker.purge("q")
+
+
+def test_a_client_that_runs_on_does_it_every_second(broker, clock, root):
+    broker.publish("q", "x", timeout=0.5)
+    broker.consume("q")
+    clock.advance(0.9)
+    broker.publish("q", "y")
+    assert len(names(root, "work")) == 1
+    clock.advance(0.2)
+    broker.publish("q", "y")
+    assert len(names(root, "work")) == 0
+
+
+def test_a_client_that_leaves_it_to_others_does_nothing(quiet, broker, clock, root):
+    expired(broker, clock)
+    quiet.publish("q", "y", delay=1)
+    clock.advance(60)
+    assert quiet.consume("q") == []
+    assert quiet.view()["q"][1:3] == (1, 1)
+    quiet.clean("q")
+    assert quiet.view()["q"] == (2, 0, 0, 0)
+
+
+def test_at_the_limit_it_is_a_dead_letter_that_says_so(broker, clock):
+    expired(broker, clock, requeue_limit=2)
+    for _ in range(2):
+        assert len(broker.consume("q")) == 1
+        clock.advance(6)
+    assert broker.consume("q") == []
+    (dead,) = broker.dead("q")
+    assert (dead.message, dead.failures, dead.losses) == ("x", 0, 3)
+    assert "lease expired" in dead.reason
+    assert "3 losses" in dead.reason
+
+
+def test_what_is_not_to_be_requeued_is_dead_at_once(broker, clock):
+    expired(broker, clock, requeue=False)
+    assert broker.consume("q") == []
+    assert [dead.losses for dead in broker.dead("q")] == [1]
+
+
+def test_failures_count_towards_the_limit_of_losses(broker, clock):
+    broker.publish("q", "x", requeue_limit=1, timeout=5)
+    broker.nack(broker.consume("q"))
+    assert len(broker.consume("q")) == 1
+    clock.advance(6)
+    assert broker.clean("q").dead == 1
+
+
+def test_the_settings_of_now_decide_where_the_message_says_nothing(broker, clock):
+    broker.publish("q", "x")
+    broker.consume("q")
+    broker.update_settings("q", requeue=False)
+    clock.advance(601)
+    assert broker.clean("q") == Swept(dead=1)
+
+
+def test_an_expired_file_that_holds_no_message_is_dead_with_the_reason(
+    broker, clock, root
+):
+    message = expired(broker, clock)
+    (root / "q" / "work" / message.filename).write_text("")
+    assert broker.clean("q").requeued == 0
+    assert [dead.reason for dead in broker.dead("q")] == ["its file is empty"]
+
+
+def test_of_two_housekeepers_one_requeues(broker, other, clock):
+    expired(broker, clock)
+    assert [broker.clean("q").requeued, other.clean("q").requeued] == [1, 0]
+
+
+# Delayed messages
+
+
+def test_a_delayed_message_is_invisible_until_it_is_due(broker, clock):
+    broker.publish("q", "x", delay=30)
+    clock.advance(29)
+    assert broker.consume("q") == []
+    assert broker.view()["q"] == (0, 0, 1, 0)
+    clock.advance(2)
+    (message,) = broker.consume("q")
+    assert (message.message, message.requeue_counter) == ("x", 0)
+
+
+def test_due_messages_join_the_line_in_the_order_in_which_they_are_due(broker, clock):
+    for name, delay in (("c", 3), ("a", 1), ("b", 2)):
+        broker.publish("q", name, delay=delay)
+    clock.advance(10)
+    assert [m.message for m in broker.consume("q", 3)] == ["a", "b", "c"]
+
+
+def test_a_delayed_message_keeps_its_priority(broker, clock):
+    broker.publish("q", "delayed", delay=1, priority=0)
+    broker.publish("q", "waiting", priority=1)
+    clock.advance(2)
+    assert [m.priority for m in broker.consume("q", 2)] == [0, 1]
+
+
+# The dead drop
+
+
+@pytest.fixture
+def drop(root, aged):
+    def put(name, data, age=60):
+        path = root / "q" / "drop" / name
+        path.write_bytes(data)
+        return aged(path, age)
+
+    return put
+
+
+def test_a_dropped_file_becomes_a_message_once(broker, other, drop, root):
+    drop("any name.txt", b"hello\n")
+    (message,) = broker.consume("q")
+    assert (message.message, message.priority) == ("hello", 999)
+    assert message.id.startswith("drop-")
+    assert names(root, "drop") == []
+    assert other.consume("q") == []
+
+
+def test_a_dropped_message_object_keeps_what_it_sets(broker, drop):
+    drop("a", b'{"message": [1], "priority": 0, "timeout": 5}')
+    (message,) = broker.consume("q")
+    assert (message.message, message.priority, message.timeout) == ([1], 0, 5)
+
+
+def test_a_file_that_may_still_be_written_is_left_alone(broker, clock, drop, root):
+    drop("a", b"hal", age=5)
+    assert broker.clean("q").adopted == 0
+    clock.advance(6)
+    assert broker.clean("q").adopted == 1
+
+
+def test_dropped_files_are_adopted_in_the_order_of_their_names(broker, drop):
+    for name in ("b", "a", "c"):
+        drop(name, name.encode())
+    assert [m.message for m in broker.consume("q", 3)] == ["a", "b", "c"]
+
+
+def test_a_client_that_runs_on_looks_into_the_drop_now_and_then(broker, clock, drop):
+    assert broker.consume("q") == []
+    drop("a", b"x")
+    clock.advance(6)
+    assert len(broker.consume("q")) == 1
+
+
+def test_hidden_files_in_the_drop_are_not_finished(broker, drop):
+    drop(".a.Xy7", b"half")
+    assert broker.clean("q").adopted == 0
+
+
+def test_what_is_no_file_in_the_drop_is_set_aside(broker, drop, root, tmp_path):
+    (root / "q" / "drop" / "dir").mkdir()
+    (tmp_path / "secret").write_text("secret")
+    (root / "q" / "drop" / "link").symlink_to(tmp_path / "secret")
+    os.mkfifo(root / "q" / "drop" / "pipe")
+    for name in ("dir", "link", "pipe"):
+        path = root / "q" / "drop" / name
+        os.utime(path, (1, 1), follow_symlinks=False)
+    drop("z", b"good")
+    assert [m.message for m in broker.consume("q", 9)] == ["good"]
+    dead = broker.dead("q")
+    assert [d.message for d in dead] == [None, None, None]
+    assert sorted(d.reason[-9:] for d in dead) == [
+        " drop/dir",
+        "drop/link",
+        "drop/pipe",
+    ]
+
+
+def test_a_dropped_file_that_is_no_text_is_a_dead_letter_with_the_reason(broker, drop):
+    drop("a", b"\xff\xfe")
+    drop("b", b"good")
+    assert [m.message for m in broker.consume("q", 2)] == ["good"]
+    (dead,) = broker.dead("q")
+    assert "not UTF-8" in dead.reason
+
+
+@pytest.mark.parametrize("code", [errno.EACCES, errno.EIO])
+def test_a_dropped_file_that_can_not_be_read_does_not_stop_the_others(
+    broker, root, clock, drop, refusing, code
+):
+    drop("a", b"unreadable")
+    drop("b", b"good")
+    client = Broker(root, clock=clock, fs=refusing("open", code, "drop/a"))
+    client.consume("q")
+    assert "b" not in names(root, "drop")
+
+
+# Leftovers
+
+
+def test_what_a_writer_that_died_left_is_removed_after_an_hour(broker, root, aged):
+    old, young = root / "q" / "tmp" / "old", root / "q" / "tmp" / "young"
+    directory = root / "q" / "tmp" / "directory"
+    directory.mkdir()
+    for path, age in ((old, HOUR + 10), (young, HOUR - 10), (directory, HOUR + 10)):
+        path.is_dir() or path.touch()
+        aged(path, age)
+    assert broker.clean("q").removed == 2
+    assert names(root, "tmp") == ["young"]
+
+
+def test_a_note_without_its_dead_letter_is_removed_after_an_hour(broker, root, aged):
+    broker.publish("q", "x")
+    (message,) = broker.consume("q")
+    broker.reject(message, "bad")
+    for path in (root / "q" / "dead").glob("*.note"):
+        aged(path, 2 * HOUR)
+    orphan = root / "q" / "dead" / "abc.note"
+    orphan.touch()
+    aged(orphan, HOUR - 10)
+    assert broker.clean("q").removed == 0
+    aged(orphan, HOUR + 10)
+    assert broker.clean("q").removed == 1
+    assert [dead.reason for dead in broker.dead("q")] == ["bad"]
+
+
+def test_what_is_no_lease_is_set_aside_with_the_reason(broker, root):
+    (root / "q" / "work" / "0000").touch()
+    (root / "q" / "delayed" / "junk").mkdir()
+    broker.clean("q")
+    assert names(root, "work") == names(root, "delayed") == []
+    told = sorted(dead.reason for dead in broker.dead("q"))
+    assert [reason.split()[-1] for reason in told] == ["delayed/junk", "work/0000"]
+
+
+def test_empty_directories_are_removed(broker, root, clock):
+    for priority in range(3):
+        broker.publish("q", "x", priority=priority)
+    broker.ack(broker.consume("q", 3))
+    clock.advance(60)
+    broker.clean("q")
+    assert names(root, "ready") == []
+
+
+def test_cleaning_tells_what_it_found(broker, clock, root, aged, drop):
+    broker.publish("q", "x", timeout=2, requeue_limit=0)
+    broker.publish("q", "y", timeout=2)
+    broker.publish("q", "z", delay=1)
+    broker.consume("q", 2)
+    clock.advance(3)
+    leftover(root, aged)
+    drop("a", b"x")
+    quiet = Broker(root, clock=clock, clean=False)
+    assert quiet.clean("q") == Swept(requeued=1, dead=1, due=1, adopted=1, removed=1)
+    assert broker.clean_all() == {"q": Swept()}
+
+
+def test_all_queues_are_cleaned(broker, clock):
+    broker.create_queue("other")
+    expired(broker, clock)
+    assert broker.clean_all() == {"other": Swept(), "q": Swept(requeued=1)}
+
+
+# Who cleans
+
+
+def leftover(root, aged):
+    path = root / "q" / "tmp" / "left"
+    path.touch()
+    return aged(path, 2 * HOUR)
+
+
+def test_clients_clean_without_being_told(broker, root, aged):
+    left = leftover(root, aged)
+    broker.consume("q")
+    assert not left.exists()
+
+
+def test_nobody_cleans_what_was_cleaned_just_now(broker, other, root, aged, clock):
+    broker.clean("q")
+    aged(root / "q" / "cleaned", 500)
+    left = leftover(root, aged)
+    other.consume("q")
+    assert left.exists()
+    clock.advance(700)
+    aged(left, 2 * HOUR)
+    other.consume("q")
+    assert not left.exists()
+
+
+@pytest.mark.parametrize(("age", "cleaned"), [(1000, False), (HOUR + 10, True)])
+def test_a_lock_that_is_held_is_waited_for_an_hour(broker, root, aged, age, cleaned):
+    broker.clean("q")
+    aged(root / "q" / "cleaned", age)
+    left = leftover(root, aged)
+    with exclusive(f"{root}/q/lock", 0):
+        broker.consume("q")
+    assert left.exists() is not cleaned
+
+
+def test_cleaning_leaves_a_mark_for_others(broker, root):
+    broker.consume("q")
+    before = (root / "q" / "cleaned").stat().st_ino
+    broker.clean("q")
+    assert (root / "q" / "cleaned").stat().st_ino != before
+
+
+def test_a_mark_that_can_not_be_set_leaves_nothing_behind(broker, root, refusing):
+    client = Broker(root, fs=refusing("rename", errno.ENOSPC, "/tmp/"))
+    with suppress(StorageError):
+        client.clean("q")
+    assert names(root, "tmp") == []
+
+
+@pytest.mark.parametrize(("leases", "seconds"), [(0, 1), (100, 2), (900, 10)])
+def test_the_more_leases_the_rarer_each_client_lists_them(
+    broker, clock, root, leases, seconds
+):
+    work = root / "q" / "work"
+    for n in range(leases):
+        name = f"9999999999999.0.{n:019d}.a.0-0.{n:016x}"
+        (work / name).touch()
+    broker.publish("q", "x")
+    overdue = work / f"0000000000001.0.{1:019d}.b.0-0.{0:016x}"
+    overdue.write_text('{"message": "x"}')
+    clock.advance(seconds - 0.1)
+    broker.publish("q", "x")
+    assert overdue.exists()
+    clock.advance(0.2)
+    broker.publish("q", "x")
+    assert not overdue.exists()
+
+
+def test_a_consumer_with_nothing_to_do_looks_more_often(broker, clock):
+    broker.publish("q", "x", timeout=0.3)
+    assert len(broker.consume("q")) == 1
+    clock.advance(0.1)
+    assert broker.consume("q") == []
+    clock.advance(0.25)
+    assert len(broker.consume("q")) == 1
+
+
+# Trouble
+
+
+def test_a_message_that_makes_trouble_does_not_stop_the_others(
+    broker, root, clock, refusing, caplog
+):
+    bad = expired(broker, clock)
+    for name in ("y", "z"):
+        broker.publish("q", name, timeout=5)
+    broker.consume("q")
+    clock.advance(6)
+    client = Broker(root, clock=clock, fs=refusing("open", errno.EIO, bad.id))
+    with caplog.at_level(logging.WARNING, "ddmq"):
+        assert [m.message for m in client.consume("q", 2)] == ["y", "z"]
+        clock.advance(5)
+        client.consume("q")
+    assert caplog.text.count(bad.id) == 1
+    assert len(Broker(root, clock=clock).consume("q")) == 1
+
+
+@pytest.mark.parametrize("code", [errno.EACCES, errno.EROFS])
+def test_who_may_only_look_still_sees(broker, root, clock, refusing, caplog, code):
+    expired(broker, clock)
+    client = Broker(root, clock=clock, fs=refusing("rename", code))
+    with caplog.at_level(logging.WARNING, "ddmq"):
+        assert client.view()["q"] == (0, 1, 0, 0)
+    assert caplog.text == ""
+
+
+@pytest.mark.parametrize("code", [errno.EACCES, errno.EROFS])
+def test_who_may_not_write_can_do_without_the_servers_clock(
+    broker, root, clock, refusing, code
+):
+    broker.publish("q", "x")
+    for clean in (True, False):
+        fs = refusing("open", code, f"{root}/q/tmp/")
+        client = Broker(root, clock=clock, clean=clean, fs=fs)
+        assert client.view()["q"].waiting == 1
+
+
+def test_a_disk_that_fails_is_told(broker, root, clock, refusing):
+    client = Broker(root, clock=clock, fs=refusing("listdir", errno.EIO, "/work"))
+    with pytest.raises(StorageError, match=r"/work: .*the storage failed"):
+        client.consume("q")
+
+
+def test_a_queue_deleted_meanwhile_is_said_to_be_gone(broker, other, clock):
+    other.consume("q")
+    broker.delete_queue("q")
+    clock.advance(10)
+    with pytest.raises(QueueNotFound):
+        other.consume("q")

@@ -1,0 +1,98 @@
+"""Mutual exclusion among administrators."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import logging
+import os
+import stat
+
+import pytest
+
+from ddmq.errors import LockTimeout
+from ddmq.locks import exclusive
+
+
+@pytest.fixture
+def lock(tmp_path):
+    return tmp_path / "lock"
+
+
+def test_one_at_a_time_holds_the_lock(lock):
+    with exclusive(str(lock), 1), pytest.raises(LockTimeout) as caught:  # noqa: SIM117
+        with exclusive(str(lock), 0):
+            pytest.fail("two hold the lock")
+    assert str(lock) in str(caught.value)
+    assert "lock_timeout" in str(caught.value)
+
+
+def test_the_lock_is_free_again_afterwards(lock):
+    for _ in range(2):
+        with exclusive(str(lock), 0):
+            pass
+
+
+def test_the_lock_is_free_again_after_an_error(lock):
+    with pytest.raises(KeyError), exclusive(str(lock), 0):
+        raise KeyError
+    with exclusive(str(lock), 0):
+        pass
+
+
+@pytest.mark.parametrize("mode", [0o2770, 0o700, 0o755])
+def test_whoever_may_write_to_the_directory_may_lock(tmp_path, mode):
+    tmp_path.chmod(mode)
+    before = os.umask(0)
+    try:
+        with exclusive(f"{tmp_path}/lock", 0):
+            pass
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((tmp_path / "lock").stat().st_mode) == mode & 0o666
+
+
+def test_a_link_in_place_of_the_lock_is_refused_and_its_target_untouched(
+    lock, tmp_path
+):
+    (tmp_path / "precious").write_text("x")
+    lock.symlink_to("precious")
+    with pytest.raises(OSError, match=os.strerror(errno.ELOOP)):  # noqa: SIM117
+        with exclusive(str(lock), 0):
+            pytest.fail("a link was locked")
+    assert (tmp_path / "precious").read_text() == "x"
+
+
+@pytest.fixture
+def flock_fails(monkeypatch):
+    """Return a function that makes a file system answer every lock with an error."""
+
+    def fail(code):
+        def refuse(*_):
+            raise OSError(code, os.strerror(code))
+
+        monkeypatch.setattr(fcntl, "flock", refuse)
+
+    return fail
+
+
+@pytest.mark.parametrize("code", [errno.ENOLCK, errno.ENOTSUP])
+def test_a_file_system_without_locks_is_used_without(lock, flock_fails, caplog, code):
+    flock_fails(code)
+    with caplog.at_level(logging.WARNING, "ddmq"), exclusive(str(lock), 0.1):
+        pass
+    assert f"{lock}: this file system has no locks" in caplog.text
+
+
+@pytest.mark.filterwarnings("ignore:flock not supported")
+def test_a_file_system_that_knows_no_locks_stops_nobody(lock, flock_fails):
+    flock_fails(errno.ENOSYS)
+    for _ in range(2):
+        with exclusive(str(lock), 0.1):
+            pass
+
+
+def test_a_lock_that_can_not_be_had_for_another_reason_is_an_error(lock, flock_fails):
+    flock_fails(errno.EIO)
+    with pytest.raises((OSError, LockTimeout)), exclusive(str(lock), 0.1):
+        pytest.fail("it was not locked")

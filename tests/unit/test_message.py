@@ -1,0 +1,286 @@
+"""What message files hold, both ways."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ddmq import message as module
+from ddmq.errors import InvalidArgument
+from ddmq.message import (
+    Content,
+    InvalidContent,
+    Message,
+    decode,
+    decode_dropped,
+    encode,
+    letter,
+    of_lease,
+)
+from ddmq.names import Dead, Entry, Lease
+from ddmq.settings import Settings
+
+text = st.text(st.characters(exclude_categories=["Cs"]))
+values = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | text,
+    lambda inner: st.lists(inner) | st.dictionaries(text, inner),
+)
+overrides = st.fixed_dictionaries(
+    {},
+    optional={
+        "timeout": st.floats(0.001, 10**9),
+        "requeue": st.booleans(),
+        "requeue_prio": st.integers(0, 10**18 - 1),
+        "requeue_limit": st.none() | st.integers(0, 10**8),
+    },
+)
+
+
+def leased(content, settings=None, failures=0, losses=0):
+    lease = Lease(Entry(5, 1, "abc", failures, losses), 2, "0" * 16)
+    return of_lease("q", lease, content, settings or Settings())
+
+
+def nested(depth):
+    value = []
+    for _ in range(depth):
+        value = [value]
+    return value
+
+
+@given(values, st.integers(0, 10**18 - 1), overrides)
+def test_a_message_survives_its_file(value, priority, own):
+    assert decode(encode(value, priority, own)) == Content(value, priority, own)
+
+
+@given(values)
+def test_a_message_file_is_one_line_of_json(value):
+    data = encode(value, 5, {})
+    assert data.endswith(b"\n")
+    assert data.count(b"\n") == 1
+    assert json.loads(data) == {"message": value, "priority": 5}
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        float("nan"),
+        float("inf"),
+        {"a": float("-inf")},
+        {1, 2},
+        b"bytes",
+        object(),
+        {("a",): 1},
+        "\ud800",
+        ["\udfff"],
+        {"\ud800": 1},
+    ],
+    ids=repr,
+)
+def test_what_is_no_json_value_is_refused(value):
+    with pytest.raises(InvalidArgument, match="message"):
+        encode(value, 5, {})
+
+
+def test_a_value_that_holds_itself_is_refused():
+    value = []
+    value.append(value)
+    with pytest.raises(InvalidArgument, match="no JSON value"):
+        encode(value, 5, {})
+
+
+def test_a_value_nested_too_deeply_is_refused():
+    with pytest.raises(InvalidArgument, match="no JSON value"):
+        encode(nested(200_000), 5, {})
+
+
+def test_a_message_that_is_too_large_is_refused_with_a_remedy(monkeypatch):
+    monkeypatch.setattr(module, "MAX_BYTES", 1000)
+    with pytest.raises(InvalidArgument, match="publish the path"):
+        encode("x" * 1000, 5, {})
+
+
+def test_the_largest_message_that_can_be_written_can_be_read(monkeypatch):
+    size = len(encode("x" * 1000, 5, {}))
+    monkeypatch.setattr(module, "MAX_BYTES", size)
+    assert decode(encode("x" * 1000, 5, {})).message == "x" * 1000
+    monkeypatch.setattr(module, "MAX_BYTES", size - 1)
+    with pytest.raises(InvalidArgument):
+        encode("x" * 1000, 5, {})
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        (b"", "empty"),
+        (b"{", "cut short"),
+        (b'{"message": "x"', "cut short"),
+        (b'{"message": "x"} {}', "not JSON"),
+        (b'{"message": NaN}', "not JSON"),
+        (b'{"message": -Infinity}', "not JSON"),
+        (b"\xff\xfe", "not JSON"),
+        (b"\0" * 100, "not JSON"),
+        (b"[" * 200_000, "not JSON"),
+        (b'{"message": ' + b"9" * 100_000, "not JSON"),
+        (b"[]", "no object"),
+        (b'"text"', "no object"),
+        (b"null", "no object"),
+        (b'{"priority": 5}', "no object"),
+        (b'{"message": "x", "timeout": 0}', "timeout is 0"),
+        (b'{"message": "x", "timeout": true}', "timeout is true"),
+        (b'{"message": "x", "timeout": "9"}', "timeout is '9'"),
+        (b'{"message": "x", "requeue": 1}', "requeue is 1"),
+        (b'{"message": "x", "requeue_prio": -1}', "requeue_prio is -1"),
+        (b'{"message": "x", "requeue_prio": null}', "requeue_prio is null"),
+        (b'{"message": "x", "requeue_limit": 0.5}', "requeue_limit is 0.5"),
+    ],
+    ids=lambda value: repr(value)[:40],
+)
+def test_a_file_that_holds_no_message_says_why(data, reason):
+    with pytest.raises(InvalidContent, match=reason):
+        decode(data)
+
+
+@given(st.binary())
+def test_any_bytes_are_a_message_or_a_reason(data):
+    try:
+        content = decode(data)
+    except InvalidContent as error:
+        reason = str(error)
+        assert reason.startswith(("its file", "in its file"))
+    else:
+        assert isinstance(content, Content)
+
+
+def test_an_oversized_file_is_not_parsed(monkeypatch):
+    data = encode("x" * 1000, 5, {})
+    monkeypatch.setattr(module, "MAX_BYTES", 1000)
+    for read in (decode, decode_dropped):
+        with pytest.raises(InvalidContent, match="over 1000 bytes"):
+            read(data)
+
+
+@pytest.mark.parametrize("priority", [b"-1", b"1.5", b'"high"', b"null", b"true"])
+def test_a_priority_that_is_none_is_left_to_the_settings(priority):
+    content = decode(b'{"message": "x", "priority": ' + priority + b"}")
+    assert content.priority_or(999) == 999
+
+
+def test_priority_zero_is_a_priority():
+    assert decode(encode("x", 0, {})).priority_or(999) == 0
+
+
+def test_unknown_keys_are_left_to_newer_versions():
+    assert decode(b'{"message": 1, "color": "red"}') == Content(1, None, {})
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (b"hello\n", "hello"),
+        (b"hello", "hello"),
+        (b"two\nlines\n\n", "two\nlines\n"),
+        (b"", ""),
+        (b"42", "42"),
+        (b'["a"]', '["a"]'),
+        (b'{"a": 1}', '{"a": 1}'),
+        (b'{"message": "x", "timeout": 0}', '{"message": "x", "timeout": 0}'),
+        (b'{"message": {"a": 1}}', {"a": 1}),
+    ],
+)
+def test_a_dropped_file_is_a_message_object_or_text(data, message):
+    assert decode_dropped(data).message == message
+
+
+def test_a_dropped_message_object_keeps_what_it_sets():
+    dropped = decode_dropped(b'{"message": "x", "priority": 3, "timeout": 5}')
+    assert dropped == Content("x", 3, {"timeout": 5})
+
+
+def test_a_dropped_file_that_is_no_text_is_refused():
+    with pytest.raises(InvalidContent, match="not UTF-8"):
+        decode_dropped(b"\x89PNG\xff")
+
+
+def test_what_a_message_sets_goes_before_the_settings():
+    settings = Settings(600, requeue=True, requeue_prio=1, requeue_limit=2)
+    own = {"timeout": 9, "requeue": False, "requeue_prio": 0, "requeue_limit": None}
+    message = leased(Content("x", 5, own), settings)
+    assert message.timeout == 9
+    assert message.requeue is False
+    assert message.requeue_prio == 0
+    assert message.requeue_limit is None
+
+
+def test_what_a_message_leaves_out_is_from_the_settings():
+    settings = Settings(7, requeue=False, requeue_prio=1, requeue_limit=2)
+    message = leased(Content("x", 5, {}), settings)
+    assert message[4:8] == (7, False, 1, 2)
+
+
+@pytest.mark.parametrize(
+    ("requeue", "limit", "failures", "losses", "expected"),
+    [
+        (True, None, 0, 0, True),
+        (True, None, 10**8, 10**8, True),
+        (True, 0, 0, 0, False),
+        (True, 1, 0, 0, True),
+        (True, 1, 1, 0, False),
+        (True, 1, 0, 1, False),
+        (True, 3, 1, 1, True),
+        (True, 3, 2, 1, False),
+        (True, 3, 9, 9, False),
+        (False, None, 0, 0, False),
+        (False, 5, 0, 0, False),
+    ],
+)
+def test_it_may_come_back_until_the_limit(requeue, limit, failures, losses, expected):
+    settings = Settings(requeue=requeue, requeue_limit=limit)
+    message = leased(Content("x", 5, {}), settings, failures, losses)
+    assert message.may_requeue is expected
+
+
+def test_the_requeue_counter_is_failures_and_losses():
+    message = leased(Content("x", 5, {}), failures=2, losses=3)
+    assert message.requeue_counter == 5
+    assert (
+        letter("q", Dead(Entry(5, 1, "abc", 2, 3), "failed"), "x", {}).requeue_counter
+        == 5
+    )
+
+
+def test_everything_known_of_a_message_can_be_written_as_json():
+    message = leased(Content({"a": [1]}, 5, {}), failures=2)
+    assert set(message.as_dict()) == {*Message._fields, "requeue_counter"}
+    assert json.loads(json.dumps(message.as_dict()))["requeue_counter"] == 2
+
+
+@pytest.mark.parametrize(
+    ("code", "reason"),
+    [
+        ("failed", "failed, and not to be tried again after 2 failures and 3 losses"),
+        ("expired", "its lease expired, and not to be tried again after 2 failures"),
+        ("rejected", "rejected by its consumer"),
+        ("invalid", "holds no message"),
+        ("foreign", "not a message of ddmq"),
+        ("newer", "newer"),
+    ],
+)
+def test_the_name_of_a_dead_letter_tells_its_reason(code, reason):
+    dead = Dead(Entry(5, 1, "abc", 2, 3), code)
+    assert reason in letter("q", dead, "x", {}).reason
+
+
+def test_a_note_has_the_last_word_on_the_reason():
+    dead = letter(
+        "q", Dead(Entry(5, 1, "abc"), "rejected"), "x", {"reason": "bad", "a": 1}
+    )
+    assert dead.reason == "bad"
+    assert dead.as_dict()["note"] == {"reason": "bad", "a": 1}

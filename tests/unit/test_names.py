@@ -1,0 +1,193 @@
+"""The grammar of file names, both ways."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ddmq.errors import InvalidArgument
+from ddmq.names import (
+    MAX_PRIORITY,
+    MAX_STAMP,
+    RESERVED,
+    Dead,
+    Delayed,
+    Entry,
+    Lease,
+    bucket_name,
+    check_queue_name,
+    new_id,
+    new_token,
+    parse_bucket,
+    parse_priority,
+)
+
+priorities = st.integers(0, MAX_PRIORITY)
+stamps = st.integers(0, MAX_STAMP)
+ids = st.from_regex("[a-z0-9-]{1,64}", fullmatch=True)
+counts = st.integers(0, 999_999_999)
+milliseconds = st.integers(0, 10**13 - 1)
+entries = st.builds(Entry, priorities, stamps, ids, counts, counts)
+leases = st.builds(
+    Lease, entries, milliseconds, st.from_regex("[0-9a-f]{16}", fullmatch=True)
+)
+delayed = st.builds(Delayed, entries, milliseconds)
+dead = st.builds(Dead, entries, st.from_regex("[a-z]{1,20}", fullmatch=True))
+
+#: Text that looks like a name, most of it a little wrong.
+ALMOST = (
+    r"([0-9]{12,14}\.)?(0?[0-9]{1,19}\.)?[0-9]{18,20}\.[a-z0-9A-]{0,3}"
+    r"\.0?[0-9]{1,10}-[0-9]{1,2}(\.[0-9a-g]{15,17}|\.[a-z]{0,21})?\n?"
+)
+texts = st.one_of(st.text(), st.from_regex(ALMOST, fullmatch=True))
+
+
+@given(entries)
+def test_an_entry_survives_its_name(entry):
+    assert Entry.parse(entry.priority, entry.filename) == entry
+
+
+@given(leases)
+def test_a_lease_survives_its_name(lease):
+    assert Lease.parse(lease.filename) == lease
+
+
+@given(delayed)
+def test_a_delayed_message_survives_its_name(name):
+    assert Delayed.parse(name.filename) == name
+
+
+@given(dead)
+def test_a_dead_letter_survives_its_name(name):
+    assert Dead.parse(name.filename) == name
+
+
+@given(stamps)
+def test_a_bucket_survives_its_name(stamp):
+    assert parse_bucket(bucket_name(stamp)) == stamp
+
+
+@pytest.mark.parametrize("parse", [Lease.parse, Delayed.parse, Dead.parse])
+@given(text=texts)
+def test_what_is_read_as_a_name_is_written_the_same(parse, text):
+    found = parse(text)
+    assert found is None or found.filename == text
+
+
+@given(texts)
+def test_what_is_read_as_a_ready_name_is_written_the_same(text):
+    found = Entry.parse(7, text)
+    assert found is None or (found.filename == text and found.priority == 7)
+
+
+@given(st.one_of(texts, st.from_regex("[0-9]{1,20}", fullmatch=True)))
+def test_what_is_read_as_a_directory_is_written_the_same(text):
+    bucket, priority = parse_bucket(text), parse_priority(text)
+    assert bucket is None or bucket_name(bucket) == text
+    assert priority is None or str(priority) == text
+
+
+@given(leases | delayed | dead, st.data())
+def test_a_damaged_name_is_never_read_as_another(name, data):
+    text = name.filename
+    at = data.draw(st.integers(0, len(text)))
+    character = data.draw(st.sampled_from("0019.-az\n") | st.characters())
+    rest = text[at + data.draw(st.integers(0, 1)) :]
+    damaged = text[:at] + character + rest
+    found = type(name).parse(damaged)
+    assert found is None or found.filename == damaged
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["01.a.0-0", "1.a.00-0", "1.a.0-01", "1.a.0", "1.A.0-0", "1..0-0", "1.a.0-0\n"],
+)
+def test_a_ready_name_is_written_in_one_way_only(name):
+    assert Entry.parse(5, "0" * 18 + "1.a.0-0") is not None
+    assert Entry.parse(5, "0" * 18 + name) is None
+
+
+@given(st.lists(stamps, unique=True))
+def test_sorted_ready_names_are_messages_in_order(found):
+    names = sorted(Entry(1, stamp, new_id()).filename for stamp in found)
+    assert [Entry.parse(1, name).stamp for name in names] == sorted(found)
+
+
+@given(st.lists(milliseconds, unique=True), entries)
+def test_sorted_leases_expire_in_order(found, entry):
+    names = sorted(Lease(entry, expiry, new_token()).filename for expiry in found)
+    assert [Lease.parse(name).expiry for name in names] == sorted(found)
+
+
+def test_the_next_state_keeps_priority_and_place():
+    entry = Entry(12, 34, "abc", 1, 2)
+    assert Delayed(entry, 5).filename == "0000000000005.12.0000000000000000034.abc.1-2"
+
+
+def test_ids_and_tokens_are_new_each_time():
+    assert (
+        len({new_id() for _ in range(100)} | {new_token() for _ in range(100)}) == 200
+    )
+
+
+@pytest.mark.parametrize("name", ["0", "9", "10", str(MAX_PRIORITY)])
+def test_a_number_is_a_priority(name):
+    assert parse_priority(name) == int(name)
+
+
+@pytest.mark.parametrize("name", ["", "-1", "01", "1.5", "\u0661", "1\n", "9" * 19])
+def test_what_is_no_plain_number_is_no_priority(name):
+    assert parse_priority(name) is None
+
+
+@pytest.mark.parametrize(
+    "name", ["q", "testmq", "a.b", "a b", "Größe", "x" * 200, "0", "work2", "a-b_c"]
+)
+def test_these_name_queues(name):
+    assert check_queue_name(name) == name
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "",
+        ".",
+        "..",
+        "../evil",
+        "a/b",
+        "/a",
+        "a\0b",
+        "a\nb",
+        "a\x7fb",
+        "a\u202eb",
+        "a,b",
+        ".hidden",
+        "-f",
+        "\ud800",
+        "x" * 201,
+        "é" * 101,
+        *sorted(RESERVED),
+    ],
+)
+def test_these_name_no_queue(name):
+    with pytest.raises(InvalidArgument) as caught:
+        check_queue_name(name)
+    assert str(caught.value).isprintable()
+
+
+@pytest.mark.parametrize("name", [None, 5, b"q", ["q"]])
+def test_only_text_names_a_queue(name):
+    with pytest.raises(InvalidArgument, match="is not text"):
+        check_queue_name(name)
+
+
+@given(st.text())
+def test_a_good_queue_name_is_one_visible_file_name(text):
+    try:
+        name = check_queue_name(text)
+    except InvalidArgument:
+        return
+    assert "/" not in name
+    assert name[0] not in ".-"
+    assert 0 < len(name.encode()) <= 200
