@@ -73,9 +73,9 @@ class _Queue:
 
     def consume_one(self) -> Message | None:
         """Lease the first waiting message, or return None when there is none."""
-        timeout = self.settings.current().message_timeout
-        while (lease := self._claim_first(timeout)) is not None:
-            message = self._received(lease, timeout)
+        settings = self.settings.current()
+        while (lease := self._claim_first(settings.message_timeout)) is not None:
+            message = self._received(lease, settings)
             if message is not None:  # else its file holds no message
                 return message
         return None
@@ -87,10 +87,10 @@ class _Queue:
                 return lease
         return None
 
-    def _received(self, lease: Lease, timeout: float) -> Message | None:
+    def _received(self, lease: Lease, settings: Settings) -> Message | None:
         try:
-            message = self.read(lease)
-            if message is None or message.timeout == timeout:
+            message = self.read(lease, settings)
+            if message is None or message.timeout == settings.message_timeout:
                 return message
             renewed = self.store.renew(lease, message.timeout)
         except OSError:
@@ -99,12 +99,12 @@ class _Queue:
             raise
         return message._replace(filename=renewed.filename) if renewed else None
 
-    def read(self, lease: Lease) -> Message | None:
+    def read(self, lease: Lease, settings: Settings) -> Message | None:
         """Return the message of a lease, None when its file is gone or holds none."""
         content = self.store.read(lease)
         if content is None:
             return None
-        return of_lease(self.name, lease, content, self.settings.current())
+        return of_lease(self.name, lease, content, settings)
 
 
 class Broker:
@@ -332,20 +332,20 @@ class Broker:
         act: _Act,
         excuse: _Excuse | None = None,
     ) -> None:
-        messages = _checked_messages(messages)
-        lost = [m for m in messages if not self._held(m, act, excuse)]
+        held = _checked_messages(messages)
+        lost = [m for m, lease in held if not self._held(m, lease, act, excuse)]
         if lost:
             raise LeaseLost(_lost_text(lost), lost)
 
     def _held(
         self,
         message: Message,
+        lease: Lease,
         act: _Act,
         excuse: _Excuse | None,
     ) -> bool:
         """Do something with a lease; False when it is lost."""
         store = self._queue(message.queue).store
-        lease = _lease_of(message)
         if act(store, message, lease):
             return True
         current = store.current(lease)  # another thread may have renewed it
@@ -362,7 +362,7 @@ class Broker:
         open_queue = self._queue(queue)
         for lease in open_queue.store.leases():
             if name in (lease.entry.id, lease.filename):
-                message = open_queue.read(lease)
+                message = open_queue.read(lease, open_queue.settings.current())
                 if message is not None:
                     return message
         raise LeaseLost(
@@ -580,29 +580,23 @@ def _check_reason(reason: Any) -> None:
         raise InvalidArgument(f"reason {reason!r:.60} is not text")
 
 
-def _checked_messages(messages: Message | Iterable[Message]) -> list[Message]:
-    """Return a list of messages, each with a lease, or raise InvalidArgument."""
+def _checked_messages(
+    messages: Message | Iterable[Message],
+) -> list[tuple[Message, Lease]]:
+    """Return messages with their leases, or raise InvalidArgument."""
     if isinstance(messages, Message):
-        messages = [messages]
-    elif isinstance(messages, (list, tuple, set)) or hasattr(messages, "__next__"):
-        messages = list(messages)
-    else:
-        raise InvalidArgument(f"{messages!r:.60} is no message; {_SETTLE}")
-    if all(map(_has_lease, messages)):
-        return messages
-    raise InvalidArgument(f"{messages!r:.60} have no lease; {_SETTLE}")
+        return [(messages, _lease_of(messages))]
+    if isinstance(messages, (list, tuple, set)) or hasattr(messages, "__next__"):
+        return [(message, _lease_of(message)) for message in messages]
+    raise InvalidArgument(f"{messages!r:.60} is no message; {_SETTLE}")
 
 
-def _has_lease(message: object) -> bool:
-    if not isinstance(message, Message):
-        return False
-    return Lease.parse(str(message.filename)) is not None
-
-
-def _lease_of(message: Message) -> Lease:
-    lease = Lease.parse(message.filename)
-    assert lease is not None  # or `_checked_messages` had refused it
-    return lease
+def _lease_of(message: Any) -> Lease:
+    if isinstance(message, Message):
+        lease = Lease.parse(str(message.filename))
+        if lease is not None:
+            return lease
+    raise InvalidArgument(f"{message!r:.60} has no lease; {_SETTLE}")
 
 
 def _lost_text(messages: Sequence[Message]) -> str:

@@ -101,7 +101,7 @@ class Line:
         """
         for _ in range(_TRIES):
             tail = self._tail_of(entry.priority, sync=sync)
-            joined = entry._replace(stamp=self._next_stamp(tail.stamp))
+            joined = entry.at(self._next_stamp(tail.stamp))
             try:
                 moved = self._fs.rename(source, f"{tail.path}/{joined.filename}")
             except FileNotFoundError:  # a consumer removed the empty bucket

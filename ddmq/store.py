@@ -122,7 +122,6 @@ class Store:
         A crash leaves at most a file in `tmp/`, which is no message. With `sync`, the
         message survives a power cut from the moment that this returns.
         """
-        began = self.clock.time()
         entry = Entry(priority, self.clock.time_ns(), new_id())
         draft = f"{self.tmp}/{entry.id}"
         self.fs.create(draft, data, sync=sync, mode=self._file_mode)
@@ -132,7 +131,7 @@ class Store:
             self.fs.discard(draft)
             raise
         if not moved:
-            self._explain_missing(draft, began)
+            self._explain_missing(draft, entry.stamp)
         return entry.id
 
     def _enter(self, draft: str, entry: Entry, *, delay: float, sync: bool) -> bool:
@@ -143,7 +142,7 @@ class Store:
             self.fs.sync_directory(self.delayed)
         return moved
 
-    def _explain_missing(self, draft: str, began: float) -> None:
+    def _explain_missing(self, draft: str, began_ns: int) -> None:
         """Settle whether a draft is gone because it was published.
 
         The rename's reply was lost and a consumer was quick: that is a message. Unless it
@@ -152,7 +151,7 @@ class Store:
         if self.fs.exists(draft):
             self.fs.discard(draft)
             raise OSError(errno.ESTALE, "it could not be moved into the line", draft)
-        if self.clock.time() - began > ABANDONED / 2:
+        if self.clock.time_ns() - began_ns > ABANDONED / 2 * 1e9:
             raise FileNotFoundError(
                 errno.ENOENT, "cleaned away before it was published", draft
             )
@@ -172,7 +171,7 @@ class Store:
 
         The token in the target's name is new, so of all who rename it one succeeds.
         """
-        lease = Lease(waiting.entry, self._milliseconds(timeout), new_token())
+        lease = Lease.of(waiting.entry, self._milliseconds(timeout), new_token())
         try:
             return lease if self.fs.rename(waiting.path, self._path(lease)) else None
         except OSError as error:
@@ -215,7 +214,7 @@ class Store:
 
     def renew(self, lease: Lease, timeout: float) -> Lease | None:
         """Make a lease last for `timeout` seconds from now; None when it is lost."""
-        renewed = lease._replace(expiry=self._milliseconds(timeout))
+        renewed = Lease.of(lease.entry, self._milliseconds(timeout), lease.token)
         return (
             renewed if self.fs.rename(self._path(lease), self._path(renewed)) else None
         )

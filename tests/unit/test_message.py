@@ -44,7 +44,7 @@ overrides = st.fixed_dictionaries(
 
 
 def leased(content, settings=None, failures=0, losses=0):
-    lease = Lease(Entry(5, 1, "abc", failures, losses), 2, "0" * 16)
+    lease = Lease.of(Entry(5, 1, "abc", failures, losses), 2, "0" * 16)
     return of_lease("q", lease, content, settings or Settings())
 
 

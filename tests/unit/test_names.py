@@ -30,7 +30,7 @@ counts = st.integers(0, 999_999_999)
 milliseconds = st.integers(0, 10**13 - 1)
 entries = st.builds(Entry, priorities, stamps, ids, counts, counts)
 leases = st.builds(
-    Lease, entries, milliseconds, st.from_regex("[0-9a-f]{16}", fullmatch=True)
+    Lease.of, entries, milliseconds, st.from_regex("[0-9a-f]{16}", fullmatch=True)
 )
 delayed = st.builds(Delayed, entries, milliseconds)
 dead = st.builds(Dead, entries, st.from_regex("[a-z]{1,20}", fullmatch=True))
@@ -116,7 +116,7 @@ def test_sorted_ready_names_are_messages_in_order(found):
 
 @given(st.lists(milliseconds, unique=True), entries)
 def test_sorted_leases_expire_in_order(found, entry):
-    names = sorted(Lease(entry, expiry, new_token()).filename for expiry in found)
+    names = sorted(Lease.of(entry, expiry, new_token()).filename for expiry in found)
     assert [Lease.parse(name).expiry for name in names] == sorted(found)
 
 

@@ -1,0 +1,152 @@
+"""How many system calls a message needs.
+
+    python benchmarks/calls.py [--quick] [--dir DIR]
+
+Shows the mean per publish (durable and not) and per consume + ack, by a client that knows
+the queue, at a backlog of 100 and 100,000: as the kernel counts them (with `strace`, where
+that works) and as ddmq makes them (a listing is one call there, and five or more for the
+kernel). Exits with 1 when a target is missed.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections import Counter
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from support import (
+    CountedCalls,
+    Table,
+    Target,
+    arguments,
+    consume_and_ack,
+    filled,
+    refill,
+    scratch,
+)
+
+from ddmq import Broker
+from ddmq.fs import FileSystem
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+NUMBER = 500
+BACKLOGS = 100, 100_000
+LOCKS = "flock", "fcntl"
+
+
+class Operation(NamedTuple):
+    """What is done to a number of messages, and how many calls each may need."""
+
+    run: Callable[[Broker, int], None]
+    target: Target
+
+
+#: Publish comes first, so that the backlog never falls below what was filled in.
+OPERATIONS = {
+    "publish": Operation(refill, Target(12)),
+    "publish, durable": Operation(partial(refill, durable=True), Target(12)),
+    "consume + ack": Operation(consume_and_ack, Target(20)),
+}
+
+
+def made_by_ddmq(operation: Operation, root: Path) -> Counter[str]:
+    """Count the calls that ddmq makes for `NUMBER` messages, after a first one."""
+    calls = CountedCalls()
+    broker = Broker(root, fs=FileSystem(calls))
+    operation.run(broker, 1)
+    calls.counts.clear()
+    operation.run(broker, NUMBER)
+    return calls.counts
+
+
+def seen_by_kernel(name: str, root: Path) -> Counter[str] | None:
+    """Count the system calls for `NUMBER` messages, after a first one; None: no strace.
+
+    What a process that stops after the first message needs is taken off.
+    """
+    try:
+        whole = traced(name, root, NUMBER)
+        whole.subtract(traced(name, root, 0))
+    except (FileNotFoundError, subprocess.CalledProcessError):
+        return None
+    return +whole
+
+
+def traced(name: str, root: Path, number: int) -> Counter[str]:
+    """Count all system calls of a process that handles 1 + `number` messages."""
+    summary = root.parent / "strace"
+    work = [sys.executable, __file__, "--operation", name, str(root), str(number)]
+    subprocess.run(["strace", "-f", "-c", "-o", str(summary), *work], check=True)
+    rows = [line.split() for line in summary.read_text().splitlines()]
+    counted = [row for row in rows if len(row) > 4 and row[3].isdigit()]
+    return Counter({row[-1]: int(row[3]) for row in counted if row[-1] != "total"})
+
+
+def work_alone(name: str, root: str, number: str) -> int:
+    """Handle 1 + `number` messages: what a traced process does."""
+    broker = Broker(root)
+    OPERATIONS[name].run(broker, 1)
+    OPERATIONS[name].run(broker, int(number))
+    return 0
+
+
+def mean(counts: Counter[str]) -> float:
+    """Return the calls per message."""
+    return sum(counts.values()) / NUMBER
+
+
+def locks(counts: Counter[str]) -> str:
+    """Tell how many locks were asked for, which must be none."""
+    return Target(0).verdict(sum(counts[lock] for lock in LOCKS))
+
+
+def told(counts: Counter[str]) -> str:
+    """Tell which calls a message needs, but for those that few messages need."""
+    per_message = {call: number / NUMBER for call, number in counts.most_common()}
+    return ", ".join(f"{n:.1f} {call}" for call, n in per_message.items() if n > 0.05)
+
+
+def measured(root: Path, backlog: int) -> Table:
+    """Count the calls of every operation at one backlog."""
+    filled(root, backlog)
+    table = Table(
+        f"System calls per message at a backlog of {backlog:,}",
+        *("", "ddmq's", "kernel's", "", "locks", "which"),
+    )
+    for name, operation in OPERATIONS.items():
+        ours = made_by_ddmq(operation, root)
+        found = seen_by_kernel(name, root)
+        counts = ours if found is None else found
+        table.add(
+            name,
+            f"{mean(ours):.2f}",
+            "no strace" if found is None else f"{mean(found):.2f}",
+            operation.target.verdict(mean(counts)),
+            "no strace" if found is None else locks(found),
+            told(counts),
+        )
+    return table
+
+
+def main() -> int:
+    """Measure, print, and return the exit status."""
+    parser = arguments(__doc__)
+    parser.add_argument("--operation", nargs=3, help="used within: NAME ROOT NUMBER")
+    options = parser.parse_args()
+    if options.operation:
+        return work_alone(*options.operation)
+    missed = 0
+    with scratch(options.dir) as directory:
+        for backlog in BACKLOGS[:1] if options.quick else BACKLOGS:
+            table = measured(directory / str(backlog), backlog)
+            missed |= table.show()
+    return missed
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,209 @@
+"""What the benchmarks share: where they measure, how they compare, what they print.
+
+They need ddmq installed. Machines are shared and noisy: what is compared is measured in
+turns, in the same run, and judged by the median of the ratios; no time is judged by itself.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from ddmq import Broker
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+
+QUEUE = "jobs"
+TEXT = "Hello World!"
+_MEMORY = Path("/dev/shm")
+
+
+# Arguments, and where to measure
+
+
+def arguments(description: str | None) -> argparse.ArgumentParser:
+    """Return a parser of what every benchmark takes."""
+    parser = argparse.ArgumentParser(
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--quick", action="store_true", help="a short form")
+    parser.add_argument(
+        "--dir",
+        type=Path,
+        help=f"measure in a new directory below this one; by default in {_MEMORY}",
+    )
+    return parser
+
+
+def add_pythons(parser: argparse.ArgumentParser) -> None:
+    """Let a benchmark run on several Pythons, one after the other."""
+    parser.add_argument(
+        "--pythons", nargs="+", metavar="PYTHON", help="interpreters to measure with"
+    )
+
+
+def on_each(pythons: Iterable[str], options: argparse.Namespace) -> int:
+    """Run this script with each interpreter; return 1 when one missed a target."""
+    command = [sys.argv[0], *(["--quick"] if options.quick else [])]
+    command += ["--dir", str(options.dir)] if options.dir else []
+    return max(subprocess.run([python, *command]).returncode for python in pythons)
+
+
+@contextmanager
+def scratch(directory: Path | None) -> Iterator[Path]:
+    """Give a new directory, in memory if possible, and remove it with all that is in it."""
+    if directory is None and _MEMORY.is_dir():
+        directory = _MEMORY
+    with tempfile.TemporaryDirectory(prefix="ddmq-benchmark-", dir=directory) as path:
+        yield Path(path)
+
+
+def filled(root: Path, backlog: int) -> Broker:
+    """Return a client of a new root, whose one queue has `backlog` messages waiting."""
+    broker = Broker(root, create=True)
+    broker.create_queue(QUEUE)
+    refill(broker, backlog)
+    return broker
+
+
+def refill(broker: Broker, number: int, *, durable: bool = False) -> None:
+    """Publish `number` messages."""
+    broker.publish_many(QUEUE, [TEXT] * number, durable=durable)
+
+
+def consume_and_ack(broker: Broker, number: int) -> None:
+    """Consume and ack `number` messages, one at a time."""
+    for _ in range(number):
+        broker.ack(broker.consume(QUEUE)[0])
+
+
+class CountedCalls:
+    """The functions of `os`, counted: what a `FileSystem` takes as its `calls`."""
+
+    def __init__(self) -> None:
+        self.counts: Counter[str] = Counter()
+
+    def __getattr__(self, name: str) -> Any:
+        function = getattr(os, name)
+
+        def counted(*args: Any) -> Any:
+            self.counts[name] += 1
+            return function(*args)
+
+        setattr(self, name, counted)  # the next time, this method is not asked
+        return counted
+
+
+# How long it takes
+
+
+def now() -> float:
+    """Return seconds on a clock that all processes share."""
+    return time.perf_counter()
+
+
+def cpu_seconds(run: Callable[[], object]) -> float:
+    """Return the CPU time of a call, that of the kernel included."""
+    began = time.process_time()
+    run()
+    return time.process_time() - began
+
+
+def wall_seconds(run: Callable[[], object]) -> float:
+    """Return how long a call took."""
+    began = now()
+    run()
+    return now() - began
+
+
+def in_child(run: Callable[[], float]) -> float:
+    """Return what a forked process measures: it knows nothing but what is imported."""
+    receiver, sender = os.pipe()
+    if os.fork() == 0:
+        try:
+            os.write(sender, repr(run()).encode())
+        finally:
+            os._exit(0)
+    os.close(sender)
+    with os.fdopen(receiver) as answer:
+        measured = float(answer.read())
+    os.wait()
+    return measured
+
+
+class Comparison(NamedTuple):
+    """Two things measured in turns: medians in seconds, and quartiles of the ratios."""
+
+    first: float
+    second: float
+    low: float
+    ratio: float
+    """The median of second / first."""
+    high: float
+
+    @classmethod
+    def of(cls, pairs: Sequence[tuple[float, float]]) -> Comparison:
+        """Compare pairs that were measured one right after the other."""
+        firsts, seconds = zip(*pairs)
+        ratios = [second / first for first, second in pairs]
+        low, ratio, high = statistics.quantiles(ratios, n=4)
+        return cls(
+            statistics.median(firsts), statistics.median(seconds), low, ratio, high
+        )
+
+    def cells(self, unit: float) -> list[str]:
+        """Return the cells of a table, times divided by `unit`."""
+        return [
+            f"{self.first / unit:.1f}",
+            f"{self.second / unit:.1f}",
+            f"{self.ratio:.2f} ({self.low:.2f} to {self.high:.2f})",
+        ]
+
+
+# What is printed
+
+
+class Target(NamedTuple):
+    """What a measured number has to keep to."""
+
+    limit: float
+    sense: str = "≤"
+
+    def verdict(self, value: float) -> str:
+        """Say the target, and whether it is met."""
+        met = value <= self.limit if self.sense == "≤" else value >= self.limit
+        return f"{self.sense} {self.limit:g}: {'met' if met else 'MISSED'}"
+
+
+class Table:
+    """A table in Markdown, the first column to the left and the others to the right."""
+
+    def __init__(self, title: str, *header: str) -> None:
+        self._title = title
+        self._rows: list[Sequence[str]] = [header]
+
+    def add(self, *cells: str) -> None:
+        """Add a row."""
+        self._rows.append(cells)
+
+    def show(self) -> int:
+        """Print the table; return 1 when a target is missed, else 0."""
+        widths = [max(map(len, column)) for column in zip(*self._rows)]
+        rule = ["-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:])]
+        print(f"{self._title} (Python {platform.python_version()})\n")
+        for row in (self._rows[0], rule, *self._rows[1:]):
+            first, *others = (f"{c:>{w}}" for c, w in zip(row, widths))
+            print(f"| {' | '.join([first.strip().ljust(widths[0]), *others])} |")
+        print(flush=True)
+        return int(any("MISSED" in cell for row in self._rows for cell in row))
