@@ -219,11 +219,7 @@ def _json(data: bytes) -> Any:
     if len(data) > MAX_BYTES:
         raise InvalidContent(f"its file is over {MAX_BYTES} bytes long")
     try:
-        text = data.decode("utf-8").strip(" \t\r\n")
-        value, end = _decoder.raw_decode(text)
-        if end != len(text):
-            raise ValueError("extra data")
-        return value
+        return _decoder.decode(data.decode("utf-8"))
     except (ValueError, RecursionError) as error:
         raise InvalidContent(f"its file is not JSON, or cut short: {error}") from error
 
