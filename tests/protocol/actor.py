@@ -1,0 +1,93 @@
+"""A process that publishes, consumes or cleans, and notes what it does in a log of its own.
+
+Started by `test_processes.py`: `actor.py ROLE ROOT LOG [ARGUMENT]`. Each line of the log
+is written whole before and after what it tells of, so that a killed process leaves a
+record that does not depend on the queue.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+
+from support import Calls
+
+from ddmq import Broker, LeaseLost
+from ddmq.fs import FileSystem
+
+QUEUE = "q"
+
+
+class Log:
+    """Lines that survive the death of this process."""
+
+    def __init__(self, path: str) -> None:
+        self._descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+
+    def write(self, *words: object) -> None:
+        """Note one event."""
+        os.write(self._descriptor, (" ".join(map(str, words)) + "\n").encode())
+
+
+def publish(root: str, log: Log, texts: str) -> None:
+    """Publish `<owner>:<first>:<last>` one by one."""
+    broker = Broker(root)
+    owner, first, last = texts.split(":")
+    for number in range(int(first), int(last)):
+        log.write("publishing", f"{owner}-{number}")
+        broker.publish(QUEUE, f"{owner}-{number}", durable=number % 10 == 0)
+        log.write("published", f"{owner}-{number}")
+        time.sleep(0.001)
+
+
+def consume(root: str, log: Log, stop: str) -> None:
+    """Consume and ack until a file tells that no more will come."""
+    renames = [0]
+    broker = Broker(root, fs=FileSystem(counting_claims(renames)))
+    while True:
+        messages = broker.consume(QUEUE)
+        for message in messages:
+            log.write("consumed", message.message)
+            time.sleep(0.001)
+            log.write("acking", message.message)
+            log.write(ack(broker, message), message.message)
+        if not messages and os.path.exists(stop):
+            break
+        if not messages:
+            time.sleep(0.01)
+    log.write("renames", renames[0])
+
+
+def counting_claims(renames: list[int]) -> Calls:
+    """Return system calls that count the renames of messages that are to be consumed."""
+
+    def call(_: int, name: str, function, arguments):
+        if name == "rename" and "/work/" in arguments[1]:
+            renames[0] += 1
+        return function(*arguments)
+
+    return Calls(call)
+
+
+def ack(broker: Broker, message) -> str:
+    """Finish a message; say what became of it."""
+    try:
+        broker.ack(message)
+    except LeaseLost:
+        return "lost"
+    return "acked"
+
+
+def clean(root: str, log: Log, stop: str) -> None:
+    """Keep house all the time."""
+    broker = Broker(root)
+    while not os.path.exists(stop):
+        log.write("cleaned", broker.clean(QUEUE))
+        time.sleep(0.02)
+
+
+if __name__ == "__main__":
+    {"publish": publish, "consume": consume, "clean": clean}[sys.argv[1]](
+        sys.argv[2], Log(sys.argv[3]), sys.argv[4]
+    )

@@ -1,0 +1,326 @@
+"""What is done on the server though the client hears that it failed, and the reverse."""
+
+from __future__ import annotations
+
+import errno
+import itertools
+import os
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from protocol.scenes import (
+    PUBLISHING,
+    QUEUE,
+    SCENES,
+    Play,
+    Scene,
+    new_world,
+    text,
+)
+from support import Calls, counting, failing, losing_reply
+
+from ddmq import DdmqError, LeaseLost, StorageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+every_scene = pytest.mark.parametrize("scene", SCENES, ids=str)
+cold_and_warm = pytest.mark.parametrize("warm", [False, True], ids=["cold", "warm"])
+LOSSES = [
+    (("rename", "unlink"), errno.ENOENT),
+    (("rename", "unlink"), errno.ESTALE),
+    (("mkdir",), errno.EEXIST),
+    (("rmdir",), errno.ENOENT),
+]
+
+
+def plays(scene: Scene, directory: Path, *, warm: bool) -> Iterator[tuple[int, Play]]:
+    """Play a scene again and again, with a number that counts."""
+    for n in itertools.count():
+        play = Play(scene, directory / str(n), warm=warm)
+        yield n, play
+        shutil.rmtree(play.world.root)
+
+
+# Done, and the reply is lost
+
+
+@cold_and_warm
+@pytest.mark.parametrize(("names", "code"), LOSSES)
+@every_scene
+def test_a_verb_succeeds_whichever_reply_is_lost(
+    scene: Scene, names: tuple[str, ...], code: int, warm: bool, tmp_path: Path
+) -> None:
+    for n, play in plays(scene, tmp_path, warm=warm):
+        calls = losing_reply(n, names, code)
+        result = play.act(calls)
+        assert play.scene.says(result)
+        assert play.states() == play.ends()
+        if sum(map(calls.made.count, names)) <= n:
+            break
+
+
+def answering_late(name: str, meanwhile: Callable[[], Any]) -> Calls:
+    """Return system calls: the first `name` into the line is done, others act, it fails."""
+    done: list[str] = []
+
+    def call(_: int, called: str, function: Callable[..., Any], arguments: Any) -> Any:
+        result = function(*arguments)
+        if called == name and "/ready/" in arguments[-1] and not done:
+            done.append(called)
+            meanwhile()
+            raise FileNotFoundError(errno.ENOENT, "reply lost", arguments[0])
+        return result
+
+    return Calls(call)
+
+
+def test_a_publish_whose_message_is_consumed_before_it_is_missed_succeeds(
+    tmp_path: Path,
+) -> None:
+    world = new_world(tmp_path)
+    consumed: list[Any] = []
+
+    def consume() -> None:
+        consumed.extend(world.broker().consume(QUEUE))
+
+    calls = answering_late("rename", consume)
+    assert world.broker(calls).publish(QUEUE, text("a")) == consumed[0].id
+    assert world.found() == {"a": ["work"]}
+
+
+def test_a_publish_whose_message_is_finished_and_bucket_removed_meanwhile_succeeds(
+    tmp_path: Path,
+) -> None:
+    world = new_world(tmp_path)
+
+    def finish() -> None:
+        rival = world.broker()
+        rival.ack(rival.consume(QUEUE))
+        world.clock.advance(20)
+        rival.clean(QUEUE)
+
+    calls = answering_late("rename", finish)
+    assert world.broker(calls).publish(QUEUE, text("a"))
+    assert world.found() == {}
+    assert os.listdir(f"{world.path}/tmp") == []
+
+
+def test_an_ack_whose_reply_was_lost_can_be_done_again(tmp_path: Path) -> None:
+    world = new_world(tmp_path)
+    broker = world.broker()
+    broker.publish(QUEUE, text("a"))
+    [message] = broker.consume(QUEUE)
+    broker.ack(message)
+    broker.ack(message)
+    assert world.found() == {}
+
+
+def test_an_ack_after_the_lease_expired_is_not_taken_for_a_lost_reply(
+    tmp_path: Path,
+) -> None:
+    world = new_world(tmp_path)
+    broker = world.broker()
+    broker.publish(QUEUE, text("a"))
+    [message] = broker.consume(QUEUE)
+    broker.ack(message)
+    world.clock.advance(601)
+    with pytest.raises(LeaseLost):
+        broker.ack(message)
+
+
+@pytest.mark.parametrize("verb", ["nack", "release", "reject"])
+def test_an_ack_of_a_message_that_was_given_back_is_not_taken_for_a_lost_reply(
+    verb: str, tmp_path: Path
+) -> None:
+    world = new_world(tmp_path)
+    broker = world.broker()
+    broker.publish(QUEUE, text("a"))
+    [message] = broker.consume(QUEUE)
+    getattr(broker, verb)(message)
+    with pytest.raises(LeaseLost):
+        broker.ack(message)
+    assert list(world.found()) == ["a"]
+
+
+def test_an_ack_by_an_old_lease_spares_the_new_one(tmp_path: Path) -> None:
+    world = new_world(tmp_path)
+    broker = world.broker()
+    broker.publish(QUEUE, text("a"))
+    [old] = broker.consume(QUEUE)
+    broker.release(old)
+    [new] = broker.consume(QUEUE)
+    with pytest.raises(LeaseLost):
+        broker.ack(old)
+    broker.ack(new)
+    assert world.found() == {}
+
+
+# Not done, and the reply says so or something else
+
+
+@cold_and_warm
+@pytest.mark.parametrize("code", [errno.ESTALE, errno.EIO, errno.ENOSPC])
+@every_scene
+def test_whichever_call_fails_no_message_is_lost_and_the_next_try_succeeds(
+    scene: Scene, code: int, warm: bool, tmp_path: Path
+) -> None:
+    for n, play in plays(scene, tmp_path, warm=warm):
+        calls = failing(n, code)
+        told = tries(play, calls)
+        play.assert_each_is_somewhere()
+        if play.states() != play.ends():
+            assert scene.retries or not told
+            play.world.clock.advance(1)
+            told = scene.says(play.act(counting())) or told
+            assert messages(play.states()) == messages(play.ends())
+        assert told or play.states() == play.ends()
+        if len(calls.made) <= n:
+            break
+
+
+def messages(states: dict[str, str]) -> dict[str, str]:
+    """Leave out what is no message: it may wait for whoever finds it next."""
+    return {n: state for n, state in states.items() if n not in ("bad", "stray")}
+
+
+def tries(play: Play, calls: Calls) -> bool:
+    """Play the verb; whether it claims success, which only an error may spare it."""
+    try:
+        result = play.act(calls)
+    except DdmqError:
+        return False
+    told = play.scene.says(result)
+    assert told or play.scene.retries
+    return told
+
+
+@cold_and_warm
+@pytest.mark.parametrize("scene", PUBLISHING, ids=str)
+def test_a_publisher_that_fails_leaves_no_draft_if_it_can(
+    scene: Scene, warm: bool, tmp_path: Path
+) -> None:
+    for n, play in plays(scene, tmp_path, warm=warm):
+        calls = failing(n, errno.ENOSPC)
+        tries(play, calls)
+        drafts = [p for p in play.world.files("tmp") if os.path.getsize(p)]
+        assert drafts == [] or calls.made[n] == "unlink"
+        if len(calls.made) <= n:
+            break
+
+
+# A server that says ESTALE of whatever another node removed
+
+
+def saying_stale() -> Calls:
+    """Return system calls that answer ESTALE where others answer ENOENT."""
+
+    def call(_: int, __: str, function: Callable[..., Any], arguments: Any) -> Any:
+        try:
+            return function(*arguments)
+        except FileNotFoundError as error:
+            raise OSError(
+                errno.ESTALE, os.strerror(errno.ESTALE), arguments[0]
+            ) from error
+
+    return Calls(call)
+
+
+@cold_and_warm
+@every_scene
+def test_each_verb_succeeds_where_what_is_gone_is_called_stale(
+    scene: Scene, warm: bool, tmp_path: Path
+) -> None:
+    play = Play(scene, tmp_path, warm=warm)
+    result = play.act(saying_stale())
+    assert scene.says(result)
+    assert play.states() == play.ends()
+
+
+@pytest.mark.parametrize("calls", [counting, saying_stale])
+def test_a_publisher_does_without_the_bucket_that_another_node_removed(
+    calls: Callable[[], Calls], tmp_path: Path
+) -> None:
+    world = new_world(tmp_path)
+    publisher = world.broker(calls(), clean=False)
+    publisher.publish(QUEUE, text("a"))
+    shutil.rmtree(f"{world.path}/ready/999")
+    publisher.publish(QUEUE, text("b"))
+    assert world.found() == {"b": ["ready"]}
+
+
+@pytest.mark.parametrize("calls", [counting, saying_stale])
+def test_a_consumer_does_without_the_bucket_that_another_node_removed(
+    calls: Callable[[], Calls], tmp_path: Path
+) -> None:
+    world = new_world(tmp_path, bucket_size=2)
+    consumer = world.broker(calls(), clean=False)
+    for name in "abcd":
+        consumer.publish(QUEUE, text(name))
+    consumer.consume(QUEUE)
+    shutil.rmtree(os.path.dirname(world.files("ready")[0]))
+    [message] = consumer.consume(QUEUE)
+    assert message.message in (text("c"), text("d"))
+
+
+def test_a_publish_whose_bucket_was_made_anew_is_done_or_refused(
+    tmp_path: Path,
+) -> None:
+    world = new_world(tmp_path)
+    publisher = world.broker(stale_once("rename"), clean=False)
+    try:
+        publisher.publish(QUEUE, text("a"))
+    except StorageError:
+        publisher.publish(QUEUE, text("a"))
+    assert world.found() == {"a": ["ready"]}
+
+
+def stale_once(name: str) -> Calls:
+    """Return system calls of which the first `name` answers ESTALE and is not done."""
+    refused: list[str] = []
+
+    def call(_: int, called: str, function: Callable[..., Any], arguments: Any) -> Any:
+        if called == name and not refused:
+            refused.append(called)
+            raise OSError(errno.ESTALE, os.strerror(errno.ESTALE), arguments[0])
+        return function(*arguments)
+
+    return Calls(call)
+
+
+# A file that another node just replaced
+
+
+def test_a_read_that_is_stale_for_a_while_is_tried_again(tmp_path: Path) -> None:
+    world = new_world(tmp_path)
+    broker = world.broker()
+    broker.publish(QUEUE, text("a"))
+    reader = world.broker(stale_reads(3))
+    assert [m.message for m in reader.consume(QUEUE)] == [text("a")]
+
+
+def test_a_message_that_stays_stale_is_given_back_and_is_no_garbage(
+    tmp_path: Path,
+) -> None:
+    world = new_world(tmp_path)
+    broker = world.broker()
+    broker.publish(QUEUE, text("a"))
+    with pytest.raises(DdmqError, match="try again"):
+        world.broker(stale_reads(1000)).consume(QUEUE)
+    assert world.found() == {"a": ["ready"]}
+    assert [m.message for m in broker.consume(QUEUE)] == [text("a")]
+
+
+def stale_reads(times: int) -> Calls:
+    """Return system calls: so many opens of a file in `work/` answer ESTALE."""
+    left = [times]
+
+    def call(_: int, name: str, function: Callable[..., Any], arguments: Any) -> Any:
+        if name == "open" and Path(arguments[0]).parent.name == "work" and left[0]:
+            left[0] -= 1
+            raise OSError(errno.ESTALE, os.strerror(errno.ESTALE), arguments[0])
+        return function(*arguments)
+
+    return Calls(call)

@@ -1,0 +1,178 @@
+"""Real processes on one queue, some killed; what they did is told by their own logs."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from ddmq import Broker
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+pytestmark = pytest.mark.slow
+QUEUE = "q"
+ACTOR = Path(__file__).with_name("actor.py")
+LEASE = 1.5
+PATIENCE = 50
+
+
+class Stage:
+    """A queue, the processes that use it, and their logs."""
+
+    def __init__(self, directory: Path) -> None:
+        self.root = directory / "root"
+        self.logs = directory / "logs"
+        self.stop = directory / "stop"
+        self.logs.mkdir()
+        self.broker = Broker(self.root, create=True)
+        self.broker.create_queue(QUEUE)
+        self.broker.update_settings(QUEUE, message_timeout=LEASE, durable=False)
+        self.processes: list[subprocess.Popen[str]] = []
+
+    def start(self, role: str, argument: object) -> subprocess.Popen[str]:
+        """Start a process with a log of its own."""
+        log = self.logs / f"{len(self.processes):03d}.{role}"
+        errors = open(f"{log}.stderr", "w")  # noqa: SIM115 - the process writes to it
+        with errors:
+            process = subprocess.Popen(
+                [sys.executable, ACTOR, role, self.root, log, str(argument)],
+                stderr=errors,
+                env={
+                    **os.environ,
+                    "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
+                },
+                text=True,
+            )
+        self.processes.append(process)
+        return process
+
+    def consumer(self) -> subprocess.Popen[str]:
+        return self.start("consume", self.stop)
+
+    def finish(self) -> None:
+        """Wait until all is consumed, then let everybody go home."""
+        assert self.broker.wait(QUEUE, PATIENCE)
+        self.stop.touch()
+        for process in self.processes:
+            assert process.wait(PATIENCE) in (0, -signal.SIGKILL)
+
+    def abandon(self) -> None:
+        for process in self.processes:
+            process.kill()
+            process.wait()
+
+    def events(self, role: str = "*") -> Iterator[list[str]]:
+        """Yield the words of each line of the logs, one process after the other."""
+        for log in sorted(self.logs.glob(f"*.{role}")):
+            yield from (line.split() for line in log.read_text().splitlines())
+
+    def told(self, what: str) -> list[str]:
+        """Return the messages of all events of one kind."""
+        return [words[1] for words in self.events() if words[0] == what]
+
+    def assert_nobody_complained(self) -> None:
+        for log in self.logs.glob("*.stderr"):
+            assert log.read_text() == ""
+
+
+@pytest.fixture
+def stage(tmp_path: Path) -> Iterator[Stage]:
+    stage = Stage(tmp_path)
+    yield stage
+    stage.abandon()
+
+
+def next_of(publisher: str, stage: Stage, first: int) -> int:
+    """Return the number that a publisher has not tried yet."""
+    tried = [text.split("-") for text in stage.told("publishing")]
+    return max((int(n) + 1 for owner, n in tried if owner == publisher), default=first)
+
+
+class Cast:
+    """Publishers, consumers and a cleaner, each replaced when it is killed."""
+
+    def __init__(self, stage: Stage, each: int) -> None:
+        self.stage = stage
+        self.each = each
+        self.roles = [f"p{number}" for number in range(4)] + ["consume"] * 4 + ["clean"]
+        self.running = [self.enter(role) for role in self.roles]
+
+    def enter(self, role: str) -> subprocess.Popen[str]:
+        if role.startswith("p"):
+            first = next_of(role, self.stage, 0)
+            return self.stage.start("publish", f"{role}:{first}:{self.each}")
+        return self.stage.start(role, self.stage.stop)
+
+    def kill(self, number: int) -> None:
+        """Kill one at whatever it is doing, and let another take its place."""
+        self.running[number].kill()
+        self.running[number].wait()
+        self.running[number] = self.enter(self.roles[number])
+
+
+def test_killed_processes_lose_no_message_and_finish_none_twice(stage: Stage) -> None:
+    chance = random.Random(7)
+    cast = Cast(stage, each=400)
+    for _ in range(25):
+        time.sleep(chance.uniform(0.02, 0.25))
+        cast.kill(chance.randrange(len(cast.running)))
+    for publisher in cast.running[:4]:
+        assert publisher.wait(PATIENCE) == 0
+    stage.finish()
+    stage.assert_nobody_complained()
+    assert_each_is_finished_once(stage)
+
+
+def assert_each_is_finished_once(stage: Stage) -> None:
+    published = set(stage.told("published"))
+    acked = Counter(stage.told("acked"))
+    perhaps = Counter(stage.told("acking"))  # killed before it could tell more
+    assert published
+    assert set(acked) <= set(stage.told("publishing"))
+    assert [text for text, times in acked.items() if times > 1] == []
+    assert [text for text in published if not acked[text] and not perhaps[text]] == []
+    assert tuple(stage.broker.view(QUEUE)[QUEUE]) == (0, 0, 0, 0)
+
+
+def test_one_consumer_gets_the_messages_of_each_publisher_in_order(
+    stage: Stage,
+) -> None:
+    stage.broker.update_settings(QUEUE, message_timeout=600)
+    stage.consumer()
+    publishers = [stage.start("publish", f"p{number}:0:120") for number in range(3)]
+    for publisher in publishers:
+        assert publisher.wait(PATIENCE) == 0
+    stage.finish()
+    stage.assert_nobody_complained()
+    consumed = [text.split("-") for text in stage.told("consumed")]
+    for number in range(3):
+        numbers = [int(n) for owner, n in consumed if owner == f"p{number}"]
+        assert numbers == list(range(120))
+
+
+def test_consumers_that_start_together_rarely_want_the_same_message(
+    stage: Stage, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stage.broker.update_settings(QUEUE, message_timeout=600)
+    messages = 600
+    for number in range(messages):
+        stage.broker.publish(QUEUE, f"p-{number}")
+    for _ in range(8):
+        stage.consumer()
+    stage.finish()
+    stage.assert_nobody_complained()
+    assert len(set(stage.told("acked"))) == len(stage.told("acked")) == messages
+    renames = sum(map(int, stage.told("renames")))
+    with capsys.disabled():
+        print(f"\n8 consumers tried {renames / messages:.2f} renames for each message")  # noqa: T201
+    assert renames <= 1.5 * messages
