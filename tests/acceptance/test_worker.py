@@ -129,7 +129,8 @@ def test_a_text_that_can_be_no_argument_is_a_dead_letter(root, broker):
 
 
 def test_the_lease_is_renewed_while_the_command_runs(root, broker):
-    broker.publish("jobs", "slow", timeout=0.6)
+    broker.update_settings("jobs", message_timeout=0.6)
+    broker.publish("jobs", "slow")
     process = start(root, "jobs", *python("import time; time.sleep(2)"))
     until(lambda: broker.view("jobs")["jobs"].work == 1)
     while process.poll() is None:
@@ -157,7 +158,8 @@ def test_a_drain_gives_messages_back_uncounted(root, broker, number):
 
 
 def test_what_a_killed_worker_held_comes_back_as_a_loss(root, broker):
-    broker.publish("jobs", "a", timeout=1)
+    broker.update_settings("jobs", message_timeout=1)
+    broker.publish("jobs", "a")
     process = start(root, "jobs", *python("import time; time.sleep(5)"))
     until(lambda: broker.view("jobs")["jobs"].work == 1)
     process.kill()
