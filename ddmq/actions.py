@@ -7,13 +7,15 @@ import sys
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ddmq.broker import STATES, UNSET, Broker
+from ddmq.clock import Clock, date
 from ddmq.errors import DdmqError, InvalidArgument
+from ddmq.hpc import journal
 from ddmq.settings import show
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
-    from ddmq.message import Message
+    from ddmq.message import DeadLetter, Message
     from ddmq.store import Counts
 
     #: The arguments of one call, by name; and "tell", which shows progress.
@@ -212,11 +214,49 @@ def dead(values: Values) -> Reply:
     """List dead letters."""
     letters = _broker(values).dead(values["queue"])
     shown = [letter.as_dict() for letter in letters]
-    told = [
-        f"{letter.id}  {_text(letter.message)}\n    {letter.reason}"
-        for letter in letters
-    ]
-    return Reply({"dead": shown}, "\n".join(told), shown)
+    return Reply({"dead": shown}, "\n".join(map(_obituary, letters)), shown)
+
+
+def _obituary(letter: DeadLetter) -> str:
+    """Tell all that is known of a dead letter, what its command said last included."""
+    note = letter.note
+    lines = [f"{letter.id}  {_text(letter.message)}", f"    {letter.reason}"]
+    if isinstance(note.get("time"), (int, float)):
+        lines[1] += f", {date(note['time'])}"
+    lines += [f"    {key} {note[key]}" for key in ("job", "log") if note.get(key)]
+    lines += [f"    | {line}" for line in str(note.get("stderr", "")).splitlines()[-5:]]
+    return "\n".join(lines)
+
+
+def log(values: Values) -> Reply:
+    """List the runs in the journals of a queue."""
+    broker, queue = _broker(values), values["queue"]
+    broker.settings(queue)  # there must be such a queue
+    path = f"{broker.root}/{queue}"
+    if values["compact"]:
+        number = journal.compact(path, Clock().own_ns() / 1e9)
+        return Reply({"compacted": number}, f"{number} journals compacted")
+    runs = sorted(_wanted(journal.read(path), values), key=lambda run: run.start)
+    if values["slowest"] is not None:
+        slowest = sorted(runs, key=lambda run: run.duration, reverse=True)
+        runs = slowest[: _number(values["slowest"])]
+    shown = [run._asdict() for run in runs]
+    return Reply({"runs": shown}, "\n".join(map(journal.told, runs)), shown)
+
+
+def _wanted(runs: Iterable[journal.Run], values: Values) -> Iterator[journal.Run]:
+    for run in runs:
+        is_here = values["host"] is None or run.host == values["host"]
+        if is_here and (
+            not values["failed"] or run.result not in ("acked", "released")
+        ):
+            yield run
+
+
+def _number(value: Any) -> int:
+    if isinstance(value, int) and value > 0:
+        return value
+    raise InvalidArgument(f"{show(value)} is no positive number of runs")
 
 
 def redrive(values: Values) -> Reply:

@@ -284,26 +284,45 @@ class Broker:
         *,
         delay: float = 0,
         reason: str = "",
+        details: Mapping[str, Any] | None = None,
     ) -> None:
         """Say that messages failed: each is tried again, `delay` seconds later, or is dead.
 
         It counts one failure, and waits at its `requeue_prio`. Where `requeue` is false or
-        `requeue_limit` reached it becomes a dead letter with the `reason`.
+        `requeue_limit` reached it becomes a dead letter with the `reason`, and with
+        `details` (JSON types) in its note.
         """
         check("delay", DELAY, delay)
         _check_reason(reason)
-        self._settle(message, partial(_nack, delay, reason))
+        self._settle(message, partial(_nack, delay, _note(reason, details)))
 
     @_explained
-    def release(self, message: Message | Iterable[Message]) -> None:
-        """Give messages back unharmed, to their old places in line; this counts nothing."""
-        self._settle(message, _release)
+    def release(
+        self, message: Message | Iterable[Message], *, delay: float = 0
+    ) -> None:
+        """Give messages back unharmed, to their old places in line; this counts nothing.
+
+        With a `delay`, they come back to the end of the line after so many seconds.
+        """
+        check("delay", DELAY, delay)
+        self._settle(message, partial(_release, delay))
 
     @_explained
-    def reject(self, message: Message | Iterable[Message], reason: str = "") -> None:
+    def reject(
+        self,
+        message: Message | Iterable[Message],
+        reason: str = "",
+        details: Mapping[str, Any] | None = None,
+    ) -> None:
         """Make messages dead letters at once, whatever their limits say."""
         _check_reason(reason)
-        self._settle(message, partial(_reject, reason))
+        self._settle(message, partial(_reject, _note(reason, details)))
+
+    @_explained
+    def move(self, message: Message | Iterable[Message], queue: str) -> None:
+        """Put consumed messages at the end of the line in another queue, counts unchanged."""
+        target = self._queue(queue).store
+        self._settle(message, partial(_move, target))
 
     @overload
     def renew(self, message: Message, timeout: float | None = None) -> Message: ...
@@ -436,7 +455,7 @@ class Broker:
             check("timeout", DELAY, timeout)
         deadline = self._clock.monotonic() + timeout if timeout is not None else None
         pause = _LOOK_FIRST
-        while not self._visited(queue).store.is_empty():
+        while not self.is_empty(queue):
             now = self._clock.monotonic()
             if deadline is not None and now >= deadline:
                 return False
@@ -445,6 +464,11 @@ class Broker:
             self._clock.sleep(min(pause, deadline - now if deadline else pause))
             pause = min(pause * 1.5, _LOOK_LONGEST)
         return True
+
+    @_explained
+    def is_empty(self, queue: str) -> bool:
+        """Tell whether nothing waits, is at work or delayed: dead letters do not count."""
+        return self._visited(queue).store.is_empty()
 
     # Settings
 
@@ -479,6 +503,11 @@ class Broker:
 
     def _root_settings(self) -> Settings:
         return Settings(**self._root_file.read())
+
+    @_explained
+    def mode_of(self, queue: str) -> int | None:
+        """Return the mode for new directories in a queue that a group shares, else None."""
+        return self._queue(queue).store.line.mode
 
     # Within
 
@@ -540,21 +569,31 @@ def _ack(store: Store, _: Message, lease: Lease) -> bool:
     return store.ack(lease)
 
 
-def _release(store: Store, _: Message, lease: Lease) -> bool:
+def _release(delay: float, store: Store, _: Message, lease: Lease) -> bool:
+    if delay:
+        return store.requeue(lease, lease.entry, delay)
     return store.release(lease)
 
 
 def _nack(
-    delay: float, reason: str, store: Store, message: Message, lease: Lease
+    delay: float,
+    note: Mapping[str, Any],
+    store: Store,
+    message: Message,
+    lease: Lease,
 ) -> bool:
     failed = lease.entry._replace(failures=lease.entry.failures + 1)
     if not message.may_requeue:
-        return store.bury(lease, failed, "failed", _note(reason))
+        return store.bury(lease, failed, "failed", note)
     return store.requeue(lease, failed._replace(priority=message.requeue_prio), delay)
 
 
-def _reject(reason: str, store: Store, _: Message, lease: Lease) -> bool:
-    return store.bury(lease, lease.entry, "rejected", _note(reason))
+def _reject(note: Mapping[str, Any], store: Store, _: Message, lease: Lease) -> bool:
+    return store.bury(lease, lease.entry, "rejected", note)
+
+
+def _move(target: Store, store: Store, _: Message, lease: Lease) -> bool:
+    return store.move(lease, target)
 
 
 def _renew(
@@ -571,8 +610,8 @@ def _renew(
     return True
 
 
-def _note(reason: str) -> dict[str, str]:
-    return {"reason": reason} if reason else {}
+def _note(reason: str, details: Mapping[str, Any] | None) -> dict[str, Any]:
+    return {**({"reason": reason} if reason else {}), **(details or {})}
 
 
 def _check_reason(reason: Any) -> None:

@@ -50,3 +50,18 @@ class Clock:
             self.offset_ns = 0
         else:
             self.offset_ns = stamped_ns - (before_ns + after_ns) // 2
+
+
+def date(seconds: float) -> str:
+    """Return a point in time, in seconds since 1970, as people here write it."""
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(seconds))
+
+
+def seconds_of(text: str) -> float:
+    """Return a point in time in ISO 8601 as seconds since 1970; ValueError: it is none.
+
+    It is local time unless it names its zone.
+    """
+    from datetime import datetime  # only this needs it
+
+    return datetime.fromisoformat(text).timestamp()

@@ -264,6 +264,33 @@ COMMANDS: tuple[Command, ...] = (
         actions.dead,
     ),
     Command(
+        "log",
+        "list the runs of commands that workers kept in their journals",
+        "ddmq log /scratch/mq jobs --failed --format json",
+        (
+            _ROOT,
+            _QUEUE,
+            Argument(
+                "failed", "only those that did not succeed", ("--failed",), "switch"
+            ),
+            Argument("host", "only those on this host", ("--host",)),
+            Argument(
+                "slowest",
+                "the slowest N, slowest first",
+                ("--slowest",),
+                "number",
+                metavar="N",
+            ),
+            Argument(
+                "compact",
+                "merge the journals of workers that ended a week ago",
+                ("--compact",),
+                "switch",
+            ),
+        ),
+        actions.log,
+    ),
+    Command(
         "redrive",
         "put dead letters back in line, their counts at zero",
         "ddmq redrive /scratch/mq jobs",

@@ -45,6 +45,23 @@ class Status(NamedTuple):
         return stat.S_ISDIR(self.mode)
 
 
+class CountedCalls:
+    """System calls that are counted, by their names in `os`."""
+
+    def __init__(self) -> None:
+        self.numbers: dict[str, int] = {}
+
+    def __getattr__(self, name: str) -> Any:
+        function, numbers = getattr(os, name), self.numbers
+
+        def counted(*arguments: Any) -> Any:
+            numbers[name] = numbers.get(name, 0) + 1
+            return function(*arguments)
+
+        setattr(self, name, counted)
+        return counted
+
+
 class FileSystem:
     """The file system as seen by one process.
 

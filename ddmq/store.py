@@ -235,6 +235,10 @@ class Store:
         """Give a message back to its old place in line, counts unchanged."""
         return self.line.rejoin(self._path(lease), lease.entry)
 
+    def move(self, lease: Lease, other: Store) -> bool:
+        """Put a message at the end of the line in another queue of the same file system."""
+        return other.line.join(self._path(lease), lease.entry) is not None
+
     def bury(
         self,
         lease: Lease,

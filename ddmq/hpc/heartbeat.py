@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ddmq.errors import LeaseLost
+from ddmq.errors import LeaseLost, StorageError
 from ddmq.log import warn
 
 if TYPE_CHECKING:
@@ -14,29 +14,51 @@ if TYPE_CHECKING:
 
 #: The part of a lease after which it is renewed: two renewals may fail before it is lost.
 _PART = 3
+#: Seconds until the next try when the file system refused.
+_RETRY = 1.0
 
 
 class Heartbeat:
-    """The lease of one message: renewed in time, whenever `beat` is called often enough."""
+    """One heartbeat for all the messages that a worker holds."""
 
-    def __init__(self, broker: Broker, message: Message, clock: Clock) -> None:
-        self.message = message
-        self.lost = False
+    def __init__(self, broker: Broker, clock: Clock) -> None:
         self._broker = broker
         self._clock = clock
-        self._next = clock.monotonic() + message.timeout / _PART
+        self._due: dict[str, float] = {}
+        self._held: dict[str, Message] = {}
 
-    def due_in(self) -> float:
-        """Return the seconds until the next renewal."""
-        return max(self._next - self._clock.monotonic(), 0.0)
+    def start(self, message: Message) -> None:
+        """Keep the lease of a message alive from now on."""
+        self._held[message.id] = message
+        self._due[message.id] = self._clock.monotonic() + message.timeout / _PART
 
-    def beat(self) -> None:
-        """Renew the lease if it is time; sets `lost` when somebody else has the message."""
-        if self.lost or self.due_in() > 0:
-            return
-        self._next = self._clock.monotonic() + self.message.timeout / _PART
+    def stop(self, message: Message) -> Message:
+        """Let a lease be; return the message under its present name."""
+        self._due.pop(message.id, None)
+        return self._held.pop(message.id, message)
+
+    def due_in(self) -> float | None:
+        """Return the seconds until the next renewal, None when nothing is held."""
+        if not self._due:
+            return None
+        return max(min(self._due.values()) - self._clock.monotonic(), 0.0)
+
+    def beat(self) -> list[Message]:
+        """Renew what is due; return the messages whose lease was lost."""
+        now = self._clock.monotonic()
+        due = [id_ for id_, at in self._due.items() if at <= now]
+        return [message for id_ in due if (message := self._renew(id_)) is not None]
+
+    def _renew(self, id_: str) -> Message | None:
+        message = self._held[id_]
         try:
-            self.message = self._broker.renew(self.message)
+            self._held[id_] = self._broker.renew(message)
         except LeaseLost as error:
-            self.lost = True
             warn(str(error))
+            return self.stop(message)
+        except StorageError as error:
+            warn(f"message {id_}: its lease could not be renewed yet: {error}")
+            self._due[id_] = self._clock.monotonic() + _RETRY
+            return None
+        self._due[id_] = self._clock.monotonic() + message.timeout / _PART
+        return None

@@ -3,10 +3,44 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+
+class Scheduler(NamedTuple):
+    """One batch scheduler: the names of what it tells to a job, in its environment."""
+
+    name: str
+    job: str
+    """The job's id; the scheduler's jobs are known by it."""
+    array: tuple[str, ...]
+    """The index within an array, under one of these names."""
+    cores: tuple[str, ...]
+    """Allocated processors: the first of these that is there."""
+    end: str = ""
+    """When the job ends, in seconds since 1970; empty: it does not say."""
+    array_job: str = ""
+    """The id of a whole array, where a task of it has another."""
+
+
+SLURM = Scheduler(
+    "slurm",
+    job="SLURM_JOB_ID",
+    array=("SLURM_ARRAY_TASK_ID",),
+    cores=("SLURM_CPUS_PER_TASK", "SLURM_CPUS_ON_NODE"),
+    end="SLURM_JOB_END_TIME",
+    array_job="SLURM_ARRAY_JOB_ID",
+)
+PBS = Scheduler(
+    "pbs",
+    job="PBS_JOBID",
+    array=("PBS_ARRAY_INDEX", "PBS_ARRAYID"),
+    cores=("NCPUS", "PBS_NUM_PPN"),
+)
+SGE = Scheduler("sge", job="JOB_ID", array=("SGE_TASK_ID",), cores=("NSLOTS",))
+SCHEDULERS = (SLURM, PBS, SGE)
 
 
 def environment() -> dict[str, str]:
@@ -20,3 +54,48 @@ def with_variables(environ: Mapping[str, str], **variables: str) -> dict[str, st
         **environ,
         **{f"DDMQ_{key.upper()}": text for key, text in variables.items()},
     }
+
+
+def detect(environ: Mapping[str, str]) -> Scheduler | None:
+    """Return the scheduler whose job this is, None outside of one."""
+    found = (s for s in SCHEDULERS if environ.get(s.job))
+    return next(found, None)
+
+
+def job_id(environ: Mapping[str, str]) -> str:
+    """Return the id of this job, with `_<index>` in an array; empty outside of a job.
+
+    PBS writes brackets into its ids, which do not belong into file names: they are left out.
+    """
+    scheduler = detect(environ)
+    if scheduler is None:
+        return ""
+    id_ = environ.get(scheduler.array_job) or environ[scheduler.job]
+    id_ = id_.split("[")[0] + id_.rpartition("]")[2] if "[" in id_ else id_
+    index = _first(environ, scheduler.array)
+    return (
+        f"{id_}_{index}" if index.isdigit() else id_
+    )  # SGE: "undefined" outside arrays
+
+
+def slots(environ: Mapping[str, str]) -> int:
+    """Return how many processors this job may use on its node: what was allocated.
+
+    Outside of a job, those that this process may run on.
+    """
+    scheduler = detect(environ)
+    given = _first(environ, scheduler.cores) if scheduler is not None else ""
+    if given.isdigit() and int(given) > 0:
+        return int(given)
+    return len(os.sched_getaffinity(0))
+
+
+def end_time(environ: Mapping[str, str]) -> float | None:
+    """Return when this job ends, in seconds since 1970; None where nobody says."""
+    scheduler = detect(environ)
+    given = environ.get(scheduler.end, "") if scheduler is not None else ""
+    return float(given) if given.isdigit() else None
+
+
+def _first(environ: Mapping[str, str], names: tuple[str, ...]) -> str:
+    return next((environ[name] for name in names if environ.get(name)), "")

@@ -8,27 +8,38 @@ import signal
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
     from types import TracebackType
 
+    from ddmq.clock import Clock
+
 DRAIN = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2)
+#: Slurm sends a signal twice within milliseconds: only a later one is another.
+_SAME_WITHIN = 5.0
+_LONGEST = 3600.0
 
 
 class Signals:
-    """While entered, a signal asks for a drain, and the end of a child ends a `wait`.
+    """While entered, a signal asks for a drain, a later one for haste.
 
-    For the main thread only, as Python's signal handlers are.
+    The end of a child ends a `wait`. For the main thread only, as Python's signal
+    handlers are.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Clock) -> None:
         self.drain_requested = False
+        self.haste_requested = False
+        self._clock = clock
+        self._first = 0.0
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> Signals:
-        self._read, write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
-        self._write = write
-        self._wakeup_before = signal.set_wakeup_fd(write, warn_on_full_buffer=False)
+        self._read, self._write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        self._wakeup_before = signal.set_wakeup_fd(
+            self._write, warn_on_full_buffer=False
+        )
         for number in DRAIN:
-            self._before[number] = signal.signal(number, self._request_drain)
+            self._before[number] = signal.signal(number, self._request)
         self._before[signal.SIGCHLD] = signal.signal(signal.SIGCHLD, _ignore)
         return self
 
@@ -44,14 +55,27 @@ class Signals:
         os.close(self._read)
         os.close(self._write)
 
-    def _request_drain(self, *_: object) -> None:
+    def _request(self, *_: object) -> None:
+        now = self._clock.monotonic()
+        if not self.drain_requested:
+            self._first = now
+        elif now - self._first > _SAME_WITHIN:
+            self.haste_requested = True
         self.drain_requested = True
 
-    def wait(self, seconds: float) -> None:
-        """Wait until a signal comes, a child's end above all, but not longer."""
-        ready, _, _ = select.select([self._read], [], [], seconds)
-        if ready:
-            os.read(self._read, 4096)
+    def wait(self, seconds: float, readers: Mapping[int, Callable[[], object]]) -> None:
+        """Wait for a signal, a child's end or something to read, but not longer.
+
+        `readers` says for each descriptor what to call when it can be read.
+        """
+        poll = select.poll()
+        for descriptor in (self._read, *readers):
+            poll.register(descriptor, select.POLLIN)
+        for descriptor, _ in poll.poll(min(max(seconds, 0.0), _LONGEST) * 1000):
+            if descriptor == self._read:
+                os.read(self._read, 4096)
+            else:
+                readers[descriptor]()
 
 
 def _ignore(*_: object) -> None:

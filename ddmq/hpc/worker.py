@@ -2,89 +2,90 @@
 
 from __future__ import annotations
 
-import errno
-import json
-import socket
-from contextlib import suppress
+import random
 from typing import TYPE_CHECKING, NamedTuple
 
-from ddmq.clock import Clock
-from ddmq.errors import DdmqError, LeaseLost
+from ddmq.errors import QueueNotFound
+from ddmq.hpc.execution import CommandNotFound, Execution, Unfit
 from ddmq.hpc.heartbeat import Heartbeat
-from ddmq.hpc.runner import Outcome, Running, filled
-from ddmq.hpc.scheduler import environment, with_variables
+from ddmq.hpc.settling import AWAY, Settler
 from ddmq.log import warn
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from ddmq.broker import Broker
-    from ddmq.hpc.signals import Signals
+    from ddmq.hpc.job import Job
+    from ddmq.hpc.options import Options
+    from ddmq.hpc.runner import Outcome
     from ddmq.message import Message
 
-#: Seconds that commands get to end after a request to drain.
-GRACE = 10.0
-_LONGEST_WAIT = 60.0
-
-
-class CommandNotFound(DdmqError):
-    """The command can't be run on this node: no message is to blame."""
+_FIRST_PAUSE, _LONGEST_WAIT = 0.1, 30.0
+#: A failure within so many seconds is a fast one.
+_FAST = 5.0
+#: Messages after which a share of failures means something.
+_ENOUGH = 10
 
 
 class Summary(NamedTuple):
-    """What a worker did: numbers of messages."""
+    """What a worker did."""
 
-    acked: int = 0
-    failed: int = 0
-    released: int = 0
-    lost: int = 0
-    drained: bool = False
-
-
-class _Slot(NamedTuple):
-    heartbeat: Heartbeat
-    running: Running
+    numbers: dict[str, int]
+    """Messages acked, failed, released, moved and lost."""
+    stopped: str = ""
+    """Why it stopped before it found the queue empty."""
+    left: int = 0
+    """Messages that waited or were delayed then."""
+    broken: bool = False
+    """Whether this node seems to be broken."""
 
 
 class Worker:
-    """Runs a command for each message of a queue, some at a time, until the queue is empty."""
+    """Runs a command for each message of a queue, some at a time."""
 
     def __init__(
         self,
         broker: Broker,
         queue: str,
         command: Sequence[str],
-        signals: Signals,
-        *,
-        slots: int = 1,
-        clock: Clock | None = None,
+        options: Options,
+        job: Job,
     ) -> None:
         self._broker = broker
         self._queue = queue
         self._command = command
-        self._signals = signals
-        self._slots = slots
-        self._clock = clock or Clock()
-        self._environ = environment()
-        self._busy: list[_Slot] = []
-        self._done = Summary()
+        self._options = options
+        self._job = job
+        self._clock = job.clock
+        self._heartbeat = Heartbeat(broker, job.clock)
+        self._settler = Settler(broker, queue, options, job, self._heartbeat)
+        self._idleness = _Idleness(job.clock.monotonic, options.poll_max)
+        self._running: list[Execution] = []
+        self._free = list(range(options.slots, 0, -1))
+        self._fast_failures: list[tuple[Execution, Outcome]] = []
+        self._started = 0
+        self._stopped = ""
+        self._broken = False
 
     def run(self) -> Summary:
-        """Work until the queue is empty, or somebody asks to drain."""
+        """Work until the queue is empty, a limit is reached, or somebody asks to drain."""
         try:
-            while not self._signals.drain_requested:
-                self._settle_finished()
-                if not self._fill() and not self._busy:
-                    return self._done
+            while not self._must_drain():
+                self._attend()
+                if not self._take() and self._is_over():
+                    break
                 self._wait()
-            return self._drain()
+            return self._close()
         finally:
             self._abandon()
 
-    def _fill(self) -> bool:
+    # Taking messages
+
+    def _take(self) -> bool:
         """Start a command in each free slot; False when there was nothing to start."""
-        free = self._slots - len(self._busy)
-        messages = self._broker.consume(self._queue, free) if free else []
+        if not self._may_take():
+            return False
+        messages = self._consumed()
         for number, message in enumerate(messages):
             try:
                 self._start(message)
@@ -93,103 +94,264 @@ class Worker:
                 raise
         return bool(messages)
 
+    def _may_take(self) -> bool:
+        if not self._free or self._stopped or not self._idleness.is_over():
+            return False
+        most, now = self._options.max_messages, self._clock.own_ns() / 1e9
+        if most is not None and self._started >= most:
+            self._stopped = f"{most} messages were started"
+        elif not self._job.deadline.allows(now, self._job.durations):
+            self._stopped = "too little time remains for another message"
+        return not self._stopped
+
+    def _consumed(self) -> list[Message]:
+        most = len(self._free)
+        if self._options.max_messages is not None:
+            most = min(most, self._options.max_messages - self._started)
+        try:
+            messages = self._broker.consume(self._queue, most)
+        except AWAY as error:
+            self._idleness.server_is_away(error)
+            return []
+        self._idleness.looked(found=bool(messages))
+        self._started += len(messages)
+        return messages
+
     def _start(self, message: Message) -> None:
-        text = message.message
-        text = text if isinstance(text, str) else json.dumps(text, ensure_ascii=False)
-        environ = with_variables(
-            self._environ,
-            id=message.id,
-            queue=message.queue,
-            message=text,
-            requeue_counter=str(message.requeue_counter),
-        )
+        slot = self._free.pop()
+        surroundings = self._options, self._job.environ, self._clock
         try:
-            running = Running(filled(self._command, text), environ)
-        except (OSError, ValueError) as error:
-            self._could_not_start(message, error)
-        else:
-            heartbeat = Heartbeat(self._broker, message, self._clock)
-            self._busy.append(_Slot(heartbeat, running))
-
-    def _could_not_start(self, message: Message, error: OSError | ValueError) -> None:
-        """Reject a text that can't be an argument; else it is the command that is wrong."""
-        if isinstance(error, ValueError) or error.errno == errno.E2BIG:
-            why = "holds a NUL" if isinstance(error, ValueError) else "is too long"
-            self._broker.reject(message, f"its text {why}: it can't be an argument")
-            self._count(failed=1)
+            execution = Execution(message, slot, self._command, *surroundings)
+        except Unfit as error:
+            self._free.append(slot)
+            self._settler.reject(message, str(error))
             return
-        name = self._command[0]
-        raise CommandNotFound(f"{name}: {error.strerror}; nothing was run") from error
+        self._running.append(execution)
+        self._heartbeat.start(message)
 
-    def _settle_finished(self) -> None:
-        for slot in list(self._busy):
-            slot.heartbeat.beat()
-            if slot.heartbeat.lost:
-                slot.running.kill()
-            outcome = slot.running.outcome()
+    # Attending to what runs
+
+    def _attend(self) -> None:
+        for message in self._heartbeat.beat():
+            self._lose(message)
+        for execution in list(self._running):
+            execution.watch()
+            outcome = execution.outcome()
             if outcome is not None:
-                self._busy.remove(slot)
-                self._settle(slot.heartbeat, outcome)
+                self._finish(execution, outcome)
+        self._settler.retry()
 
-    def _settle(self, heartbeat: Heartbeat, outcome: Outcome) -> None:
-        message = heartbeat.message
-        try:
-            if outcome.succeeded:
-                self._broker.ack(message)
-                self._count(acked=1)
-            elif not heartbeat.lost:
-                reason = f"{outcome} on {socket.gethostname()}"
-                warn(f"message {message.id}: {reason}")
-                self._broker.nack(message, reason=reason)
-                self._count(failed=1)
-            else:
-                self._count(lost=1)
-        except LeaseLost as error:
-            warn(str(error))
-            self._count(lost=1)
+    def _lose(self, message: Message) -> None:
+        """Kill a command whose message somebody else has by now."""
+        for execution in self._running:
+            if execution.message.id == message.id:
+                execution.lost = True
+                execution.kill()
+
+    def _finish(self, execution: Execution, outcome: Outcome) -> None:
+        self._vacate(execution)
+        if self._is_fast_failure(execution, outcome):
+            self._hold_back(execution, outcome)
+            return
+        self._settle_held_back()
+        self._settler.settle(execution, outcome)
+        if outcome.succeeded:
+            self._job.durations.append(execution.duration)
+        self._stop_after_failures()
+
+    def _vacate(self, execution: Execution) -> None:
+        self._running.remove(execution)
+        self._free.append(execution.slot)
+        self._idleness.end()  # the message may be about to come back to the queue
+
+    def _is_fast_failure(self, execution: Execution, outcome: Outcome) -> bool:
+        if self._options.fast_failures is None or outcome.succeeded or execution.lost:
+            return False
+        return execution.duration < _FAST and not self._settler.is_special(outcome)
+
+    def _hold_back(self, execution: Execution, outcome: Outcome) -> None:
+        """Settle a fast failure later: maybe it is the node's fault, and no message's."""
+        self._fast_failures.append((execution, outcome))
+        if len(self._fast_failures) == self._options.fast_failures:
+            number = len(self._fast_failures)
+            self._stopped = (
+                f"this node looks broken: {number} failures in a row within seconds"
+            )
+            self._broken = True
+            for held in self._fast_failures:
+                self._settler.release(*held)
+            self._fast_failures.clear()
+
+    def _settle_held_back(self) -> None:
+        held, self._fast_failures = self._fast_failures, []
+        for execution, outcome in held:
+            self._settler.settle(execution, outcome)
+        if held:
+            self._idleness.end()
+
+    def _stop_after_failures(self) -> None:
+        numbers, options = self._settler.numbers, self._options
+        failed, runs = numbers["failed"], numbers["failed"] + numbers["acked"]
+        many = options.max_failures is not None and failed >= options.max_failures
+        share = options.max_failed_share
+        many = many or (
+            share is not None and runs >= _ENOUGH and failed >= share * runs
+        )
+        if many and not self._stopped:
+            self._stopped = f"{failed} of {runs} messages failed"
+
+    # Waiting and ending
 
     def _wait(self) -> None:
-        waits = [slot.heartbeat.due_in() for slot in self._busy]
-        if self._busy and not any(slot.running.outcome() for slot in self._busy):
-            self._signals.wait(min([*waits, _LONGEST_WAIT]))
+        """Wait until something can be done."""
+        waits = [execution.due_in() for execution in self._running]
+        waits += [self._heartbeat.due_in(), self._settler.due_in(), self._time_left()]
+        waits += [self._job.journal.due_in()]
+        if self._free and not self._stopped:
+            waits.append(self._idleness.due_in())
+        seconds = min(w for w in (*waits, _LONGEST_WAIT) if w is not None)
+        self._job.signals.wait(seconds, self._readers())
+        if self._job.journal.due_in() == 0:
+            self._job.journal.flush()
 
-    def _drain(self) -> Summary:
-        """Let the commands end, and give back what did not succeed."""
-        for slot in self._busy:
-            slot.running.terminate()
-        deadline = self._clock.monotonic() + GRACE
-        while self._busy and self._clock.monotonic() < deadline:
-            self._release_finished()
-            if self._busy:
-                self._signals.wait(deadline - self._clock.monotonic())
+    def _time_left(self) -> float | None:
+        """Return the seconds until the commands must be asked to end."""
+        return self._job.deadline.passes_in(
+            self._clock.own_ns() / 1e9, self._options.grace
+        )
+
+    def _readers(self) -> dict[int, Callable[[], object]]:
+        return {fd: read for e in self._running for fd, read in e.readers().items()}
+
+    def _must_drain(self) -> bool:
+        left = self._time_left()
+        if self._job.signals.drain_requested:
+            self._stopped = "it was asked to drain"
+        elif left is not None and left <= 0:
+            self._stopped = "its time is over"
+        else:
+            return False
+        return True
+
+    def _is_over(self) -> bool:
+        if self._running or self._settler.due_in() is not None:
+            return False
+        if self._fast_failures:
+            self._settle_held_back()
+            return False
+        return bool(self._stopped) or self._is_empty_for_good()
+
+    def _is_empty_for_good(self) -> bool:
+        until = self._options.until
+        if until == "forever" or not self._idleness.lasted(self._options.wait):
+            return False
+        return until == "empty" or self._is_done()
+
+    def _is_done(self) -> bool:
+        try:
+            return self._broker.is_empty(self._queue)
+        except AWAY as error:
+            self._idleness.server_is_away(error)
+            return False
+
+    def _close(self) -> Summary:
+        self._drain()
+        self._settle_held_back()
         self._abandon()
-        return self._done._replace(drained=True)
+        self._job.journal.flush()
+        self._job.journal.close()
+        numbers = dict(self._settler.numbers)
+        return Summary(numbers, self._stopped, self._left(), self._broken)
 
-    def _release_finished(self) -> None:
-        for slot in list(self._busy):
-            outcome = slot.running.outcome()
+    def _drain(self) -> None:
+        """Ask the commands to end, wait for them, and give back what did not succeed."""
+        for execution in self._running:
+            execution.terminate(self._options.term_signal)
+        until = self._clock.monotonic() + self._options.grace
+        while self._running or self._settler.due_in() is not None:
+            left = until - self._clock.monotonic()
+            if left <= 0 or self._job.signals.haste_requested:
+                return
+            self._job.signals.wait(min(left, 1.0), self._readers())
+            self._heartbeat.beat()
+            self._settler.retry()
+            self._give_back_finished()
+
+    def _give_back_finished(self) -> None:
+        for execution in list(self._running):
+            outcome = execution.outcome()
             if outcome is None:
                 continue
-            self._busy.remove(slot)
-            if outcome.succeeded:
-                self._settle(slot.heartbeat, outcome)
-            else:
-                self._release(slot.heartbeat.message)
+            self._vacate(execution)
+            settle = (
+                self._settler.settle if outcome.succeeded else self._settler.release
+            )
+            settle(execution, outcome)
 
     def _abandon(self) -> None:
         """Kill what still runs, and give it back."""
-        for slot in self._busy:
-            slot.running.kill()
-            self._release(slot.heartbeat.message)
-        self._busy.clear()
+        for execution in self._running:
+            execution.kill()
+        running, self._running = self._running, []
+        for execution in running:
+            self._settler.release(execution, execution.wait())
 
-    def _release(self, message: Message) -> None:
-        with suppress(LeaseLost):
-            self._broker.release(message)
-            self._count(released=1)
+    def _left(self) -> int:
+        """Return how many messages are left, where the worker did not find the queue empty."""
+        if not self._stopped:
+            return 0
+        try:
+            counts = self._broker.view(self._queue)[self._queue]
+        except (QueueNotFound, *AWAY):
+            return 0
+        return counts.waiting + counts.delayed
 
-    def _count(self, **numbers: int) -> None:
-        changed = {
-            key: getattr(self._done, key) + more for key, more in numbers.items()
-        }
-        self._done = self._done._replace(**changed)
+
+class _Idleness:
+    """How long a queue has been empty, and when to look again."""
+
+    def __init__(self, monotonic: Callable[[], float], longest: float) -> None:
+        self._monotonic = monotonic
+        self._longest = longest
+        self._away = False
+        self.end()
+
+    def end(self) -> None:
+        """Look again at once, unless the server is away."""
+        self._since: float | None = None
+        self._pause = _FIRST_PAUSE
+        if not self._away:
+            self._not_before = 0.0
+
+    def looked(self, *, found: bool) -> None:
+        """Note what a look has shown: the longer it shows nothing, the longer the pause.
+
+        With jitter, so that a thousand workers do not look in step.
+        """
+        self._away = False
+        now = self._monotonic()
+        if found:
+            self.end()
+            return
+        self._since = now if self._since is None else self._since
+        self._not_before = now + self._pause * random.uniform(0.75, 1.25)
+        self._pause = min(self._pause * 1.5, self._longest)
+
+    def server_is_away(self, error: Exception) -> None:
+        """Look again later: a file server that is away comes back."""
+        self._away = True
+        self._pause = min(max(self._pause * 2, 1.0), _LONGEST_WAIT)
+        self._not_before = self._monotonic() + self._pause
+        warn(f"trying again in {self._pause:.0f} s: {error}")
+
+    def due_in(self) -> float:
+        """Return the seconds until the next look."""
+        return max(self._not_before - self._monotonic(), 0.0)
+
+    def is_over(self) -> bool:
+        """Tell whether it is time to look."""
+        return self.due_in() == 0
+
+    def lasted(self, seconds: float) -> bool:
+        """Tell whether the queue has been empty for so long."""
+        return self._since is not None and self._monotonic() - self._since >= seconds

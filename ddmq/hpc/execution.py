@@ -1,0 +1,240 @@
+"""One message being run: its process, its outputs, its result."""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+from typing import TYPE_CHECKING
+
+from ddmq.errors import DdmqError
+from ddmq.hpc.guardian import kill_marked
+from ddmq.hpc.placeholders import fields_of, filled, text_of, values_of, variable
+from ddmq.hpc.result import Result
+from ddmq.hpc.runner import MAX_ARGUMENT, Outcome, Process
+from ddmq.hpc.scheduler import with_variables
+from ddmq.hpc.stream import Stream, filled_file
+from ddmq.log import warn
+from ddmq.names import new_token
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from ddmq.clock import Clock
+    from ddmq.hpc.options import Options
+    from ddmq.message import Message
+
+
+class CommandNotFound(DdmqError):
+    """The command can't be run on this node: no message is to blame."""
+
+
+class Unfit(DdmqError):
+    """The message can't be given to the command; the text says why, and what would do."""
+
+
+class Execution:
+    """One message in one slot, from its start to its end."""
+
+    def __init__(
+        self,
+        message: Message,
+        slot: int,
+        command: Sequence[str],
+        options: Options,
+        environ: Mapping[str, str],
+        clock: Clock,
+    ) -> None:
+        """Start the command. Raises CommandNotFound or Unfit: then nothing runs."""
+        self.message = message
+        self.slot = slot
+        self.timed_out = False
+        self.lost = False
+        self.started = clock.own_ns() / 1e9
+        self._options = options
+        self._clock = clock
+        self._began = clock.monotonic()
+        self._token = new_token()
+        self._result = self._new_result()
+        self._output = self._new_stream(None) if self._logs else None
+        self._error = self._new_stream(None if self._logs else 2)
+        self._readers = {s.read_end: s for s in (self._output, self._error) if s}
+        self._terminated_at: float | None = None
+        try:
+            self._process = self._start(command, environ)
+        except DdmqError:
+            self._close_streams()
+            raise
+
+    # Starting
+
+    @property
+    def _logs(self) -> bool:
+        return self._options.log_dir is not None and self._options.logs != "none"
+
+    def _new_result(self) -> Result | None:
+        directory = self._options.output_dir
+        if directory is None:
+            return None
+        return Result(directory, self.message.id, self._token)
+
+    def _new_stream(self, passed_on: int | None) -> Stream:
+        limit = self._options.log_limit if self._logs else 0
+        return Stream(self._options.spool, limit=limit, passed_on=passed_on)
+
+    def _start(self, command: Sequence[str], environ: Mapping[str, str]) -> Process:
+        message, stdin = self.message, self._options.stdin
+        values = values_of(message.message, message.id, self.slot)
+        arguments = filled(command, values, append=not stdin)
+        _check_arguments(arguments)
+        given = filled_file(self._options.spool, values[""].encode()) if stdin else None
+        try:
+            return Process(
+                arguments,
+                self._environment(environ),
+                stdin=given,
+                stdout=self._output.write_end if self._output else None,
+                stderr=self._error.write_end,
+            )
+        except OSError as error:
+            raise _not_started(command[0], error) from error
+        finally:
+            if given is not None:
+                os.close(given)
+            for stream in self._readers.values():
+                stream.started()
+
+    def _environment(self, environ: Mapping[str, str]) -> dict[str, str]:
+        message = self.message
+        variables = {
+            "id": message.id,
+            "message": text_of(message.message),
+            "priority": str(message.priority),
+            "slot": str(self.slot),
+            "failures": str(message.failures),
+            "losses": str(message.losses),
+            "requeue_counter": str(message.requeue_counter),
+            "run": self._token,
+            **{variable(k): v for k, v in fields_of(message.message).items()},
+        }
+        if self._result is not None:
+            variables["output"] = self._result.path
+        return with_variables(
+            environ, **{k: v for k, v in variables.items() if _fits(v)}
+        )
+
+    # Running
+
+    def readers(self) -> dict[int, Callable[[], object]]:
+        """Return what to call when a descriptor can be read."""
+        return {descriptor: self._pump(s) for descriptor, s in self._readers.items()}
+
+    def _pump(self, stream: Stream) -> Callable[[], object]:
+        def pump() -> None:
+            if not stream.pump():
+                self._readers.pop(stream.read_end, None)
+
+        return pump
+
+    def outcome(self) -> Outcome | None:
+        """Return how the command ended, None while it runs."""
+        return self._process.outcome()
+
+    @property
+    def duration(self) -> float:
+        """Seconds since the start."""
+        return self._clock.monotonic() - self._began
+
+    def due_in(self) -> float | None:
+        """Return the seconds until `watch` has something to do, None for never."""
+        if self._terminated_at is not None:
+            return max(
+                self._terminated_at + self._options.grace - self._clock.monotonic(), 0
+            )
+        if self._options.timeout is None:
+            return None
+        return max(self._options.timeout - self.duration, 0.0)
+
+    def watch(self) -> None:
+        """Ask it to end when its time is over, and end it when it does not."""
+        if self.due_in() != 0:
+            return
+        if self._terminated_at is None:
+            self.timed_out = True
+            self.terminate()
+        else:
+            self.kill()
+
+    def terminate(self, number: int = signal.SIGTERM) -> None:
+        """Ask the command to end within the grace."""
+        if self._terminated_at is None:
+            self._terminated_at = self._clock.monotonic()
+            self._process.send(number)
+
+    def kill(self) -> None:
+        """End it and everything that it started, wherever that went."""
+        self._process.send(signal.SIGKILL)
+        kill_marked(f"DDMQ_RUN={self._token}")
+
+    def wait(self) -> Outcome:
+        """Wait until it has ended."""
+        return self._process.wait()
+
+    # Afterwards
+
+    def tail(self) -> str:
+        """Return the last lines of standard error."""
+        return self._error.tail()
+
+    def keep_result(self, *, sync: bool) -> None:
+        """Make what the command wrote the one result of its message."""
+        if self._result is not None:
+            self._result.keep(sync=sync)
+
+    def close(self, log: str) -> None:
+        """Let go of its outputs, saved as `log`.out and .err; remove an unkept result."""
+        self._pump_rest()
+        if log and self._output is not None:
+            self._save(log, self._output)
+        self._close_streams()
+        if self._result is not None:
+            self._result.discard()
+
+    def _save(self, log: str, output: Stream) -> None:
+        try:
+            os.makedirs(os.path.dirname(log), exist_ok=True)
+            output.save(f"{log}.out")
+            self._error.save(f"{log}.err")
+        except OSError as error:
+            warn(f"message {self.message.id}: its output could not be kept: {error}")
+
+    def _pump_rest(self) -> None:
+        for pump in self.readers().values():
+            pump()
+
+    def _close_streams(self) -> None:
+        for stream in (self._output, self._error):
+            if stream is not None:
+                stream.close()
+
+
+def _fits(text: str) -> bool:
+    """Tell whether a text can be a variable; its name takes some of the room."""
+    return "\0" not in text and len(text.encode()) + 300 < MAX_ARGUMENT
+
+
+def _check_arguments(arguments: Sequence[str]) -> None:
+    for argument in arguments:
+        if "\0" in argument:
+            raise Unfit("its text holds a NUL and can be no argument; use --stdin")
+        if len(argument.encode()) > MAX_ARGUMENT:
+            raise Unfit(
+                f"its text is over {MAX_ARGUMENT} bytes and can be no argument; use --stdin"
+            )
+
+
+def _not_started(program: str, error: OSError) -> DdmqError:
+    if error.errno == errno.E2BIG:
+        return Unfit("its text is too long for the arguments; use --stdin")
+    hint = "; does it begin with #!?" if error.errno == errno.ENOEXEC else ""
+    return CommandNotFound(f"{program}: {error.strerror}{hint}; nothing was run")

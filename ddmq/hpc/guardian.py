@@ -1,0 +1,104 @@
+"""No command outlives its worker, not even a worker that is killed with SIGKILL.
+
+Everything that a worker starts bears a mark in its environment, which its children inherit
+wherever they go: into other process groups, sessions or the background. A small shell, the
+guardian, waits for the end of the worker and then kills whatever bears the mark.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+_PROC = Path("/proc")
+_ROUNDS = 50
+_SCRIPT = """
+trap '' TERM INT HUP QUIT USR1 USR2
+read -r word
+[ "$word" = done ] && exit
+for round in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do
+    found=
+    for environ in /proc/[0-9]*/environ; do
+        grep -qzxF "$1" "$environ" 2>/dev/null || continue
+        process=${environ#/proc/}
+        kill -9 "${process%/environ}" 2>/dev/null && found=1
+    done
+    [ -n "$found" ] || exit
+    sleep 0.1
+done
+"""
+
+
+class Guardian:
+    """Kills what bears `mark` (`NAME=value`) when this process is gone."""
+
+    def __init__(self, mark: str) -> None:
+        self.mark = mark
+        self._read, self._write = os.pipe2(os.O_CLOEXEC)
+        self.pid = self._started()
+
+    def _started(self) -> int:
+        return os.posix_spawn(
+            "/bin/sh",
+            ["sh", "-c", _SCRIPT, "guardian", self.mark],
+            {"PATH": "/usr/bin:/bin"},
+            file_actions=[
+                (os.POSIX_SPAWN_DUP2, self._read, 0),
+                (os.POSIX_SPAWN_OPEN, 1, os.devnull, os.O_WRONLY, 0),
+                (os.POSIX_SPAWN_OPEN, 2, os.devnull, os.O_WRONLY, 0),
+            ],
+            setpgroup=0,
+        )
+
+    def __enter__(self) -> Guardian:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.dismiss()
+
+    def dismiss(self) -> None:
+        """Kill what bears the mark, and let the guardian go."""
+        kill_marked(self.mark)
+        with suppress(BrokenPipeError):
+            os.write(self._write, b"done\n")
+        os.close(self._write)
+        os.close(self._read)
+        with suppress(ChildProcessError):
+            os.waitpid(self.pid, 0)
+
+
+def kill_marked(mark: str) -> None:
+    """Kill every process of ours whose environment holds `mark`, until there is none."""
+    for _ in range(_ROUNDS):
+        found = [pid for pid in _processes() if _bears(pid, mark.encode())]
+        for pid in found:
+            with suppress(ProcessLookupError, PermissionError):
+                os.kill(pid, signal.SIGKILL)
+        if not found:
+            return
+
+
+def _processes() -> list[int]:
+    try:
+        return [int(name) for name in os.listdir(_PROC) if name.isdigit()]
+    except FileNotFoundError:  # not Linux: process groups must do
+        return []
+
+
+def _bears(pid: int, mark: bytes) -> bool:
+    try:
+        environ = (_PROC / str(pid) / "environ").read_bytes()
+    except OSError:  # gone, or somebody else's
+        return False
+    return mark in environ.split(b"\0")
