@@ -172,12 +172,13 @@ class Worker:
     def _hold_back(self, execution: Execution, outcome: Outcome) -> None:
         """Settle a fast failure later: maybe it is the node's fault, and no message's."""
         self._fast_failures.append((execution, outcome))
-        if len(self._fast_failures) == self._options.fast_failures:
-            number = len(self._fast_failures)
+        number = len(self._fast_failures)
+        if not self._broken and number == self._options.fast_failures:
+            self._broken = True
             self._stopped = (
                 f"this node looks broken: {number} failures in a row within seconds"
             )
-            self._broken = True
+        if self._broken:
             for held in self._fast_failures:
                 self._settler.release(*held)
             self._fast_failures.clear()
