@@ -13,7 +13,7 @@ from ddmq.cli import guarded
 from ddmq.clock import Clock
 from ddmq.errors import InvalidArgument
 from ddmq.fs import CountedCalls, FileSystem
-from ddmq.hpc import journal, options, scheduler
+from ddmq.hpc import chain, journal, options, scheduler
 from ddmq.hpc.deadline import SLURM_LEAST, Deadline
 from ddmq.hpc.guardian import Guardian
 from ddmq.hpc.job import Job
@@ -71,15 +71,23 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(arguments: list[str]) -> int:
-    ours, command = _divided(arguments)
-    parser = _parser()
+    ours, command = divided(arguments)
+    parser = worker_parser()
     given = parser.parse_args(ours)
     if not command:
         parser.error("put the command last, after --")
     calls = CountedCalls()
     summary = _work(given, command, calls)
     print(f"ddmq-worker: {_told(summary, calls)}", file=sys.stderr)
+    if summary.left and summary.at_end:
+        _continue_chain(f"{os.path.abspath(given.root)}/{given.queue}")
     return _status(summary)
+
+
+def _continue_chain(queue_path: str) -> None:
+    said = chain.continue_chain(queue_path, scheduler.environment())
+    if said is not None:
+        print(f"ddmq-worker: the next job: {said}", file=sys.stderr)
 
 
 def _work(
@@ -158,7 +166,8 @@ def _absolute(path: str | None) -> str | None:
     return None if path is None else os.path.abspath(path)
 
 
-def _divided(arguments: list[str]) -> tuple[list[str], list[str]]:
+def divided(arguments: list[str]) -> tuple[list[str], list[str]]:
+    """Return our own arguments, and the command after the two dashes."""
     if "--" not in arguments:
         return arguments, []
     middle = arguments.index("--")
@@ -167,7 +176,8 @@ def _divided(arguments: list[str]) -> tuple[list[str], list[str]]:
     ], (arguments[middle + 1 :])
 
 
-def _parser() -> argparse.ArgumentParser:
+def worker_parser() -> argparse.ArgumentParser:
+    """Return the parser of the command line."""
     parser = _Parser(
         prog="ddmq-worker",
         usage="ddmq-worker [options] ROOT QUEUE -- COMMAND [ARG...]",

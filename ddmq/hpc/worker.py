@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from ddmq.message import Message
 
 _FIRST_PAUSE, _LONGEST_WAIT = 0.1, 30.0
+#: Seconds before the end of a job within which a signal announces it.
+_ABOUT_TO_END = 300.0
 #: A failure within so many seconds is a fast one.
 _FAST = 5.0
 #: Messages after which a share of failures means something.
@@ -38,6 +40,8 @@ class Summary(NamedTuple):
     """Messages that waited or were delayed then."""
     broken: bool = False
     """Whether this node seems to be broken."""
+    at_end: bool = False
+    """Whether it stopped because the time of the job is over."""
 
 
 class Worker:
@@ -262,7 +266,19 @@ class Worker:
         self._job.journal.flush()
         self._job.journal.close()
         numbers = dict(self._settler.numbers)
-        return Summary(numbers, self._stopped, self._left(), self._broken)
+        return Summary(
+            numbers, self._stopped, self._left(), self._broken, self._is_at_end()
+        )
+
+    def _is_at_end(self) -> bool:
+        """Tell whether the job is about to end: its scheduler's signal came, or our clock says so.
+
+        A job that is cancelled long before is not to be started again.
+        """
+        deadline, now = self._job.deadline, self._clock.own_ns() / 1e9
+        needed = deadline.min_remaining(self._job.durations)
+        left = deadline.passes_in(now, self._options.grace)
+        return left is not None and left <= max(needed, _ABOUT_TO_END)
 
     def _drain(self) -> None:
         """Ask the commands to end, wait for them, and give back what did not succeed."""

@@ -23,7 +23,7 @@ def test_the_wheel_is_what_is_tested():
 @installed
 def test_both_commands_are_installed():
     names = {script.name for script in metadata.distribution("ddmq").entry_points}
-    assert names == {"ddmq", "ddmq-worker"}
+    assert names == {"ddmq", "ddmq-submit", "ddmq-worker"}
 
 
 @installed

@@ -44,10 +44,13 @@ ABOVE = [
     "ddmq.hpc.heartbeat",
     "ddmq.hpc.settling",
     "ddmq.hpc.worker",
+    "ddmq.hpc.submit",
+    "ddmq.hpc.chain",
     "ddmq.actions",
     "ddmq.commands",
     "ddmq.cli",
     "ddmq.hpc.cli",
+    "ddmq.hpc.submit_cli",
 ]
 LAYERS = CORE + ABOVE
 

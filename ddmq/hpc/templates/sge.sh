@@ -1,0 +1,9 @@
+#!/bin/bash
+@directives
+#$ -S /bin/bash
+#$ -cwd
+#$ -notify
+
+umask @umask
+@chain
+exec @command

@@ -1,0 +1,198 @@
+"""A real Slurm on one machine: a controller and some nodes on loopback, without systemd."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from pathlib import Path
+
+PROGRAMS = ("slurmctld", "slurmd", "munged", "sbatch", "qsub")
+PACKAGES = ("slurmctld", "slurmd", "slurm-client", "slurm-wlm-torque", "munge")
+NODES = 4
+CPUS = 4
+PORT = 27600
+
+CONF = """\
+ClusterName=ddmqtest
+SlurmctldHost={host}(127.0.0.1)
+SlurmctldPort={port}
+CommunicationParameters=NoInAddrAny,NoCtldInAddrAny
+SlurmUser=root
+SlurmdUser=root
+AuthType=auth/munge
+CredType=cred/munge
+AuthInfo=socket={dir}/munge.socket,cred_expire=5
+StateSaveLocation={dir}/state
+SlurmdSpoolDir={dir}/spool/%n
+SlurmctldPidFile={dir}/slurmctld.pid
+SlurmdPidFile={dir}/slurmd-%n.pid
+SlurmctldLogFile={dir}/slurmctld.log
+SlurmdLogFile={dir}/slurmd-%n.log
+ProctrackType=proctrack/pgid
+TaskPlugin=task/none
+JobAcctGatherType=jobacct_gather/none
+MpiDefault=none
+SlurmdParameters=config_overrides
+SelectType=select/cons_tres
+SelectTypeParameters=CR_Core
+SchedulerType=sched/backfill
+SchedulerParameters=batch_sched_delay=0,sched_interval=1,sched_min_interval=0,bf_interval=1
+KillWait=5
+ReturnToService=2
+SlurmdTimeout=10
+MinJobAge=3600
+AccountingStorageType=accounting_storage/none
+PreemptType=preempt/partition_prio
+PreemptMode=REQUEUE
+NodeName=DEFAULT CPUs={cpus} RealMemory=4000
+{nodes}
+PartitionName=main Nodes=ALL Default=YES DefaultTime=10 PriorityTier=5 PreemptMode=off
+PartitionName=low Nodes=ALL DefaultTime=10 PriorityTier=1 PreemptMode=requeue GraceTime=10
+PartitionName=high Nodes=ALL DefaultTime=10 PriorityTier=9 PreemptMode=off
+"""
+
+
+def missing() -> list[str]:
+    """Return the programs that are not installed."""
+    path = f"{os.environ['PATH']}:/usr/sbin"
+    return [name for name in PROGRAMS if shutil.which(name, path=path) is None]
+
+
+def install() -> None:
+    """Install what is missing with apt, as root; its own daemons are kept from starting."""
+    if not missing() or os.geteuid() != 0 or shutil.which("apt-get") is None:
+        return
+    policy = Path("/usr/sbin/policy-rc.d")
+    made = not policy.exists()
+    if made:
+        policy.write_text("#!/bin/sh\nexit 101\n")
+        policy.chmod(0o755)
+    apt = ["apt-get", "-qq", "-o", "DPkg::Lock::Timeout=300"]
+    environ = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+    quiet = {"env": environ, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    for command in (
+        ["update"],
+        ["install", "-y", "--no-install-recommends", *PACKAGES],
+    ):
+        subprocess.run([*apt, *command], check=False, **quiet)
+    if made:
+        policy.unlink()
+
+
+class Cluster:
+    """The cluster; all its files are in one directory."""
+
+    def __init__(self, directory: Path) -> None:
+        self.dir = directory
+        self.environ = {
+            **os.environ,
+            "SLURM_CONF": str(directory / "slurm.conf"),
+            "PATH": f"{os.environ['PATH']}:/usr/sbin",
+        }
+
+    def start(self) -> None:
+        """Start all daemons, and wait until every node is idle."""
+        for name in ("state", "spool", "munge"):
+            (self.dir / name).mkdir(parents=True)
+        (self.dir / "munge").chmod(0o700)
+        key = self.dir / "munge" / "key"
+        key.write_bytes(os.urandom(1024))
+        key.chmod(0o600)
+        host = socket.gethostname().split(".")[0]
+        where = f"NodeHostname={host} NodeAddr=127.0.0.1"
+        numbers = range(1, NODES + 1)
+        ports = "\n".join(f"NodeName=n{n} {where} Port={PORT + n}" for n in numbers)
+        fields = {"dir": self.dir, "host": host, "port": PORT, "cpus": CPUS}
+        (self.dir / "slurm.conf").write_text(CONF.format(nodes=ports, **fields))
+        (self.dir / "cgroup.conf").write_text("CgroupPlugin=disabled\n")
+        self._start_daemons()
+        self.until(lambda: len(self.idle()) == NODES)
+
+    def _start_daemons(self) -> None:
+        munge = self.dir / "munge"
+        self.run(
+            *("munged", "--force", f"--key-file={munge}/key"),
+            *(f"--socket={self.dir}/munge.socket", f"--pid-file={self.dir}/munged.pid"),
+            *(f"--log-file={self.dir}/munged.log", f"--seed-file={munge}/seed"),
+        )
+        self.run("slurmctld", "-i")
+        for n in range(1, NODES + 1):
+            self.start_node(f"n{n}")
+
+    def start_node(self, node: str) -> None:
+        """Start the daemon of one node."""
+        self.run("slurmd", "-N", node)
+
+    def idle(self) -> set[str]:
+        """Return the nodes that are free."""
+        found = self.run("sinfo", "-h", "-N", "-p", "main", "-t", "idle", "-o", "%N")
+        return set(found.split())
+
+    def run(self, *command: str, **options: object) -> str:
+        """Run a command in the cluster's environment; return what it prints."""
+        done = subprocess.run(
+            command,
+            env=self.environ,
+            capture_output=True,
+            text=True,
+            check=False,
+            **options,
+        )
+        assert done.returncode == 0, (command, done.stdout, done.stderr)
+        return done.stdout
+
+    def squeue(self) -> list[str]:
+        """Return the jobs that are not over, an array's tasks one by one."""
+        return self.run("squeue", "-h", "-r", "-o", "%i %T").splitlines()
+
+    def until(self, claim, seconds: float = 60) -> None:
+        """Wait until something is so."""
+        deadline = time.monotonic() + seconds
+        while not claim():
+            assert time.monotonic() < deadline, self.told()
+            time.sleep(0.1)
+
+    def told(self) -> str:
+        """Return what the daemons said last."""
+        logs = self.dir.glob("*.log")
+        return "\n".join(f"{log.name}: {log.read_text()[-1500:]}" for log in logs)
+
+    def kill_node(self, node: str) -> None:
+        """Lose a node: its daemon, its job steps and all that they started, by SIGKILL."""
+        pid = int((self.dir / f"slurmd-{node}.pid").read_text())
+        os.kill(pid, signal.SIGKILL)
+        for victim in marked("SLURMD_NODENAME", node, self.environ["SLURM_CONF"]):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(victim, signal.SIGKILL)
+
+    def stop(self) -> None:
+        """End every job and every daemon."""
+        subprocess.run(["scancel", "-u", "root"], env=self.environ, check=False)
+        with contextlib.suppress(AssertionError):
+            self.until(lambda: not self.squeue(), 15)
+        for pid_file in sorted(
+            self.dir.glob("*.pid"), key=lambda p: p.name, reverse=True
+        ):
+            with contextlib.suppress(OSError, ValueError):
+                os.kill(int(pid_file.read_text()), signal.SIGKILL)
+        for victim in marked("SLURM_CONF", self.environ["SLURM_CONF"], ""):
+            if victim != os.getpid():
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(victim, signal.SIGKILL)
+
+
+def marked(name: str, value: str, other: str) -> list[int]:
+    """Return the processes with a variable in their environment, and `other` somewhere in it."""
+    found = []
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        with contextlib.suppress(OSError):
+            environ = Path(f"/proc/{pid}/environ").read_bytes()
+            words = environ.split(b"\0")
+            if f"{name}={value}".encode() in words and other.encode() in environ:
+                found.append(int(pid))
+    return found
