@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -30,6 +31,8 @@ date +%s.%N > "{runs}/$mark.end"
 
 @pytest.fixture(scope="module")
 def cluster():
+    if os.geteuid() != 0:
+        pytest.skip("only root can start a Slurm")
     install()
     if missing():
         pytest.skip(f"no Slurm here: {', '.join(missing())} can't be had")

@@ -1,0 +1,16 @@
+#!/bin/bash
+# Twenty workers, each on one node with 16 processors. They share the queue; each ends when
+# it is empty. Copy this, edit it, and submit it with `qsub array.sh`.
+#PBS -N ddmq
+#PBS -A CHANGE-ME
+#PBS -J 1-20
+#PBS -l select=1:ncpus=16
+#PBS -l walltime=02:00:00
+#PBS -r y
+
+# PBS starts jobs in the home directory, with a umask that locks out the group.
+cd "$PBS_O_WORKDIR" || exit 1
+umask 0022
+
+# PBS does not tell a job when it ends: --time must be the walltime.
+exec ddmq-worker --time 02:00:00 --log-dir logs /scratch/mq jobs -- ./process.sh {}

@@ -1,0 +1,15 @@
+#!/bin/bash
+# A job that submits itself again when its time is over and messages are left: ten times at
+# most. Submit it from the directory in which it is, with `qsub chain.sh`.
+#PBS -N ddmq-chain
+#PBS -A CHANGE-ME
+#PBS -l select=1:ncpus=16
+#PBS -l walltime=08:00:00
+
+cd "$PBS_O_WORKDIR" || exit 1
+umask 0022
+
+# The worker reads these when it stops.
+export DDMQ_CHAIN_LEFT="${DDMQ_CHAIN_LEFT:-10}"
+export DDMQ_CHAIN_SCRIPT="$PBS_O_WORKDIR/chain.sh" DDMQ_CHAIN_SCHEDULER=pbs
+exec ddmq-worker --time 08:00:00 --log-dir logs /scratch/mq jobs -- ./process.sh {}
