@@ -48,12 +48,12 @@ class Options(NamedTuple):
 
 def seconds(text: str) -> float:
     """Read seconds, or [D-]HH:MM:SS as schedulers write it."""
-    days, _, clock = text.rpartition("-")
+    days, dash, clock = text.rpartition("-")
     total = 0.0
     try:
         for part in clock.split(":"):
             total = total * 60 + float(part)
-        total += float(days or 0) * 86400
+        total += float(days if dash else 0) * 86400
     except ValueError as error:
         raise InvalidArgument(
             f"{text!r} is no time; write seconds or HH:MM:SS"

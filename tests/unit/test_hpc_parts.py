@@ -1,0 +1,401 @@
+"""The small parts of a worker: options, placeholders, journal, streams, deadline, results."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+
+import pytest
+from support import FakeClock
+
+from ddmq.errors import InvalidArgument, LeaseLost, StorageError
+from ddmq.hpc import guardian, journal, options, placeholders
+from ddmq.hpc.deadline import Deadline, percentile
+from ddmq.hpc.heartbeat import Heartbeat
+from ddmq.hpc.result import Result
+from ddmq.hpc.runner import Outcome, Process
+from ddmq.hpc.signals import Signals
+from ddmq.hpc.stream import Stream
+
+# Options
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("90", 90),
+        ("0.5", 0.5),
+        ("2:00", 120),
+        ("1:00:00", 3600),
+        ("2-00:00:30", 172830),
+    ],
+)
+def test_times_are_read_as_schedulers_write_them(text, value):
+    assert options.seconds(text) == value
+
+
+@pytest.mark.parametrize("text", ["", "x", "1:2:3:4", "-1", "nan", "inf", "1-x", ":"])
+def test_what_is_no_time_is_refused(text):
+    with pytest.raises(InvalidArgument, match="no time"):
+        options.seconds(text)
+
+
+def test_a_moment_is_a_number_or_a_date():
+    assert options.moment("1700000000") == 1.7e9
+    assert options.moment("2023-11-14T22:13:20+00:00") == 1.7e9
+    with pytest.raises(InvalidArgument, match="no time"):
+        options.moment("soon")
+
+
+def test_exit_statuses_are_lists_with_ranges():
+    assert options.codes("2,64-66,") == {2, 64, 65, 66}
+    assert options.codes("") == frozenset()
+    for text in ("x", "256", "-1", "1-x"):
+        with pytest.raises(InvalidArgument, match="no exit status"):
+            options.codes(text)
+
+
+def test_sizes_have_units():
+    assert (options.size("10"), options.size("10k")) == (10, 10240)
+    assert options.size("2G") == 2 << 30
+    for text in ("", "K", "1.5M", "10KB"):
+        with pytest.raises(InvalidArgument, match="no size"):
+            options.size(text)
+
+
+def test_signals_have_names_and_numbers():
+    assert options.signal_number("term") == signal.SIGTERM
+    assert options.signal_number("SIGUSR1") == signal.SIGUSR1
+    assert options.signal_number("9") == signal.SIGKILL
+    for text in ("NOPE", "999", ""):
+        with pytest.raises(InvalidArgument, match="no signal"):
+            options.signal_number(text)
+
+
+def test_a_limit_is_a_number_or_a_share():
+    assert options.limit("3") == (3, None)
+    assert options.limit("3%") == (None, 0.03)
+    for text in ("", "0", "101%", "x%", "-1"):
+        with pytest.raises(InvalidArgument, match="neither"):
+            options.limit(text)
+
+
+def test_a_queue_to_move_to_has_a_proper_name():
+    assert options.on_exit("137=queue:bigmem") == (137, "bigmem")
+    for text in ("137", "137=bigmem", "x=queue:a", "1=queue:../a", "1=queue:"):
+        with pytest.raises(InvalidArgument):
+            options.on_exit(text)
+
+
+# Placeholders
+
+
+def test_what_is_put_in_is_not_looked_at_again():
+    values = placeholders.values_of("{id} {}", "i1", 3)
+    assert placeholders.filled(["{}-{id}", "{slot}"], values) == ["{id} {}-i1", "3"]
+
+
+def test_a_field_can_not_take_the_place_of_a_placeholder():
+    values = placeholders.values_of({"id": "mine", "a b": 1}, "i1", 1)
+    assert placeholders.filled(["{id}", "{a b}"], values) == ["i1", "{a b}"]
+
+
+@pytest.mark.parametrize(
+    ("text", "directory", "name", "stem"),
+    [
+        ("a", ".", "a", "a"),
+        ("a/b.c", "a", "b.c", "b"),
+        ("/x/.hidden", "/x", ".hidden", ".hidden"),
+        ("a.b/c", "a.b", "c", "c"),
+    ],
+)
+def test_paths_are_taken_apart(text, directory, name, stem):
+    values = placeholders.values_of(text, "", 1)
+    assert (values["//"], values["/"], values["/."]) == (directory, name, stem)
+
+
+def test_names_of_variables_are_made_fit():
+    assert placeholders.variable("in-put é") == "FIELD_IN_PUT__"
+
+
+# The journal
+
+
+def run_of(id_, duration=1.0, result="acked"):
+    return journal.Run(
+        id_, 1.0, duration, result, 0, None, "host", "", 1, 2048, 0.5, ""
+    )
+
+
+@pytest.fixture
+def kept(tmp_path):
+    return journal.Journal(str(tmp_path), "host", FakeClock(), None)
+
+
+def test_lines_are_collected_and_written_together(tmp_path, kept):
+    kept.add(run_of("a"))
+    assert list(journal.read(str(tmp_path))) == []
+    assert kept.due_in() == 1.0
+    kept._clock.advance(1)
+    kept.add(run_of("b"))
+    assert kept.due_in() is None
+    assert [run.id for run in journal.read(str(tmp_path))] == ["a", "b"]
+    kept.close()
+
+
+def test_a_damaged_line_is_left_out(tmp_path, kept):
+    kept.add(run_of("a"))
+    kept.flush()
+    kept.close()
+    [path] = (tmp_path / "journal").iterdir()
+    path.write_bytes(b'{"id": 1}\n\xff\n[]\n' + path.read_bytes() + b'{"id": "cut')
+    assert [run.id for run in journal.read(str(tmp_path))] == ["a"]
+
+
+def test_a_journal_goes_on_in_another_file(tmp_path, kept, monkeypatch):
+    monkeypatch.setattr(journal, "_ROTATED", 100)
+    for name in "abc":
+        kept.add(run_of(name))
+        kept.flush()
+    kept.close()
+    assert len(os.listdir(tmp_path / "journal")) > 1
+    assert sorted(run.id for run in journal.read(str(tmp_path))) == ["a", "b", "c"]
+
+
+def test_a_journal_that_can_not_be_written_stops_nobody(tmp_path, kept, caplog):
+    (tmp_path / "journal").write_text("in the way")
+    kept.add(run_of("a"))
+    kept.flush()
+    kept.add(run_of("b"))
+    kept.flush()
+    assert len(caplog.records) == 1
+
+
+def test_old_journals_are_merged_once(tmp_path):
+    for name in "abc":
+        kept = journal.Journal(str(tmp_path), "host", FakeClock(), None)
+        kept.add(run_of(name))
+        kept.flush()
+        kept.close()
+    files = sorted((tmp_path / "journal").iterdir())
+    saved = {path: path.read_bytes() for path in files[:2]}
+    for path in files[:2]:
+        os.utime(path, (1, 1))
+    now = os.stat(files[2]).st_mtime
+    assert journal.compact(str(tmp_path), now) == 2
+    for path, data in saved.items():  # as if it had died before it removed them
+        path.write_bytes(data)
+    assert sorted(run.id for run in journal.read(str(tmp_path))) == ["a", "b", "c"]
+    journal.compact(str(tmp_path), now)
+    assert not any(path.exists() for path in saved)
+    assert sorted(run.id for run in journal.read(str(tmp_path))) == ["a", "b", "c"]
+
+
+def test_durations_are_those_of_successes(tmp_path, kept):
+    assert journal.durations(str(tmp_path)) == []
+    kept.add(run_of("a", 2.0))
+    kept.add(run_of("b", 9.0, "failed"))
+    kept.flush()
+    kept.close()
+    assert journal.durations(str(tmp_path)) == [2.0]
+
+
+# The deadline
+
+
+def test_without_a_deadline_everything_may_start():
+    assert Deadline(None).allows(1e12, [1e9])
+    assert Deadline(None).passes_in(0, 10) is None
+
+
+@pytest.mark.parametrize(
+    ("deadline", "durations", "allowed"),
+    [
+        (Deadline(100), [], True),
+        (Deadline(100), [49.0] * 95 + [1000.0] * 5, False),
+        (Deadline(100), [49.0] * 96 + [1000.0] * 4, True),
+        (Deadline(100, least=90), [1.0], False),
+        (Deadline(100, least=90, fixed=5), [1000.0], True),
+        (Deadline(100, fixed=51), [], False),
+    ],
+)
+def test_nothing_starts_that_would_not_finish(deadline, durations, allowed):
+    assert deadline.allows(50, durations) == allowed
+
+
+def test_the_commands_are_asked_to_end_before_the_deadline():
+    assert Deadline(100).passes_in(50, 10) == 40
+
+
+def test_of_nothing_known_the_percentile_is_zero():
+    assert percentile([]) == 0
+    assert percentile([3.0]) == 3.0
+
+
+# Streams and results
+
+
+def test_both_ends_of_an_output_are_kept(tmp_path):
+    stream = Stream(str(tmp_path), limit=10)
+    for part in (b"01", b"23456789", b"ab", b"cdefgh"):
+        os.write(stream.write_end, part)
+    stream.started()
+    assert not stream.pump()
+    assert stream.tail() == "0123456789abcdefgh"
+    assert stream.save(f"{tmp_path}/log")
+    stream.close()
+    text = (tmp_path / "log").read_text()
+    assert text == "01234\n[... 8 bytes left out ...]\ndefgh"
+
+
+def test_a_short_output_is_kept_whole(tmp_path):
+    stream = Stream(str(tmp_path), limit=10)
+    os.write(stream.write_end, b"0123456")
+    stream.started()
+    stream.pump()
+    stream.save(f"{tmp_path}/log")
+    stream.close()
+    assert (tmp_path / "log").read_text() == "0123456"
+
+
+def test_no_output_makes_no_file(tmp_path):
+    stream = Stream(str(tmp_path), limit=10)
+    stream.started()
+    assert not stream.save(f"{tmp_path}/log")
+    stream.close()
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_result_replaces_an_earlier_one(tmp_path):
+    for token, text in (("a", "first"), ("b", "second")):
+        result = Result(str(tmp_path), "id", token)
+        with open(result.path, "w") as file:
+            file.write(text)
+        result.keep(sync=True)
+    assert (tmp_path / "id").read_text() == "second"
+
+
+def test_of_two_directories_the_first_stays(tmp_path):
+    for token in "ab":
+        result = Result(str(tmp_path), "id", token)
+        os.mkdir(result.path)
+        with open(f"{result.path}/{token}", "w"):
+            pass
+        result.keep(sync=False)
+    assert os.listdir(tmp_path / "id") == ["a"]
+    assert os.listdir(tmp_path / ".ddmq-unfinished") == []
+
+
+# Processes
+
+
+def test_outcomes_are_told_in_words():
+    assert str(Outcome(3)) == "exit status 3"
+    assert str(Outcome(-9)) == "killed by SIGKILL"
+    assert (Outcome(-9).code, Outcome(-99).signal) == (137, "99")
+
+
+def test_a_process_that_is_gone_gets_no_signal():
+    process = Process(["true"], {"PATH": "/usr/bin:/bin"})
+    assert process.wait().succeeded
+    process.send(signal.SIGTERM)
+    assert process.outcome() == process.wait()
+
+
+def test_nothing_bears_a_mark_that_nobody_set():
+    guardian.kill_marked("DDMQ_RUN=nobody-has-this")
+
+
+def test_a_guardian_that_is_dismissed_leaves():
+    with guardian.Guardian("DDMQ_WORKER=nobody") as kept:
+        assert os.path.exists(f"/proc/{kept.pid}")
+    assert not os.path.exists(f"/proc/{kept.pid}")
+
+
+# Signals
+
+
+def test_the_same_signal_later_means_haste():
+    clock = FakeClock()
+    with Signals(clock) as signals:
+        for _ in range(2):
+            os.kill(os.getpid(), signal.SIGUSR1)
+            signals.wait(0, {})
+        assert (signals.drain_requested, signals.haste_requested) == (True, False)
+        clock.advance(6)
+        os.kill(os.getpid(), signal.SIGUSR1)
+        assert signals.haste_requested
+
+
+def test_what_can_be_read_is_read():
+    read, write = os.pipe()
+    got = []
+    with Signals(FakeClock()) as signals:
+        os.write(write, b"x")
+        signals.wait(10, {read: lambda: got.append(os.read(read, 9))})
+    os.close(read)
+    os.close(write)
+    assert got == [b"x"]
+
+
+# The heartbeat
+
+
+class Renewals:
+    """A broker of which only `renew` is needed, and whose answers are given."""
+
+    def __init__(self, *answers):
+        self.answers = list(answers)
+
+    def renew(self, message):
+        answer = self.answers.pop(0)
+        if answer is not None:
+            raise answer
+        return message._replace(filename="renewed")
+
+
+def test_a_lease_is_renewed_after_a_third_of_its_time(broker, clock):
+    broker.publish("q", "a", timeout=30)
+    [message] = broker.consume("q")
+    heartbeat = Heartbeat(Renewals(None), clock)
+    heartbeat.start(message)
+    assert heartbeat.due_in() == 10
+    assert heartbeat.beat() == []
+    clock.advance(10)
+    assert heartbeat.beat() == []
+    assert heartbeat.stop(message).filename == "renewed"
+    assert heartbeat.due_in() is None
+
+
+def test_a_lost_lease_is_told_and_a_refused_renewal_tried_again(broker, clock):
+    broker.publish("q", "a", timeout=30)
+    [message] = broker.consume("q")
+    heartbeat = Heartbeat(
+        Renewals(StorageError(OSError(5, "no")), LeaseLost("gone")), clock
+    )
+    heartbeat.start(message)
+    clock.advance(10)
+    assert heartbeat.beat() == []
+    assert heartbeat.due_in() == 1
+    clock.advance(1)
+    assert heartbeat.beat() == [message]
+    assert heartbeat.due_in() is None
+
+
+def test_a_journal_line_is_told_in_words():
+    line = json.loads(json.dumps(run_of("abc", 2.5)._asdict()))
+    told = journal.told({**line, "job": "7"})
+    assert told.split() == [
+        "abc",
+        "acked",
+        "exit",
+        "0",
+        "2.50",
+        "s",
+        "2",
+        "MiB",
+        "host",
+        "job",
+        "7",
+    ]
