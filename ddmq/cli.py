@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from ddmq import __version__
+from ddmq.boundary import guarded, one_line
 from ddmq.clock import Clock
 from ddmq.commands import (
     COMMANDS,
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 
     from ddmq.actions import Reply
 
-_INTERRUPTED = 130
 _PROGRESS_EVERY = 0.5
 _HELP = """\
 a message queue made of files: no server, one directory per queue
@@ -56,26 +55,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     return guarded("ddmq", lambda: _run(arguments), debug="-d" in arguments)
 
 
-def guarded(program: str, run: Callable[[], int], *, debug: bool = False) -> int:
-    """Run a program within the one error boundary; return its exit status."""
-    try:
-        return run()
-    except DdmqError as error:
-        if debug:
-            raise
-        print(f"{program}: {_one_line(error)}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        return _INTERRUPTED
-    except BrokenPipeError:  # whoever read our output has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
-
-
-def _one_line(error: DdmqError) -> str:
-    return " ".join(str(error).splitlines())
-
-
 def _run(arguments: Sequence[str]) -> int:
     options = _parse(arguments)
     _set_up_log(options)
@@ -100,7 +79,7 @@ def _json(request: str | None) -> int:
         reply = command.run(values)
         answer, status = reply.value, reply.status
     except DdmqError as error:
-        answer, status = {"error": _one_line(error), "type": type(error).__name__}, 1
+        answer, status = {"error": one_line(error), "type": type(error).__name__}, 1
     print(json.dumps(answer, ensure_ascii=True))
     return status
 

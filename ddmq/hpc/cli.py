@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import argparse
 import os
-import socket
 import sys
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from ddmq import Broker, __version__
-from ddmq.cli import guarded
+from ddmq.boundary import guarded
 from ddmq.clock import Clock
 from ddmq.errors import InvalidArgument
 from ddmq.fs import CountedCalls, FileSystem
-from ddmq.hpc import chain, journal, options, scheduler
+from ddmq.hpc import journal, options, scheduler
 from ddmq.hpc.deadline import SLURM_LEAST, Deadline
 from ddmq.hpc.guardian import Guardian
 from ddmq.hpc.job import Job
@@ -85,6 +84,8 @@ def _run(arguments: list[str]) -> int:
 
 
 def _continue_chain(queue_path: str) -> None:
+    from ddmq.hpc import chain  # slow to import, and rarely needed
+
     said = chain.continue_chain(queue_path, scheduler.environment())
     if said is not None:
         print(f"ddmq-worker: the next job: {said}", file=sys.stderr)
@@ -99,7 +100,7 @@ def _work(
     path = f"{broker.root}/{given.queue}"
     mark = f"DDMQ_WORKER={new_token()}"
     told = _told_to_commands(broker.root, given.queue, mark)
-    host = socket.gethostname()
+    host = os.uname().nodename
     with Signals(clock) as signals, Guardian(mark):
         job = Job(
             host,

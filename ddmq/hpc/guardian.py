@@ -10,13 +10,12 @@ from __future__ import annotations
 import os
 import signal
 from contextlib import suppress
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from types import TracebackType
 
-_PROC = Path("/proc")
+_PROC = "/proc"
 _ROUNDS = 50
 _SCRIPT = """
 trap '' TERM INT HUP QUIT USR1 USR2
@@ -98,7 +97,7 @@ def _processes() -> list[int]:
 
 def _bears(pid: int, mark: bytes) -> bool:
     try:
-        environ = (_PROC / str(pid) / "environ").read_bytes()
+        with open(f"{_PROC}/{pid}/environ", "rb") as environ:
+            return mark in environ.read().split(b"\0")
     except OSError:  # gone, or somebody else's
         return False
-    return mark in environ.split(b"\0")

@@ -9,7 +9,7 @@ import sys
 from typing import TYPE_CHECKING, NoReturn
 
 from ddmq import Broker, __version__
-from ddmq.cli import guarded
+from ddmq.boundary import guarded
 from ddmq.errors import InvalidArgument
 from ddmq.hpc import options, submit
 from ddmq.hpc.cli import divided, worker_parser

@@ -29,6 +29,7 @@ CORE = [
     "ddmq.broker",
 ]
 ABOVE = [
+    "ddmq.boundary",
     "ddmq.hpc.scheduler",
     "ddmq.hpc.signals",
     "ddmq.hpc.options",
