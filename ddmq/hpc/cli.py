@@ -147,6 +147,7 @@ def _options(given: argparse.Namespace, environ: dict[str, str]) -> Options:
         fatal=given.fatal,
         retry_free=given.retry_free,
         on_exit=dict(given.on_exit),
+        retries=given.retries,
         backoff=given.backoff,
         log_dir=_absolute(given.log_dir),
         logs=given.logs,
@@ -250,6 +251,13 @@ def _add_settling(group: Any) -> None:
         default=[],
         metavar="CODE=queue:NAME",
         help="move the message to another queue of this root; 128 + n stands for signal n",
+    )
+    group.add_argument(
+        "--retries",
+        type=_number,
+        default=3,
+        metavar="N",
+        help="a message that has no requeue_limit is tried again so often; 3 by default",
     )
     group.add_argument(
         "--backoff",
@@ -367,6 +375,12 @@ def _typed(read: Callable[[str], Any]) -> Callable[[str], Any]:
 
 
 _seconds = _typed(options.seconds)
+
+
+def _number(text: str) -> int:
+    if not text.isdigit():
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number")
+    return int(text)
 
 
 def _positive(text: str) -> int:

@@ -29,6 +29,8 @@ class Options(NamedTuple):
     retry_free: frozenset[int] = RETRY_FREE
     on_exit: Mapping[int, str] = {}
     """The queue to which a message is moved, by exit status."""
+    retries: int = 3
+    """How often a message without a requeue_limit is tried again."""
     backoff: tuple[float, ...] = ()
     log_dir: str | None = None
     logs: str = "failed"

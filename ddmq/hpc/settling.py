@@ -114,11 +114,24 @@ class Settler:
         message, broker = ended.execution.message, self._broker
         reason, details = self._reason(ended), self._details(ended)
         warn(f"message {message.id}: {reason}")
-        if ended.outcome.code in self._options.fatal:
+        if ended.outcome.code in self._options.fatal or self._is_tired(message):
             return partial(broker.reject, reason=reason, details=details)
         backoff = self._options.backoff
         delay = backoff[min(message.failures, len(backoff) - 1)] if backoff else 0.0
         return partial(broker.nack, delay=delay, reason=reason, details=details)
+
+    def _is_tired(self, message: Message) -> bool:
+        """Tell whether a message without a limit has been tried often enough."""
+        unlimited = message.requeue_limit is None
+        return unlimited and message.requeue_counter >= self._options.retries
+
+    def why_not(self, message: Message) -> str | None:
+        """Say why a message is not to be run any more: it may be what kills its workers."""
+        if message.requeue_limit is not None:
+            return None
+        if message.requeue_counter <= self._options.retries:
+            return None
+        return f"tried too often: {message.failures} failures, {message.losses} losses"
 
     def _reason(self, ended: Ended) -> str:
         how = str(ended.outcome)

@@ -122,6 +122,10 @@ class Worker:
         return messages
 
     def _start(self, message: Message) -> None:
+        why_not = self._settler.why_not(message)
+        if why_not is not None:
+            self._settler.reject(message, why_not)
+            return
         slot = self._free.pop()
         surroundings = self._options, self._job.environ, self._clock
         try:

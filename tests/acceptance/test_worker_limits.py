@@ -115,6 +115,24 @@ def test_the_exit_status_decides(root, broker, options, code, after, status):
     assert counts(broker, "other")[0] == ("--on-exit" in options)
 
 
+def test_without_a_limit_the_worker_has_one(root, broker):
+    broker.publish("jobs", "bad")
+    status, _, err = worked("--retries", 2, root, "jobs", "--", "false")
+    assert (status, counts(broker)) == (4, (0, 0, 0, 1))
+    assert "3 failed" in err
+    assert "exit status 1" in broker.dead("jobs")[0].reason
+
+
+def test_a_message_that_was_lost_too_often_is_not_run_any_more(root, broker, tmp_path):
+    broker.publish("jobs", "deadly", timeout=0.05)
+    for _ in range(3):
+        until(lambda: broker.consume("jobs"))
+    until(lambda: counts(broker)[0] == 1)
+    worked("--retries", 2, root, "jobs", "--", "touch", tmp_path / "ran")
+    assert not (tmp_path / "ran").exists()
+    assert "3 losses" in broker.dead("jobs")[0].reason
+
+
 def test_what_counts_nothing_counts_nothing(root, broker):
     broker.publish("jobs", "a")
     worked("--backoff", "0.01", root, "jobs", *shell("exit 75"))
