@@ -2,34 +2,49 @@
 
 from __future__ import annotations
 
-import os
+import re
 from typing import TYPE_CHECKING
 
+from ddmq.clock import Clock
+from ddmq.errors import StorageError
+from ddmq.fs import FileSystem
 from ddmq.hpc import submit
-from ddmq.hpc.scheduler import SLURM, job_id
+from ddmq.hpc.scheduler import SLURM, job_id, whole_job_id
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 LEFT, SCRIPT, SCHEDULER = "DDMQ_CHAIN_LEFT", "DDMQ_CHAIN_SCRIPT", "DDMQ_CHAIN_SCHEDULER"
+#: Names the chain; a script that was copied says nothing, then it is its first job's id.
+ID = "DDMQ_CHAIN_ID"
+#: Seconds between two tries: a busy scheduler refuses what it takes a moment later.
+_PAUSES = (2.0, 5.0)
 
 
-def continue_chain(queue_path: str, environ: Mapping[str, str]) -> str | None:
+def continue_chain(
+    queue_path: str,
+    environ: Mapping[str, str],
+    fs: FileSystem | None = None,
+    clock: Clock | None = None,
+) -> str | None:
     """Submit the next job of a chain; return what the scheduler said.
 
     None: this is no chain, its end is reached, or another worker of the job has done it.
-    One of them is elected by `mkdir`. If that one dies before the scheduler has answered,
-    the chain ends; the messages stay where they are.
+    One of them is elected by `mkdir` of the chain's name and the number of jobs left, so
+    each number is reached once, whatever is requeued or submitted twice. Where the
+    scheduler refuses, the election is void and SubmitFailed is raised: another worker may
+    try. If the elected one dies before the scheduler has answered, the chain ends and the
+    messages stay where they are; so it does where the reply to the `mkdir` is lost.
     """
     left, script = environ.get(LEFT, ""), environ.get(SCRIPT, "")
-    if not left.isdigit() or not script:
+    if not left.isdigit() or int(left) < 1 or not script:
         return None
     if script == "requeue":
         return _requeue(int(left), environ)
-    if int(left) < 1 or not _is_elected(queue_path, environ):
-        return None
-    variables = {LEFT: str(int(left) - 1)}
-    return submit.submitted(environ.get(SCHEDULER, "slurm"), script, variables)
+    try:
+        return _submit_once(queue_path, environ, fs or FileSystem(), clock or Clock())
+    except OSError as error:
+        raise StorageError(error) from error
 
 
 def _requeue(most: int, environ: Mapping[str, str]) -> str | None:
@@ -37,15 +52,32 @@ def _requeue(most: int, environ: Mapping[str, str]) -> str | None:
     if int(environ.get("SLURM_RESTART_COUNT") or 0) >= most or SLURM.job not in environ:
         return None
     job = job_id(environ)
-    return submit.requeued(job) or f"{job} is requeued"
+    submit.requeued(job)
+    return f"{job} is requeued"
 
 
-def _is_elected(queue_path: str, environ: Mapping[str, str]) -> bool:
-    job = job_id(environ).split("_")[0] or "no-job"
-    directory = f"{queue_path}/{submit.DIRECTORY}"
-    os.makedirs(directory, exist_ok=True)
+def _submit_once(
+    queue_path: str, environ: Mapping[str, str], fs: FileSystem, clock: Clock
+) -> str | None:
+    name = re.sub(r"[^\w.-]", "-", environ.get(ID) or whole_job_id(environ) or "no-job")
+    mark = f"{submit.make_directory(queue_path, fs)}/after-{name}-{environ[LEFT]}"
+    if not fs.mkdir(mark):
+        return None
+    left = str(int(environ[LEFT]) - 1)
     try:
-        os.mkdir(f"{directory}/after-{job.replace('/', '-')}")
-    except FileExistsError:
-        return False
-    return True
+        return _submit_patiently(environ, {LEFT: left, ID: name}, clock)
+    except submit.SubmitFailed:
+        fs.rmdir(mark)
+        raise
+
+
+def _submit_patiently(
+    environ: Mapping[str, str], variables: Mapping[str, str], clock: Clock
+) -> str:
+    scheduler, script = environ.get(SCHEDULER, SLURM.name), environ[SCRIPT]
+    for pause in _PAUSES:
+        try:
+            return submit.submitted(scheduler, script, variables)
+        except submit.SubmitFailed:
+            clock.sleep(pause)
+    return submit.submitted(scheduler, script, variables)

@@ -13,8 +13,10 @@ class Scheduler(NamedTuple):
     """One batch scheduler: the names of what it tells to a job, in its environment."""
 
     name: str
+    sign: str
+    """What is set in its jobs, and nowhere else."""
     job: str
-    """The job's id; the scheduler's jobs are known by it."""
+    """The job's id."""
     array: tuple[str, ...]
     """The index within an array, under one of these names."""
     cores: tuple[str, ...]
@@ -27,6 +29,7 @@ class Scheduler(NamedTuple):
 
 SLURM = Scheduler(
     "slurm",
+    sign="SLURM_JOB_ID",
     job="SLURM_JOB_ID",
     array=("SLURM_ARRAY_TASK_ID",),
     cores=("SLURM_CPUS_PER_TASK", "SLURM_CPUS_ON_NODE"),
@@ -35,11 +38,18 @@ SLURM = Scheduler(
 )
 PBS = Scheduler(
     "pbs",
+    sign="PBS_JOBID",
     job="PBS_JOBID",
     array=("PBS_ARRAY_INDEX", "PBS_ARRAYID"),
     cores=("NCPUS", "PBS_NUM_PPN"),
 )
-SGE = Scheduler("sge", job="JOB_ID", array=("SGE_TASK_ID",), cores=("NSLOTS",))
+SGE = Scheduler(
+    "sge",
+    sign="SGE_TASK_ID",  # other programs set a JOB_ID, too
+    job="JOB_ID",
+    array=("SGE_TASK_ID",),
+    cores=("NSLOTS",),
+)
 SCHEDULERS = (SLURM, PBS, SGE)
 
 
@@ -58,7 +68,7 @@ def with_variables(environ: Mapping[str, str], **variables: str) -> dict[str, st
 
 def detect(environ: Mapping[str, str]) -> Scheduler | None:
     """Return the scheduler whose job this is, None outside of one."""
-    found = (s for s in SCHEDULERS if environ.get(s.job))
+    found = (s for s in SCHEDULERS if environ.get(s.sign))
     return next(found, None)
 
 
@@ -68,14 +78,19 @@ def job_id(environ: Mapping[str, str]) -> str:
     PBS writes brackets into its ids, which do not belong into file names: they are left out.
     """
     scheduler = detect(environ)
+    index = _first(environ, scheduler.array) if scheduler is not None else ""
+    whole = whole_job_id(environ)
+    return f"{whole}_{index}" if index.isdigit() else whole  # SGE: "undefined"
+
+
+def whole_job_id(environ: Mapping[str, str]) -> str:
+    """Return the id that all tasks of an array have in common; empty outside of a job."""
+    scheduler = detect(environ)
     if scheduler is None:
         return ""
-    id_ = environ.get(scheduler.array_job) or environ[scheduler.job]
-    id_ = id_.split("[")[0] + id_.rpartition("]")[2] if "[" in id_ else id_
-    index = _first(environ, scheduler.array)
-    return (
-        f"{id_}_{index}" if index.isdigit() else id_
-    )  # SGE: "undefined" outside arrays
+    found = environ.get(scheduler.array_job) or environ.get(scheduler.job, "")
+    number, bracket, rest = found.partition("[")
+    return number + rest.partition("]")[2] if bracket else number
 
 
 def slots(environ: Mapping[str, str]) -> int:

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import shutil
 import subprocess
 import sys
+from contextlib import suppress
 from importlib import resources
 from string import Template
 from typing import TYPE_CHECKING, NamedTuple
 
-from ddmq.errors import DdmqError
+from ddmq.errors import DdmqError, InvalidArgument, StorageError
+from ddmq.fs import FileSystem
+from ddmq.hpc.scheduler import environment
 from ddmq.names import new_token
 
 if TYPE_CHECKING:
@@ -21,6 +25,9 @@ if TYPE_CHECKING:
 WARNING = 120
 #: Where the scripts of submitted jobs are, below a queue.
 DIRECTORY = "jobs"
+#: Seconds after which a script, or the mark of a chain, is of no use to anybody.
+_KEPT = 90 * 86400
+_NOTHING = "# nothing"
 
 
 class SubmitFailed(DdmqError):
@@ -40,8 +47,14 @@ class Dialect(NamedTuple):
     """An option that is named by a single letter."""
     word: str
     """Any other option."""
+    joined: str = ""
+    """How a resource is added to `slots`; empty: each has a line of its own."""
+    whole: frozenset[str] = frozenset()
+    """Resources that are not added, since they are the whole job's."""
     exports: tuple[str, ...] = ()
-    """Arguments that hand a variable on, `{}` for NAME=value; none: all are handed on."""
+    """Arguments that hand variables on, `{}` for NAME=value,…"""
+    exported: str = ""
+    """Where a job finds what was handed on to it; empty: it needn't know."""
     says_end: bool = False
     """Whether the job is told when it ends."""
 
@@ -56,6 +69,8 @@ DIALECTS: Mapping[str, Dialect] = {
         time="--time={}",
         letter="-{} {}",
         word="--{}={}",
+        exports=("--export={}",),
+        exported="SLURM_EXPORT_ENV",
         says_end=True,
     ),
     "pbs": Dialect(
@@ -67,6 +82,8 @@ DIALECTS: Mapping[str, Dialect] = {
         time="-l walltime={}",
         letter="-{} {}",
         word="-l {}={}",
+        joined=":{}={}",
+        whole=frozenset(("select", "place", "walltime", "cput", "pcput", "software")),
         exports=("-v", "{}"),
     ),
     "sge": Dialect(
@@ -94,22 +111,24 @@ class Request(NamedTuple):
     workers: int = 1
     slots: int | None = None
     seconds: float | None = None
+    grace: float = 0.0
+    """Seconds that the worker gives its commands to end."""
     options: Sequence[str] = ()
-    """KEY=VALUE, or KEY, for the scheduler alone."""
+    """KEY=VALUE, KEY, or a line that begins with a dash, for the scheduler alone."""
     chain: int = 0
     requeue: bool = False
+
+
+# The script
 
 
 def rendered(request: Request, script: str) -> str:
     """Return the text of the job script that will be at the path `script`."""
     dialect = DIALECTS[request.scheduler]
-    text = (
-        resources.files("ddmq.hpc") / "templates" / f"{request.scheduler}.sh"
-    ).read_text()
-    directives = [dialect.prefix + line for line in _directives(request, dialect)]
-    filled = _Template(text).substitute(
-        directives="\n".join(directives),
-        warning=_warning(request.seconds),
+    template = resources.files("ddmq.hpc") / "templates" / f"{request.scheduler}.sh"
+    filled = _Template(template.read_text(encoding="utf-8")).substitute(
+        directives="\n".join(dialect.prefix + d for d in _directives(request, dialect)),
+        warning=_warning(request),
         umask=f"{_umask():04o}",
         chain=_chain(request, script),
         command=shlex.join(_told_its_time(request, dialect)),
@@ -123,24 +142,53 @@ class _Template(Template):
     delimiter = "@"
 
 
-_NOTHING = "# nothing"
-
-
 def _directives(request: Request, dialect: Dialect) -> list[str]:
-    lines = [dialect.name.format(f"ddmq-{request.queue}")]
+    """Return ours, then the user's: the last one wins."""
+    lines = [dialect.name.format(_job_name(request.queue))]
     if request.workers > 1:
         lines.append(dialect.array.format(request.workers))
+    joined = [o for o in request.options if _is_joined(request, dialect, o)]
     if request.slots is not None:
-        lines.append(dialect.slots.format(request.slots))
+        resources_ = "".join(_resource(dialect, option) for option in joined)
+        lines.append(dialect.slots.format(request.slots) + resources_)
     if request.seconds is not None:
         lines.append(dialect.time.format(clock(request.seconds)))
-    return lines + [_option(dialect, option) for option in request.options]
+    if request.requeue:
+        lines += ["--requeue", "--open-mode=append"]
+    return lines + [_option(dialect, o) for o in request.options if o not in joined]
+
+
+def _job_name(queue: str) -> str:
+    """Return a name that every scheduler accepts."""
+    return re.sub(r"[^A-Za-z0-9._-]", "-", f"ddmq-{queue}")
+
+
+def _is_joined(request: Request, dialect: Dialect, option: str) -> bool:
+    """Tell whether PBS wants this resource in the same breath as the processors."""
+    key, equals, _ = option.partition("=")
+    is_resource = len(key) > 1 and key not in dialect.whole and not key.startswith("-")
+    return bool(dialect.joined and request.slots and equals and is_resource)
+
+
+def _resource(dialect: Dialect, option: str) -> str:
+    key, _, value = option.partition("=")
+    return dialect.joined.format(key, value)
 
 
 def _option(dialect: Dialect, option: str) -> str:
+    """Return an option as the scheduler writes it, quoted as a shell would have it."""
+    if option.startswith("-"):
+        return option
     key, equals, value = option.partition("=")
     form = dialect.letter if len(key) == 1 else dialect.word
-    return form.format(key, value) if equals else form.split("{}")[0] + key
+    return form.format(key, shlex.quote(value)) if equals else form.split("{}")[0] + key
+
+
+def checked_option(text: str) -> str:
+    """Return an option for the scheduler; InvalidArgument where it is none."""
+    if not text.partition("=")[0].strip() or not text.isprintable():
+        raise InvalidArgument(f"{text!r} is no option; write KEY=VALUE, or KEY")
+    return text
 
 
 def clock(seconds: float) -> str:
@@ -149,9 +197,12 @@ def clock(seconds: float) -> str:
     return f"{minutes // 60:02d}:{minutes % 60:02d}:{rest:02d}"
 
 
-def _warning(seconds: float | None) -> int:
-    """Return when to warn: not at the very beginning of a short job."""
-    return WARNING if seconds is None else min(WARNING, int(seconds) // 4)
+def _warning(request: Request) -> int:
+    """Return when to warn: before the grace, and not at the beginning of a short job."""
+    warning = max(WARNING, int(request.grace) + WARNING // 2)
+    return (
+        warning if request.seconds is None else min(warning, int(request.seconds) // 4)
+    )
 
 
 def _umask() -> int:
@@ -165,9 +216,11 @@ def _chain(request: Request, script: str) -> str:
     if not request.chain:
         return _NOTHING
     how = "requeue" if request.requeue else shlex.quote(script)
+    name = os.path.splitext(os.path.basename(script))[0]
     return (
         f'export DDMQ_CHAIN_LEFT="${{DDMQ_CHAIN_LEFT:-{request.chain}}}"\n'
-        f"export DDMQ_CHAIN_SCRIPT={how} DDMQ_CHAIN_SCHEDULER={request.scheduler}"
+        f"export DDMQ_CHAIN_SCRIPT={how}\n"
+        f"export DDMQ_CHAIN_ID={name} DDMQ_CHAIN_SCHEDULER={request.scheduler}"
     )
 
 
@@ -185,38 +238,91 @@ def worker_path() -> str:
     return os.path.abspath(found) if found else "ddmq-worker"
 
 
-def new_script(queue_path: str, queue: str) -> str:
+# Its file
+
+
+def new_script(queue_path: str) -> str:
     """Return the path for a new job script of a queue."""
-    return f"{queue_path}/{DIRECTORY}/{queue}-{new_token()}.sh"
+    return f"{queue_path}/{DIRECTORY}/ddmq-{new_token()}.sh"
 
 
-def write(script: str, text: str) -> None:
+def make_directory(queue_path: str, fs: FileSystem) -> str:
+    """Make the directory of scripts, for all who share the queue; return its path."""
+    path = f"{queue_path}/{DIRECTORY}"
+    shared = fs.status(queue_path)
+    if fs.mkdir(path) and shared is not None:
+        fs.chmod(path, shared.mode & 0o7777)
+    return path
+
+
+def write(script: str, text: str, fs: FileSystem) -> None:
     """Keep a job script, for its chain and for whoever wonders what ran."""
-    os.makedirs(os.path.dirname(script), exist_ok=True)
-    with open(script, "x", encoding="utf-8") as file:
-        file.write(text)
+    try:
+        directory = make_directory(os.path.dirname(os.path.dirname(script)), fs)
+        fs.create(script, text.encode(), sync=False)
+        _forget_old(directory, script, fs)
+    except OSError as error:
+        raise StorageError(error) from error
+
+
+def _forget_old(directory: str, new: str, fs: FileSystem) -> None:
+    """Remove what was made long before the file `new`, by the file server's clock."""
+    made = fs.status(new)
+    for name in fs.listing(directory):
+        found = fs.status(f"{directory}/{name}")
+        if found and made and made.modified_ns - found.modified_ns > _KEPT * 1e9:
+            remove = fs.rmdir if found.is_directory else fs.unlink
+            with suppress(OSError):
+                remove(f"{directory}/{name}")
+
+
+# The scheduler
+
+
+def require(scheduler: str) -> None:
+    """Raise SubmitFailed where the scheduler's command is missing."""
+    command = DIALECTS[scheduler].command
+    if shutil.which(command, path=environment().get("PATH")) is None:
+        raise SubmitFailed(
+            f"{command} is not on the PATH: submit where {scheduler} is, on a login node "
+            "say, or look at the job script with --dry-run"
+        )
 
 
 def submitted(scheduler: str, script: str, variables: Mapping[str, str]) -> str:
-    """Submit a job script with some variables; return what the scheduler says."""
-    dialect = DIALECTS[scheduler]
-    arguments = [dialect.command]
-    for name, value in variables.items():
-        arguments += [part.format(f"{name}={value}") for part in dialect.exports]
-    return _asked([*arguments, script], variables)
+    """Submit a job script, handing some variables on; return what the scheduler says."""
+    dialect, environ = DIALECTS[scheduler], environment()
+    handed_on = _handed_on(dialect, variables, environ)
+    return _asked([dialect.command, *handed_on, script], {**environ, **variables})
 
 
-def requeued(job: str) -> str:
+def _handed_on(
+    dialect: Dialect, variables: Mapping[str, str], environ: Mapping[str, str]
+) -> list[str]:
+    """Return the arguments that hand variables on, with all that this job was handed.
+
+    A job whose script says `--export=NONE` would count its chain from the start for ever.
+    """
+    if not variables:
+        return []
+    before = environ.get(dialect.exported, "ALL") if dialect.exported else ""
+    words = [w for w in before.split(",") if w.upper() not in ("", "NONE", "NIL")]
+    kept = [word for word in words if word.partition("=")[0] not in variables]
+    pairs = [f"{name}={value}" for name, value in variables.items()]
+    return [part.format(",".join([*kept, *pairs])) for part in dialect.exports]
+
+
+def requeued(job: str) -> None:
     """Ask Slurm to requeue one job or array task."""
-    return _asked(["scontrol", "requeue", job], {})
+    _asked(["scontrol", "requeue", job], environment())
 
 
-def _asked(arguments: list[str], variables: Mapping[str, str]) -> str:
+def _asked(arguments: list[str], environ: Mapping[str, str]) -> str:
     """Run a command of the scheduler; return what it prints."""
     try:
         done = subprocess.run(
             arguments,
-            env={**os.environ, **variables},
+            env=dict(environ),
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,

@@ -11,14 +11,19 @@ from typing import TYPE_CHECKING, NoReturn
 from ddmq import Broker, __version__
 from ddmq.boundary import guarded
 from ddmq.errors import InvalidArgument
+from ddmq.fs import FileSystem
 from ddmq.hpc import options, submit
 from ddmq.hpc.cli import divided, worker_parser
+from ddmq.hpc.deadline import SLURM_LEAST, Deadline
+from ddmq.hpc.journal import durations
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 #: Messages for each slot of a worker before `--workers auto` asks for another worker.
 _PER_SLOT = 10
+#: How many workers `--workers auto` asks for at most.
+_MOST = 100
 
 _DESCRIPTION = """\
 Submit batch jobs that run a command for each message of a queue. Options that are not listed
@@ -47,35 +52,64 @@ def _run(arguments: list[str]) -> int:
     ours, command = divided(arguments)
     parser = _parser()
     given, for_worker = parser.parse_known_args(ours)
-    if not command:
-        parser.error("put the command last, after --")
+    _check_usage(parser, ours, given, command)
     root = os.path.abspath(given.root)
-    checked = worker_parser().parse_args([*for_worker, root, given.queue])
-    _refuse_too_short(given.time, checked.min_remaining)
-    broker = Broker(root)
-    request = _request(given, broker, [*for_worker, root, given.queue, "--", *command])
-    script = submit.new_script(f"{root}/{given.queue}", given.queue)
+    places = [root, given.queue]
+    checked = worker_parser().parse_args([*for_worker, *places])
+    broker, path = Broker(root), f"{root}/{given.queue}"
+    workers = _workers(given, broker)  # the queue exists
+    _refuse_too_short(given, checked, path)
+    whole = [*for_worker, *places, "--", *command]
+    request = _request(given, workers, checked.grace, whole)
+    script = submit.new_script(path)
     text = submit.rendered(request, script)
     if given.dry_run:
         print(text, end="")
-        return 0
-    submit.write(script, text)
-    print(submit.submitted(given.scheduler, script, {}))
+    else:
+        _refuse_missing(command[0])
+        print(_submitted(given.scheduler, script, text))
     return 0
 
 
+def _check_usage(
+    parser: argparse.ArgumentParser,
+    ours: list[str],
+    given: argparse.Namespace,
+    command: list[str],
+) -> None:
+    """End with status 2 where options can't mean what they say."""
+    if any(argument.startswith("-") for argument in ours[:3]):
+        parser.error("put SCHEDULER, ROOT and QUEUE first")
+    if not command:
+        parser.error("put the command last, after --")
+    if given.requeue and not (given.chain and given.scheduler == "slurm"):
+        parser.error("--requeue is a way to --chain N, on slurm only")
+
+
+def _submitted(scheduler: str, script: str, text: str) -> str:
+    """Submit a job; its script is removed again where the scheduler refuses."""
+    submit.require(scheduler)
+    fs = FileSystem()
+    submit.write(script, text, fs)
+    try:
+        return submit.submitted(scheduler, script, {})
+    except submit.SubmitFailed:
+        fs.discard(script)
+        raise
+
+
 def _request(
-    given: argparse.Namespace, broker: Broker, arguments: list[str]
+    given: argparse.Namespace, workers: int, grace: float, arguments: list[str]
 ) -> submit.Request:
     slots = [] if given.slots is None else ["-j", str(given.slots)]
-    worker = given.worker or submit.worker_path()
     return submit.Request(
         given.scheduler,
         given.queue,
-        [worker, *slots, *arguments],
-        _workers(given, broker),
+        [given.worker or submit.worker_path(), *slots, *arguments],
+        workers,
         given.slots,
         given.time,
+        grace,
         given.options,
         given.chain,
         given.requeue,
@@ -84,29 +118,62 @@ def _request(
 
 def _workers(given: argparse.Namespace, broker: Broker) -> int:
     """Return how many workers to ask for: `auto` is enough for the backlog, and not more."""
-    waiting = broker.view(given.queue)[given.queue].waiting
-    needed: int | None = given.workers
-    if needed is None:
-        needed = math.ceil(waiting / (_PER_SLOT * (given.slots or 1)))
-    most: int = given.max_workers or needed
-    return max(1, min(needed, most))
+    counts = broker.view(given.queue)[given.queue]
+    wanted: int | None = given.workers
+    most: int | None = given.max_workers
+    if wanted is None:
+        backlog = counts.waiting + counts.delayed
+        wanted = math.ceil(backlog / (_PER_SLOT * (given.slots or 1)))
+        most = most or _MOST
+    return max(1, min(wanted, most or wanted))
 
 
-def _refuse_too_short(seconds: float | None, min_remaining: float | None) -> None:
-    if seconds is not None and min_remaining is not None and seconds <= min_remaining:
+def _refuse_too_short(
+    given: argparse.Namespace, checked: argparse.Namespace, path: str
+) -> None:
+    """Raise InvalidArgument where the worker would never start a message, or a next job."""
+    knows_end = given.time is not None or checked.deadline is not None
+    if given.chain and given.scheduler != "slurm" and not knows_end:
         raise InvalidArgument(
-            f"--time is {seconds:g} s, --min-remaining {min_remaining:g} s: no message would "
-            "ever be started; ask for more time"
+            f"--chain needs --time: {given.scheduler} does not tell a job when it ends"
+        )
+    least = SLURM_LEAST if given.scheduler == "slurm" else 0.0
+    deadline = Deadline(None, least, checked.min_remaining)
+    needed = deadline.min_remaining(durations(path))
+    if given.time is not None and given.time <= needed:
+        raise InvalidArgument(
+            f"--time is {given.time:g} s, but no message is started when less than "
+            f"{needed:g} s remain, so none ever would be; ask for more time, or set "
+            "--min-remaining"
+        )
+
+
+def _refuse_missing(program: str) -> None:
+    """Raise InvalidArgument where a path from here, where the job will run, leads nowhere."""
+    is_from_here = "/" in program and not program.startswith("/")
+    if is_from_here and "{" not in program and not os.access(program, os.X_OK):
+        raise InvalidArgument(
+            f"{program} is no executable file, seen from here, where the job will run; "
+            "name one, or `chmod +x` it"
         )
 
 
 def _count(text: str) -> int | None:
     """Read a positive number; None stands for `auto`."""
-    if text == "auto":
-        return None
+    return None if text == "auto" else _number(text)
+
+
+def _number(text: str) -> int:
     if text.isdigit() and int(text) > 0:
         return int(text)
     raise argparse.ArgumentTypeError(f"{text!r} is not a positive number")
+
+
+def _option(text: str) -> str:
+    try:
+        return submit.checked_option(text)
+    except InvalidArgument as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
 
 
 def _time(text: str) -> float:
@@ -148,15 +215,14 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--max-workers",
-        type=_count,
-        default=100,
+        type=_number,
         metavar="N",
-        help="never more than these; 100 by default",
+        help="never more than these; for auto 100 by default",
     )
     parser.add_argument(
         "-j",
         "--slots",
-        type=_count,
+        type=_number,
         metavar="N",
         help="commands at once, and processors, for each worker",
     )
@@ -167,14 +233,16 @@ def _parser() -> argparse.ArgumentParser:
         "-o",
         "--option",
         dest="options",
+        type=_option,
         action="append",
         default=[],
         metavar="KEY=VALUE",
-        help="for the scheduler: account=abc, mem=4G, q=long",
+        help="for the scheduler: q=long is -q long; mem=4G is --mem=4G on slurm, -l mem=4G on "
+        "pbs and sge; '-pe mpi 16' and the like as they are",
     )
     parser.add_argument(
         "--chain",
-        type=_count,
+        type=_number,
         default=0,
         metavar="N",
         help="when the time is over and messages are left, start the next job; N times at most",

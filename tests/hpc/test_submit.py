@@ -10,8 +10,10 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from support import FakeClock
 
 from ddmq import Broker
+from ddmq.errors import DdmqError
 from ddmq.hpc import chain, scheduler, submit, submit_cli
 
 SCRIPTS = sorted((Path(__file__).parents[2] / "scripts").glob("*/*.sh"))
@@ -28,16 +30,16 @@ def broker(tmp_path):
 
 @pytest.fixture
 def fake(tmp_path, monkeypatch):
-    """Return a function that puts a fake command first on the PATH, and says what it got."""
+    """Return a function that makes a fake command, alone on the PATH, and says what it got."""
     bin_ = tmp_path / "bin"
     bin_.mkdir()
-    monkeypatch.setenv("PATH", f"{bin_}:/usr/bin:/bin")
+    monkeypatch.setenv("PATH", str(bin_))
 
     def make(name, says="12345", status=0):
         log = tmp_path / f"{name}.log"
         program = bin_ / name
         program.write_text(
-            '#!/bin/sh\nprintf "%s\\n" "$@" "LEFT=$DDMQ_CHAIN_LEFT" > '
+            '#!/bin/sh\nprintf "%s\\n" "$@" "LEFT=$DDMQ_CHAIN_LEFT" >> '
             f"{shlex.quote(str(log))}\necho {shlex.quote(says)} "
             f"{'' if status == 0 else '>&2'}\nexit {status}\n"
         )
@@ -45,6 +47,16 @@ def fake(tmp_path, monkeypatch):
         return lambda: log.read_text().splitlines() if log.exists() else None
 
     return make
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    """Be in a directory where there is a ./process.sh."""
+    program = tmp_path / "process.sh"
+    program.write_text("#!/bin/sh\n")
+    program.chmod(0o755)
+    monkeypatch.chdir(tmp_path)
+    return program
 
 
 def run(capsys, *arguments):
@@ -81,7 +93,8 @@ def test_a_script_ends_in_the_worker_with_every_argument_whole(capsys, broker, n
                 "#SBATCH --cpus-per-task=16",
                 "#SBATCH --time=26:00:00",
                 "#SBATCH --signal=B:USR1@120",
-                "#SBATCH --account=abc",
+                "#SBATCH -A abc",
+                "#SBATCH --mem=4gb",
                 "#SBATCH -q long",
                 "#SBATCH --exclusive",
             },
@@ -90,19 +103,57 @@ def test_a_script_ends_in_the_worker_with_every_argument_whole(capsys, broker, n
             "pbs",
             {
                 "#PBS -J 1-20",
-                "#PBS -l select=1:ncpus=16",
+                "#PBS -l select=1:ncpus=16:mem=4gb",
                 "#PBS -l walltime=26:00:00",
-                "#PBS -l account=abc",
+                "#PBS -l place=excl",
+                "#PBS -W umask=022",
                 "#PBS -q long",
             },
         ),
-        ("sge", {"#$ -t 1-20", "#$ -pe smp 16", "#$ -l h_rt=26:00:00", "#$ -q long"}),
+        (
+            "sge",
+            {
+                "#$ -t 1-20",
+                "#$ -pe smp 16",
+                "#$ -l h_rt=26:00:00",
+                "#$ -q long",
+                "#$ -pe mpi 16",
+            },
+        ),
     ],
 )
 def test_each_scheduler_is_spoken_to_in_its_words(capsys, broker, name, lines):
     options = ["--workers", 20, "-j", 16, "--time", "1-2:00:00"]
-    options += ["-o", "account=abc", "-o", "q=long", "-o", "exclusive"]
+    options += ["-o", "q=long", "-o", "mem=4gb", "-o", "place=excl", "-o", "exclusive"]
+    options += ["-o", "W=umask=022", "-o", "-pe mpi 16", "-o", "A=abc"]
     assert lines <= set(dry(capsys, name, broker, *options).splitlines())
+
+
+def test_pbs_gets_a_resource_alone_where_no_processors_are_asked_for(capsys, broker):
+    assert "#PBS -l mem=4gb\n" in dry(capsys, "pbs", broker, "-o", "mem=4gb")
+
+
+def test_the_users_options_come_last_and_so_win(capsys, broker):
+    odd = "signal=B:TERM@300", "comment=a 'b' #c"
+    out = dry(capsys, "slurm", broker, "-o", odd[0], "-o", odd[1])
+    directives = [line for line in out.splitlines() if line.startswith("#SBATCH")]
+    assert directives[-2] == "#SBATCH --signal=B:TERM@300"
+    assert shlex.split(directives[-1], comments=False)[1] == f"--{odd[1]}"
+
+
+@pytest.mark.parametrize("option", ["", "=x", "a=b\nrm -rf /"])
+def test_an_option_is_one_line(capsys, broker, option):
+    with pytest.raises(SystemExit) as stop:
+        run(capsys, "slurm", broker.root, "jobs", "-o", option, *COMMAND)
+    assert stop.value.code == 2
+
+
+def test_a_queue_with_an_odd_name_makes_a_sound_script(capsys, broker):
+    broker.create_queue("my jöbs")
+    status, out, _ = run(capsys, "slurm", broker.root, "my jöbs", "--dry-run", *COMMAND)
+    assert status == 0
+    assert "--job-name=ddmq-my-j-bs\n" in out
+    assert "my jöbs" in shlex.split(out.splitlines()[-1])
 
 
 @pytest.mark.parametrize("name", ["pbs", "sge"])
@@ -118,8 +169,18 @@ def test_the_umask_is_that_of_the_submission(capsys, broker):
         os.umask(before)
 
 
-def test_a_short_job_is_not_warned_at_its_start(capsys, broker):
-    assert "USR1@15\n" in dry(capsys, "slurm", broker, "--time", "1:00")
+@pytest.mark.parametrize(
+    ("options", "seconds"),
+    [
+        ([], 120),
+        (["--grace", 600], 660),
+        (["--time", "1:00", "--min-remaining", 0], 15),
+    ],
+)
+def test_the_warning_leaves_time_for_the_grace_and_for_work(
+    capsys, broker, options, seconds
+):
+    assert f"USR1@{seconds}\n" in dry(capsys, "slurm", broker, *options)
 
 
 @pytest.mark.parametrize(
@@ -129,6 +190,8 @@ def test_a_short_job_is_not_warned_at_its_start(capsys, broker):
         (95, [], 10),
         (95, ["-j", "4"], 3),
         (95, ["--max-workers", "5"], 5),
+        (2000, [], 100),
+        (2000, ["--max-workers", "150"], 150),
     ],
 )
 def test_auto_is_enough_for_the_backlog(capsys, broker, waiting, options, workers):
@@ -138,35 +201,93 @@ def test_auto_is_enough_for_the_backlog(capsys, broker, waiting, options, worker
     assert (int(found[1]) if found else 1) == workers
 
 
-def test_the_job_is_submitted_and_its_id_printed(capsys, broker, fake):
+def test_a_number_of_workers_that_was_named_is_not_cut(capsys, broker):
+    assert "--array=1-300\n" in dry(capsys, "slurm", broker, "--workers", 300)
+
+
+def test_the_job_is_submitted_and_its_id_printed(capsys, broker, fake, here):
     got = fake("sbatch", "Submitted batch job 12345")
     status, out, _ = run(capsys, "slurm", broker.root, "jobs", *COMMAND)
     assert (status, out) == (0, "Submitted batch job 12345\n")
     assert Path(got()[0]).read_text().startswith("#!/bin/bash\n#SBATCH")
 
 
-def test_the_schedulers_own_words_are_quoted(capsys, broker, fake):
+def test_the_schedulers_own_words_are_quoted(capsys, broker, fake, here):
     fake("sbatch", "sbatch: error: invalid account", status=1)
     status, _, err = run(capsys, "slurm", broker.root, "jobs", *COMMAND)
     assert status == 1
-    assert "invalid account" in err
+    assert "sbatch refused: sbatch: error: invalid account" in err
+    assert os.listdir(f"{broker.root}/jobs/jobs") == []
 
 
-def test_a_node_without_scheduler_is_explained(capsys, broker, monkeypatch):
+def test_a_node_without_scheduler_is_explained(capsys, broker, here, monkeypatch):
     monkeypatch.setenv("PATH", "/nowhere")
     status, _, err = run(capsys, "pbs", broker.root, "jobs", *COMMAND)
     assert status == 1
-    assert "qsub: No such file" in err
+    assert "qsub is not on the PATH" in err
 
 
-def test_what_can_not_work_is_refused(capsys, broker, tmp_path):
-    short = ["--time", "0:30", "--min-remaining", "60"]
+def test_a_scheduler_that_can_not_be_run_is_explained(broker, fake):
+    fake("sbatch")
+    Path(shutil.which("sbatch")).write_text("#!/nowhere\n")
+    with pytest.raises(submit.SubmitFailed, match="sbatch: No such file"):
+        submit.submitted("slurm", "/the/script.sh", {})
+
+
+@pytest.mark.parametrize("name", SCHEDULERS)
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--time", "0:30", "--min-remaining", "60"], "none ever would be"),
+        (["--max-workers", "2"], "./process.sh is no executable file"),
+    ],
+)
+def test_what_can_not_work_is_refused(capsys, broker, fake, name, options, words):
+    got = [fake("sbatch"), fake("qsub")]
+    status, _, err = run(capsys, name, broker.root, "jobs", *options, *COMMAND)
+    assert (status, words in err) == (1, True)
+    assert [called() for called in got] == [None, None]
+
+
+def test_slurm_ends_jobs_too_roughly_for_very_short_ones(capsys, broker):
+    short = ["--dry-run", "--time", "1:30"]
     status, _, err = run(capsys, "slurm", broker.root, "jobs", *short, *COMMAND)
-    assert (status, "no message would ever be started" in err) == (1, True)
+    assert (status, "less than 90 s remain" in err) == (1, True)
+
+
+def test_a_chain_must_know_its_end(capsys, broker):
+    options = ["--dry-run", "--chain", "3"]
+    status, _, err = run(capsys, "pbs", broker.root, "jobs", *options, *COMMAND)
+    assert (status, "--chain needs --time" in err) == (1, True)
+
+
+def test_a_queue_that_is_missing_is_named(capsys, broker, tmp_path):
     status, _, err = run(capsys, "slurm", broker.root, "nothing", *COMMAND)
     assert (status, "no such queue" in err) == (1, True)
     status, _, err = run(capsys, "slurm", tmp_path / "none", "jobs", *COMMAND)
     assert (status, "no ddmq root" in err) == (1, True)
+
+
+def test_scripts_are_for_all_who_share_the_queue(capsys, fake, here, tmp_path):
+    fake("sbatch")
+    shared = Broker(tmp_path / "shared", create=True, mode=0o2770)
+    shared.create_queue("jobs")
+    assert run(capsys, "slurm", shared.root, "jobs", *COMMAND)[0] == 0
+    assert os.stat(f"{shared.root}/jobs/jobs").st_mode & 0o7777 == 0o2770
+
+
+def test_scripts_and_marks_of_long_ago_are_removed(capsys, broker, fake, here, aged):
+    fake("sbatch")
+    for _ in range(2):
+        assert run(capsys, "slurm", broker.root, "jobs", *COMMAND)[0] == 0
+    directory = Path(broker.root, "jobs", "jobs")
+    old, new = directory.iterdir()
+    (directory / "after-7-1").mkdir()
+    for path in (old, directory / "after-7-1"):
+        os.utime(path, (1, 1))
+    run(capsys, "slurm", broker.root, "jobs", *COMMAND)
+    assert new in directory.iterdir()
+    assert {old, directory / "after-7-1"}.isdisjoint(directory.iterdir())
 
 
 @pytest.mark.parametrize(
@@ -178,6 +299,9 @@ def test_what_can_not_work_is_refused(capsys, broker, tmp_path):
         ["slurm", "/r", "q", "--time", "60", *COMMAND],
         ["slurm", "/r", "q", "--time", "1:2:3:4", *COMMAND],
         ["slurm", "/r", "q", "--bogus", *COMMAND],
+        ["slurm", "/r", "--timeout", "5", "q", *COMMAND],
+        ["slurm", "/r", "q", "--requeue", *COMMAND],
+        ["pbs", "/r", "q", "--chain", "2", "--requeue", *COMMAND],
     ],
 )
 def test_wrong_usage_ends_with_status_2(capsys, arguments):
@@ -208,14 +332,58 @@ def test_one_worker_of_a_job_submits_the_next(broker, fake):
         for n in range(1, 4)
     ]
     assert said == ["Submitted batch job 8", None, None]
-    assert got() == ["/the/script.sh", "LEFT=1"]
+    exported = "--export=ALL,DDMQ_CHAIN_LEFT=1,DDMQ_CHAIN_ID=7"
+    assert got() == [exported, "/the/script.sh", "LEFT=1"]
+
+
+@pytest.mark.parametrize(
+    ("before", "exported"),
+    [
+        ("NONE", ""),
+        ("nil,DDMQ_CHAIN_LEFT=2,DDMQ_CHAIN_ID=7", ""),
+        ("HOME,A=b,DDMQ_CHAIN_LEFT=2", "HOME,A=b,"),
+    ],
+)
+def test_a_job_that_exports_nothing_still_counts_down(
+    broker, fake, monkeypatch, before, exported
+):
+    got = fake("sbatch")
+    monkeypatch.setenv("SLURM_EXPORT_ENV", before)
+    chain.continue_chain(f"{broker.root}/jobs", chained(SLURM_JOB_ID="7"))
+    assert got()[0] == f"--export={exported}DDMQ_CHAIN_LEFT=1,DDMQ_CHAIN_ID=7"
+
+
+def test_each_number_is_reached_once_whatever_is_requeued(broker, fake):
+    got = fake("sbatch")
+    path = f"{broker.root}/jobs"
+    for job in ("7", "8", "9"):
+        environ = chained(DDMQ_CHAIN_ID="a/b", SLURM_JOB_ID=job)
+        chain.continue_chain(path, environ)
+    assert got().count("/the/script.sh") == 1
+
+
+def test_a_refusal_is_not_the_end_and_makes_the_election_void(broker, fake):
+    got = fake("sbatch", "sbatch: error: Socket timed out", status=1)
+    path, clock = f"{broker.root}/jobs", FakeClock()
+    environ = chained(SLURM_JOB_ID="7")
+    with pytest.raises(submit.SubmitFailed, match="timed out"):
+        chain.continue_chain(path, environ, clock=clock)
+    assert got().count("/the/script.sh") == 3
+    fake("sbatch", "Submitted batch job 8")
+    assert chain.continue_chain(path, environ) == "Submitted batch job 8"
+
+
+def test_storage_that_refuses_is_explained(broker):
+    with pytest.raises(DdmqError, match="No such file"):
+        chain.continue_chain("/nowhere/q", chained())
 
 
 def test_pbs_is_handed_the_number_that_is_left(broker, fake):
     got = fake("qsub")
     environ = chained("pbs", PBS_JOBID="7[2].host")
     assert chain.continue_chain(f"{broker.root}/jobs", environ) == "12345"
-    assert got() == ["-v", "DDMQ_CHAIN_LEFT=1", "/the/script.sh", "LEFT=1"]
+    handed_on = "DDMQ_CHAIN_LEFT=1,DDMQ_CHAIN_ID=7.host"
+    assert got() == ["-v", handed_on, "/the/script.sh", "LEFT=1"]
 
 
 @pytest.mark.parametrize(
@@ -252,6 +420,7 @@ def test_a_chained_script_says_so(capsys, broker, how):
     out = dry(capsys, "slurm", broker, "--chain", "5", *how)
     assert 'DDMQ_CHAIN_LEFT="${DDMQ_CHAIN_LEFT:-5}"' in out
     assert ("DDMQ_CHAIN_SCRIPT=requeue" in out) == bool(how)
+    assert ("#SBATCH --requeue\n" in out) == bool(how)
     assert "DDMQ_CHAIN" not in dry(capsys, "slurm", broker)
 
 
@@ -284,11 +453,13 @@ def test_a_chained_script_says_so(capsys, broker, how):
         ({"JOB_ID": "5", "SGE_TASK_ID": "undefined", "NSLOTS": "2"}, "5", 2, None),
         ({}, "", len(os.sched_getaffinity(0)), None),
         ({"NCPUS": "99"}, "", len(os.sched_getaffinity(0)), None),
+        ({"JOB_ID": "5"}, "", len(os.sched_getaffinity(0)), None),
+        ({"JOB_ID": "5", "SGE_TASK_ID": "3", "NSLOTS": "x"}, "5_3", None, None),
     ],
 )
 def test_the_environment_of_a_job_is_understood(environ, job, slots, end):
     assert scheduler.job_id(environ) == job
-    assert scheduler.slots(environ) == slots
+    assert scheduler.slots(environ) == (slots or len(os.sched_getaffinity(0)))
     assert scheduler.end_time(environ) == end
 
 

@@ -1,6 +1,6 @@
 #!/bin/bash
-@directives
 #PBS -r y
+@directives
 
 cd "$PBS_O_WORKDIR" || exit 1
 umask @umask

@@ -1,8 +1,9 @@
 #!/bin/bash
-@directives
 #$ -S /bin/bash
 #$ -cwd
 #$ -notify
+#$ -r y
+@directives
 
 umask @umask
 @chain

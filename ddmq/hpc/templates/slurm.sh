@@ -1,6 +1,6 @@
 #!/bin/bash
-@directives
 #SBATCH --signal=B:USR1@@@warning
+@directives
 
 cd "$SLURM_SUBMIT_DIR" || exit 1
 umask @umask
