@@ -14,8 +14,7 @@ from pathlib import Path
 PROGRAMS = ("slurmctld", "slurmd", "munged", "sbatch", "qsub")
 PACKAGES = ("slurmctld", "slurmd", "slurm-client", "slurm-wlm-torque", "munge")
 NODES = 4
-CPUS = 4
-PORT = 27600
+CPUS = 16
 
 CONF = """\
 ClusterName=ddmqtest
@@ -55,6 +54,15 @@ PartitionName=main Nodes=ALL Default=YES DefaultTime=10 PriorityTier=5 PreemptMo
 PartitionName=low Nodes=ALL DefaultTime=10 PriorityTier=1 PreemptMode=requeue GraceTime=10
 PartitionName=high Nodes=ALL DefaultTime=10 PriorityTier=9 PreemptMode=off
 """
+
+
+def free_ports(number: int) -> list[int]:
+    """Return ports on which nobody listens, so that two clusters can live side by side."""
+    with contextlib.ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(number)]
+        for each in sockets:
+            each.bind(("127.0.0.1", 0))
+        return [each.getsockname()[1] for each in sockets]
 
 
 def missing() -> list[str]:
@@ -105,10 +113,12 @@ class Cluster:
         key.chmod(0o600)
         host = socket.gethostname().split(".")[0]
         where = f"NodeHostname={host} NodeAddr=127.0.0.1"
-        numbers = range(1, NODES + 1)
-        ports = "\n".join(f"NodeName=n{n} {where} Port={PORT + n}" for n in numbers)
-        fields = {"dir": self.dir, "host": host, "port": PORT, "cpus": CPUS}
-        (self.dir / "slurm.conf").write_text(CONF.format(nodes=ports, **fields))
+        port, *ports = free_ports(1 + NODES)
+        nodes = "\n".join(
+            f"NodeName=n{n} {where} Port={own}" for n, own in enumerate(ports, 1)
+        )
+        fields = {"dir": self.dir, "host": host, "port": port, "cpus": CPUS}
+        (self.dir / "slurm.conf").write_text(CONF.format(nodes=nodes, **fields))
         (self.dir / "cgroup.conf").write_text("CgroupPlugin=disabled\n")
         self._start_daemons()
         self.until(lambda: len(self.idle()) == NODES)
@@ -135,13 +145,9 @@ class Cluster:
 
     def run(self, *command: str, **options: object) -> str:
         """Run a command in the cluster's environment; return what it prints."""
+        options = {"env": self.environ, "timeout": 120, **options}
         done = subprocess.run(
-            command,
-            env=self.environ,
-            capture_output=True,
-            text=True,
-            check=False,
-            **options,
+            command, capture_output=True, text=True, check=False, **options
         )
         assert done.returncode == 0, (command, done.stdout, done.stderr)
         return done.stdout
