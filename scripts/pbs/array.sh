@@ -8,7 +8,8 @@
 #PBS -l walltime=02:00:00
 #PBS -r y
 
-# PBS starts jobs in the home directory, with a umask that locks out the group.
+# PBS starts jobs in the home directory, without your environment (`#PBS -V` would hand it on),
+# with a umask that locks out the group.
 cd "$PBS_O_WORKDIR" || exit 1
 umask 0022
 

@@ -9,7 +9,9 @@
 #$ -l h_rt=02:00:00
 # Without -notify a job is killed at once when its time is over or it is deleted.
 #$ -notify
+#$ -r y
 
+# SGE leaves your environment behind; `#$ -V` would hand it on.
 umask 0022
 
 # SGE does not tell a job when it ends: --time must be h_rt.
