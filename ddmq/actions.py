@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import sys
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ddmq.broker import STATES, UNSET, Broker
 from ddmq.clock import Clock, date
-from ddmq.errors import DdmqError, InvalidArgument
+from ddmq.errors import DdmqError, InvalidArgument, LeaseLost
 from ddmq.hpc import journal
 from ddmq.settings import show
 
@@ -34,6 +35,8 @@ class Reply(NamedTuple):
     shown: Any = None
     """What `--format json` and `yaml` print, where that is not `value`."""
     status: int = 0
+    undo: Callable[[], None] | None = None
+    """What to do when the answer can't be given."""
 
 
 def _broker(values: Values) -> Broker:
@@ -86,7 +89,7 @@ def delete(values: Values) -> Reply:
 
 def publish(values: Values) -> Reply:
     """Publish one message, or the lines of a file."""
-    if (values["message"] is None) == (values["from_file"] is None):
+    if (values["message"] is UNSET) == (values["from_file"] is None):
         raise InvalidArgument("publish one message or --from-file, and not both")
     broker, queue, options = _broker(values), values["queue"], _options(values)
     if values["from_file"] is not None:
@@ -108,9 +111,16 @@ def _options(values: Values) -> dict[str, Any]:
 
 def _message(values: Values) -> Any:
     message = values["message"]
-    if message == "-":
-        message = _decoded(sys.stdin.buffer.read(), "standard input").removesuffix("\n")
+    if message == "-" and values["typed"]:
+        message = standard_input().removesuffix("\n")
     return _from_json(message, "message") if values["json"] else message
+
+
+def standard_input() -> str:
+    """Return all of standard input."""
+    if sys.stdin is None:
+        raise InvalidArgument("standard input is closed")
+    return _decoded(sys.stdin.buffer.read(), "standard input")
 
 
 def _lines(path: str, *, as_json: bool) -> Iterator[Any]:
@@ -122,9 +132,10 @@ def _lines(path: str, *, as_json: bool) -> Iterator[Any]:
                 text = _decoded(line, where).rstrip("\r\n")
                 if text:
                     yield _from_json(text, where) if as_json else text
-    except OSError as error:
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
         raise InvalidArgument(
-            f"{path}: {error.strerror}; nothing more was published"
+            f"{path!r}: {reason}; the lines before are published, no others"
         ) from error
 
 
@@ -151,12 +162,18 @@ def _from_json(text: Any, where: str) -> Any:
 def consume(values: Values) -> Reply:
     """Lease messages and show them."""
     number = 1 if values["number"] is None else values["number"]
-    messages = _broker(values).consume(values["queue"], number)
+    broker = _broker(values)
+    messages = broker.consume(values["queue"], number)
     shown = [message.as_dict() for message in messages]
     if not messages:
         return Reply({"messages": []}, "", [], NOTHING_TO_CONSUME)
     plain = "\n".join(_text(message.message) for message in messages)
-    return Reply({"messages": shown}, plain, shown if number > 1 else shown[0])
+    return Reply(
+        {"messages": shown},
+        plain,
+        shown if number > 1 else shown[0],
+        undo=partial(broker.release, messages),
+    )
 
 
 def _text(message: Any) -> str:
@@ -171,13 +188,20 @@ def settle(
     """Return a command that does something to each leased message that is named."""
 
     def run(values: Values) -> Reply:
-        broker = _broker(values)
-        ids = []
+        broker, ids, lost = _broker(values), [], []
         for name in values["id"]:
-            message = broker.leased(values["queue"], name)
-            settle(broker, message, values)
-            ids.append(message.id)
-        return Reply({done: ids}, "\n".join(f"{id_}: {done}" for id_ in ids))
+            try:
+                message = broker.leased(values["queue"], name)
+                settle(broker, message, values)
+                ids.append(message.id)
+            except LeaseLost as error:
+                lost.append(str(error))
+        plain = "\n".join(f"{id_}: {done}" for id_ in ids)
+        if not lost:
+            return Reply({done: ids}, plain)
+        raise LeaseLost(
+            "; ".join(lost) + (f"; {done}: {', '.join(ids)}" if ids else "")
+        )
 
     return run
 
@@ -191,7 +215,7 @@ def nack(broker: Broker, message: Message, values: Values) -> None:
 def purge(values: Values) -> Reply:
     """Remove messages."""
     broker = _broker(values)
-    states = values["only"] or STATES
+    states = STATES if values["only"] is None else values["only"]
     counts = {name: broker.purge(name, states) for name in values["queue"]}
     return Reply(
         {name: count._asdict() for name, count in counts.items()}, _table(counts)
@@ -200,9 +224,9 @@ def purge(values: Values) -> Reply:
 
 def clean(values: Values) -> Reply:
     """Do all housekeeping."""
-    broker = _broker(values)
-    names = values["queue"] or broker.queues()
-    found = {name: broker.clean(name)._asdict() for name in names}
+    broker, names = _broker(values), values["queue"]
+    swept = broker.clean_all() if names is None else {n: broker.clean(n) for n in names}
+    found = {name: numbers._asdict() for name, numbers in swept.items()}
     told = [
         f"{name}: " + ", ".join(f"{number} {what}" for what, number in swept.items())
         for name, swept in found.items()

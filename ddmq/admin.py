@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from typing import TYPE_CHECKING
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING
 from ddmq.config import SettingsFile
 from ddmq.errors import InvalidArgument, QueueNotFound
 from ddmq.locks import exclusive
+from ddmq.log import warn
 from ddmq.names import SETTINGS_FILE, check_queue_name, new_token
 from ddmq.settings import Settings
 from ddmq.store import DIRECTORIES
@@ -33,20 +35,22 @@ def make_root(root: str, fs: FileSystem, mode: int | None = None) -> None:
 def make_queue(
     root: str, queue: str, fs: FileSystem, *, mode: int | None, lock_timeout: float
 ) -> bool:
-    """Make and initiate a queue; False when it exists.
+    """Make and initiate a queue, or mend one that lacks a directory; False when it exists.
 
     Its `ddmq.yaml` comes last and makes it a queue: after a crash, do it again.
     """
     with exclusive(f"{root}/lock", lock_timeout):
         _remove_deleted(root, fs)
-        if is_queue(root, queue, fs):
-            return False
-        path = f"{root}/{queue}"
+        path, is_new = f"{root}/{queue}", not is_queue(root, queue, fs)
         for directory in (path, *(f"{path}/{name}" for name in DIRECTORIES)):
             fs.mkdir(directory)
             fs.require_directory(directory)  # no link to somewhere else
-            if mode is not None:
+            if mode is not None and is_new:
                 fs.chmod(directory, mode)
+        if (
+            fs.status(f"{path}/lock") is None
+        ):  # a full disk must not keep us from cleaning
+            fs.create(f"{path}/lock", b"", sync=False, mode=_file_mode(mode))
         made = SettingsFile(path, fs).initiate(_file_mode(mode))
         fs.sync_directory(root)
     return made
@@ -61,6 +65,7 @@ def delete_queue(root: str, queue: str, fs: FileSystem, lock_timeout: float) -> 
     with exclusive(f"{root}/lock", lock_timeout):
         if not is_queue(root, queue, fs):
             raise queue_not_found(root, queue)
+        _refuse_what_is_not_ours(f"{root}/{queue}", fs)
         fs.replace(f"{root}/{queue}", f"{root}/{_DELETED}{new_token()}")
         _remove_deleted(root, fs)
 
@@ -70,15 +75,33 @@ def _remove_deleted(root: str, fs: FileSystem) -> None:
 
     for name in fs.hidden(root):
         if name.startswith(_DELETED):
-            shutil.rmtree(f"{root}/{name}")
+            path = f"{root}/{name}"
+            shutil.rmtree(path, ignore_errors=True)
+            if fs.status(path) is not None:
+                warn(
+                    f"{path}: what was deleted could not be removed entirely; remove it by hand"
+                )
+
+
+def _refuse_what_is_not_ours(path: str, fs: FileSystem) -> None:
+    """Raise PermissionError unless all directories of a queue can be emptied by us."""
+    for directory in (path, *(f"{path}/{name}" for name in DIRECTORIES)):
+        found = fs.status(directory)
+        if found is not None and not os.access(directory, os.W_OK | os.X_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), directory)
 
 
 def is_queue(root: str, queue: str, fs: FileSystem) -> bool:
     """Tell whether there is an initiated queue of this name."""
-    found = fs.status(f"{root}/{queue}")
-    if found is None or not found.is_directory:
+    try:
+        if not fs.exists(f"{root}/{queue}"):
+            return False
+        fs.require_directory(f"{root}/{queue}")
+        return fs.exists(f"{root}/{queue}/{SETTINGS_FILE}")
+    except (FileNotFoundError, NotADirectoryError):
         return False
-    return fs.status(f"{root}/{queue}/{SETTINGS_FILE}") is not None
+    except PermissionError:  # it may be one; whoever uses it will be told
+        return True
 
 
 def queues(root: str, fs: FileSystem) -> list[str]:
@@ -107,11 +130,33 @@ def queue_not_found(root: str, queue: str) -> QueueNotFound:
 
 def checked_mode(mode: int | None) -> int | None:
     """Return `mode`, or raise InvalidArgument unless a queue can be used with it."""
-    if mode is None or (0 <= mode <= 0o7777 and mode & stat.S_IRWXU == stat.S_IRWXU):
+    if mode is None or _is_usable(mode):
         return mode
     raise InvalidArgument(
-        f"mode {mode:o} leaves its owner without access; for a group use 2770"
+        f"mode {mode:o} can't be used; for a queue of your own use 700, for a group 2770"
     )
+
+
+def _is_usable(mode: int) -> bool:
+    """Tell whether its owner may do all, and others too wherever they may write.
+
+    Files take the group of a directory only with setgid; in a sticky one, nobody could
+    consume what another published.
+    """
+    if not 0 <= mode <= 0o7777 or mode & stat.S_IRWXU != stat.S_IRWXU:
+        return False
+    if mode & stat.S_ISVTX:
+        return False
+    return not mode & (stat.S_IWGRP | stat.S_IWOTH) or bool(mode & stat.S_ISGID)
+
+
+def shared_mode(root: str, fs: FileSystem) -> int | None:
+    """Return the mode of a root that a group shares, else None."""
+    found = fs.status(root)
+    shared = stat.S_ISGID | stat.S_IWGRP
+    if found is None or found.mode & shared != shared or found.mode & stat.S_ISVTX:
+        return None
+    return stat.S_IMODE(found.mode)
 
 
 def _file_mode(mode: int | None) -> int | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from typing import TYPE_CHECKING
@@ -16,6 +17,7 @@ _INTERRUPTED = 130
 
 def guarded(program: str, run: Callable[[], int], *, debug: bool = False) -> int:
     """Run a program within the one error boundary; return its exit status."""
+    _check_streams(program)
     try:
         return run()
     except DdmqError as error:
@@ -26,8 +28,25 @@ def guarded(program: str, run: Callable[[], int], *, debug: bool = False) -> int
     except KeyboardInterrupt:
         return _INTERRUPTED
     except BrokenPipeError:  # whoever read our output has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _print_nothing_more()
         return 1
+    except OSError as error:  # all others were explained where they came from
+        _print_nothing_more()
+        print(f"{program}: standard output: {error.strerror}", file=sys.stderr)
+        return 1
+
+
+def _check_streams(program: str) -> None:
+    """Do nothing at all when nobody could be told; without standard error, say less."""
+    if sys.stdout is None:
+        raise SystemExit(f"{program}: standard output is closed; nothing was done")
+    if sys.stderr is None:
+        sys.stderr = io.StringIO()
+
+
+def _print_nothing_more() -> None:
+    """Let Python write what is still in its buffer to nowhere, when it ends."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def one_line(error: DdmqError) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from enum import Enum
 from functools import partial, wraps
 from typing import TYPE_CHECKING, Any, TypeVar, cast, overload
@@ -23,13 +23,14 @@ from ddmq.errors import (
 from ddmq.fs import FileSystem
 from ddmq.housekeeping import Housekeeper, Swept
 from ddmq.locks import exclusive
+from ddmq.log import warn
 from ddmq.message import DeadLetter, Message, encode, letter, of_lease
 from ddmq.names import Lease, check_queue_name
 from ddmq.settings import DELAY, OVERRIDES, SETTINGS, Settings, check
 from ddmq.store import BUCKET_SIZE, Counts, Store
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     _Act = Callable[[Store, Message, Lease], bool]
     _Excuse = Callable[[Store, Lease], bool]
@@ -46,6 +47,10 @@ STATES = Counts._fields
 _Method = TypeVar("_Method", bound="Callable[..., Any]")
 #: Seconds between two looks of `wait`: the first, and the longest.
 _LOOK_FIRST, _LOOK_LONGEST = 0.05, 5.0
+#: Seconds for which this client passes over a message that it could not read.
+_TROUBLED_FOR = 30.0
+#: How often a lease that is renewed at the same time is looked for again.
+_RENEWALS = 8
 _SETTLE = "settle what `consume` returned"
 
 
@@ -62,6 +67,17 @@ def _explained(method: _Method) -> _Method:
     return cast("_Method", call)
 
 
+@contextmanager
+def _others_go_on() -> Iterator[None]:
+    """Let no queue that is broken, or was deleted just now, hide the others."""
+    try:
+        yield
+    except QueueNotFound:
+        return
+    except DdmqError as error:
+        warn(f"left out: {error}")
+
+
 class _Queue:
     """An open queue: where it is, what holds for it, and who keeps house."""
 
@@ -69,6 +85,7 @@ class _Queue:
         self.name = name
         self.store = store
         self.settings = settings
+        self._refused: set[str] = set()
         self.keeper = Housekeeper(name, store, store.clock, settings.current)
 
     def consume_one(self) -> Message | None:
@@ -96,8 +113,15 @@ class _Queue:
         except OSError:
             with suppress(OSError):
                 self.store.release(lease)
+            self._pass_over_if_again(lease)
             raise
         return message._replace(filename=renewed.filename) if renewed else None
+
+    def _pass_over_if_again(self, lease: Lease) -> None:
+        """Let no message that can't be read, time and again, stand before all others."""
+        if lease.entry.id in self._refused:
+            self.store.line.pass_over(lease.entry.filename, _TROUBLED_FOR)
+        self._refused.add(lease.entry.id)
 
     def read(self, lease: Lease, settings: Settings) -> Message | None:
         """Return the message of a lease, None when its file is gone or holds none."""
@@ -155,10 +179,12 @@ class Broker:
         """Make a queue; False when it exists.
 
         `mode`, such as 0o2770, is that of its directories and decides over the umask for
-        all files in it: for a queue that a group shares.
+        all files in it: for a queue that a group shares. Without it, a root that
+        a group shares hands on its own.
         """
         check_queue_name(queue)
         mode = self._mode if mode is None else admin.checked_mode(mode)
+        mode = admin.shared_mode(self.root, self._fs) if mode is None else mode
         timeout = self._root_settings().lock_timeout
         return admin.make_queue(
             self.root, queue, self._fs, mode=mode, lock_timeout=timeout
@@ -185,8 +211,8 @@ class Broker:
             return {name: self._visited(name).store.counts() for name in names}
         counts = {}
         for name in self.queues():
-            with suppress(QueueNotFound, FileNotFoundError):  # deleted just now
-                counts[name] = self._visited(name).store.counts()
+            with _others_go_on():
+                counts.update(self.view(name))
         return counts
 
     # Messages come
@@ -260,14 +286,16 @@ class Broker:
     def _next(self, queue: _Queue, taken: Sequence[Message]) -> Message | None:
         try:
             message = queue.consume_one()
-            if message is None and self._clean and not taken:
-                queue.keeper.sweep_when_due(idle=True)
+            if message is None and not taken and self._swept_idly(queue):
                 message = queue.consume_one()
         except OSError:
             if not taken:
                 raise
             return None  # those taken count; the next call meets the error again
         return message
+
+    def _swept_idly(self, queue: _Queue) -> bool:
+        return self._clean and queue.keeper.sweep_when_due(idle=True)
 
     @_explained
     def ack(self, message: Message | Iterable[Message]) -> None:
@@ -365,22 +393,26 @@ class Broker:
     ) -> bool:
         """Do something with a lease; False when it is lost."""
         store = self._queue(message.queue).store
-        if act(store, message, lease):
-            return True
-        current = store.current(lease)  # another thread may have renewed it
-        if current is not None:
-            return act(store, message, current)
+        current: Lease | None = lease
+        for _ in range(_RENEWALS):
+            if current is None:
+                break
+            if act(store, message, current):
+                return True
+            current = store.current(lease)  # another thread may have renewed it
         return excuse is not None and excuse(store, lease)
 
     @_explained
     def leased(self, queue: str, name: str) -> Message:
         """Return the message at work that has this id or file name, to settle it.
 
+        A file name proves a lease by its token; an id means whoever holds the message now.
         LeaseLost when there is none.
         """
         open_queue = self._queue(queue)
+        wanted = Lease.parse(name)
         for lease in open_queue.store.leases():
-            if name in (lease.entry.id, lease.filename):
+            if name == lease.entry.id or (wanted and wanted.token == lease.token):
                 message = open_queue.read(lease, open_queue.settings.current())
                 if message is not None:
                     return message
@@ -399,7 +431,7 @@ class Broker:
         """Do all the housekeeping of every queue now."""
         found = {}
         for queue in self.queues():
-            with suppress(QueueNotFound):  # deleted just now
+            with _others_go_on():
                 found[queue] = self.clean(queue)
         return found
 
@@ -483,7 +515,12 @@ class Broker:
 
     @_explained
     def update_settings(
-        self, queue: str | None = None, *, unset: Iterable[str] = (), **changes: Any
+        self,
+        queue: str | None = None,
+        /,
+        *,
+        unset: Iterable[str] = (),
+        **changes: Any,
     ) -> Settings:
         """Change settings of a queue, or of the root; `unset` keys get their default back.
 
@@ -536,8 +573,7 @@ class Broker:
         file = SettingsFile(path, self._fs)
         settings = LayeredSettings(self._root_file, file, self._clock)
         settings.current()
-        if not self._clean:
-            store.learn_clock()
+        store.learn_clock()
         return self._open.setdefault(queue, _Queue(queue, store, settings))
 
     def _explain(self, error: OSError) -> DdmqError:
@@ -665,8 +701,10 @@ def _check_count(n: Any) -> None:
 def _checked_root(root: str | os.PathLike[str]) -> str:
     try:
         path: object = os.fspath(root)
-    except TypeError:
-        path = None
-    if isinstance(path, str) and path and "\0" not in path:
-        return os.path.abspath(path)
+        if isinstance(path, str) and path and b"\0" not in os.fsencode(path):
+            return os.path.realpath(path)
+    except (TypeError, ValueError, OSError) as error:
+        raise InvalidArgument(
+            f"root {root!r} is not the path of a directory"
+        ) from error
     raise InvalidArgument(f"root {root!r} is not the path of a directory")

@@ -8,6 +8,7 @@ import sys
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from ddmq import __version__
+from ddmq.actions import standard_input
 from ddmq.boundary import guarded, one_line
 from ddmq.clock import Clock
 from ddmq.commands import (
@@ -63,24 +64,34 @@ def _run(arguments: Sequence[str]) -> int:
     command: Command = options.command
     tell = _Teller(Clock())
     try:
-        reply = command.run({**_values(command, options), "tell": tell})
+        reply = command.run({**_values(command, options), "tell": tell, "typed": True})
     finally:
         tell.clear()
     if not options.silent or command.name == "consume":
-        _show(reply, options.format)
+        _answer(reply, options.format)
     return reply.status
+
+
+def _answer(reply: Reply, form: str) -> None:
+    """Show a reply. A message that nobody can see is given back."""
+    try:
+        _show(reply, form)
+    except OSError:
+        if reply.undo is not None:
+            reply.undo()
+        raise
 
 
 def _json(request: str | None) -> int:
     """Answer a request with one JSON object, whatever happens."""
     try:
-        text = sys.stdin.read() if request in (None, "-") else request
+        text = standard_input() if request in (None, "-") else request
         command, values = values_from_json(_request(text))
         reply = command.run(values)
         answer, status = reply.value, reply.status
     except DdmqError as error:
         answer, status = {"error": one_line(error), "type": type(error).__name__}, 1
-    print(json.dumps(answer, ensure_ascii=True))
+    _print(json.dumps(answer, ensure_ascii=True))
     return status
 
 
@@ -236,7 +247,7 @@ def _checked(read: Callable[[str], Any]) -> Callable[[str], Any]:
     def convert(text: str) -> Any:
         try:
             return read(text)
-        except InvalidArgument as error:
+        except DdmqError as error:
             raise argparse.ArgumentTypeError(str(error)) from error
 
     return convert

@@ -18,6 +18,7 @@ class Clock:
 
     def __init__(self) -> None:
         self.offset_ns = 0
+        self._start_ns: int | None = None
 
     def own_ns(self) -> int:
         """Return this node's own clock, in nanoseconds since 1970."""
@@ -38,6 +39,12 @@ class Clock:
     def sleep(self, seconds: float) -> None:
         """Wait for `seconds`."""
         time.sleep(seconds)
+
+    def has_stepped(self) -> bool:
+        """Tell whether somebody set this node's clock since the last time we asked."""
+        start_ns = self.own_ns() - int(self.monotonic() * _SECOND_NS)
+        before, self._start_ns = self._start_ns, start_ns
+        return before is not None and abs(start_ns - before) > _SECOND_NS
 
     def synchronise(self, before_ns: int, stamped_ns: int, after_ns: int) -> None:
         """Learn the server's offset from a file made between two readings of our own clock.

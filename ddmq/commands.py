@@ -114,7 +114,12 @@ COMMANDS: tuple[Command, ...] = (
         (
             _ROOT,
             _QUEUE,
-            Argument("message", "the text; - reads it from standard input", kind="any"),
+            Argument(
+                "message",
+                "the text; - reads it from standard input",
+                kind="any",
+                default=UNSET,
+            ),
             _FORCE,
             Argument(
                 "from_file",
@@ -364,7 +369,7 @@ def values_from_json(request: Any) -> tuple[Command, dict[str, Any]]:
         allowed = ", ".join(arguments)
         raise InvalidArgument(f"{name} has no argument {show(key)}; it has {allowed}")
     values = {a.name: _from_request(a, request) for a in arguments.values()}
-    return command, {**values, "tell": lambda _: None}
+    return command, {**values, "tell": lambda _: None, "typed": False}
 
 
 def _from_request(argument: Argument, request: Mapping[str, Any]) -> Any:
@@ -373,6 +378,8 @@ def _from_request(argument: Argument, request: Mapping[str, Any]) -> Any:
             raise InvalidArgument(f'"{argument.name}" is missing')
         return argument.default
     value = request[argument.name]
+    if value is None and argument.required:
+        raise InvalidArgument(f'"{argument.name}" is null')
     if argument.kind in ("number", "any"):
         return value  # the broker knows what it must be
     if argument.kind == "names" and isinstance(value, str):

@@ -38,8 +38,7 @@ class SettingsFile:
         self.path = f"{directory}/{SETTINGS_FILE}"
         self._directory = directory
         self._fs = fs
-        self._data = b""
-        self._values: Mapping[str, Any] = {}
+        self._known: tuple[bytes, Mapping[str, Any]] = (b"", {})
 
     def read(self) -> Mapping[str, Any]:
         """Return what the file sets; its directory is initiated if it can be read.
@@ -47,10 +46,11 @@ class SettingsFile:
         Raises FileNotFoundError or InvalidSettings.
         """
         data = self._fs.read(self.path, MAX_FILE)
-        if data != self._data:
-            self._values = parse(data, self.path)
-            self._data = data
-        return self._values
+        known, values = self._known
+        if data != known:
+            values = parse(data, self.path)
+            self._known = data, values
+        return values
 
     def initiate(self, mode: int | None = None) -> bool:
         """Write a file that sets nothing; False when there is one.

@@ -162,6 +162,14 @@ class FileSystem:
         if not found.is_directory:
             raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), path)
 
+    def may_read(self, path: str) -> bool:
+        """Tell whether we have the permission; what is gone or no file is for `read` to say."""
+        try:
+            self.calls.close(self.calls.open(path, _READ))
+        except OSError as error:
+            return error.errno not in FORBIDDEN
+        return True
+
     def create(
         self, path: str, data: bytes, *, sync: bool, mode: int | None = None
     ) -> None:
@@ -198,18 +206,25 @@ class FileSystem:
     def read(self, path: str, most: int = _CHUNK) -> bytes:
         """Read a file to its end or to `most` bytes; no link is followed.
 
-        A FIFO is not waited for. A file that another node just replaced answers ESTALE:
-        it is opened again.
+        A FIFO is not waited for. A file that another node just replaced answers ESTALE, and
+        one that was looked up too early ENOENT: its directory and it are opened again.
         """
         for _ in range(_STALE_TRIES):
             try:
                 return self._read_once(path, most)
             except OSError as error:
                 error.filename = path
-                if error.errno != errno.ESTALE:
+                if error.errno not in _GONE:
                     raise
+                if error.errno == errno.ENOENT:
+                    return self._read_afresh(path, most)
                 stale = error
         raise stale
+
+    def _read_afresh(self, path: str, most: int) -> bytes:
+        """Read what an NFS client may remember to be missing."""
+        self._revalidate(os.path.dirname(path))
+        return self._read_once(path, most)
 
     def _read_once(self, path: str, most: int) -> bytes:
         descriptor = self.calls.open(path, _READ)

@@ -28,7 +28,7 @@ _LEASES_PER_SECOND = 100
 #: Seconds between two sweeps by a client that found nothing to consume.
 SWEEP_EVERY_IDLE = 0.2
 #: Seconds between two looks into `drop/`.
-DROP_EVERY = 5.0
+DROP_EVERY = 30.0
 #: Seconds between two comparisons with the file server's clock.
 CLOCK_EVERY = 600.0
 #: Seconds after which leftovers are looked for, and after which no lock is waited for.
@@ -65,42 +65,52 @@ class Housekeeper:
         self._clock = clock
         self._settings = settings
         self._swept_at = self._dropped_at = float("-inf")
-        self._cleaned_at = self._asked_clock_at = float("-inf")
+        self._cleaned_at = float("-inf")
+        self._asked_clock_at = clock.monotonic()  # whoever opened the queue did so
         self._interval = SWEEP_EVERY
         self._troubled: set[object] = set()
 
-    def sweep_when_due(self, *, idle: bool = False) -> None:
-        """Sweep if the last time is long enough ago. Without permission, leave it to others."""
+    def sweep_when_due(self, *, idle: bool = False) -> bool:
+        """Sweep if the last time is long enough ago; tell whether it was.
+
+        Without permission, leave it to others.
+        """
         now = self._clock.monotonic()
         interval = SWEEP_EVERY_IDLE if idle else self._interval
         if 0 <= now - self._swept_at < interval:
-            return
+            return False
         self._swept_at = now
         try:
             self._sweep_all(now)
         except OSError as error:
             if error.errno not in FORBIDDEN:
                 raise
+        return True
 
     def _sweep_all(self, now: float) -> None:
-        if not 0 <= now - self._asked_clock_at < CLOCK_EVERY:
+        if now - self._asked_clock_at >= CLOCK_EVERY or self._clock.has_stepped():
             self._asked_clock_at = now
             self._store.learn_clock()
-        self.sweep()
+        self.expire()
+        self.show_due()
         if not 0 <= now - self._dropped_at < DROP_EVERY:
             self._dropped_at = now
             self.adopt()
         if not 0 <= now - self._cleaned_at < CLEAN_EVERY:
             self._cleaned_at = now
-            self._clean_if_elected()
+            self._try(self._clean_if_elected, "cleaning")
 
-    def sweep(self) -> Swept:
-        """Requeue or bury what expired, and show what is due."""
+    def expire(self) -> Swept:
+        """Requeue or bury the messages whose lease is over."""
         expired, leases = self._store.expired()
         self._interval = SWEEP_EVERY * (1 + leases / _LEASES_PER_SECOND)
         fates = [self._try(self._expire, lease) for lease in expired]
+        return Swept(fates.count("requeued"), fates.count("dead"))
+
+    def show_due(self) -> Swept:
+        """Put the delayed messages that are due at the end of the line."""
         shown = [self._try(self._store.show, delayed) for delayed in self._store.due()]
-        return Swept(fates.count("requeued"), fates.count("dead"), shown.count(True))
+        return Swept(due=shown.count(True))
 
     def _try(self, act: Callable[[_Name], _Fate], name: _Name) -> _Fate | None:
         """Do something for one message; its trouble must not stop the others'."""
@@ -114,7 +124,7 @@ class Housekeeper:
 
     def _expire(self, lease: Lease) -> str:
         """Do for a vanished consumer what a nack does, but count a loss."""
-        content = self._store.read(lease)
+        content = self._store.read_if_allowed(lease)
         if content is None:
             return "gone"
         message = of_lease(self._queue, lease, content, self._settings())
@@ -134,24 +144,26 @@ class Housekeeper:
     def clean(self) -> Swept:
         """Do all housekeeping now, leftovers of dead writers included."""
         self._store.set_foreign_aside()
-        swept = self.sweep().plus(self.adopt())
-        removed = self._store.remove_abandoned()
+        swept = self.expire().plus(self.show_due()).plus(self.adopt())
+        leftovers = self._store.leftovers()
+        remove = self._store.remove_if_abandoned
+        removed = [self._try(remove, path) for path in leftovers]
         self._store.line.remove_empty()
         self._store.mark_cleaned()
-        return swept.plus(Swept(removed=removed))
+        return swept.plus(Swept(removed=removed.count(True)))
 
-    def _clean_if_elected(self) -> None:
+    def _clean_if_elected(self, _: str) -> None:
         """Clean when nobody has done so for long.
 
         The lock spares the file server a second cleaner. Nothing depends on it: when it
         can't be had for too long, it is done without.
         """
         ago = self._store.cleaned_ago()
-        if ago < CLEAN_EVERY:
+        if -CLEAN_EVERY < ago < CLEAN_EVERY:
             return
         try:
             with exclusive(self._store.lock, timeout=0):
                 self.clean()
         except LockTimeout:
-            if ago > CLEAN_ANYWAY:
+            if abs(ago) > CLEAN_ANYWAY:
                 self.clean()

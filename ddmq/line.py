@@ -10,8 +10,10 @@ from __future__ import annotations
 import errno
 import os
 from contextlib import suppress
+from math import inf
 from typing import TYPE_CHECKING, NamedTuple
 
+from ddmq.log import warn
 from ddmq.names import (
     MAX_STAMP,
     Entry,
@@ -89,7 +91,7 @@ class Line:
         self._spread = 1
         self._contended = False
         self._stamp = 0
-        self._stuck: set[str] = set()
+        self._stuck: dict[str, float] = {}
 
     # Joining the line
 
@@ -292,17 +294,25 @@ class Line:
         except NotADirectoryError:
             self._put_aside(path)
             return []
+        except PermissionError as error:
+            self.pass_over(path)
+            warn(f"{path} is passed over: {error.strerror}")
+            return []
         if self._stuck:
-            names = [name for name in names if f"{path}/{name}" not in self._stuck]
+            return [name for name in names if not self._is_stuck(path, name)]
         return names
+
+    def _is_stuck(self, path: str, name: str) -> bool:
+        now = self._clock.monotonic()
+        return any(self._stuck.get(key, 0) > now for key in (name, f"{path}/{name}"))
 
     def _put_aside(self, path: str) -> None:
         if path not in self._stuck and not self._set_aside(path):
             self.pass_over(path)
 
-    def pass_over(self, path: str) -> None:
-        """Leave out what can't be moved, whenever a listing shows it."""
-        self._stuck.add(path)
+    def pass_over(self, name: str, seconds: float = inf) -> None:
+        """Leave out what can't be moved, by name or path, whenever a listing shows it."""
+        self._stuck[name] = self._clock.monotonic() + seconds
 
     def buckets(self) -> Iterator[tuple[int, str]]:
         """Yield priority and path of every bucket, in order."""

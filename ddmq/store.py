@@ -175,11 +175,15 @@ class Store:
         try:
             return lease if self.fs.rename(waiting.path, self._path(lease)) else None
         except OSError as error:
-            if error.errno not in _ONLY_THIS:
+            if error.errno not in _ONLY_THIS and not self._is_directory(waiting.path):
                 raise
             self.line.pass_over(waiting.path)
             warn(f"{waiting.path} can't be moved and is passed over: {error.strerror}")
             return None
+
+    def _is_directory(self, path: str) -> bool:
+        found = self.fs.status(path)
+        return found is not None and found.is_directory
 
     def read(self, lease: Lease) -> Content | None:
         """Read a leased message; None when its file is gone or was set aside in `dead/`.
@@ -194,6 +198,15 @@ class Store:
         except InvalidContent as error:
             self.bury(lease, lease.entry, "invalid", {"reason": str(error)})
             return None
+
+    def read_if_allowed(self, lease: Lease) -> Content | None:
+        """Read a message of somebody else's lease.
+
+        What we may not read is not judged, since others may: it has only what its name says.
+        """
+        if self.fs.may_read(self._path(lease)):
+            return self.read(lease)
+        return Content(None, None, {})
 
     def _decoded(self, path: str, entry: Entry) -> Content:
         parse = decode_dropped if entry.id.startswith(DROPPED) else decode
@@ -314,14 +327,16 @@ class Store:
         """Count the messages in each state."""
         return Counts(
             sum(len(self.line.names_in(bucket)) for _, bucket in self.line.buckets()),
-            len(self.fs.listing(self.work)),
-            len(self.fs.listing(self.delayed)),
+            len(_known(Lease.parse, self.fs.listing(self.work))),
+            len(_known(Delayed.parse, self.fs.listing(self.delayed))),
             sum(not name.endswith(NOTE_SUFFIX) for name in self.fs.listing(self.dead)),
         )
 
     def is_empty(self) -> bool:
         """Tell whether nothing waits, is leased or delayed: dead letters do not count."""
-        if self.fs.listing(self.work) or self.fs.listing(self.delayed):
+        if _known(Lease.parse, self.fs.listing(self.work)):
+            return False
+        if _known(Delayed.parse, self.fs.listing(self.delayed)):
             return False
         return not any(self.line.names_in(bucket) for _, bucket in self.line.buckets())
 
@@ -425,16 +440,17 @@ class Store:
 
     # What is left behind
 
-    def remove_abandoned(self) -> int:
-        """Remove what writers that died left in `tmp/`, and notes without a dead letter."""
+    def leftovers(self) -> list[str]:
+        """Return what may have been left by writers that died: drafts, and notes alone."""
         known = {dead.entry.id for dead in self.letters()}
         leftovers = [f"{self.tmp}/{name}" for name in self.fs.listing(self.tmp)]
         for name in self.fs.listing(self.dead):
             if name.endswith(NOTE_SUFFIX) and name[: -len(NOTE_SUFFIX)] not in known:
                 leftovers.append(f"{self.dead}/{name}")
-        return sum(self._remove_if_abandoned(path) for path in leftovers)
+        return leftovers
 
-    def _remove_if_abandoned(self, path: str) -> bool:
+    def remove_if_abandoned(self, path: str) -> bool:
+        """Remove a leftover that is older than any writer."""
         found = self.fs.status(path)
         if found is None or not self._is_older(found, ABANDONED):
             return False

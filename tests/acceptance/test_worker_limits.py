@@ -266,7 +266,7 @@ def test_max_messages_is_a_limit(root, broker):
 
 def test_too_many_failures_end_it(root, broker):
     broker.publish_many("jobs", "abcde", requeue=False)
-    status, _, err = worked("--max-failures", 2, root, "jobs", "--", "false")
+    status, _, err = worked("-j", 1, "--max-failures", 2, root, "jobs", "--", "false")
     assert counts(broker) == (3, 0, 0, 2)
     assert "2 of 2 messages failed" in err
     assert status == 5

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 import pytest
@@ -52,6 +53,34 @@ def test_a_consume_and_its_ack_are_at_most_20_system_calls(counted, calls):
     assert cost(calls, lambda: counted.ack(counted.consume("q"))) <= 20
 
 
+def test_an_idle_client_lists_three_directories_each_time_it_looks(
+    counted, calls, clock
+):
+    clock.advance(60)
+    counted.consume("q")
+    listings = []
+    for _ in range(60):
+        clock.advance(5)
+        before = calls.made.count("listdir")
+        assert counted.consume("q") == []
+        listings.append(calls.made.count("listdir") - before)
+    assert sorted(listings)[48] <= 3
+    assert max(listings) <= 6  # `drop/` twice a minute, leftovers every ten minutes
+
+
+def test_an_idle_client_still_finds_what_expired_came_due_or_was_dropped(
+    counted, broker, root, clock
+):
+    broker.publish("q", "leased", timeout=12)
+    broker.consume("q")
+    broker.publish("q", "delayed", delay=12)
+    found = set()
+    for _ in range(8):
+        clock.advance(5)
+        found |= {message.message for message in counted.consume("q", 9)}
+    assert found == {"leased", "delayed"}
+
+
 def test_no_cost_grows_with_the_backlog(counted, broker, calls):
     broker.publish_many("q", "x" * SMALL, durable=False)
     counted.ack(counted.consume("q"))
@@ -68,6 +97,7 @@ def test_a_client_that_starts_pays_no_more_for_a_backlog(broker, root, clock, ca
 
     broker.publish_many("q", "x" * SMALL, durable=False)
     start()
+    os.utime(root / "q" / "cleaned", (clock.time(), clock.time()))
     small = cost(calls, start)
     broker.publish_many("q", "x" * LARGE, durable=False)
     assert cost(calls, start) == small

@@ -221,7 +221,7 @@ def test_dropped_files_are_adopted_in_the_order_of_their_names(broker, drop):
 def test_a_client_that_runs_on_looks_into_the_drop_now_and_then(broker, clock, drop):
     assert broker.consume("q") == []
     drop("a", b"x")
-    clock.advance(6)
+    clock.advance(31)
     assert len(broker.consume("q")) == 1
 
 
