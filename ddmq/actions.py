@@ -11,7 +11,7 @@ from ddmq.broker import STATES, UNSET, Broker
 from ddmq.clock import Clock, date
 from ddmq.errors import DdmqError, InvalidArgument, LeaseLost
 from ddmq.hpc import journal
-from ddmq.settings import show
+from ddmq.settings import checked, show
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -318,6 +318,7 @@ def config(values: Values) -> Reply:
     broker, queue = _broker(values), values["queue"]
     changes, unset = values["set"] or {}, values["unset"] or []
     settings = broker.settings(queue)
+    checked(changes, f"{broker.root}/{queue or ''}".rstrip("/") + "/ddmq.yaml")
     if changes or unset:
         settings = broker.update_settings(queue, unset=unset, **changes)
     lines = [f"{key}: {show(value)}" for key, value in settings._asdict().items()]

@@ -517,7 +517,6 @@ class Broker:
     def update_settings(
         self,
         queue: str | None = None,
-        /,
         *,
         unset: Iterable[str] = (),
         **changes: Any,

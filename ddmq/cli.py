@@ -50,13 +50,13 @@ exit status: 0 done, 1 an error that is explained, 2 wrong usage,
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; return its exit status."""
     arguments = _with_dashes(sys.argv[1:] if argv is None else argv)
-    if arguments[:1] in (["-v"], ["--version"]):
-        print(f"ddmq {__version__}")
-        return 0
     return guarded("ddmq", lambda: _run(arguments), debug="-d" in arguments)
 
 
 def _run(arguments: Sequence[str]) -> int:
+    if arguments[:1] in (["-v"], ["--version"]):
+        _print(f"ddmq {__version__}")
+        return 0
     options = _parse(arguments)
     _set_up_log(options)
     if options.cmd == "json":
