@@ -169,17 +169,21 @@ class Cluster:
         return "\n".join(f"{log.name}: {log.read_text()[-1500:]}" for log in logs)
 
     def kill_node(self, node: str) -> None:
-        """Lose a node: its daemon, its job steps and all that they started, by SIGKILL."""
-        pid = int((self.dir / f"slurmd-{node}.pid").read_text())
-        os.kill(pid, signal.SIGKILL)
-        for victim in marked("SLURMD_NODENAME", node, self.environ["SLURM_CONF"]):
+        """Lose a node: its daemon, its job steps and all that they started, by SIGKILL.
+
+        In this order: a step would report to the controller that its command was killed.
+        """
+        daemon = int((self.dir / f"slurmd-{node}.pid").read_text())
+        started = marked("SLURMD_NODENAME", node, self.environ["SLURM_CONF"])
+        steps = {parent_of(pid) for pid in started} - {1, *started}
+        for victim in (daemon, *steps, *started):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(victim, signal.SIGKILL)
 
     def stop(self) -> None:
         """End every job and every daemon."""
-        subprocess.run(["scancel", "-u", "root"], env=self.environ, check=False)
-        with contextlib.suppress(AssertionError):
+        with contextlib.suppress(AssertionError, subprocess.TimeoutExpired):
+            self.run("scancel", "-u", "root", timeout=15)
             self.until(lambda: not self.squeue(), 15)
         for pid_file in sorted(
             self.dir.glob("*.pid"), key=lambda p: p.name, reverse=True
@@ -190,6 +194,14 @@ class Cluster:
             if victim != os.getpid():
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(victim, signal.SIGKILL)
+
+
+def parent_of(pid: int) -> int:
+    """Return the parent of a process, 1 when it is gone."""
+    with contextlib.suppress(OSError):
+        stat = Path(f"/proc/{pid}/stat").read_text()
+        return int(stat.rpartition(")")[2].split()[1])
+    return 1
 
 
 def marked(name: str, value: str, other: str) -> list[int]:
