@@ -133,6 +133,24 @@ class FileSystem:
             return None
         return Status(found.st_mode, found.st_size, found.st_mtime_ns)
 
+    def status_when_opened(self, path: str) -> Status | None:
+        """Tell size and age of a file as the server has them now; None: we may not open it.
+
+        Opening it drops what an NFS client remembers, for up to a minute.
+        """
+        try:
+            descriptor = self.calls.open(path, _READ)
+        except OSError:
+            return None
+        try:
+            found = self.calls.fstat(descriptor)
+        except OSError as error:
+            error.filename = path
+            raise
+        finally:
+            self.calls.close(descriptor)
+        return Status(found.st_mode, found.st_size, found.st_mtime_ns)
+
     def listing(self, path: str) -> list[str]:
         """List a directory afresh, hidden names left out, in no order.
 

@@ -385,6 +385,8 @@ class Store:
         if not found.is_file:
             self.set_aside(path)
             return False
+        if not self._is_older(self.fs.status_when_opened(path) or found, SETTLED):
+            return False  # an NFS client remembered an older state
         entry = Entry(self._dropped_priority(path, priority), 0, DROPPED + new_id())
         return self.line.join(path, entry) is not None
 
