@@ -1,11 +1,12 @@
-"""The one error boundary of all commands."""
+"""What all commands share at their edge: one error boundary, one way to complain."""
 
 from __future__ import annotations
 
+import argparse
 import io
 import os
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from ddmq.errors import DdmqError
 
@@ -13,6 +14,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 _INTERRUPTED = 130
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser whose complaints are one line and a pointer to the help."""
+
+    def error(self, message: str) -> NoReturn:
+        """Complain, and end with status 2."""
+        self.exit(2, f"{self.prog}: {message}; see `{self.prog} -h`\n")
 
 
 def guarded(program: str, run: Callable[[], int], *, debug: bool = False) -> int:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 from ddmq import __version__
 from ddmq.actions import standard_input
-from ddmq.boundary import guarded, one_line
+from ddmq.boundary import Parser, guarded, one_line
 from ddmq.clock import Clock
 from ddmq.commands import (
     COMMANDS,
@@ -156,13 +156,6 @@ _LONG_OPTIONS = frozenset(
 )
 
 
-class _Parser(argparse.ArgumentParser):
-    """A parser whose complaints are one line and a pointer to the help."""
-
-    def error(self, message: str) -> NoReturn:
-        self.exit(2, f"{self.prog}: {message}; see `{self.prog} -h`\n")
-
-
 def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     known = {command.name: command for command in COMMANDS}
     command = known.get(arguments[0]) if arguments else None
@@ -174,7 +167,7 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
 
 def _top_parser() -> argparse.ArgumentParser:
     """Return the parser that shows all commands, and knows `json`."""
-    parser = _Parser(prog="ddmq", description=_HELP, epilog=_EPILOG, **_STYLE)
+    parser = Parser(prog="ddmq", description=_HELP, epilog=_EPILOG, **_STYLE)
     parser.add_argument(
         "-v", "--version", action="version", version=f"ddmq {__version__}"
     )
@@ -195,7 +188,7 @@ def _top_parser() -> argparse.ArgumentParser:
 
 
 def _parser_of(command: Command) -> argparse.ArgumentParser:
-    parser = _Parser(
+    parser = Parser(
         prog=f"ddmq {command.name}",
         description=command.summary[0].upper() + command.summary[1:] + ".",
         epilog=f"example:\n  {command.example}",

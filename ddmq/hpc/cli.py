@@ -5,10 +5,10 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 from ddmq import Broker, __version__
-from ddmq.boundary import guarded
+from ddmq.boundary import Parser, guarded
 from ddmq.clock import Clock
 from ddmq.errors import InvalidArgument
 from ddmq.fs import CountedCalls, FileSystem
@@ -56,11 +56,6 @@ and what does not succeed within --grace is given back, which counts nothing. Th
 exit status: 0 everything was acked, 4 some messages failed, 5 stopped with work left, 1 an error
 that is explained, 2 wrong usage
 """
-
-
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        self.exit(2, f"{self.prog}: {message}; see `{self.prog} -h`\n")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -173,14 +168,18 @@ def divided(arguments: list[str]) -> tuple[list[str], list[str]]:
     if "--" not in arguments:
         return arguments, []
     middle = arguments.index("--")
-    return [
-        a.replace("_", "-") if a.startswith("--") else a for a in arguments[:middle]
-    ], (arguments[middle + 1 :])
+    return list(map(_dashed, arguments[:middle])), arguments[middle + 1 :]
+
+
+def _dashed(argument: str) -> str:
+    """Write a long option with dashes, as underscores are accepted too."""
+    option, equals, value = argument.partition("=")
+    return option.replace("_", "-") + equals + value if option[:2] == "--" else argument
 
 
 def worker_parser() -> argparse.ArgumentParser:
     """Return the parser of the command line."""
-    parser = _Parser(
+    parser = Parser(
         prog="ddmq-worker",
         usage="ddmq-worker [options] ROOT QUEUE -- COMMAND [ARG...]",
         description=_DESCRIPTION,

@@ -6,10 +6,10 @@ import argparse
 import math
 import os
 import sys
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
 from ddmq import Broker, __version__
-from ddmq.boundary import guarded
+from ddmq.boundary import Parser, guarded
 from ddmq.errors import InvalidArgument
 from ddmq.fs import FileSystem
 from ddmq.hpc import options, submit
@@ -35,11 +35,6 @@ examples:
   ddmq-submit slurm /scratch/mq jobs --time 8:00:00 --chain 10 -o account=abc -- ./process.sh
   ddmq-submit pbs /scratch/mq jobs --workers auto --dry-run --timeout 600 -- ./process.sh
 """
-
-
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        self.exit(2, f"{self.prog}: {message}; see `{self.prog} -h`\n")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -187,7 +182,7 @@ def _time(text: str) -> float:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(
+    parser = Parser(
         prog="ddmq-submit",
         usage="ddmq-submit SCHEDULER ROOT QUEUE [options] [worker options] -- COMMAND [ARG...]",
         description=_DESCRIPTION,

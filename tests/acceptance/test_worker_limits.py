@@ -27,6 +27,11 @@ def broker(root):
     return broker
 
 
+def seconds_of_ours(number):
+    """Return a time to sleep by which no other run of these tests can be meant."""
+    return f"{number}.{os.getpid()}"
+
+
 def counts(broker, queue="jobs"):
     return tuple(broker.view(queue)[queue])
 
@@ -150,7 +155,7 @@ def test_a_command_killed_by_a_signal_has_a_status_as_in_a_shell(root, broker):
 
 def test_a_command_that_takes_too_long_is_ended_whatever_it_does(root, broker):
     broker.publish("jobs", "a", requeue_limit=0)
-    script = "trap '' TERM; setsid sleep 71.5 & sleep 71.5"
+    script = f"trap '' TERM; setsid sleep {seconds_of_ours(71)} & sleep {seconds_of_ours(71)}"
     began = time.monotonic()
     status, _, _ = worked(
         "--timeout", 0.5, "--grace", 0.5, root, "jobs", *shell(script)
@@ -158,7 +163,7 @@ def test_a_command_that_takes_too_long_is_ended_whatever_it_does(root, broker):
     assert status == 4
     assert time.monotonic() - began < 20
     assert "timed out after 0.5 s" in broker.dead("jobs")[0].reason
-    assert running("71.5") == []
+    assert running(seconds_of_ours(71)) == []
 
 
 def test_a_dead_letter_tells_how_it_ended(root, broker, capsys):
@@ -180,19 +185,25 @@ def test_a_dead_letter_tells_how_it_ended(root, broker, capsys):
 
 def test_after_a_sigkill_of_the_worker_nothing_runs_on(root, broker):
     broker.publish("jobs", "a")
-    process = start(root, "jobs", *shell("setsid sleep 72.5 & sleep 72.5 & sleep 72.5"))
-    until(lambda: len(running("72.5")) == 3)
+    process = start(
+        root,
+        "jobs",
+        *shell(
+            f"setsid sleep {seconds_of_ours(72)} & sleep {seconds_of_ours(72)} & sleep {seconds_of_ours(72)}"
+        ),
+    )
+    until(lambda: len(running(seconds_of_ours(72))) == 3)
     process.kill()
     process.communicate()
-    until(lambda: running("72.5") == [])
+    until(lambda: running(seconds_of_ours(72)) == [])
 
 
 def test_a_daemon_that_a_command_left_ends_with_the_worker(root, broker):
     broker.publish("jobs", "a")
-    script = "setsid sleep 73.5 >/dev/null 2>&1 & exit 0"
+    script = f"setsid sleep {seconds_of_ours(73)} >/dev/null 2>&1 & exit 0"
     status, _, _ = worked(root, "jobs", *shell(script))
     assert status == 0
-    assert running("73.5") == []
+    assert running(seconds_of_ours(73)) == []
 
 
 # What commands print

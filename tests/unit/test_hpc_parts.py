@@ -11,6 +11,7 @@ from support import FakeClock
 
 from ddmq.errors import InvalidArgument, LeaseLost, StorageError
 from ddmq.hpc import guardian, journal, options, placeholders
+from ddmq.hpc.cli import divided
 from ddmq.hpc.deadline import Deadline, percentile
 from ddmq.hpc.heartbeat import Heartbeat
 from ddmq.hpc.result import Result
@@ -399,3 +400,10 @@ def test_a_journal_line_is_told_in_words():
         "job",
         "7",
     ]
+
+
+def test_only_the_names_of_options_get_dashes():
+    arguments = ["--log_dir=my_logs", "my_root", "--", "--a_b=c_d"]
+    ours, command = divided(arguments)
+    assert ours == ["--log-dir=my_logs", "my_root"]
+    assert command == ["--a_b=c_d"]
