@@ -134,9 +134,7 @@ def _lines(path: str, *, as_json: bool) -> Iterator[Any]:
                     yield _from_json(text, where) if as_json else text
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
-        raise InvalidArgument(
-            f"{path!r}: {reason}; the lines before are published, no others"
-        ) from error
+        raise InvalidArgument(f"{path!r}: {reason}; nothing is published") from error
 
 
 def _counted(items: Iterable[Any], tell: Callable[[str], None]) -> Iterator[Any]:

@@ -10,6 +10,7 @@ from functools import partial, wraps
 from typing import TYPE_CHECKING, Any, TypeVar, cast, overload
 
 from ddmq import admin
+from ddmq.bundle import BUNDLE_SIZE, Options
 from ddmq.clock import Clock
 from ddmq.config import LayeredSettings, SettingsFile
 from ddmq.errors import (
@@ -24,7 +25,14 @@ from ddmq.fs import FileSystem
 from ddmq.housekeeping import Housekeeper, Swept
 from ddmq.locks import exclusive
 from ddmq.log import warn
-from ddmq.message import DeadLetter, Message, encode, letter, of_lease
+from ddmq.message import (
+    DeadLetter,
+    Message,
+    encode,
+    encode_message,
+    letter,
+    of_lease,
+)
 from ddmq.names import Lease, check_queue_name
 from ddmq.settings import DELAY, OVERRIDES, SETTINGS, Settings, check
 from ddmq.store import BUCKET_SIZE, Counts, Store
@@ -88,26 +96,62 @@ class _Queue:
         self._refused: set[str] = set()
         self.keeper = Housekeeper(name, store, store.clock, settings.current)
 
-    def consume_one(self) -> Message | None:
-        """Lease the first waiting message, or return None when there is none."""
+    def options(
+        self,
+        priority: int | None,
+        overrides: Mapping[str, Any],
+        *,
+        delay: float,
+        durable: bool | None,
+    ) -> Options:
+        """Return what holds for new messages, or raise InvalidArgument."""
         settings = self.settings.current()
-        while (lease := self._claim_first(settings.message_timeout)) is not None:
-            message = self._received(lease, settings)
-            if message is not None:  # else its file holds no message
-                return message
-        return None
+        priority = settings.priority if priority is None else priority
+        durable = settings.durable if durable is None else durable
+        _check_message(priority, delay, durable, overrides)
+        return Options(priority, overrides, delay, durable)
 
-    def _claim_first(self, timeout: float) -> Lease | None:
+    def consume_some(self, n: int) -> list[Message]:
+        """Lease the first of the waiting messages, up to `n`; none when there is none.
+
+        Those that one claim can take, from one bundle: there may be more.
+        """
+        settings = self.settings.current()
+        while leases := self._claim_first(settings.message_timeout, n):
+            messages = self._received(leases, settings)
+            if messages:  # else their files hold no messages
+                return messages
+        return []
+
+    def _claim_first(self, timeout: float, n: int) -> list[Lease]:
         for waiting in self.store.waiting():
-            lease = self.store.claim(waiting, timeout)
-            if lease is not None:  # else a rival was faster
-                return lease
-        return None
+            leases = self.store.claim(waiting, timeout, n)
+            if leases:  # else a rival was faster
+                return leases
+        return []
 
-    def _received(self, lease: Lease, settings: Settings) -> Message | None:
+    def _received(self, leases: list[Lease], settings: Settings) -> list[Message]:
+        """Read messages; those that can't be read now are given back, and stop no others."""
+        messages = []
+        trouble: OSError | None = None
+        for lease in leases:
+            try:
+                message = self._receive(lease, settings)
+            except OSError as error:
+                trouble = error
+                continue
+            if message is not None:
+                messages.append(message)
+        if trouble is not None and not messages:
+            raise trouble
+        return messages
+
+    def _receive(self, lease: Lease, settings: Settings) -> Message | None:
         try:
             message = self.read(lease, settings)
-            if message is None or message.timeout == settings.message_timeout:
+            if message is None or lease.is_line:  # a line was claimed with its timeout
+                return message
+            if message.timeout == settings.message_timeout:
                 return message
             renewed = self.store.renew(lease, message.timeout)
         except OSError:
@@ -154,6 +198,7 @@ class Broker:
         clock: Clock | None = None,
         fs: FileSystem | None = None,
         bucket_size: int = BUCKET_SIZE,
+        bundle_size: int = BUNDLE_SIZE,
     ) -> None:
         self.root = _checked_root(root)
         self._create = create
@@ -161,7 +206,7 @@ class Broker:
         self._clean = clean
         self._clock = clock or Clock()
         self._fs = fs or FileSystem()
-        self._bucket_size = bucket_size
+        self._sizes = bucket_size, bundle_size
         self._root_file = SettingsFile(self.root, self._fs)
         self._open: dict[str, _Queue] = {}
         self._open_root()
@@ -227,7 +272,7 @@ class Broker:
         timeout: float | None = None,
         requeue: bool | None = None,
         requeue_prio: int | None = None,
-        requeue_limit: int | None | Unset = UNSET,
+        requeue_limit: int | Unset | None = UNSET,
         delay: float = 0,
         durable: bool | None = None,
     ) -> str:
@@ -237,32 +282,49 @@ class Broker:
         when the message is consumed. `timeout` and `delay` are seconds. When this returns and
         `durable` holds, the message survives a power cut.
         """
-        own: dict[str, Any] = {
-            "timeout": timeout,
-            "requeue": requeue,
-            "requeue_prio": requeue_prio,
-        }
-        overrides = {key: value for key, value in own.items() if value is not None}
-        if requeue_limit is not UNSET:
-            overrides["requeue_limit"] = requeue_limit
-        open_queue = self._visited(queue)
-        settings = open_queue.settings.current()
-        priority = settings.priority if priority is None else priority
-        durable = settings.durable if durable is None else durable
-        _check_message(priority, delay, durable, overrides)
-        return open_queue.store.publish(
-            encode(message, priority, overrides),
-            priority,
-            delay=delay,
-            sync=durable,
+        overrides = _overrides(
+            timeout,
+            requeue=requeue,
+            requeue_prio=requeue_prio,
+            requeue_limit=requeue_limit,
         )
+        open_queue = self._visited(queue)
+        options = open_queue.options(priority, overrides, delay=delay, durable=durable)
+        data = encode(message, options.priority, overrides)
+        return open_queue.store.publish(data, options)
 
-    def publish_many(self, queue: str, messages: Iterable[Any], **options: Any) -> int:
-        """Publish each of `messages`, with the options of `publish`; return their number.
+    @_explained
+    def publish_many(
+        self,
+        queue: str,
+        messages: Iterable[Any],
+        *,
+        priority: int | None = None,
+        timeout: float | None = None,
+        requeue: bool | None = None,
+        requeue_prio: int | None = None,
+        requeue_limit: int | Unset | None = UNSET,
+        delay: float = 0,
+        durable: bool | None = None,
+    ) -> int:
+        """Publish messages with the options of `publish`, in order; return their number.
 
-        After an error, those before it are published.
+        They go into few files, and all become visible at once when the last one has come:
+        after an error or a crash none is published. Exceptions are fewer than ten messages,
+        which are published one by one once all are known to be good, and bundles with
+        a `delay`.
         """
-        return sum(1 for message in messages if self.publish(queue, message, **options))
+        overrides = _overrides(
+            timeout,
+            requeue=requeue,
+            requeue_prio=requeue_prio,
+            requeue_limit=requeue_limit,
+        )
+        open_queue = self._visited(queue)
+        options = open_queue.options(priority, overrides, delay=delay, durable=durable)
+        size = len(options.encoded())
+        encoded = (encode_message(message, size) for message in messages)
+        return open_queue.store.publish_many(encoded, options)
 
     # Messages are consumed and settled
 
@@ -277,22 +339,22 @@ class Broker:
         open_queue = self._visited(queue)
         messages: list[Message] = []
         while len(messages) < n:
-            message = self._next(open_queue, messages)
-            if message is None:
+            more = self._next(open_queue, n - len(messages), taken=bool(messages))
+            if not more:
                 break
-            messages.append(message)
+            messages += more
         return messages
 
-    def _next(self, queue: _Queue, taken: Sequence[Message]) -> Message | None:
+    def _next(self, queue: _Queue, n: int, *, taken: bool) -> list[Message]:
         try:
-            message = queue.consume_one()
-            if message is None and not taken and self._swept_idly(queue):
-                message = queue.consume_one()
+            messages = queue.consume_some(n)
+            if not messages and not taken and self._swept_idly(queue):
+                messages = queue.consume_some(n)
         except OSError:
             if not taken:
                 raise
-            return None  # those taken count; the next call meets the error again
-        return message
+            return []  # those taken count; the next call meets the error again
+        return messages
 
     def _swept_idly(self, queue: _Queue) -> bool:
         return self._clean and queue.keeper.sweep_when_due(idle=True)
@@ -412,7 +474,7 @@ class Broker:
         open_queue = self._queue(queue)
         wanted = Lease.parse(name)
         for lease in open_queue.store.leases():
-            if name == lease.entry.id or (wanted and wanted.token == lease.token):
+            if name == lease.entry.id or (wanted and wanted.is_same_claim(lease)):
                 message = open_queue.read(lease, open_queue.settings.current())
                 if message is not None:
                     return message
@@ -567,7 +629,7 @@ class Broker:
                 raise self._not_found(queue)
             self.create_queue(queue)
         path = f"{self.root}/{queue}"
-        store = Store(path, self._fs, self._clock, self._bucket_size)
+        store = Store(path, self._fs, self._clock, *self._sizes)
         store.open()
         file = SettingsFile(path, self._fs)
         settings = LayeredSettings(self._root_file, file, self._clock)
@@ -680,6 +742,21 @@ def _lost_text(messages: Sequence[Message]) -> str:
         f"message {ids}{more}: the lease is lost: it expired, or the message was settled "
         "already; others may have consumed it meanwhile"
     )
+
+
+def _overrides(
+    timeout: float | None,
+    *,
+    requeue: bool | None,
+    requeue_prio: int | None,
+    requeue_limit: int | Unset | None,
+) -> dict[str, Any]:
+    """Return what a publisher sets for its messages, and leave out what it does not."""
+    own = {"timeout": timeout, "requeue": requeue, "requeue_prio": requeue_prio}
+    overrides: dict[str, Any] = {k: v for k, v in own.items() if v is not None}
+    if requeue_limit is not UNSET:
+        overrides["requeue_limit"] = requeue_limit
+    return overrides
 
 
 def _check_message(

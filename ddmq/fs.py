@@ -16,10 +16,14 @@ from typing import Any, NamedTuple
 #: What a file system answers to somebody who may only look.
 FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
 _GONE = (errno.ENOENT, errno.ESTALE)
+#: Where only root may make a file so, or nobody.
+_NO_MKNOD = (errno.EPERM, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EINVAL)
+_EMPTY = stat.S_IFREG | 0o666
 _UNSYNCABLE = (errno.EINVAL, errno.ENOTSUP, errno.EBADF, errno.EACCES, errno.EISDIR)
 _FLAGS = os.O_CLOEXEC | os.O_NOFOLLOW
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | _FLAGS
 #: A FIFO that somebody planted must not make a reader wait: hence O_NONBLOCK.
+_FILL = os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY | _FLAGS
 _READ = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | _FLAGS
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | _FLAGS
 _CHUNK = 1 << 16
@@ -117,6 +121,16 @@ class FileSystem:
         self._revalidate(os.path.dirname(path))
         return self.status(path) is not None
 
+    def is_gone(self, path: str) -> bool:
+        """Tell whether a file is gone that we never missed before; ESTALE alone is no proof."""
+        try:
+            self.calls.lstat(path)
+        except OSError as error:
+            if error.errno not in _GONE:
+                raise
+            return error.errno == errno.ENOENT or not self.exists(path)
+        return False
+
     def _revalidate(self, directory: str) -> None:
         try:
             self.calls.close(self.calls.open(directory, _DIRECTORY))
@@ -209,6 +223,56 @@ class FileSystem:
             error.filename = path
             raise
 
+    def touch(self, path: str, mode: int | None = None) -> None:
+        """Make an empty file that only we can have named so.
+
+        One system call, where files can be made so; that it exists is then our own doing,
+        of which the reply was lost.
+        """
+        try:
+            self.calls.mknod(path, _EMPTY)
+        except FileExistsError:
+            pass
+        except OSError as error:
+            if error.errno not in _NO_MKNOD:
+                raise
+            self.create(path, b"", sync=False)
+        if mode is not None:
+            self.chmod(path, mode)
+
+    def fill(self, path: str, data: bytes, *, sync: bool) -> bool:
+        """Write the content of a file that is empty, or holds a part of it; False: gone.
+
+        Several may do so at once, with the same data. A file that has another name too is
+        not ours: somebody planted it.
+        """
+        try:
+            descriptor = self.calls.open(path, _FILL)
+        except OSError as error:
+            if error.errno not in _GONE:
+                raise
+            if not self.exists(path):
+                return False
+            descriptor = self.calls.open(path, _FILL)
+        try:
+            try:
+                self._refuse_planted(descriptor, len(data))
+                self._fill(descriptor, data, None)
+                if sync:
+                    self.calls.fsync(descriptor)
+            finally:
+                self.calls.close(descriptor)
+        except OSError as error:
+            error.filename = path
+            raise
+        return True
+
+    def _refuse_planted(self, descriptor: int, most: int) -> None:
+        found = self.calls.fstat(descriptor)
+        ours = stat.S_ISREG(found.st_mode) and found.st_nlink <= 1
+        if not ours or found.st_size > most:
+            raise OSError(errno.EINVAL, "not an empty file of ddmq")
+
     def _fill(self, descriptor: int, data: bytes, mode: int | None) -> None:
         if mode is not None:
             self.calls.fchmod(descriptor, mode)
@@ -292,6 +356,13 @@ class FileSystem:
         except OSError:
             return False
         return True
+
+    def remove_directory(self, path: str) -> bool:
+        """Remove a directory with the files in it, as far as that is possible."""
+        with suppress(OSError):
+            for name in self._everything(path):
+                self.discard(f"{path}/{name}")
+        return self.rmdir(path)
 
     def sync_directory(self, path: str) -> None:
         """Put the names in a directory on stable storage.

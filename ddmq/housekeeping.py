@@ -144,10 +144,10 @@ class Housekeeper:
     def clean(self) -> Swept:
         """Do all housekeeping now, leftovers of dead writers included."""
         self._store.set_foreign_aside()
-        swept = self.expire().plus(self.show_due()).plus(self.adopt())
         leftovers = self._store.leftovers()
         remove = self._store.remove_if_abandoned
         removed = [self._try(remove, path) for path in leftovers]
+        swept = self.expire().plus(self.show_due()).plus(self.adopt())
         self._store.line.remove_empty()
         self._store.mark_cleaned()
         return swept.plus(Swept(removed=removed.count(True)))

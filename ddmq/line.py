@@ -1,7 +1,7 @@
 """The line of waiting messages: `ready/<priority>/<bucket>/<ready name>`.
 
-A bucket holds about 500 messages and is named by the stamp of its first one, so nothing
-that is listed on the way to a message grows with the backlog. What is kept of a listing is
+A bucket holds about 500 files, each a message or a bundle of many, and is named by the stamp
+of its first one, so nothing that is listed on the way to a message grows with the backlog. What is kept of a listing is
 a hint for a fraction of a second, and a rename that fails corrects it.
 """
 
@@ -16,15 +16,18 @@ from typing import TYPE_CHECKING, NamedTuple
 from ddmq.log import warn
 from ddmq.names import (
     MAX_STAMP,
+    Bundle,
     Entry,
+    Place,
     bucket_name,
     new_id,
     parse_bucket,
+    parse_place,
     parse_priority,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from ddmq.clock import Clock
     from ddmq.fs import FileSystem
@@ -41,9 +44,9 @@ _TRIES = 64
 
 
 class Waiting(NamedTuple):
-    """A message that waits, and the path at which a listing showed it."""
+    """A message or bundle that waits, and the path at which a listing showed it."""
 
-    entry: Entry
+    entry: Place
     path: str
 
 
@@ -66,6 +69,8 @@ class _Head:
         self.path = path
         self.names = names
         self.seen = seen
+        self.bundle: Waiting | None = None
+        """The one that we take from, and go on with."""
 
 
 class Line:
@@ -77,6 +82,7 @@ class Line:
         fs: FileSystem,
         clock: Clock,
         set_aside: Callable[[str], bool],
+        retire: Callable[[Waiting], object],
         bucket_size: int,
     ) -> None:
         self.path = path
@@ -85,6 +91,7 @@ class Line:
         self._fs = fs
         self._clock = clock
         self._set_aside = set_aside
+        self._retire = retire
         self._bucket_size = bucket_size
         self._tails: dict[int, _Tail] = {}
         self._head: _Head | None = None
@@ -95,7 +102,7 @@ class Line:
 
     # Joining the line
 
-    def join(self, source: str, entry: Entry, *, sync: bool = False) -> Entry | None:
+    def join(self, source: str, entry: Place, *, sync: bool = False) -> Place | None:
         """Move the file `source` to the end of the line; None when `source` is gone.
 
         The entry gets a new stamp, later than every one before. Where `sync` is set, its
@@ -103,14 +110,61 @@ class Line:
         """
         for _ in range(_TRIES):
             tail = self._tail_of(entry.priority, sync=sync)
-            joined = entry.at(self._next_stamp(tail.stamp))
+            joined = entry.at(self._next_stamp(tail.stamp, entry.waiting))
             try:
                 moved = self._fs.rename(source, f"{tail.path}/{joined.filename}")
             except FileNotFoundError:  # a consumer removed the empty bucket
                 self._tails.pop(entry.priority, None)
                 continue
-            return self._joined(joined, tail, sync=sync) if moved else None
+            if not moved:
+                return None
+            self._notice(entry.priority)
+            if sync:
+                self._fs.sync_directory(tail.path)
+            return joined
         raise FileNotFoundError(errno.ENOENT, "its buckets keep vanishing", tail.path)
+
+    def join_together(
+        self, source: str, bundles: Sequence[Bundle], *, sync: bool
+    ) -> bool:
+        """Move the directory `source` to the end of the line, as a bucket; False: it is gone.
+
+        It holds bundles of one priority by their ids, which all wait from then on: one
+        rename makes them visible.
+        """
+        priority = bundles[0].priority
+        messages = sum(bundle.waiting for bundle in bundles)
+        newest = max(self._buckets(priority), default=0)
+        stamp = self._next_stamp(newest + 1, messages)
+        self._name(source, bundles, stamp)
+        if sync:
+            self._fs.sync_directory(source)
+        if not self._become_bucket(source, priority, stamp):
+            return False
+        self._tails.pop(priority, None)
+        self._notice(priority)
+        if sync:
+            self._fs.sync_directory(f"{self.path}/{priority}")
+            self._fs.sync_directory(self.path)
+        return True
+
+    def _name(self, directory: str, bundles: Sequence[Bundle], stamp: int) -> None:
+        for bundle in bundles:
+            name = bundle.at(stamp).filename
+            self._fs.replace(f"{directory}/{bundle.id}", f"{directory}/{name}")
+            stamp += bundle.waiting
+
+    def _become_bucket(self, source: str, priority: int, stamp: int) -> bool:
+        for name in range(stamp, stamp + _TRIES):
+            self._make_priority(priority)
+            try:
+                return self._fs.rename(source, self._bucket(priority, name))
+            except FileNotFoundError:  # a consumer removed the empty priority
+                continue
+            except OSError as error:  # somebody else has a bucket of this stamp
+                if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                    raise
+        raise FileNotFoundError(errno.ENOENT, "its buckets keep vanishing", source)
 
     def rejoin(self, source: str, entry: Entry) -> bool:
         """Move the file `source` back to its old place; False when `source` is gone."""
@@ -124,18 +178,18 @@ class Line:
             return moved
         raise FileNotFoundError(errno.ENOENT, "its buckets keep vanishing", path)
 
-    def _joined(self, entry: Entry, tail: _Tail, *, sync: bool) -> Entry:
+    def _notice(self, priority: int) -> None:
+        """Look again when we ourselves put something before what we take from."""
         head = self._head
-        if head is not None and entry.priority < head.priority:
+        if head is not None and priority < head.priority:
             self._head = None
-        if sync:
-            self._fs.sync_directory(tail.path)
-        return entry
 
-    def _next_stamp(self, least: int) -> int:
+    def _next_stamp(self, least: int, number: int = 1) -> int:
+        """Return the first of `number` stamps that nobody here has had."""
         # Two threads may read the same last stamp; the id then decides between them.
-        self._stamp = stamp = max(self._clock.time_ns(), least, self._stamp + 1)
-        return min(stamp, MAX_STAMP)
+        stamp = max(self._clock.time_ns(), least, self._stamp + 1)
+        self._stamp = stamp + number - 1
+        return min(stamp, MAX_STAMP - number + 1)
 
     def _tail_of(self, priority: int, *, sync: bool) -> _Tail:
         tail = self._tails.get(priority)
@@ -171,10 +225,13 @@ class Line:
             self._make(entry.priority, entry.stamp)
         return self._bucket(entry.priority, max(older, default=entry.stamp))
 
+    def _make_priority(self, priority: int) -> None:
+        path = f"{self.path}/{priority}"
+        if not self._mkdir(path):
+            self._fs.exists(path)  # an NFS client may remember that it was missing
+
     def _make(self, priority: int, bucket: int) -> None:
-        parent = f"{self.path}/{priority}"
-        if not self._mkdir(parent):
-            self._fs.exists(parent)  # an NFS client may remember that it was missing
+        self._make_priority(priority)
         with suppress(FileNotFoundError):  # then the rename into it will fail, too
             self._mkdir(self._bucket(priority, bucket))
 
@@ -203,18 +260,29 @@ class Line:
             head = self._fresh_head()
             if head is None:
                 return None
+            if head.bundle is not None:
+                bundle, head.bundle = head.bundle, None
+                return bundle
             try:
                 name = head.names.pop()
             except IndexError:  # another thread took the last one
                 continue
-            entry = Entry.parse(head.priority, name)
-            if entry is not None:
-                return Waiting(entry, f"{head.path}/{name}")
-            self._put_aside(f"{head.path}/{name}")
+            path, entry = f"{head.path}/{name}", parse_place(head.priority, name)
+            if entry is None:
+                self._put_aside(path)
+            elif entry.waiting:
+                return Waiting(entry, path)
+            else:
+                self._retire(Waiting(entry, path))
 
     def forget(self) -> None:
         """List again before the next message: we changed the line ourselves."""
         self._head = None
+
+    def stands_first(self, bundle: Waiting) -> None:
+        """Note that a bundle still has messages that wait, under a name that we gave it."""
+        if self._head is not None:
+            self._head.bundle = bundle
 
     def _lost(self) -> None:
         """List again, and look further from the front, where fewer rivals are."""
@@ -226,7 +294,7 @@ class Line:
         head = self._head
         if head is None or not 0 <= self._clock.monotonic() - head.seen < FRESH:
             self._head = head = self._look()
-        elif not head.names:
+        elif not head.names and head.bundle is None:
             head.names = self._order(self._names(head.path))
             if not head.names:
                 self._head = head = self._look()
@@ -319,6 +387,29 @@ class Line:
         for priority in self.priorities():
             for bucket in sorted(self._buckets(priority)):
                 yield priority, self._bucket(priority, bucket)
+
+    def places(self) -> Iterator[Waiting]:
+        """Yield what waits, bucket by bucket; files that are neither are left out."""
+        for priority, bucket in self.buckets():
+            yield from self.places_in(priority, bucket)
+
+    def places_in(self, priority: int, bucket: str) -> Iterator[Waiting]:
+        """Yield what waits in one bucket, in order."""
+        for name in self.names_in(bucket):
+            entry = parse_place(priority, name)
+            if entry is not None:
+                yield Waiting(entry, f"{bucket}/{name}")
+
+    def find_bundle(self, priority: int, stamp: int, id_: str) -> Waiting | None:
+        """Find a bundle by its id, and by the stamp of one of its lines."""
+        older = [b for b in self._buckets(priority) if b <= stamp]
+        for bucket in sorted(older, reverse=True):
+            path = self._bucket(priority, bucket)
+            for name in self._names(path):
+                if f".{id_}." in name:
+                    bundle = Bundle.parse(priority, name)
+                    return bundle and Waiting(bundle, f"{path}/{name}")
+        return None
 
     def names_in(self, bucket: str) -> list[str]:
         """Return the names in one bucket, in order; none when it is gone."""

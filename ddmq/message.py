@@ -150,39 +150,72 @@ def _refuse_constant(name: str) -> Any:
     raise ValueError(f"{name} is not a JSON value")
 
 
+_FRAME = b'{"message":%b,%b}\n'
+_FRAME_SIZE = len(_FRAME % (b"", b""))
 _encoder = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
 _decoder = json.JSONDecoder(parse_constant=_refuse_constant)
 
 
 def encode(message: Any, priority: int, overrides: Mapping[str, Any]) -> bytes:
     """Return the content of a new message file."""
+    options = encode_options(priority, overrides)
+    return content_of(encode_message(message, len(options)), options)
+
+
+def encode_message(message: Any, options_size: int) -> bytes:
+    """Return a message as JSON in one line, for a file with options of that many bytes."""
     try:
-        # Piece by piece: for text alone the encoder has a short cut.
-        parts = [f'"message":{_encoder.encode(message)}', f'"priority":{priority:d}']
-        parts += [f'"{key}":{_encoder.encode(own)}' for key, own in overrides.items()]
-        data = f"{{{','.join(parts)}}}\n".encode()
+        data = _encoder.encode(message).encode()
     except UnicodeEncodeError as error:
         raise InvalidArgument(
             "message has a lone surrogate; it must be Unicode text"
         ) from error
     except (TypeError, ValueError, RecursionError) as error:
         raise InvalidArgument(f"message is no JSON value: {error}") from error
-    if len(data) > MAX_BYTES:
+    size = len(data) + options_size + _FRAME_SIZE
+    if size > MAX_BYTES:
         raise InvalidArgument(
-            f"message is {len(data)} bytes long, over {MAX_BYTES}; "
+            f"message is {size} bytes long, over {MAX_BYTES}; "
             "write it to a file and publish the path"
         )
     return data
 
 
-def decode(data: bytes) -> Content:
-    """Read the content of a message file, or raise InvalidContent."""
+def encode_options(priority: int, overrides: Mapping[str, Any]) -> bytes:
+    """Return what a message file says besides its message, as JSON members."""
+    # Piece by piece: for text alone the encoder has a short cut.
+    parts = [f'"priority":{priority:d}']
+    parts += [f'"{key}":{_encoder.encode(own)}' for key, own in overrides.items()]
+    return ",".join(parts).encode()
+
+
+def content_of(message: bytes, options: bytes) -> bytes:
+    """Return the content of a message file, made of its two parts."""
+    return _FRAME % (message, options)
+
+
+def decode_message(data: bytes) -> Any:
+    """Read what `encode_message` wrote, or raise InvalidContent."""
     value = _json(data)
-    if not isinstance(value, dict) or "message" not in value:
-        raise InvalidContent('its file is JSON, but no object with a "message"')
     if b"\\u" in data:
         _refuse_surrogates(value)
-    return _content(value)
+    return value
+
+
+def decode_object(data: bytes) -> dict[str, Any]:
+    """Read a JSON object, or raise InvalidContent."""
+    value = decode_message(data)
+    if not isinstance(value, dict):
+        raise InvalidContent("its file holds JSON, but no object")
+    return value
+
+
+def decode(data: bytes) -> Content:
+    """Read the content of a message file, or raise InvalidContent."""
+    value = decode_message(data)
+    if not isinstance(value, dict) or "message" not in value:
+        raise InvalidContent('its file is JSON, but no object with a "message"')
+    return content_from(value)
 
 
 def _refuse_surrogates(value: Any) -> None:
@@ -224,10 +257,11 @@ def _json(data: bytes) -> Any:
         raise InvalidContent(f"its file is not JSON, or cut short: {error}") from error
 
 
-def _content(value: dict[str, Any]) -> Content:
+def content_from(value: dict[str, Any]) -> Content:
+    """Return what a JSON object says of a message, or raise InvalidContent."""
     overrides = {key: value[key] for key in OVERRIDES if key in value}
     for key, own in overrides.items():
         found = fault(key, OVERRIDES[key], own)
         if found is not None:
             raise InvalidContent(f"in its file, {found}")
-    return Content(value["message"], value.get("priority"), overrides)
+    return Content(value.get("message"), value.get("priority"), overrides)

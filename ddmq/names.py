@@ -2,12 +2,14 @@
 
 Every name is made of the *ready name* of a message and what its state adds to it:
 
-=============================== ===========================================
+=============================== =================================================
 ``ready/<priority>/<bucket>/``  ``<stamp>.<id>.<failures>-<losses>``
+the same, a bundle              ``<stamp>.<id>.<lines>-<next>-<taken>.<expiry>.<token>``
 ``work/``                       ``<expiry>.<priority>.<ready name>.<token>``
+the same, a line of a bundle    ``<expiry>.<priority>.<ready name>.<token>.line``
 ``delayed/``                    ``<due>.<priority>.<ready name>``
 ``dead/``                       ``<priority>.<ready name>.<code>``
-=============================== ===========================================
+=============================== =================================================
 
 Pure: nothing here touches a file. For each kind of name ``parse`` is the exact inverse of
 ``filename``; it returns None for anything that is no such name.
@@ -17,7 +19,7 @@ from __future__ import annotations
 
 import os
 import re
-from typing import NamedTuple
+from typing import NamedTuple, Union
 
 from ddmq.errors import InvalidArgument
 
@@ -42,6 +44,10 @@ RESERVED = frozenset(
 DROPPED = "drop-"
 FOREIGN = "foreign-"
 NOTE_SUFFIX = ".note"
+#: How the name of a lease ends whose file is empty: its message is a line of a bundle.
+LINE_SUFFIX = ".line"
+#: How the name of a bundle in `work/` begins whose lines are all taken.
+_SPENT = "spent."
 
 _NUMBER = "(0|[1-9][0-9]{0,17})"
 _COUNT = "(0|[1-9][0-9]{0,8})"
@@ -49,8 +55,15 @@ _READY = rf"([0-9]{{19}})\.([a-z0-9-]{{1,64}})\.{_COUNT}-{_COUNT}"
 _priority = re.compile(_NUMBER)
 _bucket = re.compile("[0-9]{19}")
 _ready = re.compile(_READY)
-_lease = re.compile(rf"([0-9]{{13}})\.{_NUMBER}\.{_READY}\.([0-9a-f]{{16}})")
-_delayed = re.compile(rf"([0-9]{{13}})\.{_NUMBER}\.{_READY}")
+_bundle = re.compile(
+    rf"([0-9]{{19}})\.([0-9a-f]{{20}})\.{_COUNT}-{_COUNT}-{_COUNT}"
+    r"\.([0-9]{13})\.([0-9a-f]{16})"
+)
+_spent = re.compile(rf"{re.escape(_SPENT)}([0-9a-f]{{20}})")
+_lease = re.compile(
+    rf"([0-9]{{13}})\.{_NUMBER}\.{_READY}\.([0-9a-f]{{16}})({re.escape(LINE_SUFFIX)})?"
+)
+_delayed = re.compile(rf"([0-9]{{13}})\.{_NUMBER}\.(.+)")
 _dead = re.compile(rf"{_NUMBER}\.{_READY}\.([a-z]{{1,20}})")
 
 
@@ -67,6 +80,11 @@ class Entry(NamedTuple):
     def at(self, stamp: int) -> Entry:
         """Return the entry with another place in line: `_replace`, but quick."""
         return Entry(self.priority, stamp, self.id, self.failures, self.losses)
+
+    @property
+    def waiting(self) -> int:
+        """How many messages its file holds that wait."""
+        return 1
 
     @property
     def filename(self) -> str:
@@ -99,9 +117,9 @@ class Lease(NamedTuple):
     """The name in `work/`: what the other fields say."""
 
     @classmethod
-    def of(cls, entry: Entry, expiry: int, token: str) -> Lease:
+    def of(cls, entry: Entry, expiry: int, token: str, suffix: str = "") -> Lease:
         """Make a lease, and its name."""
-        name = f"{expiry:013d}.{entry.priority}.{entry.filename}.{token}"
+        name = f"{expiry:013d}.{entry.priority}.{entry.filename}.{token}{suffix}"
         return cls(entry, expiry, token, name)
 
     @classmethod
@@ -110,14 +128,125 @@ class Lease(NamedTuple):
         match = _lease.fullmatch(filename)
         if match is None:
             return None
-        expiry, *fields, token = match.groups()
+        expiry, *fields, token, _ = match.groups()
         return cls(Entry.of(*fields), int(expiry), token, filename)
+
+    def is_same_claim(self, other: Lease) -> bool:
+        """Whether both are of one message and one claim, at different times."""
+        return self.token == other.token and self.entry.id == other.entry.id
+
+    @property
+    def is_line(self) -> bool:
+        """Whether its file is empty, and its message a line of a bundle."""
+        return self.filename.endswith(LINE_SUFFIX)
+
+    @property
+    def line(self) -> tuple[str, int] | None:
+        """The id of the bundle that its message came in, and which line it is, from 0.
+
+        None where its id is none of a line.
+        """
+        bundle, _, number = self.entry.id.partition("-")
+        return (bundle, int(number)) if number.isdigit() else None
+
+
+class Bundle(NamedTuple):
+    """Many messages in one file of which the first are taken already.
+
+    Its name is the cursor: who renames it to a later one, under a token of its own, has
+    taken the lines in between.
+    """
+
+    priority: int
+    stamp: int
+    """Nanoseconds since 1970: that of its first line; each line has one more."""
+    id: str
+    lines: int
+    """How many lines it has."""
+    next: int = 0
+    """The first line that waits, from 0."""
+    taken: int = 0
+    """How many lines the last claim took: those before `next`."""
+    expiry: int = 0
+    """When the leases of the last claim end."""
+    token: str = "0" * 16
+    """The token of the last claim."""
+
+    def at(self, stamp: int) -> Bundle:
+        """Return the bundle, of which nothing is taken yet, with another place in line."""
+        return Bundle(self.priority, stamp, self.id, self.lines)
+
+    @property
+    def waiting(self) -> int:
+        """How many messages its file holds that wait."""
+        return self.lines - self.next
+
+    @property
+    def filename(self) -> str:
+        """The name in a bucket; by its stamp it is sorted where its next line is."""
+        return (
+            f"{self.stamp + self.next:019d}.{self.id}."
+            f"{self.lines}-{self.next}-{self.taken}.{self.expiry:013d}.{self.token}"
+        )
+
+    @classmethod
+    def parse(cls, priority: int, filename: str) -> Bundle | None:
+        """Read a name found in a bucket of `priority`."""
+        match = _bundle.fullmatch(filename)
+        if match is None:
+            return None
+        stamp, id_, *counts, expiry, token = match.groups()
+        lines, next_, taken = map(int, counts)
+        if not taken <= next_ <= lines:
+            return None
+        first = int(stamp) - next_
+        return cls(priority, first, id_, lines, next_, taken, int(expiry), token)
+
+    def taking(self, n: int, expiry: int, token: str) -> Bundle:
+        """Return the bundle after a claim of its next `n` lines, or of all it has."""
+        until = min(self.next + n, self.lines)
+        taken = until - self.next
+        unchanged = self.priority, self.stamp, self.id, self.lines
+        return Bundle(*unchanged, until, taken, expiry, token)
+
+    def leases(self) -> list[Lease]:
+        """Return the leases of the last claim, in order."""
+        first = self.next - self.taken
+        return [self._lease(number) for number in range(first, self.next)]
+
+    def last_lease(self) -> Lease:
+        """Return the lease that the last claim is complete with."""
+        return self._lease(self.next - 1)
+
+    def _lease(self, number: int) -> Lease:
+        entry = Entry(self.priority, self.stamp + number, f"{self.id}-{number}")
+        return Lease.of(entry, self.expiry, self.token, LINE_SUFFIX)
+
+    @property
+    def spent_name(self) -> str:
+        """Its name in `work/` when no line waits any more."""
+        return f"{_SPENT}{self.id}"
+
+
+#: What stands in line: a file with one message, or with many.
+Place = Union[Entry, Bundle]
+
+
+def parse_place(priority: int, filename: str) -> Place | None:
+    """Read a name found in a bucket of `priority`."""
+    return Entry.parse(priority, filename) or Bundle.parse(priority, filename)
+
+
+def parse_spent(filename: str) -> str | None:
+    """Return the id of a bundle in `work/` whose lines are all taken, or None."""
+    match = _spent.fullmatch(filename)
+    return None if match is None else match[1]
 
 
 class Delayed(NamedTuple):
-    """A message in `delayed/`: not visible before `due`."""
+    """A message or a bundle in `delayed/`: not visible before `due`."""
 
-    entry: Entry
+    entry: Place
     due: int
     """Milliseconds since 1970."""
 
@@ -132,8 +261,9 @@ class Delayed(NamedTuple):
         match = _delayed.fullmatch(filename)
         if match is None:
             return None
-        due, *fields = match.groups()
-        return cls(Entry.of(*fields), int(due))
+        due, priority, place = match.groups()
+        entry = parse_place(int(priority), place)
+        return None if entry is None else cls(entry, int(due))
 
 
 class Dead(NamedTuple):

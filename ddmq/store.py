@@ -11,30 +11,46 @@ import errno
 import json
 import os
 import stat
+from contextlib import suppress
+from itertools import chain
 from math import ceil, inf
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
+from ddmq.bundle import BUNDLE_SIZE, chunks
+from ddmq.bundle import encode as encode_bundle
+from ddmq.bundles import Bundles
 from ddmq.fs import FORBIDDEN
 from ddmq.line import Line, Waiting
 from ddmq.log import warn
-from ddmq.message import MAX_BYTES, Content, InvalidContent, decode, decode_dropped
+from ddmq.message import (
+    MAX_BYTES,
+    Content,
+    InvalidContent,
+    content_of,
+    decode,
+    decode_dropped,
+)
 from ddmq.names import (
     DROPPED,
     FOREIGN,
     NOTE_SUFFIX,
+    Bundle,
     Dead,
     Delayed,
     Entry,
     Lease,
     new_id,
     new_token,
+    parse_spent,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
+    from ddmq.bundle import Lines, Options
     from ddmq.clock import Clock
     from ddmq.fs import FileSystem, Status
+    from ddmq.names import Place
 
 _Name = TypeVar("_Name")
 
@@ -44,6 +60,8 @@ ABANDONED = 3600
 #: Seconds for which a dropped file must have stood still.
 SETTLED = 10
 BUCKET_SIZE = 500
+#: How many messages that are published together become a bundle, and not single files.
+BUNDLE_FROM = 10
 _UNREADABLE = (
     *(errno.EACCES, errno.EPERM, errno.ELOOP, errno.EISDIR, errno.ENXIO),
     errno.EAGAIN,  # a FIFO that somebody holds open
@@ -66,7 +84,12 @@ class Store:
     """One queue on disk. Safe to use from several threads, and after a fork."""
 
     def __init__(
-        self, path: str, fs: FileSystem, clock: Clock, bucket_size: int = BUCKET_SIZE
+        self,
+        path: str,
+        fs: FileSystem,
+        clock: Clock,
+        bucket_size: int = BUCKET_SIZE,
+        bundle_size: int = BUNDLE_SIZE,
     ) -> None:
         self.path = path
         self.fs = fs
@@ -78,7 +101,12 @@ class Store:
         self.drop = f"{path}/drop"
         self.lock = f"{path}/lock"
         self._cleaned = f"{path}/cleaned"
-        self.line = Line(f"{path}/ready", fs, clock, self.set_aside, bucket_size)
+        self.bundles = Bundles(path, fs, clock, lambda: self.line)
+        self.line = Line(
+            *(f"{path}/ready", fs, clock),
+            *(self.set_aside, self.bundles.retire, bucket_size),
+        )
+        self._bundle_size = bundle_size
         self._file_mode: int | None = None
 
     def open(self) -> None:
@@ -96,7 +124,7 @@ class Store:
             and found.mode & stat.S_IWGRP
         ):
             self.line.mode = stat.S_IMODE(found.mode)
-            self._file_mode = found.mode & 0o666
+            self._file_mode = self.bundles.mode = found.mode & 0o666
 
     def learn_clock(self) -> None:
         """Compare our clock with the file server's; where no file can be made, do without.
@@ -114,33 +142,89 @@ class Store:
 
     # A message comes
 
-    def publish(
-        self, data: bytes, priority: int, *, delay: float = 0, sync: bool = True
-    ) -> str:
+    def publish(self, data: bytes, options: Options) -> str:
         """Make a message; return its id.
 
-        A crash leaves at most a file in `tmp/`, which is no message. With `sync`, the
-        message survives a power cut from the moment that this returns.
+        A crash leaves at most a file in `tmp/`, which is no message. Where it is durable,
+        the message survives a power cut from the moment that this returns.
         """
-        entry = Entry(priority, self.clock.time_ns(), new_id())
+        entry = Entry(options.priority, self.clock.time_ns(), new_id())
+        self._publish_file(data, entry, options)
+        return entry.id
+
+    def publish_many(self, messages: Iterable[bytes], options: Options) -> int:
+        """Make messages, each given as JSON; return their number.
+
+        A few become files of their own, more become bundles, which all become visible by
+        one rename. They are written while the messages come, and not kept in memory.
+        """
+        bunches = chunks(messages, self._bundle_size)
+        first, second = next(bunches, []), next(bunches, None)
+        if second is not None:
+            return self._publish_bundles(chain((first, second), bunches), options)
+        if len(first) < BUNDLE_FROM:
+            for message in first:
+                self.publish(content_of(message, options.encoded()), options)
+        else:
+            bundle = self._new_bundle(len(first), options)
+            self._publish_file(encode_bundle(first, options), bundle, options)
+        return len(first)
+
+    def _new_bundle(self, lines: int, options: Options) -> Bundle:
+        return Bundle(options.priority, self.clock.time_ns(), new_id(), lines)
+
+    def _publish_file(self, data: bytes, entry: Place, options: Options) -> None:
         draft = f"{self.tmp}/{entry.id}"
-        self.fs.create(draft, data, sync=sync, mode=self._file_mode)
+        self.fs.create(draft, data, sync=options.durable, mode=self._file_mode)
         try:
-            moved = self._enter(draft, entry, delay=delay, sync=sync)
+            moved = self._enter(draft, entry, options)
         except OSError:
             self.fs.discard(draft)
             raise
         if not moved:
             self._explain_missing(draft, entry.stamp)
-        return entry.id
 
-    def _enter(self, draft: str, entry: Entry, *, delay: float, sync: bool) -> bool:
-        if not delay:
-            return self.line.join(draft, entry, sync=sync) is not None
-        moved = self._postpone(draft, entry, delay)
-        if sync:
+    def _enter(self, draft: str, entry: Place, options: Options) -> bool:
+        if not options.delay:
+            return self.line.join(draft, entry, sync=options.durable) is not None
+        moved = self._postpone(draft, entry, options.delay)
+        if options.durable:
             self.fs.sync_directory(self.delayed)
         return moved
+
+    def _publish_bundles(self, bunches: Iterable[list[bytes]], options: Options) -> int:
+        """Write bundles into a directory of our own, and let that join the line."""
+        draft, began = f"{self.tmp}/{new_id()}", self.clock.time_ns()
+        self.fs.mkdir(draft)
+        try:
+            if self.line.mode is not None:
+                self.fs.chmod(draft, self.line.mode)
+            bundles = [self._write(draft, bunch, options) for bunch in bunches]
+            moved = self._enter_together(draft, bundles, options)
+        except BaseException:  # whatever stops those who give us the messages
+            self.fs.remove_directory(draft)
+            raise
+        if not moved:
+            self._explain_missing(draft, began)
+        return sum(bundle.lines for bundle in bundles)
+
+    def _write(self, draft: str, bunch: list[bytes], options: Options) -> Bundle:
+        bundle = self._new_bundle(len(bunch), options)
+        data = encode_bundle(bunch, options)
+        path = f"{draft}/{bundle.id}"
+        self.fs.create(path, data, sync=options.durable, mode=self._file_mode)
+        return bundle
+
+    def _enter_together(
+        self, draft: str, bundles: Sequence[Bundle], options: Options
+    ) -> bool:
+        if not options.delay:
+            return self.line.join_together(draft, bundles, sync=options.durable)
+        for bundle in bundles:
+            self._postpone(f"{draft}/{bundle.id}", bundle, options.delay)
+        if options.durable:
+            self.fs.sync_directory(self.delayed)
+        return self.fs.rmdir(draft)
 
     def _explain_missing(self, draft: str, began_ns: int) -> None:
         """Settle whether a draft is gone because it was published.
@@ -156,30 +240,69 @@ class Store:
                 errno.ENOENT, "cleaned away before it was published", draft
             )
 
-    def _postpone(self, source: str, entry: Entry, delay: float) -> bool:
+    def _postpone(self, source: str, entry: Place, delay: float) -> bool:
         delayed = Delayed(entry, self._milliseconds(delay))
         return self.fs.rename(source, f"{self.delayed}/{delayed.filename}")
 
     # A message is consumed
 
     def waiting(self) -> Iterator[Waiting]:
-        """Yield the first message in line; being asked again means that a rival took it."""
+        """Yield what is first in line; being asked again means that a rival took it."""
         return self.line.waiting()
 
-    def claim(self, waiting: Waiting, timeout: float) -> Lease | None:
-        """Lease a waiting message; None when a rival was faster.
+    def claim(self, waiting: Waiting, timeout: float, n: int = 1) -> list[Lease]:
+        """Lease up to `n` waiting messages of one file; none when a rival was faster.
 
         The token in the target's name is new, so of all who rename it one succeeds.
         """
-        lease = Lease.of(waiting.entry, self._milliseconds(timeout), new_token())
         try:
-            return lease if self.fs.rename(waiting.path, self._path(lease)) else None
+            if isinstance(waiting.entry, Bundle):
+                return self._claim_lines(waiting, waiting.entry, timeout, n)
+            lease = Lease.of(waiting.entry, self._milliseconds(timeout), new_token())
+            return [lease] if self.fs.rename(waiting.path, self._path(lease)) else []
         except OSError as error:
             if error.errno not in _ONLY_THIS and not self._is_directory(waiting.path):
                 raise
             self.line.pass_over(waiting.path)
             warn(f"{waiting.path} can't be moved and is passed over: {error.strerror}")
+            return []
+
+    def _claim_lines(
+        self, waiting: Waiting, bundle: Bundle, timeout: float, n: int
+    ) -> list[Lease]:
+        lines = self._lines(waiting)
+        if lines is None:
+            return []
+        self.bundles.complete(bundle)
+        expiry = self._milliseconds(lines.timeout or timeout)
+        claimed = bundle.taking(n, expiry, new_token())
+        target = f"{waiting.path.rpartition('/')[0]}/{claimed.filename}"
+        leases = self.bundles.claim(waiting.path, target, claimed)
+        if leases:
+            self._put_back(Waiting(claimed, target))
+        return leases
+
+    def _put_back(self, waiting: Waiting) -> None:
+        if waiting.entry.waiting:
+            self.line.stands_first(waiting)
+        else:
+            with suppress(OSError):  # the messages are ours; whoever looks next retires it
+                self.bundles.retire(waiting)
+
+    def _lines(self, waiting: Waiting) -> Lines | None:
+        """Read a bundle; None when it was renamed meanwhile, or is none and was set aside."""
+        try:
+            return self.bundles.lines(waiting)
+        except FileNotFoundError:
             return None
+        except InvalidContent as error:
+            reason = str(error)
+        except OSError as error:
+            if error.errno not in _UNREADABLE:
+                raise
+            reason = self._what_it_is(waiting.path, error)
+        self.set_aside(waiting.path, f"a bundle that holds no messages: {reason}")
+        return None
 
     def _is_directory(self, path: str) -> bool:
         found = self.fs.status(path)
@@ -190,9 +313,10 @@ class Store:
 
         A file that holds no message is a dead letter with the reason, and stops nobody.
         """
-        path = self._path(lease)
         try:
-            return self._decoded(path, lease.entry)
+            if lease.is_line:
+                return self.bundles.content(lease)
+            return self._decoded(self._path(lease), lease.entry)
         except FileNotFoundError:
             return None
         except InvalidContent as error:
@@ -228,9 +352,8 @@ class Store:
     def renew(self, lease: Lease, timeout: float) -> Lease | None:
         """Make a lease last for `timeout` seconds from now; None when it is lost."""
         renewed = Lease.of(lease.entry, self._milliseconds(timeout), lease.token)
-        return (
-            renewed if self.fs.rename(self._path(lease), self._path(renewed)) else None
-        )
+        moved = self._moved(lease, self._path(renewed))
+        return renewed if moved else None
 
     # A message is settled
 
@@ -240,17 +363,21 @@ class Store:
 
     def requeue(self, lease: Lease, entry: Entry, delay: float = 0) -> bool:
         """Put a message at the end of the line as `entry`, or into `delayed/` first."""
+        if not self._is_whole(lease):
+            return False
         if delay:
             return self._postpone(self._path(lease), entry, delay)
         return self.line.join(self._path(lease), entry) is not None
 
     def release(self, lease: Lease) -> bool:
         """Give a message back to its old place in line, counts unchanged."""
-        return self.line.rejoin(self._path(lease), lease.entry)
+        whole = self._is_whole(lease)
+        return whole and self.line.rejoin(self._path(lease), lease.entry)
 
     def move(self, lease: Lease, other: Store) -> bool:
         """Put a message at the end of the line in another queue of the same file system."""
-        return other.line.join(self._path(lease), lease.entry) is not None
+        whole = self._is_whole(lease)
+        return whole and other.line.join(self._path(lease), lease.entry) is not None
 
     def bury(
         self,
@@ -266,14 +393,12 @@ class Store:
         """
         if note:
             self.write_note(entry.id, note)
-        return self.fs.rename(
-            self._path(lease), f"{self.dead}/{Dead(entry, code).filename}"
-        )
+        return self._moved(lease, f"{self.dead}/{Dead(entry, code).filename}")
 
     def current(self, lease: Lease) -> Lease | None:
         """Find a lease by its token: another thread may have renewed it meanwhile."""
         for name in self.fs.listing(self.work):
-            if name.endswith(lease.token):
+            if lease.token in name and f".{lease.entry.id}." in name:  # renewed, maybe
                 return Lease.parse(name)
         return None
 
@@ -296,6 +421,13 @@ class Store:
     def _path(self, lease: Lease) -> str:
         return f"{self.work}/{lease.filename}"
 
+    def _moved(self, lease: Lease, target: str) -> bool:
+        return self._is_whole(lease) and self.fs.rename(self._path(lease), target)
+
+    def _is_whole(self, lease: Lease) -> bool:
+        """Let the file of a lease hold its message, for it is to be renamed; False: it is gone."""
+        return not lease.is_line or self.bundles.write_out(lease)
+
     def _milliseconds(self, seconds: float) -> int:
         """Return the time in `seconds` from now, in milliseconds since 1970, rounded up."""
         return -(-self.clock.time_ns() // 1_000_000) + ceil(seconds * 1000)
@@ -307,8 +439,12 @@ class Store:
         return _known(Lease.parse, sorted(self.fs.listing(self.work)))
 
     def expired(self) -> tuple[list[Lease], int]:
-        """Return the leases that are over by the file server's clock, and how many there are."""
+        """Return the leases that are over by the file server's clock, and how many there are.
+
+        The same listing tells which bundles are needed no more; they are removed.
+        """
         names = self.fs.listing(self.work)
+        self.bundles.remove_spent(names)
         return _known(Lease.parse, self._past(names)), len(names)
 
     def due(self) -> list[Delayed]:
@@ -325,20 +461,29 @@ class Store:
 
     def counts(self) -> Counts:
         """Count the messages in each state."""
+        waiting = list(self.line.places())
+        taken = sum(self.bundles.pending(w.entry) for w in waiting)
         return Counts(
-            sum(len(self.line.names_in(bucket)) for _, bucket in self.line.buckets()),
-            len(_known(Lease.parse, self.fs.listing(self.work))),
-            len(_known(Delayed.parse, self.fs.listing(self.delayed))),
+            sum(place.entry.waiting for place in waiting),
+            len(_known(Lease.parse, self.fs.listing(self.work))) + taken,
+            sum(d.entry.waiting for d in self._all_delayed()),
             sum(not name.endswith(NOTE_SUFFIX) for name in self.fs.listing(self.dead)),
         )
 
+    def _all_delayed(self) -> list[Delayed]:
+        return _known(Delayed.parse, self.fs.listing(self.delayed))
+
     def is_empty(self) -> bool:
-        """Tell whether nothing waits, is leased or delayed: dead letters do not count."""
-        if _known(Lease.parse, self.fs.listing(self.work)):
+        """Tell whether nothing waits, is leased or delayed: dead letters do not count.
+
+        The line is looked at twice, since a message may go from there and come back.
+        """
+        if self._waits() or _known(Lease.parse, self.fs.listing(self.work)):
             return False
-        if _known(Delayed.parse, self.fs.listing(self.delayed)):
-            return False
-        return not any(self.line.names_in(bucket) for _, bucket in self.line.buckets())
+        return not self._all_delayed() and not self._waits()
+
+    def _waits(self) -> bool:
+        return any(True for _ in self.line.places())
 
     # Dead letters, dropped files, and what is no message
 
@@ -401,7 +546,7 @@ class Store:
         """Return the names in `drop/`, in order."""
         return sorted(self.fs.listing(self.drop))
 
-    def set_aside(self, path: str) -> bool:
+    def set_aside(self, path: str, reason: str = "not a message of ddmq") -> bool:
         """Move something that is no message to `dead/`; False where it can't be moved."""
         entry = Entry(0, self.clock.time_ns(), FOREIGN + new_id())
         target = f"{self.dead}/{Dead(entry, 'foreign').filename}"
@@ -414,9 +559,7 @@ class Store:
             return False
         if moved:
             where = os.path.relpath(path, self.path)
-            self.write_note(
-                entry.id, {"reason": f"not a message of ddmq; it was {where}"}
-            )
+            self.write_note(entry.id, {"reason": f"{reason}; it was {where}"})
         return True
 
     def write_note(self, id_: str, note: Mapping[str, Any]) -> None:
@@ -456,7 +599,12 @@ class Store:
         found = self.fs.status(path)
         if found is None or not self._is_older(found, ABANDONED):
             return False
-        return self.fs.rmdir(path) if found.is_directory else self.fs.unlink(path)
+        if found.is_directory:
+            return self.fs.remove_directory(path)
+        lease = Lease.parse(os.path.basename(path))
+        if lease is not None and self.bundles.is_pending(lease):
+            return False
+        return self.fs.unlink(path)
 
     def _is_older(self, found: Status, seconds: float) -> bool:
         return self.clock.time_ns() - found.modified_ns > seconds * 1e9
@@ -466,24 +614,38 @@ class Store:
         places = {"work": self.work, "delayed": self.delayed, "dead": self.dead}
         if state == "waiting":
             self.line.forget()
-            return sum(self._empty(bucket) for _, bucket in self.line.buckets())
+            return sum(self._purge_bucket(*bucket) for bucket in self.line.buckets())
         return self._empty(places[state])
+
+    def _purge_bucket(self, priority: int, bucket: str) -> int:
+        """Remove what waits; what is taken already still needs its bundle."""
+        purged = 0
+        for name in self.line.names_in(bucket):
+            path, bundle = f"{bucket}/{name}", Bundle.parse(priority, name)
+            if bundle is None:
+                purged += self._purge(path)
+            elif self.bundles.retire(Waiting(bundle, path)):
+                purged += bundle.waiting
+        return purged
 
     def _empty(self, directory: str) -> int:
         names = self.line.names_in(directory)
         return sum(self._purge(f"{directory}/{name}") for name in names)
 
-    def _purge(self, path: str) -> bool:
-        found = self.fs.status(path)
-        if found is None or found.is_directory:
-            return False
-        return self.fs.unlink(path) and not path.endswith(NOTE_SUFFIX)
+    def _purge(self, path: str) -> int:
+        found, name = self.fs.status(path), os.path.basename(path)
+        if found is None or found.is_directory or parse_spent(name) is not None:
+            return 0
+        if not self.fs.unlink(path) or name.endswith(NOTE_SUFFIX):
+            return 0
+        delayed = Delayed.parse(name)
+        return 1 if delayed is None else delayed.entry.waiting
 
     def set_foreign_aside(self) -> None:
         """Move what is no message out of `work/` and `delayed/`."""
         for path, parse in ((self.work, Lease.parse), (self.delayed, Delayed.parse)):
             for name in self.fs.listing(path):
-                if parse(name) is None:
+                if parse(name) is None and parse_spent(name) is None:
                     self.set_aside(f"{path}/{name}")
 
     def cleaned_ago(self) -> float:

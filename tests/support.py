@@ -25,6 +25,7 @@ SYSTEM_CALLS = frozenset(
         "listdir",
         "rename",
         "unlink",
+        "mknod",
         "mkdir",
         "rmdir",
         "chmod",

@@ -6,23 +6,30 @@ import os
 import re
 import time
 from collections import defaultdict
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from support import FakeClock, counting
+from support import Calls, Crash, FakeClock, counting
 
 from ddmq import Broker
 from ddmq.fs import FileSystem
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from support import Calls
+    from collections.abc import Callable, Iterator
 
 QUEUE = "q"
 STATES = ("ready", "work", "delayed", "dead", "drop")
 HOUR = 3600
 _TEXT = re.compile(rb"text of (\w+)")
+_BUNDLE = re.compile(
+    r"/work/spent\.(?P<spent>[0-9a-f]{20})$"
+    r"|/(?:ready/[0-9]+/|delayed/)[^/]*(?:/|\.[0-9]+\.)[0-9]{19}\.(?P<id>[0-9a-f]{20})"
+    r"\.(?P<lines>[0-9]+)-(?P<next>[0-9]+)-[0-9]+\.[0-9]{13}\.[0-9a-f]{16}$"
+)
+_LINE = re.compile(
+    r"\.(?P<id>[0-9a-f]{20})-(?P<number>[0-9]+)\.0-0\.(?P<token>[0-9a-f]{16})\.line$"
+)
 
 
 def text(name: str) -> str:
@@ -30,19 +37,64 @@ def text(name: str) -> str:
     return f"text of {name}"
 
 
+def told(queue: str) -> Iterator[tuple[str, str, bytes]]:
+    """Yield the state, the id and the content of each message, as the protocol has it.
+
+    Of a bundle each line is one: it waits, or its lease is a file that says which line.
+    """
+    paths = [f"{d}/{name}" for d, _, names in os.walk(queue) for name in names]
+    bundles = {}
+    for path in paths:
+        match = _BUNDLE.search(path)
+        if match is not None:
+            bundles[match["id"] or match["spent"]] = (
+                Path(path).read_bytes().split(b"\n")
+            )
+    for path in paths:
+        state = os.path.relpath(path, queue).split("/")[0]
+        match = _BUNDLE.search(path)
+        if match is None:
+            yield from _single(path, state, paths, bundles)
+        elif match["id"]:
+            for number in range(int(match["next"]), int(match["lines"])):
+                line = bundles[match["id"]][1 + number]
+                yield state, f"{match['id']}-{number}", line
+
+
+def _single(
+    path: str, state: str, paths: list[str], bundles: dict[str, list[bytes]]
+) -> Iterator[tuple[str, str, bytes]]:
+    match = _LINE.search(path)
+    if match is None and state in STATES and not path.endswith(".note"):
+        yield state, path.rpartition("/")[2], Path(path).read_bytes()
+    elif match is not None and (state == "work" or _is_taken(match, paths)):
+        line = bundles[match["id"]][1 + int(match["number"])]
+        yield "work", f"{match['id']}-{match['number']}", line
+
+
+def _is_taken(line: re.Match[str], paths: list[str]) -> bool:
+    """Whether the claim that a draft in `tmp/` is of has been made."""
+    wanted = re.compile(rf"/ready/.*\.{line['id']}\..*\.{line['token']}$")
+    return any(wanted.search(path) for path in paths)
+
+
 class World:
     """A root with one queue, and one clock for all its clients."""
 
-    def __init__(self, root: Path, *, bucket_size: int = 500) -> None:
+    def __init__(
+        self, root: Path, *, bucket_size: int = 500, bundle_size: int = 1000
+    ) -> None:
         self.root = os.fspath(root)
         self.path = f"{self.root}/{QUEUE}"
         self.clock = FakeClock(time.time())
         self.bucket_size = bucket_size
+        self.bundle_size = bundle_size
 
     def broker(self, calls: Calls | FileSystem | None = None, **options: Any) -> Broker:
         """Return a new client, as a process that just started has it."""
         fs = calls if isinstance(calls, FileSystem) else FileSystem(calls or counting())
         options.setdefault("bucket_size", self.bucket_size)
+        options.setdefault("bundle_size", self.bundle_size)
         return Broker(self.root, clock=self.clock, fs=fs, **options)
 
     def put(self, path: str, data: bytes = b"", *, age: float = 0) -> str:
@@ -65,10 +117,9 @@ class World:
     def found(self) -> dict[str, list[str]]:
         """Tell in which states each message is, by the texts that the files hold."""
         found = defaultdict(list)
-        for state in STATES:
-            for path in self.files(state):
-                for name in _TEXT.findall(Path(path).read_bytes()):
-                    found[name.decode()].append(state)
+        for state, _, data in told(self.path):
+            for name in _TEXT.findall(data):
+                found[name.decode()].append(state)
         return dict(found)
 
     def rescue(self, mode: int | None = None) -> Broker:
@@ -102,6 +153,7 @@ class Scene(NamedTuple):
     retries: bool = False
     """Whether it may leave to the next call, without an error, what it could not do."""
     bucket_size: int = 500
+    bundle_size: int = 1000
     mode: int | None = None
 
     def __str__(self) -> str:
@@ -117,7 +169,9 @@ class Play:
     def __init__(self, scene: Scene, root: Path, *, warm: bool) -> None:
         self.scene = scene
         self.warm = warm
-        self.world = World(root, bucket_size=scene.bucket_size)
+        self.world = World(
+            root, bucket_size=scene.bucket_size, bundle_size=scene.bundle_size
+        )
         self._fs = FileSystem(counting())
         self._first = self.world.broker(self._fs, create=True)
         self._first.create_queue(QUEUE, mode=scene.mode)
@@ -440,4 +494,245 @@ ADMINISTRATION = [
     ),
 ]
 
-SCENES = [*PUBLISHING, *CONSUMING, *SETTLING, *HOUSEKEEPING, *ADMINISTRATION]
+MANY = [f"m{number:02d}" for number in range(12)]
+
+
+def _bundle(**options: Any) -> Callable[[World, Broker], None]:
+    def prepare(_: World, broker: Broker) -> None:
+        broker.publish_many(QUEUE, map(text, MANY), **options)
+
+    return prepare
+
+
+def _take(n: int, **options: Any) -> Callable[[World, Broker], Any]:
+    """Publish a bundle and consume some of it; the handle is the last of those."""
+
+    def prepare(world: World, broker: Broker) -> Any:
+        _bundle(**options)(world, broker)
+        return broker.consume(QUEUE, n)[-1]
+
+    return prepare
+
+
+def _take_in_vain(world: World, broker: Broker) -> None:
+    """Let a client die when the bundle is renamed, and its leases are not moved yet."""
+    _bundle()(world, broker)
+    calls = crashing_after_rename_into("/ready/")
+    with suppress(Crash):
+        world.broker(calls).consume(QUEUE, 3)
+    assert len(world.files("tmp")) == 3
+
+
+def _take_all_in_vain(world: World, broker: Broker) -> None:
+    _bundle()(world, broker)
+    with suppress(Crash):
+        world.broker(crashing_after_rename_into("/ready/")).consume(QUEUE, 12)
+    assert len(world.files("tmp")) == 12
+
+
+def crashing_after_rename_into(place: str) -> Calls:
+    """Return system calls that end with the first rename into a place."""
+    done: list[str] = []
+
+    def call(_: int, name: str, function: Callable[..., Any], arguments: Any) -> Any:
+        if done:
+            raise Crash
+        result = function(*arguments)
+        if name == "rename" and place in arguments[1]:
+            done.append(name)
+        return result
+
+    return Calls(call)
+
+
+def _finish_all(world: World, broker: Broker) -> None:
+    _bundle()(world, broker)
+    broker.ack(broker.consume(QUEUE, 12))
+
+
+def _garbage_bundle(world: World, broker: Broker) -> None:
+    broker.publish_many(QUEUE, map(text, ("bad", *MANY[1:])))
+    [path] = world.files("ready")
+    data = Path(path).read_bytes()
+    Path(path).write_bytes(data.replace(b'"text of bad"', b'"text of bad'))
+
+
+def _publishing_many(**options: Any) -> Callable[[Broker, Any], Any]:
+    return lambda broker, _: broker.publish_many(QUEUE, map(text, MANY), **options)
+
+
+def _all(path: str, **others: str) -> dict[str, str]:
+    return {**dict.fromkeys(MANY, path), **others}
+
+
+def _counted(number: int) -> Callable[[Any], bool]:
+    return lambda result: result == number
+
+
+_PUBLISHED = _all("gone ready")
+_LAST = _received("m11")
+
+BUNDLES = [
+    Scene("publish many durably", _PUBLISHED, _publishing_many(), says=_counted(12)),
+    Scene(
+        "publish several bundles",
+        _PUBLISHED,
+        _publishing_many(durable=False),
+        says=_counted(12),
+        bundle_size=5,
+    ),
+    Scene(
+        "publish several bundles durably for a group",
+        _PUBLISHED,
+        _publishing_many(),
+        says=_counted(12),
+        bundle_size=5,
+        mode=0o2770,
+    ),
+    Scene(
+        "publish many with a delay",
+        _all("gone delayed"),
+        _publishing_many(delay=60),
+        says=_counted(12),
+    ),
+    Scene(
+        "consume from a bundle",
+        _all("ready", m00="ready work"),
+        _consuming,
+        _bundle(),
+        _received("m00"),
+        retries=True,
+    ),
+    Scene(
+        "consume several from a bundle for a group",
+        _all("ready", m00="ready work", m01="ready work", m02="ready work"),
+        lambda b, _: b.consume(QUEUE, 3),
+        _bundle(timeout=30),
+        _received(*MANY[:3]),
+        retries=True,
+        mode=0o2770,
+    ),
+    Scene(
+        "consume all of a bundle",
+        _all("ready work"),
+        lambda b, _: b.consume(QUEUE, 20),
+        _bundle(),
+        _received(*MANY),
+        retries=True,
+    ),
+    Scene(
+        "consume the last of a bundle",
+        _all("work", m11="ready work"),
+        _consuming,
+        _take(11),
+        _LAST,
+        retries=True,
+    ),
+    Scene(
+        "consume from two bundles",
+        _all("ready work"),
+        lambda b, _: b.consume(QUEUE, 20),
+        _bundle(),
+        _received(*MANY),
+        bundle_size=7,
+        retries=True,
+    ),
+    Scene(
+        "consume after a claim cut short",
+        _all("ready", m00="work", m01="work", m02="work", m03="ready work"),
+        _consuming,
+        _take_in_vain,
+        _received("m03"),
+        retries=True,
+    ),
+    Scene(
+        "find nothing after a claim cut short",
+        _all("work"),
+        _consuming,
+        _take_all_in_vain,
+        _received(),
+        retries=True,
+    ),
+    Scene(
+        "consume behind garbage in a bundle",
+        {"bad": "ready work dead", **dict.fromkeys(MANY[1:], "ready work")},
+        lambda b, _: b.consume(QUEUE, 20),
+        _garbage_bundle,
+        _received(*MANY[1:]),
+        retries=True,
+    ),
+    Scene(
+        "ack a line",
+        _all("ready", m00="work", m01="work gone"),
+        lambda b, m: b.ack(m),
+        _take(2),
+    ),
+    Scene(
+        "nack a line",
+        _all("ready", m00="work ready"),
+        lambda b, m: b.nack(m),
+        _take(1),
+    ),
+    Scene(
+        "nack the last line with a delay",
+        _all("work", m11="work delayed"),
+        lambda b, m: b.nack(m, delay=60),
+        _take(12),
+    ),
+    Scene(
+        "release a line",
+        _all("ready", m00="work", m01="work ready"),
+        lambda b, m: b.release(m),
+        _take(2),
+    ),
+    Scene(
+        "reject a line",
+        _all("ready", m00="work dead"),
+        lambda b, m: b.reject(m, "it smelled"),
+        _take(1),
+    ),
+    Scene(
+        "renew a line",
+        _all("ready", m00="work"),
+        lambda b, m: b.renew(m, 900),
+        _take(1),
+        lambda renewed: renewed.message == text("m00"),
+    ),
+    Scene(
+        "expire lines",
+        _all("ready", m00="work ready", m01="work ready"),
+        _cleaning,
+        _later(_take(2), 700),
+        lambda swept: swept.requeued == 2,
+        retries=True,
+    ),
+    Scene(
+        "expire the lines of a spent bundle for good",
+        _all("work dead"),
+        _cleaning,
+        _later(_take(12, requeue=False), 700),
+        lambda swept: swept.dead == 12,
+        retries=True,
+    ),
+    Scene(
+        "show a bundle that is due",
+        _all("delayed ready"),
+        _cleaning,
+        _later(_bundle(delay=60), 61),
+        retries=True,
+    ),
+    Scene("remove a spent bundle", _all("gone"), _cleaning, _finish_all, retries=True),
+    Scene(
+        "purge what waits in a bundle",
+        _all("ready gone", m00="work", m01="work"),
+        lambda b, _: b.purge(QUEUE, ["waiting"]),
+        _take(2),
+        lambda purged: purged.waiting == 10,
+        retries=True,
+    ),
+]
+
+SCENES = [
+    *(*PUBLISHING, *CONSUMING, *SETTLING, *HOUSEKEEPING, *ADMINISTRATION),
+    *BUNDLES,
+]

@@ -22,6 +22,8 @@ CORE = [
     "ddmq.fs",
     "ddmq.locks",
     "ddmq.line",
+    "ddmq.bundle",
+    "ddmq.bundles",
     "ddmq.store",
     "ddmq.config",
     "ddmq.admin",

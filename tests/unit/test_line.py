@@ -27,7 +27,10 @@ class Client:
         self.queue = queue
         self.aside = []
         self.fs = FileSystem(calls)
-        self.line = Line(f"{queue}/ready", self.fs, clock, self._set_aside, bucket_size)
+        self.line = Line(
+            *(f"{queue}/ready", self.fs, clock),
+            *(self._set_aside, self.aside.append, bucket_size),
+        )
 
     def _set_aside(self, path):
         self.aside.append(Path(path).name)

@@ -1,0 +1,100 @@
+"""What a bundle holds: the options of its messages, then one message a line; pure."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from ddmq.message import (
+    Content,
+    InvalidContent,
+    content_from,
+    content_of,
+    decode_message,
+    decode_object,
+    encode_options,
+)
+from ddmq.settings import SETTINGS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+#: The most messages and, but for one message, bytes of a bundle.
+BUNDLE_SIZE = 1000
+MAX_BUNDLE_BYTES = 1 << 20
+
+
+class Options(NamedTuple):
+    """What all messages of one publication have in common."""
+
+    priority: int
+    overrides: Mapping[str, Any]
+    delay: float = 0
+    """Seconds until they are visible."""
+    durable: bool = True
+    """Whether they survive a power cut once they are published."""
+
+    def encoded(self) -> bytes:
+        """Return what a message file says of them."""
+        return encode_options(self.priority, self.overrides)
+
+
+def chunks(lines: Iterable[bytes], most: int) -> Iterator[list[bytes]]:
+    """Cut messages into what one bundle holds: at most so many, and not too many bytes."""
+    chunk: list[bytes] = []
+    size = 0
+    for line in lines:
+        if len(chunk) == most or (chunk and size + len(line) > MAX_BUNDLE_BYTES):
+            yield chunk
+            chunk, size = [], 0
+        chunk.append(line)
+        size += len(line)
+    if chunk:
+        yield chunk
+
+
+def encode(lines: Iterable[bytes], options: Options) -> bytes:
+    """Return the content of a bundle."""
+    durable = b"true" if options.durable else b"false"
+    head = b'{"durable":%b,%b}' % (durable, options.encoded())
+    return b"\n".join((head, *lines, b""))
+
+
+class Lines:
+    """The messages of a bundle that was read."""
+
+    def __init__(self, data: bytes) -> None:
+        first, *self._lines = data.split(b"\n")
+        head = decode_object(first)
+        self._head = content_from(head)
+        self._options = encode_options(_priority(head), self._head.overrides)
+        self.durable = bool(head.get("durable", True))
+        """Whether a message must be on stable storage before it leaves its bundle."""
+
+    @property
+    def timeout(self) -> float | None:
+        """How many seconds the lease of each lasts, where the publisher said so."""
+        return self._head.overrides.get("timeout")
+
+    def content(self, number: int) -> Content:
+        """Return one message, or raise InvalidContent."""
+        return self._head._replace(message=decode_message(self._line(number)))
+
+    def file_content(self, number: int) -> bytes:
+        """Return what the file of one message would hold, had it come alone."""
+        try:
+            line = self._line(number)
+        except InvalidContent:
+            return b""
+        return content_of(line, self._options)
+
+    def _line(self, number: int) -> bytes:
+        if not number < len(self._lines) - 1:
+            raise InvalidContent("its bundle is cut short")
+        return self._lines[number]
+
+
+def _priority(head: Mapping[str, Any]) -> int:
+    priority: int = head.get("priority", -1)
+    if not SETTINGS["priority"].accepts(priority):
+        raise InvalidContent("its first line has no priority")
+    return priority
