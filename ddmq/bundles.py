@@ -154,13 +154,16 @@ class Bundles:
 
         From then on it is a file as any other message has it.
         """
+        path = f"{self._work}/{lease.filename}"
         try:
             lines, number = self._lines_of(lease)
-        except InvalidContent:  # it stays empty, and becomes a dead letter
-            return not self._fs.is_gone(f"{self._work}/{lease.filename}")
-        data = lines.file_content(number)
-        path = f"{self._work}/{lease.filename}"
-        return self._fs.fill(path, data, sync=lines.durable)
+        except (InvalidContent, OSError) as error:
+            if self._fs.is_gone(path):
+                return False
+            if isinstance(error, InvalidContent):
+                return True  # it stays empty, and becomes a dead letter
+            raise
+        return self._fs.fill(path, lines.file_content(number), sync=lines.durable)
 
     def _lines_of(self, lease: Lease) -> tuple[Lines, int]:
         if lease.line is None:

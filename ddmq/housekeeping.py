@@ -110,7 +110,7 @@ class Housekeeper:
     def show_due(self) -> Swept:
         """Put the delayed messages that are due at the end of the line."""
         shown = [self._try(self._store.show, delayed) for delayed in self._store.due()]
-        return Swept(due=shown.count(True))
+        return Swept(due=sum(number or 0 for number in shown))
 
     def _try(self, act: Callable[[_Name], _Fate], name: _Name) -> _Fate | None:
         """Do something for one message; its trouble must not stop the others'."""

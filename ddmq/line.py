@@ -110,7 +110,7 @@ class Line:
         """
         for _ in range(_TRIES):
             tail = self._tail_of(entry.priority, sync=sync)
-            joined = entry.at(self._next_stamp(tail.stamp, entry.waiting))
+            joined = entry.at(self.next_stamp(tail.stamp, entry.waiting))
             try:
                 moved = self._fs.rename(source, f"{tail.path}/{joined.filename}")
             except FileNotFoundError:  # a consumer removed the empty bucket
@@ -135,7 +135,7 @@ class Line:
         priority = bundles[0].priority
         messages = sum(bundle.waiting for bundle in bundles)
         newest = max(self._buckets(priority), default=0)
-        stamp = self._next_stamp(newest + 1, messages)
+        stamp = self.next_stamp(newest + 1, messages)
         self._name(source, bundles, stamp)
         if sync:
             self._fs.sync_directory(source)
@@ -184,7 +184,7 @@ class Line:
         if head is not None and priority < head.priority:
             self._head = None
 
-    def _next_stamp(self, least: int, number: int = 1) -> int:
+    def next_stamp(self, least: int = 0, number: int = 1) -> int:
         """Return the first of `number` stamps that nobody here has had."""
         # Two threads may read the same last stamp; the id then decides between them.
         stamp = max(self._clock.time_ns(), least, self._stamp + 1)
@@ -210,7 +210,7 @@ class Line:
             return kept
         room = self._room(priority, newest) if newest else 0
         if room <= 0:
-            newest, room = self._next_stamp(newest + 1), self._bucket_size
+            newest, room = self.next_stamp(newest + 1), self._bucket_size
             self._make(priority, newest)
         return _Tail(
             self._bucket(priority, newest), newest, min(room, _COUNT_EVERY), now

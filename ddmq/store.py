@@ -148,7 +148,7 @@ class Store:
         A crash leaves at most a file in `tmp/`, which is no message. Where it is durable,
         the message survives a power cut from the moment that this returns.
         """
-        entry = Entry(options.priority, self.clock.time_ns(), new_id())
+        entry = Entry(options.priority, self.line.next_stamp(), new_id())
         self._publish_file(data, entry, options)
         return entry.id
 
@@ -171,7 +171,8 @@ class Store:
         return len(first)
 
     def _new_bundle(self, lines: int, options: Options) -> Bundle:
-        return Bundle(options.priority, self.clock.time_ns(), new_id(), lines)
+        stamp = self.line.next_stamp(0, lines)
+        return Bundle(options.priority, stamp, new_id(), lines)
 
     def _publish_file(self, data: bytes, entry: Place, options: Options) -> None:
         draft = f"{self.tmp}/{entry.id}"
@@ -286,7 +287,9 @@ class Store:
         if waiting.entry.waiting:
             self.line.stands_first(waiting)
         else:
-            with suppress(OSError):  # the messages are ours; whoever looks next retires it
+            with suppress(
+                OSError
+            ):  # the messages are ours; whoever looks next retires it
                 self.bundles.retire(waiting)
 
     def _lines(self, waiting: Waiting) -> Lines | None:
@@ -513,10 +516,11 @@ class Store:
             self.fs.discard(self._note_path(entry.id))
         return joined is not None
 
-    def show(self, delayed: Delayed) -> bool:
-        """Put a delayed message at the end of the line."""
+    def show(self, delayed: Delayed) -> int:
+        """Put a delayed message or bundle at the end of the line; tell how many came."""
         path = f"{self.delayed}/{delayed.filename}"
-        return self.line.join(path, delayed.entry) is not None
+        joined = self.line.join(path, delayed.entry)
+        return 0 if joined is None else joined.waiting
 
     def adopt(self, name: str, priority: int) -> bool:
         """Make a message of a file in `drop/` that has stood still for a while.

@@ -27,6 +27,7 @@ _BUNDLE = re.compile(
     r"|/(?:ready/[0-9]+/|delayed/)[^/]*(?:/|\.[0-9]+\.)[0-9]{19}\.(?P<id>[0-9a-f]{20})"
     r"\.(?P<lines>[0-9]+)-(?P<next>[0-9]+)-[0-9]+\.[0-9]{13}\.[0-9a-f]{16}$"
 )
+_SINGLE = re.compile(r"[/.][0-9]{19}\.(?P<id>[a-z0-9-]{1,64})\.[0-9]+-[0-9]+(?:\.|$)")
 _LINE = re.compile(
     r"\.(?P<id>[0-9a-f]{20})-(?P<number>[0-9]+)\.0-0\.(?P<token>[0-9a-f]{16})\.line$"
 )
@@ -66,7 +67,8 @@ def _single(
 ) -> Iterator[tuple[str, str, bytes]]:
     match = _LINE.search(path)
     if match is None and state in STATES and not path.endswith(".note"):
-        yield state, path.rpartition("/")[2], Path(path).read_bytes()
+        single = _SINGLE.search(path)
+        yield state, single["id"] if single else "", Path(path).read_bytes()
     elif match is not None and (state == "work" or _is_taken(match, paths)):
         line = bundles[match["id"]][1 + int(match["number"])]
         yield "work", f"{match['id']}-{match['number']}", line
