@@ -7,6 +7,7 @@ record that does not depend on the queue.
 
 from __future__ import annotations
 
+import itertools
 import os
 import sys
 import time
@@ -41,12 +42,32 @@ def publish(root: str, log: Log, texts: str) -> None:
         time.sleep(0.001)
 
 
+def publish_many(root: str, log: Log, texts: str) -> None:
+    """Publish `<owner>:<first>:<last>` in bundles, of which some need several."""
+    broker = Broker(root, bundle_size=20)
+    owner, first, last = texts.split(":")
+    numbers = list(range(int(first), int(last)))
+    while numbers:
+        size = (3, 15, 50)[numbers[0] % 3]
+        told, numbers = numbers[:size], numbers[size:]
+        for number in told:
+            log.write("publishing", f"{owner}-{number}")
+        broker.publish_many(
+            QUEUE,
+            (f"{owner}-{number}" for number in told),
+            durable=told[0] % 10 == 0,
+        )
+        for number in told:
+            log.write("published", f"{owner}-{number}")
+        time.sleep(0.01)
+
+
 def consume(root: str, log: Log, stop: str) -> None:
-    """Consume and ack until a file tells that no more will come."""
+    """Consume and ack until a file tells that no more will come: one, then several."""
     renames = [0]
     broker = Broker(root, fs=FileSystem(counting_claims(renames)))
-    while True:
-        messages = broker.consume(QUEUE)
+    for n in itertools.cycle((1, 1, 4, 12) if stop.endswith(".several") else (1,)):
+        messages = broker.consume(QUEUE, n)
         for message in messages:
             log.write("consumed", message.message)
             time.sleep(0.001)
@@ -63,7 +84,7 @@ def counting_claims(renames: list[int]) -> Calls:
     """Return system calls that count the renames of messages that are to be consumed."""
 
     def call(_: int, name: str, function, arguments):
-        if name == "rename" and "/work/" in arguments[1]:
+        if name == "rename" and ("/ready/" in arguments[0] or "/work/" in arguments[1]):
             renames[0] += 1
         return function(*arguments)
 
@@ -88,6 +109,7 @@ def clean(root: str, log: Log, stop: str) -> None:
 
 
 if __name__ == "__main__":
-    {"publish": publish, "consume": consume, "clean": clean}[sys.argv[1]](
+    roles = [publish, publish_many, consume, clean]
+    {role.__name__: role for role in roles}[sys.argv[1]](
         sys.argv[2], Log(sys.argv[3]), sys.argv[4]
     )
