@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-import sys
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from ddmq import source
 from ddmq.broker import STATES, UNSET, Broker
 from ddmq.clock import Clock, date
 from ddmq.errors import DdmqError, InvalidArgument, LeaseLost
@@ -93,8 +93,12 @@ def publish(values: Values) -> Reply:
         raise InvalidArgument("publish one message or --from-file, and not both")
     broker, queue, options = _broker(values), values["queue"], _options(values)
     if values["from_file"] is not None:
-        lines = _lines(values["from_file"], as_json=values["json"])
-        told = _counted(lines, values["tell"])
+        told = source.messages(
+            values["from_file"],
+            as_json=bool(values["json"]),
+            null=bool(values["null"]),
+            tell=values["tell"],
+        )
         number = broker.publish_many(queue, told, **options)
         return Reply({"published": number}, str(number))
     id_ = broker.publish(queue, _message(values), **options)
@@ -112,49 +116,8 @@ def _options(values: Values) -> dict[str, Any]:
 def _message(values: Values) -> Any:
     message = values["message"]
     if message == "-" and values["typed"]:
-        message = standard_input().removesuffix("\n")
-    return _from_json(message, "message") if values["json"] else message
-
-
-def standard_input() -> str:
-    """Return all of standard input."""
-    if sys.stdin is None:
-        raise InvalidArgument("standard input is closed")
-    return _decoded(sys.stdin.buffer.read(), "standard input")
-
-
-def _lines(path: str, *, as_json: bool) -> Iterator[Any]:
-    """Yield the lines of a file that are not empty, as text or each as a JSON value."""
-    try:
-        with open(0 if path == "-" else path, "rb", closefd=path != "-") as lines:
-            for number, line in enumerate(lines, 1):
-                where = f"{path}, line {number}"
-                text = _decoded(line, where).rstrip("\r\n")
-                if text:
-                    yield _from_json(text, where) if as_json else text
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise InvalidArgument(f"{path!r}: {reason}; nothing is published") from error
-
-
-def _counted(items: Iterable[Any], tell: Callable[[str], None]) -> Iterator[Any]:
-    for number, item in enumerate(items, 1):
-        yield item
-        tell(f"{number:,} published")
-
-
-def _decoded(data: bytes, where: str) -> str:
-    try:
-        return data.decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise InvalidArgument(f"{where}: not UTF-8 text") from error
-
-
-def _from_json(text: Any, where: str) -> Any:
-    try:
-        return json.loads(text)
-    except (TypeError, ValueError, RecursionError) as error:
-        raise InvalidArgument(f"{where}: not JSON: {error}") from error
+        message = source.standard_input().removesuffix("\n")
+    return source.from_json(message, "message") if values["json"] else message
 
 
 def consume(values: Values) -> Reply:

@@ -8,7 +8,6 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from ddmq import __version__
-from ddmq.actions import standard_input
 from ddmq.boundary import Parser, guarded, one_line
 from ddmq.clock import Clock
 from ddmq.commands import (
@@ -21,6 +20,7 @@ from ddmq.commands import (
 )
 from ddmq.errors import DdmqError, InvalidArgument
 from ddmq.settings import dump
+from ddmq.source import standard_input
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -134,6 +134,12 @@ COMMANDS: tuple[Command, ...] = (
                 "switch",
             ),
             Argument(
+                "null",
+                "messages in the file end with a NUL, as those of `find -print0`",
+                ("-0", "--null"),
+                "switch",
+            ),
+            Argument(
                 "priority", "0 is first; 999 by default", ("-p", "--priority"), "number"
             ),
             Argument(

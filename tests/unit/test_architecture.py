@@ -49,6 +49,7 @@ ABOVE = [
     "ddmq.hpc.worker",
     "ddmq.hpc.submit",
     "ddmq.hpc.chain",
+    "ddmq.source",
     "ddmq.actions",
     "ddmq.commands",
     "ddmq.cli",
