@@ -20,12 +20,11 @@ from typing import TYPE_CHECKING
 
 from ddmq.bundle import MAX_BUNDLE_BYTES, Lines
 from ddmq.message import MAX_BYTES, InvalidContent
-from ddmq.names import LINE_SUFFIX, Bundle, Lease, parse_spent
+from ddmq.names import LINE_SUFFIX, Bundle, Lease, new_token, parse_spent
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from ddmq.clock import Clock
     from ddmq.fs import FileSystem
     from ddmq.line import Line, Waiting
     from ddmq.message import Content
@@ -33,8 +32,6 @@ if TYPE_CHECKING:
 
 #: How many bundles that were read are kept in memory.
 _KEPT = 4
-#: Seconds after which the drafts of a claim may have been cleaned away: it is given up.
-LATEST = 1800
 #: How often a bundle is looked for that others may be renaming.
 _LOOKS = 3
 
@@ -42,15 +39,12 @@ _LOOKS = 3
 class Bundles:
     """What is particular to messages that came in bundles."""
 
-    def __init__(
-        self, queue: str, fs: FileSystem, clock: Clock, line: Callable[[], Line]
-    ) -> None:
+    def __init__(self, queue: str, fs: FileSystem, line: Callable[[], Line]) -> None:
         self.mode: int | None = None
         """The mode of new files, where the umask must not decide."""
         self._tmp = f"{queue}/tmp"
         self._work = f"{queue}/work"
         self._fs = fs
-        self._clock = clock
         self._line = line
         self._read: dict[str, Lines] = {}
         self._completed: dict[str, str] = {}
@@ -77,11 +71,10 @@ class Bundles:
         None when a rival was faster.
         """
         leases = claimed.leases()
-        until = self._clock.monotonic() + LATEST
         try:
             for lease in leases:
                 self._fs.touch(f"{self._tmp}/{lease.filename}", self.mode)
-            won = self._clock.monotonic() < until and self._fs.rename(path, target)
+            won = self._fs.rename(path, target)
         except OSError:
             self._discard(leases)
             raise
@@ -197,16 +190,31 @@ class Bundles:
         for id_ in unneeded & _unneeded(self._fs.listing(self._work)):
             self._fs.unlink(f"{self._work}/spent.{id_}")
 
-    def is_pending(self, lease: Lease) -> bool:
-        """Tell whether a lease in `tmp/` is of a claim that was not completed, and do that."""
-        id_, _ = lease.line or ("", 0)
-        waiting = self._line().find_bundle(lease.entry.priority, lease.entry.stamp, id_)
-        if waiting is None or not isinstance(waiting.entry, Bundle):
-            return False
-        if waiting.entry.token != lease.token:
-            return False
-        self.complete(waiting.entry)
-        return True
+    def is_vain(self, lease: Lease) -> bool:
+        """Tell whether a draft in `tmp/` is of a claim that was not made, and never will be.
+
+        A claim that was made is completed. A client that is only slow finds the bundle
+        under another token than the one it meant to take.
+        """
+        if lease.line is None:
+            return True
+        found = self._line().find_bundle(
+            lease.entry.priority, lease.entry.stamp, lease.line[0]
+        )
+        if found is None:
+            return True
+        bundle = found.entry
+        assert isinstance(bundle, Bundle)
+        self.complete(bundle)
+        renamed = bundle.taking(0, 0, new_token())
+        return bundle.token != lease.token and self._fs.rename(
+            found.path, beside(found.path, renamed)
+        )
+
+
+def beside(path: str, bundle: Bundle) -> str:
+    """Return the path that a bundle at `path` gets under another name."""
+    return f"{path.rpartition('/')[0]}/{bundle.filename}"
 
 
 def _unneeded(names: Iterable[str]) -> set[str]:

@@ -150,8 +150,9 @@ class Line:
 
     def _name(self, directory: str, bundles: Sequence[Bundle], stamp: int) -> None:
         for bundle in bundles:
-            name = bundle.at(stamp).filename
-            self._fs.replace(f"{directory}/{bundle.id}", f"{directory}/{name}")
+            draft, name = f"{directory}/{bundle.id}", bundle.at(stamp).filename
+            if not self._fs.rename(draft, f"{directory}/{name}"):
+                raise FileNotFoundError(errno.ENOENT, "cleaned away meanwhile", draft)
             stamp += bundle.waiting
 
     def _become_bucket(self, source: str, priority: int, stamp: int) -> bool:

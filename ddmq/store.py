@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from ddmq.bundle import BUNDLE_SIZE, chunks
 from ddmq.bundle import encode as encode_bundle
-from ddmq.bundles import Bundles
+from ddmq.bundles import Bundles, beside
 from ddmq.fs import FORBIDDEN
 from ddmq.line import Line, Waiting
 from ddmq.log import warn
@@ -101,7 +101,7 @@ class Store:
         self.drop = f"{path}/drop"
         self.lock = f"{path}/lock"
         self._cleaned = f"{path}/cleaned"
-        self.bundles = Bundles(path, fs, clock, lambda: self.line)
+        self.bundles = Bundles(path, fs, lambda: self.line)
         self.line = Line(
             *(f"{path}/ready", fs, clock),
             *(self.set_aside, self.bundles.retire, bucket_size),
@@ -277,7 +277,7 @@ class Store:
         self.bundles.complete(bundle)
         expiry = self._milliseconds(lines.timeout or timeout)
         claimed = bundle.taking(n, expiry, new_token())
-        target = f"{waiting.path.rpartition('/')[0]}/{claimed.filename}"
+        target = beside(waiting.path, claimed)
         leases = self.bundles.claim(waiting.path, target, claimed)
         if leases:
             self._put_back(Waiting(claimed, target))
@@ -604,11 +604,14 @@ class Store:
         if found is None or not self._is_older(found, ABANDONED):
             return False
         if found.is_directory:
-            return self.fs.remove_directory(path)
+            return self._remove_drafts(path)
         lease = Lease.parse(os.path.basename(path))
-        if lease is not None and self.bundles.is_pending(lease):
-            return False
-        return self.fs.unlink(path)
+        return (lease is None or self.bundles.is_vain(lease)) and self.fs.unlink(path)
+
+    def _remove_drafts(self, directory: str) -> bool:
+        """Remove a directory of bundles, out of the hands of a publisher that is only slow."""
+        ours = f"{self.tmp}/{new_id()}"
+        return self.fs.rename(directory, ours) and self.fs.remove_directory(ours)
 
     def _is_older(self, found: Status, seconds: float) -> bool:
         return self.clock.time_ns() - found.modified_ns > seconds * 1e9
@@ -628,9 +631,18 @@ class Store:
             path, bundle = f"{bucket}/{name}", Bundle.parse(priority, name)
             if bundle is None:
                 purged += self._purge(path)
-            elif self.bundles.retire(Waiting(bundle, path)):
-                purged += bundle.waiting
+            else:
+                purged += self._purge_bundle(Waiting(bundle, path))
         return purged
+
+    def _purge_bundle(self, waiting: Waiting | None) -> int:
+        while waiting is not None:
+            bundle = waiting.entry
+            if self.bundles.retire(waiting):
+                return bundle.waiting
+            # Somebody took some of it, and it has another name.
+            waiting = self.line.find_bundle(bundle.priority, bundle.stamp, bundle.id)
+        return 0
 
     def _empty(self, directory: str) -> int:
         names = self.line.names_in(directory)

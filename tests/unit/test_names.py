@@ -11,6 +11,7 @@ from ddmq.names import (
     MAX_PRIORITY,
     MAX_STAMP,
     RESERVED,
+    Bundle,
     Dead,
     Delayed,
     Entry,
@@ -20,7 +21,9 @@ from ddmq.names import (
     new_id,
     new_token,
     parse_bucket,
+    parse_place,
     parse_priority,
+    parse_spent,
 )
 
 priorities = st.integers(0, MAX_PRIORITY)
@@ -29,10 +32,21 @@ ids = st.from_regex("[a-z0-9-]{1,64}", fullmatch=True)
 counts = st.integers(0, 999_999_999)
 milliseconds = st.integers(0, 10**13 - 1)
 entries = st.builds(Entry, priorities, stamps, ids, counts, counts)
+tokens = st.from_regex("[0-9a-f]{16}", fullmatch=True)
 leases = st.builds(
-    Lease.of, entries, milliseconds, st.from_regex("[0-9a-f]{16}", fullmatch=True)
+    Lease.of, entries, milliseconds, tokens, st.sampled_from(["", ".line"])
 )
-delayed = st.builds(Delayed, entries, milliseconds)
+cursors = st.tuples(counts, counts, counts).map(sorted)
+bundles = st.builds(
+    lambda cursor, *others: Bundle(*others[:3], *reversed(cursor), *others[3:]),
+    cursors,
+    priorities,
+    st.integers(0, MAX_STAMP - 10**9),
+    st.from_regex("[0-9a-f]{20}", fullmatch=True),
+    milliseconds,
+    tokens,
+)
+delayed = st.builds(Delayed, st.one_of(entries, bundles), milliseconds)
 dead = st.builds(Dead, entries, st.from_regex("[a-z]{1,20}", fullmatch=True))
 
 #: Text that looks like a name, most of it a little wrong.
@@ -46,6 +60,13 @@ texts = st.one_of(st.text(), st.from_regex(ALMOST, fullmatch=True))
 @given(entries)
 def test_an_entry_survives_its_name(entry):
     assert Entry.parse(entry.priority, entry.filename) == entry
+
+
+@given(bundles)
+def test_a_bundle_survives_its_name(bundle):
+    assert Bundle.parse(bundle.priority, bundle.filename) == bundle
+    assert parse_place(bundle.priority, bundle.filename) == bundle
+    assert parse_spent(bundle.spent_name) == bundle.id
 
 
 @given(leases)
@@ -73,6 +94,41 @@ def test_a_bucket_survives_its_name(stamp):
 def test_what_is_read_as_a_name_is_written_the_same(parse, text):
     found = parse(text)
     assert found is None or found.filename == text
+
+
+@pytest.mark.parametrize("cursor", ["9-10-1", "9-3-4", "09-3-1", "9-3-1-0"])
+def test_a_cursor_that_no_claim_can_have_made_is_none(cursor):
+    name = f"{10**18}.{'a' * 20}.{cursor}.1700000000000.{'0' * 16}"
+    assert Bundle.parse(5, name) is None
+
+
+def test_a_claim_takes_the_next_lines_and_its_name_tells_their_leases():
+    bundle = Bundle(5, 100, "b" * 20, lines=4)
+    first = bundle.taking(3, 1_700_000_000_000, "1" * 16)
+    last = first.taking(3, 1_800_000_000_000, "2" * 16)
+    assert (bundle.waiting, first.waiting, last.waiting) == (4, 1, 0)
+    assert [lease.entry for lease in first.leases()] == [
+        Entry(5, 100 + number, f"{'b' * 20}-{number}") for number in range(3)
+    ]
+    assert [lease.line for lease in last.leases()] == [("b" * 20, 3)]
+    assert {lease.token for lease in first.leases()} == {"1" * 16}
+    assert {lease.expiry for lease in last.leases()} == {1_800_000_000_000}
+    assert first.last_lease() == first.leases()[-1]
+    assert bundle.leases() == []
+
+
+def test_a_bundle_is_sorted_where_its_next_line_stands():
+    bundle = Bundle(5, 10**18, "b" * 20, lines=9).taking(4, 0, "1" * 16)
+    before = Entry(5, 10**18 + 3, "z").filename
+    after = Entry(5, 10**18 + 5, "a").filename
+    assert sorted([after, bundle.filename, before]) == [before, bundle.filename, after]
+
+
+def test_a_lease_that_was_renewed_is_of_the_same_claim():
+    lease = Lease.of(Entry(5, 1, "a-1"), 1, "0" * 16, ".line")
+    assert lease.is_same_claim(Lease.of(Entry(5, 1, "a-1"), 9, "0" * 16))
+    assert not lease.is_same_claim(Lease.of(Entry(5, 2, "a-2"), 1, "0" * 16))
+    assert not lease.is_same_claim(Lease.of(Entry(5, 1, "a-1"), 1, "1" * 16))
 
 
 @given(texts)

@@ -1,0 +1,206 @@
+"""Two clients at one bundle: one acts before any system call of the other."""
+
+from __future__ import annotations
+
+import itertools
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from protocol.scenes import HOUR, MANY, QUEUE, text
+from protocol.test_rivals import Duel, duels
+
+from ddmq import LeaseLost, StorageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from protocol.scenes import World
+
+    from ddmq import Broker, Message
+
+
+def with_a_bundle(_: World, broker: Broker) -> None:
+    broker.publish_many(QUEUE, map(text, MANY))
+
+
+def with_two_bundles(world: World, broker: Broker) -> None:
+    world.bundle_size = 7
+    world.broker(bundle_size=7).publish_many(QUEUE, map(text, MANY))
+
+
+def with_a_few_left(world: World, broker: Broker) -> Any:
+    with_a_bundle(world, broker)
+    return broker.consume(QUEUE, 10)[-1]
+
+
+def with_some_expired(world: World, broker: Broker) -> Any:
+    with_a_bundle(world, broker)
+    messages = broker.consume(QUEUE, 10)
+    world.clock.advance(601)
+    return messages[-1]
+
+
+def taking(n: int) -> Callable[..., list[Message]]:
+    return lambda broker, _=None: broker.consume(QUEUE, n)
+
+
+def clean(broker: Broker, _: Any = None) -> Any:
+    return broker.clean(QUEUE)
+
+
+def assert_all_come_once(world: World, *held: list[Message]) -> None:
+    """What is held can be acked, the rest can be consumed, and nothing comes twice."""
+    assert all(len(states) == 1 for states in world.found().values())
+    messages = [message for some in held for message in some]
+    for message in messages:
+        world.broker().ack(message)
+    world.clock.advance(2 * HOUR)  # whoever gave up left leases, or drafts
+    last = world.broker()
+    last.clean(QUEUE)
+    while more := last.consume(QUEUE, 5):
+        messages += more
+        last.ack(more)
+    assert Counter(m.message for m in messages) == Counter(map(text, MANY))
+    last.clean(QUEUE)
+    assert not any(world.files(state) for state in ("ready", "work", "tmp", "dead"))
+
+
+@pytest.mark.parametrize("prepare", [with_a_bundle, with_two_bundles])
+@pytest.mark.parametrize(
+    ("mine", "yours"), itertools.product((1, 3, 12), (1, 3, 12)), ids=str
+)
+def test_of_two_consumers_each_gets_other_lines(
+    prepare: Any, mine: int, yours: int, tmp_path: Path
+) -> None:
+    for world, first, second in duels(tmp_path, prepare, taking(mine), taking(yours)):
+        assert len(first) + len(second) == min(mine + yours, 12)
+        assert_all_come_once(world, first, second)
+
+
+def test_the_last_lines_of_a_bundle_go_to_one_each(tmp_path: Path) -> None:
+    for world, first, second in duels(tmp_path, with_a_few_left, taking(1), taking(9)):
+        assert len(first) + len(second) == 2
+        held = {message.id for message in (*first, *second)}
+        assert len(held) == 2
+        assert all(len(states) == 1 for states in world.found().values())
+
+
+def clean_much_later(world: World) -> Callable[..., Any]:
+    def act(broker: Broker, _: Any = None) -> Any:
+        world.clock.advance(3 * HOUR)
+        return broker.clean(QUEUE)
+
+    return act
+
+
+@pytest.mark.parametrize("number", [1, 3, 12])
+def test_a_consumer_that_was_suspended_for_hours_loses_and_doubles_nothing(
+    number: int, tmp_path: Path
+) -> None:
+    for n in itertools.count():
+        world, messages, came = suspended(tmp_path / str(n), n, taking(number))
+        if not came:
+            break
+        mine = [message for message in messages if is_held(world, message)]
+        assert_all_come_once(world, mine)
+
+
+def suspended(
+    directory: Path, n: int, act: Callable[..., Any]
+) -> tuple[World, Any, bool]:
+    """Stop a client before its n-th system call, and let others clean hours later."""
+    duel = Duel(directory, with_a_bundle)
+    result, came = duel.interrupted_at(n, act, clean_much_later(duel.world))
+    return duel.world, result, came
+
+
+def is_held(world: World, message: Message) -> bool:
+    """Whether a lease still is, which may have expired while its holder was suspended."""
+    try:
+        world.broker().renew(message)
+    except LeaseLost:
+        return False
+    return True
+
+
+def test_a_publisher_that_was_suspended_for_hours_publishes_all_or_says_so(
+    tmp_path: Path,
+) -> None:
+    def publish(broker: Broker, _: Any) -> Any:
+        try:
+            return broker.publish_many(QUEUE, map(text, MANY))
+        except StorageError:
+            return 0
+
+    def nothing(world: World, _: Broker) -> None:
+        world.bundle_size = 5
+
+    for n in itertools.count():
+        duel = Duel(tmp_path / str(n), nothing)
+        duel.broker = duel.world.broker()
+        published, came = duel.interrupted_at(n, publish, clean_much_later(duel.world))
+        if not came:
+            assert n > 10
+            break
+        assert len(duel.world.found()) == published
+        assert published in (0, 12)
+
+
+@pytest.mark.parametrize(
+    ("verb", "end"),
+    [
+        ("ack", "gone"),
+        ("nack", "ready"),
+        ("release", "ready"),
+        ("reject", "dead"),
+        ("renew", "work"),
+    ],
+)
+def test_a_late_holder_of_a_line_and_a_housekeeper_do_not_both_win(
+    verb: str, end: str, tmp_path: Path
+) -> None:
+    def settle(broker: Broker, message: Message) -> Any:
+        return getattr(broker, verb)(message)
+
+    for world, result, swept in duels(tmp_path, with_some_expired, settle, clean):
+        found = world.found()
+        assert all(len(states) == 1 for states in found.values())
+        state = " ".join(found.get("m09", ["gone"]))
+        assert state == ("ready" if result is LeaseLost else end)
+        assert swept.requeued == 9 + (result is LeaseLost)
+
+
+def test_who_purges_and_who_consumes_share_the_lines(tmp_path: Path) -> None:
+    def purge(broker: Broker, _: Any = None) -> Any:
+        return broker.purge(QUEUE, ["waiting"])
+
+    for act, rival in ((taking(3), purge), (purge, taking(3))):
+        place = tmp_path / ("first" if act is purge else "second")
+        for world, one, other in duels(place, with_a_bundle, act, rival):
+            purged, held = (one, other) if act is purge else (other, one)
+            assert purged.waiting + len(held) == 12
+            assert set(world.found()) == {m.message.split()[-1] for m in held}
+            world.broker().nack(held)  # their bundle is still there
+            assert world.broker().view(QUEUE)[QUEUE].waiting == len(held)
+
+
+def test_a_bundle_is_kept_while_a_lease_needs_it(tmp_path: Path) -> None:
+    last: list[Message] = []
+
+    def with_one_line_left(world: World, broker: Broker) -> None:
+        with_a_bundle(world, broker)
+        *done, message = broker.consume(QUEUE, 12)
+        broker.ack(done)
+        last[:] = [message]
+
+    def nack(broker: Broker, _: Any = None) -> Any:
+        return broker.nack(last)
+
+    for act, rival in ((clean, nack), (nack, clean)):
+        place = tmp_path / act.__name__
+        for world, _, _ in duels(place, with_one_line_left, act, rival):
+            assert world.found() == {"m11": ["ready"]}
+            clean(world.broker())
+            assert world.files("work") == []

@@ -1,0 +1,89 @@
+"""What a bundle holds, both ways."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from unit.test_message import overrides, values
+
+from ddmq.bundle import MAX_BUNDLE_BYTES, Lines, Options, chunks, encode
+from ddmq.message import Content, InvalidContent, decode, encode_message
+
+options = st.builds(
+    Options, st.integers(0, 10**18 - 1), overrides, st.just(0), st.booleans()
+)
+
+
+def encoded(messages):
+    return [encode_message(message, 0) for message in messages]
+
+
+@given(st.lists(values, min_size=1, max_size=5), options)
+def test_messages_survive_their_bundle(messages, chosen):
+    lines = Lines(encode(encoded(messages), chosen))
+    for number, message in enumerate(messages):
+        content = Content(message, chosen.priority, chosen.overrides)
+        assert lines.content(number) == content
+        assert decode(lines.file_content(number)) == content
+    assert lines.durable == chosen.durable
+    assert lines.timeout == chosen.overrides.get("timeout")
+
+
+@given(st.lists(st.text("ab\n\0\u2028\x85 ", max_size=9), min_size=1))
+def test_no_text_breaks_a_line(messages):
+    lines = Lines(encode(encoded(messages), Options(5, {})))
+    read = [lines.content(number).message for number in range(len(messages))]
+    assert read == messages
+
+
+def test_a_chunk_has_so_many_messages_at_most():
+    sizes = [len(chunk) for chunk in chunks([b"x"] * 25, 10)]
+    assert sizes == [10, 10, 5]
+    assert list(chunks([], 10)) == []
+
+
+def test_a_chunk_is_not_too_large_unless_one_message_is():
+    large = b"x" * (MAX_BUNDLE_BYTES // 2 + 1)
+    huge = b"x" * (MAX_BUNDLE_BYTES + 1)
+    sizes = [len(chunk) for chunk in chunks([large, large, b"x", huge, b"x"], 10)]
+    assert sizes == [1, 2, 1, 1]
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"\n",
+        b'"text"\n1\n',
+        b'{"timeout":5}\n1\n',
+        b'{"priority":-1}\n1\n',
+        b'{"priority":5,"timeout":-1}\n1\n',
+        b'{"priority":5',
+        b"\xff\n1\n",
+    ],
+)
+def test_what_has_no_proper_first_line_is_no_bundle(data):
+    with pytest.raises(InvalidContent):
+        Lines(data)
+
+
+@pytest.mark.parametrize("number", [1, 2, 10**6])
+def test_a_line_without_an_end_or_none_at_all_is_no_message(number):
+    lines = Lines(b'{"priority":5}\n"whole"\n"cut sh')
+    assert lines.content(0).message == "whole"
+    with pytest.raises(InvalidContent):
+        lines.content(number)
+    assert lines.file_content(number) == b""
+
+
+def test_a_line_that_is_no_json_becomes_a_file_that_is_no_message():
+    lines = Lines(b'{"priority":5}\nno json\n')
+    with pytest.raises(InvalidContent):
+        lines.content(0)
+    with pytest.raises(InvalidContent):
+        decode(lines.file_content(0))
+
+
+def test_a_bundle_that_does_not_say_so_is_durable():
+    assert Lines(b'{"priority":5}\n1\n').durable
