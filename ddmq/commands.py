@@ -136,7 +136,7 @@ COMMANDS: tuple[Command, ...] = (
             Argument(
                 "null",
                 "messages in the file end with a NUL, as those of `find -print0`",
-                ("-0", "--null"),
+                ("--null",),
                 "switch",
             ),
             Argument(

@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import json
 import os
+import pty
+import re
 import subprocess
 import sys
 
@@ -146,6 +148,62 @@ def test_each_line_of_a_file_becomes_a_message(sh, root, tmp_path):
     assert sh.ok("publish", root, "testmq", "--from-file", tmp_path / "lines") == "3"
     texts = sh.ok("consume", root, "testmq", "-n", "9", "--format", "plain")
     assert texts == "one\ntwo\nthree"
+
+
+def piped(data, *arguments):
+    """Run a command with something on its real standard input."""
+    command = [sys.executable, "-m", "ddmq", *map(str, arguments)]
+    return subprocess.run(command, input=data, capture_output=True)
+
+
+def test_what_ends_with_a_nul_becomes_a_message_with_all_its_newlines(sh, root):
+    files = b"one\ntwo\0./three \0\0four"
+    ran = piped(files, "publish", root, "testmq", "--null", "--from-file=-")
+    assert (ran.stdout, ran.stderr) == (b"3\n", b"")
+    told = json.loads(sh.ok("consume", root, "testmq", "-n", "9"))
+    assert [m["message"] for m in told] == ["one\ntwo", "./three ", "four"]
+
+
+def test_each_line_may_be_a_json_value(sh, root):
+    lines = b'{"a": 1}\n[null]\n"\xc3\xbc"\n'
+    piped(lines, "publish", root, "testmq", "--json", "--from-file", "-")
+    told = json.loads(sh.ok("consume", root, "testmq", "-n", "9"))
+    assert [m["message"] for m in told] == [{"a": 1}, [None], "ü"]
+
+
+@pytest.mark.parametrize("before", [1, 50, 2500])
+def test_of_a_file_with_a_bad_line_nothing_is_published(sh, root, before):
+    lines = b"1\n" * before + b"{\n"
+    ran = piped(lines, "publish", root, "testmq", "--json", "--from-file=-")
+    assert ran.returncode == 1
+    assert f"line {before + 1}" in ran.stderr.decode()
+    assert json.loads(sh.ok("view", root, "--format=json"))["testmq"]["waiting"] == 0
+
+
+def test_a_file_of_many_lines_becomes_a_few_files_in_order(sh, root, tmp_path):
+    texts = [f"line {number}" for number in range(2500)]
+    (tmp_path / "lines").write_text("\n".join(texts))
+    assert sh.ok("publish", root, "testmq", "--from-file", tmp_path / "lines") == "2500"
+    assert sum(len(files) for _, _, files in os.walk(root / "testmq" / "ready")) == 3
+    told = sh.ok("consume", root, "testmq", "-n", "2500", "--format", "plain")
+    assert told.splitlines() == texts
+
+
+def test_on_a_terminal_publishing_a_file_shows_how_far_it_is(root, tmp_path):
+    """Without one it says nothing: that is what all other tests see."""
+    (tmp_path / "lines").write_text("x\n" * 700_000)
+    terminal, end = pty.openpty()
+    ddmq = [sys.executable, "-m", "ddmq", "publish", "-f", root, "testmq"]
+    process = subprocess.Popen(
+        [*ddmq, "--no-durable", "--from-file", tmp_path / "lines"],
+        stderr=end,
+        stdout=subprocess.PIPE,
+    )
+    assert process.communicate()[0] == b"700000\n"
+    os.close(end)
+    shown = os.read(terminal, 1 << 16).decode()
+    os.close(terminal)
+    assert re.search(r"\[#+\.*\] +[0-9]+%  [0-9,]+ messages", shown)
 
 
 def test_a_json_value_is_published_as_such(sh, root):
