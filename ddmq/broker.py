@@ -116,19 +116,20 @@ class _Queue:
 
         Those that one claim can take, from one bundle: there may be more.
         """
-        settings = self.settings.current()
-        while leases := self._claim_first(settings.message_timeout, n):
-            messages = self._received(leases, settings)
+        while claimed := self._claim_first(n):
+            messages = self._received(*claimed)
             if messages:  # else their files hold no messages
                 return messages
         return []
 
-    def _claim_first(self, timeout: float, n: int) -> list[Lease]:
+    def _claim_first(self, n: int) -> tuple[list[Lease], Settings] | None:
+        """Lease what is first in line, under settings that are read only for that."""
         for waiting in self.store.waiting():
-            leases = self.store.claim(waiting, timeout, n)
+            settings = self.settings.current()
+            leases = self.store.claim(waiting, settings.message_timeout, n)
             if leases:  # else a rival was faster
-                return leases
-        return []
+                return leases, settings
+        return None
 
     def _received(self, leases: list[Lease], settings: Settings) -> list[Message]:
         """Read messages; those that can't be read now are given back, and stop no others."""
