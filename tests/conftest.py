@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 from hypothesis import settings
@@ -13,6 +16,7 @@ from ddmq.fs import FileSystem
 
 settings.register_profile("ddmq", deadline=None)
 settings.load_profile("ddmq")
+BUILD = Path(__file__).parents[1] / "packaging" / "pyz" / "build.py"
 
 
 @pytest.fixture(autouse=True)
@@ -73,3 +77,14 @@ def refusing():
         return FileSystem(Calls(call))
 
     return make
+
+
+@pytest.fixture(scope="session")
+def pyz(tmp_path_factory):
+    """Build ddmq.pyz, and return where it is; it needs pip, and a package index in reach."""
+    path = tmp_path_factory.mktemp("pyz") / "ddmq.pyz"
+    build = [sys.executable, str(BUILD), str(path)]
+    done = subprocess.run(build, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        pytest.skip(f"no ddmq.pyz here: {done.stderr.strip()[-200:]}")
+    return path

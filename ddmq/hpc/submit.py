@@ -106,8 +106,10 @@ class Request(NamedTuple):
     scheduler: str
     queue: str
     """The name of the queue, which names the job."""
-    command: Sequence[str]
-    """`ddmq-worker` and all its arguments."""
+    worker: Sequence[str]
+    """The words that start `ddmq-worker`."""
+    arguments: Sequence[str]
+    """All its arguments."""
     workers: int = 1
     slots: int | None = None
     seconds: float | None = None
@@ -225,10 +227,17 @@ def _chain(request: Request, script: str) -> str:
 
 
 def _told_its_time(request: Request, dialect: Dialect) -> list[str]:
-    worker, *arguments = request.command
     if dialect.says_end or request.seconds is None:
-        return [worker, *arguments]
-    return [worker, "--time", clock(request.seconds), *arguments]
+        return [*request.worker, *request.arguments]
+    return [*request.worker, "--time", clock(request.seconds), *request.arguments]
+
+
+def worker_words() -> list[str]:
+    """Return the words that start `ddmq-worker` as `ddmq-submit` was started."""
+    archive = getattr(__spec__.loader, "archive", None)  # ddmq.pyz
+    if archive is None:
+        return [worker_path()]
+    return [sys.executable, os.path.abspath(archive), "worker"]
 
 
 def worker_path() -> str:

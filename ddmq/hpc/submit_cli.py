@@ -100,7 +100,8 @@ def _request(
     return submit.Request(
         given.scheduler,
         given.queue,
-        [given.worker or submit.worker_path(), *slots, *arguments],
+        [given.worker] if given.worker else submit.worker_words(),
+        [*slots, *arguments],
         workers,
         given.slots,
         given.time,

@@ -176,6 +176,19 @@ def test_an_array_of_workers_does_everything_once(lab):
     assert set(lab.jobs()) == {f"{job}_{n}" for n in range(1, 5)}
 
 
+def test_one_file_without_an_installation_submits_and_works(lab, pyz):
+    command = [sys.executable, "-S", str(pyz)]
+    where = [str(lab.root), "jobs"]
+    lab.publish(20)
+    options = ["--workers", "2", "-j", "2", "--time", "5:00"]
+    submit = [*command, "submit", "slurm", *where, *options]
+    lab.run(*submit, "--", lab.process(0.05))
+    lab.cluster.until(lab.idle)
+    lab.assert_all_done(20)
+    [script] = (lab.root / "jobs" / "jobs").iterdir()
+    assert f"\nexec {sys.executable} {pyz} worker -j 2 " in script.read_text()
+
+
 def test_a_cancelled_job_gives_its_messages_back(lab):
     lab.publish(6)
     job = lab.submit("-j", "2", "--time", "5:00", "--grace", "2", seconds=30)

@@ -1,0 +1,120 @@
+"""One file is all three commands, for any Python, without an installation."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+PYENV = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv"))
+#: No package that is installed may help, and nothing may be written beside the file.
+ENVIRON = {"PATH": os.environ["PATH"], "LC_ALL": "C.UTF-8"}
+
+
+def pythons(*series):
+    """Return one Python of each series that pyenv has, as pytest's parameters."""
+    found = (next(PYENV.glob(f"versions/{s}.*/bin/python"), None) for s in series)
+    return [
+        pytest.param(str(python), id=name)
+        for name, python in zip(series, found)
+        if python is not None
+    ]
+
+
+SUPPORTED = [
+    pytest.param(sys.executable, id="this"),
+    *pythons("3.9", "3.10", "3.11", "3.12", "3.13"),
+]
+TOO_OLD = pythons("2.7", "3.6", "3.7", "3.8")
+
+
+def run(*words, status=0):
+    """Run a command with nothing installed; return what it prints on both outputs."""
+    done = subprocess.run(
+        [str(word) for word in words],
+        env=ENVIRON,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert done.returncode == status, done.stderr
+    return done.stdout, done.stderr
+
+
+@pytest.fixture(params=SUPPORTED)
+def ddmq(request, pyz):
+    """The words that start ddmq.pyz: `-S`, since this Python may have ddmq installed."""
+    return request.param, "-S", str(pyz)
+
+
+@pytest.fixture
+def root(ddmq, tmp_path):
+    run(*ddmq, "create", "-f", tmp_path / "mq", "jobs")
+    return tmp_path / "mq"
+
+
+def test_a_message_is_published_consumed_and_acked(ddmq, root):
+    id_ = run(*ddmq, "publish", root, "jobs", "Grüße")[0].strip()
+    message = json.loads(run(*ddmq, "consume", root, "jobs")[0])
+    assert (message["id"], message["message"]) == (id_, "Grüße")
+    assert run(*ddmq, "ack", root, "jobs", id_)[0] == f"{id_}: acked\n"
+    assert run(*ddmq, "view", root)[0].split()[-5:] == ["jobs", "0", "0", "0", "0"]
+    run(*ddmq, "consume", root, "jobs", status=3)
+
+
+def test_the_libraries_are_inside(ddmq, root):
+    run(*ddmq, "config", root, "jobs", "--set", "requeue_limit=7")
+    shown = run(*ddmq, "config", root, "jobs", "--format", "yaml")[0]
+    assert "requeue_limit: 7" in shown
+    run(*ddmq, "purge", root, "jobs")
+
+
+def test_the_first_word_makes_it_a_worker(ddmq, root, tmp_path):
+    run(*ddmq, "publish", root, "jobs", "a")
+    command = ["touch", f"{tmp_path}/{{}}.made"]
+    said = run(*ddmq, "worker", root, "jobs", "--", *command)[1]
+    assert said.startswith("ddmq-worker: 1 acked, 0 failed")
+    assert (tmp_path / "a.made").exists()
+
+
+@pytest.mark.parametrize("scheduler", ["slurm", "pbs", "sge"])
+def test_a_job_script_runs_the_same_file_as_its_worker(ddmq, root, scheduler):
+    python, _, pyz = ddmq
+    words = ["submit", scheduler, root, "jobs", "--time", "1:00:00", "--dry-run"]
+    script = run(*ddmq, *words, "--", "./process.sh")[0]
+    assert script.startswith("#!/bin/bash\n")
+    assert f"\nexec {python} {pyz} worker " in script
+
+
+def test_a_link_by_the_name_of_a_command_is_that_command(pyz, tmp_path):
+    for name in ("ddmq", "ddmq-worker", "ddmq-submit"):
+        link = tmp_path / name
+        link.symlink_to(pyz)
+        assert run(sys.executable, link, "-h")[0].startswith(f"usage: {name} ")
+
+
+@pytest.mark.parametrize("python", TOO_OLD)
+def test_a_python_that_is_too_old_is_told_so(python, pyz):
+    said = run(python, pyz, "view", "/", status=1)[1]
+    assert "but ddmq needs 3.9 or later" in said
+    assert said.count("\n") == 1
+
+
+def test_it_can_be_executed(pyz):
+    assert os.access(pyz, os.X_OK)
+    assert pyz.read_bytes().startswith(b"#!/usr/bin/env python3\n")
+
+
+def test_it_holds_what_runs_anywhere_and_its_licenses(pyz):
+    with zipfile.ZipFile(pyz) as archive:
+        names = archive.namelist()
+        dates = {info.date_time for info in archive.infolist()}
+    assert dates == {(1980, 1, 1, 0, 0, 0)}
+    assert {Path(n).suffix for n in names} == {".py", ".sh", ""}
+    assert len([n for n in names if n.endswith("LICENSE")]) == 3
