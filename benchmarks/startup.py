@@ -3,16 +3,23 @@
     python benchmarks/startup.py [--quick] [--dir DIR] [--pythons PYTHON ...]
 
 Shows the CPU time of whole processes: of commands, and of the imports that no command
-with arguments, JSON and YAML can do without. Exits with 1 when the target is missed.
+with arguments, JSON and YAML can do without. Then, of ddmq as pip installs it, of the
+single file ddmq.pyz, and of one that holds compiled files: the CPU time, and the files that
+are looked for and opened, counted by strace. Exits with 1 when the target is missed.
 """
 
 from __future__ import annotations
 
 import os
+import re
 import resource
+import shutil
+import statistics
 import subprocess
 import sys
-from typing import TYPE_CHECKING
+import venv
+from pathlib import Path
+from zipfile import ZipFile
 
 from support import (
     QUEUE,
@@ -27,13 +34,13 @@ from support import (
     scratch,
 )
 
-if TYPE_CHECKING:
-    from pathlib import Path
-
 OVER_IMPORTS = Target(1.5)
 MILLI = 1e-3
 #: What pip installs as `ddmq`.
 SCRIPT = "import sys; from ddmq.cli import main; sys.exit(main())"
+BUILD = Path(__file__).parents[1] / "packaging" / "pyz" / "build.py"
+#: A system call that names a file, as strace shows it: whether it opens, and its answer.
+NAMES_A_FILE = re.compile(r'(open(?:at)?|\w+)\(.*?"(.*?)".* = (-?\d+)')
 
 
 class Processes:
@@ -46,13 +53,7 @@ class Processes:
 
     def cpu_seconds(self, script: str, *words: str) -> float:
         """Return the CPU time of a process, from its start to its end."""
-        command = [*self._python, script, *words]
-        before = resource.getrusage(resource.RUSAGE_CHILDREN)
-        subprocess.run(
-            command, check=True, stdout=subprocess.DEVNULL, env=self._environment
-        )
-        after = resource.getrusage(resource.RUSAGE_CHILDREN)
-        return after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime
+        return cpu_seconds([*self._python, script, *words], self._environment)
 
     def against_imports(self, words: list[str], rounds: int) -> Comparison:
         """Compare a command of ddmq with the imports; the first runs, which compile, are left out."""
@@ -64,6 +65,14 @@ class Processes:
             for _ in range(1 + rounds)
         ]
         return Comparison.of(pairs[1:])
+
+
+def cpu_seconds(command: list[str], environment: dict[str, str]) -> float:
+    """Return the CPU time of a process, from its start to its end."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, env=environment)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime
 
 
 def measured(directory: Path, rounds: int) -> Table:
@@ -82,6 +91,79 @@ def measured(directory: Path, rounds: int) -> Table:
     return table
 
 
+# Installed, and in one file
+
+
+def side_by_side(directory: Path, rounds: int) -> Table:
+    """Measure a publish by each form of ddmq, in turns."""
+    root, environment = directory / "root", {"PATH": os.environ["PATH"]}
+    commands = {
+        name: [*words, "publish", str(root), QUEUE, TEXT]
+        for name, words in forms(directory).items()
+    }
+    bare = str(directory / "bare" / "bin" / "python")
+    commands = {"python3 -c pass": [bare, "-c", "pass"], **commands}
+    seconds: dict[str, list[float]] = {name: [] for name in commands}
+    for _ in range(rounds):
+        for name, command in commands.items():
+            seconds[name].append(cpu_seconds(command, environment))
+    header = "looked for", "opened", "different ones", "of ddmq", "CPU ms"
+    table = Table("ddmq publish, files and time", "", *header)
+    for name, command in commands.items():
+        milliseconds = statistics.median(seconds[name]) / MILLI
+        counted = files(command, environment, directory)
+        table.add(name, *counted, f"{milliseconds:.1f}")
+    return table
+
+
+def forms(directory: Path) -> dict[str, list[str]]:
+    """Return the words that start each form of ddmq, all of the same sources.
+
+    Each in a virtual environment, since there nothing else is installed.
+    """
+    pyz, compiled = directory / "ddmq.pyz", directory / "compiled.pyz"
+    subprocess.run([sys.executable, BUILD, pyz], check=True, stdout=subprocess.DEVNULL)
+    for name in ("bare", "installed"):
+        venv.create(directory / name)
+    [packages] = (directory / "installed").glob("lib/python*/site-packages")
+    with ZipFile(pyz) as archive:
+        archive.extractall(packages)
+    subprocess.run([sys.executable, "-m", "compileall", "-q", packages], check=True)
+    with ZipFile(compiled, "w") as archive:
+        for path in sorted(packages.rglob("*.pyc")):
+            package = path.relative_to(packages).parents[1]
+            archive.write(path, package / f"{path.name.partition('.')[0]}.pyc")
+    bare, python = (f"{directory}/{name}/bin/python" for name in ("bare", "installed"))
+    script = directory / "installed" / "bin" / "ddmq"
+    script.write_text(SCRIPT)
+    return {
+        "installed": [python, str(script)],
+        "ddmq.pyz": [bare, str(pyz)],
+        "ddmq.pyz, if compiled": [bare, str(compiled)],
+    }
+
+
+def files(
+    command: list[str], environment: dict[str, str], directory: Path
+) -> list[str]:
+    """Count the files that a process looks for, opens, the different ones, and ddmq's."""
+    if shutil.which("strace") is None:
+        return ["no strace"] * 4
+    traced = ["strace", "-f", "-qq", "-e", "trace=%file", *command]
+    done = subprocess.run(
+        traced, check=True, capture_output=True, text=True, env=environment
+    )
+    named = NAMES_A_FILE.findall(done.stderr)
+    opened = [path for call, path, got in named if call[:4] == "open" and got != "-1"]
+    ours = [p for p in set(opened) if p.startswith(f"{directory}/") and is_code(p)]
+    return [str(len(each)) for each in (named, opened, set(opened), ours)]
+
+
+def is_code(path: str) -> bool:
+    """Tell whether a file is ddmq, rather than Python or a message."""
+    return path.endswith((".py", ".pyc", ".pyz", "bin/ddmq"))
+
+
 def main() -> int:
     """Measure, print, and return the exit status."""
     parser = arguments(__doc__)
@@ -90,7 +172,9 @@ def main() -> int:
     if options.pythons:
         return on_each(options.pythons, options)
     with scratch(options.dir) as directory:
-        return measured(directory, 15 if options.quick else 40).show()
+        rounds = 15 if options.quick else 40
+        missed = measured(directory, rounds).show()
+        return max(missed, side_by_side(directory, rounds).show())
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@
 
 The same sources make the same file, byte for byte: the libraries are pinned, and what it
 holds is sorted, not compressed, and dated 1980. Why it holds no compiled files is told in
-docs/decisions/0005-pyz.md.
+docs/decisions/0006-one-file.md.
 """
 
 from __future__ import annotations
