@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 _INTERRUPTED = 130
+_WIDTH = 80
 
 
 class Parser(argparse.ArgumentParser):
@@ -22,6 +23,24 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """Complain, and end with status 2."""
         self.exit(2, f"{self.prog}: {message}; see `{self.prog} -h`\n")
+
+
+class Help(argparse.RawDescriptionHelpFormatter):
+    """Help as it was written, as wide as the terminal.
+
+    argparse makes one for each argument. Left to itself, that imports `shutil`, and with it
+    every compression: ten files, to learn the same width.
+    """
+
+    def __init__(self, prog: str) -> None:
+        super().__init__(prog, width=_width() - 2)
+
+
+def _width() -> int:
+    try:
+        return os.get_terminal_size().columns or _WIDTH
+    except OSError:  # not a terminal
+        return _WIDTH
 
 
 def guarded(program: str, run: Callable[[], int], *, debug: bool = False) -> int:

@@ -8,7 +8,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from ddmq import __version__
-from ddmq.boundary import Parser, guarded, one_line
+from ddmq.boundary import Help, Parser, guarded, one_line
 from ddmq.clock import Clock
 from ddmq.commands import (
     COMMANDS,
@@ -38,7 +38,7 @@ a message queue made of files: no server, one directory per queue
   ddmq view /scratch/mq                    what is in there
 """
 _STYLE: dict[str, Any] = {
-    "formatter_class": argparse.RawDescriptionHelpFormatter,
+    "formatter_class": Help,
     "allow_abbrev": False,
 }
 _EPILOG = """\

@@ -8,7 +8,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from ddmq import Broker, __version__
-from ddmq.boundary import Parser, guarded
+from ddmq.boundary import Help, Parser, guarded
 from ddmq.clock import Clock
 from ddmq.errors import InvalidArgument
 from ddmq.fs import CountedCalls, FileSystem
@@ -184,7 +184,7 @@ def worker_parser() -> argparse.ArgumentParser:
         usage="ddmq-worker [options] ROOT QUEUE -- COMMAND [ARG...]",
         description=_DESCRIPTION,
         epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=Help,
         allow_abbrev=False,
     )
     parser.add_argument(

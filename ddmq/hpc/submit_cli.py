@@ -9,7 +9,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from ddmq import Broker, __version__
-from ddmq.boundary import Parser, guarded
+from ddmq.boundary import Help, Parser, guarded
 from ddmq.errors import InvalidArgument
 from ddmq.fs import FileSystem
 from ddmq.hpc import options, submit
@@ -188,7 +188,7 @@ def _parser() -> argparse.ArgumentParser:
         usage="ddmq-submit SCHEDULER ROOT QUEUE [options] [worker options] -- COMMAND [ARG...]",
         description=_DESCRIPTION,
         epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=Help,
         allow_abbrev=False,
     )
     parser.add_argument(

@@ -1,0 +1,111 @@
+"""No command imports what it does not use: on shared storage each import asks the server."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import ddmq
+from ddmq import Broker
+
+#: Without `site`, nothing is imported but for the command.
+PYTHON = [sys.executable, "-S", "-c"]
+ENVIRON = {**os.environ, "PYTHONPATH": str(Path(ddmq.__file__).parent.parent)}
+CODE = """
+import sys
+before = set(sys.modules)
+from {module} import main
+try:
+    main({arguments!r})
+finally:
+    print("\\n", *(set(sys.modules) - before), file=sys.stderr)
+"""
+
+CORE = {
+    "ddmq",
+    *("ddmq.admin", "ddmq.broker", "ddmq.clock", "ddmq.config", "ddmq.errors"),
+    *("ddmq.fs", "ddmq.housekeeping", "ddmq.line", "ddmq.locks", "ddmq.log"),
+    *("ddmq.message", "ddmq.names", "ddmq.settings", "ddmq.store", "ddmq.boundary"),
+}
+COMMAND = {
+    *CORE,
+    *("ddmq.cli", "ddmq.commands", "ddmq.actions"),
+    *("ddmq.hpc", "ddmq.hpc.journal"),  # `ddmq log` reads journals
+}
+WORKER = {
+    *CORE,
+    *("ddmq.hpc", "ddmq.hpc.cli", "ddmq.hpc.deadline", "ddmq.hpc.execution"),
+    *("ddmq.hpc.guardian", "ddmq.hpc.heartbeat", "ddmq.hpc.job", "ddmq.hpc.journal"),
+    *("ddmq.hpc.options", "ddmq.hpc.placeholders", "ddmq.hpc.result"),
+    *("ddmq.hpc.runner", "ddmq.hpc.scheduler", "ddmq.hpc.settling"),
+    *("ddmq.hpc.signals", "ddmq.hpc.stream", "ddmq.hpc.worker"),
+}
+#: What is slow to import, or opens many files, and what could come in by mistake.
+HEAVY = {
+    *("yaml", "filelock", "logging", "dataclasses", "inspect", "ast", "pathlib"),
+    *(
+        "subprocess",
+        "multiprocessing",
+        "concurrent.futures",
+        "asyncio",
+        "socket",
+        "ssl",
+    ),
+    *("tempfile", "shutil", "bz2", "lzma", "zipfile", "hashlib", "uuid", "secrets"),
+    *("datetime", "decimal", "statistics", "urllib", "importlib.resources"),
+    *("importlib.metadata", "traceback", "unittest", "textwrap", "glob", "pickle"),
+}
+
+
+@pytest.fixture
+def root(tmp_path):
+    broker = Broker(tmp_path / "mq", create=True)
+    broker.create_queue("q")
+    broker.publish("q", "x")
+    return tmp_path / "mq"
+
+
+def imported(module, *arguments):
+    """Return what is imported by a command that succeeds."""
+    code = CODE.format(module=module, arguments=[str(a) for a in arguments])
+    done = subprocess.run(
+        [*PYTHON, code], env=ENVIRON, capture_output=True, text=True, check=True
+    )
+    return set(done.stderr.splitlines()[-1].split())
+
+
+def ours(modules):
+    return {name for name in modules if name.partition(".")[0] == "ddmq"}
+
+
+@pytest.mark.parametrize("command", ["publish", "consume", "ack", "view", "dead"])
+def test_a_command_imports_no_more_than_it_uses(root, command):
+    [message] = Broker(root).consume("q")
+    arguments = {"publish": ["q", "y"], "ack": ["q", message.id], "view": []}
+    if command == "consume":
+        Broker(root).release(message)
+    names = imported("ddmq.cli", command, root, *arguments.get(command, ["q"]))
+    assert names & HEAVY == set()
+    assert "random" not in names
+    assert ours(names) == COMMAND
+
+
+def test_a_worker_imports_no_more_than_it_uses(root):
+    names = imported("ddmq.hpc.cli", root, "q", "--", "true")
+    assert names & HEAVY == set()
+    assert ours(names) == WORKER
+
+
+def test_the_library_imports_no_command(root):
+    code = f"from ddmq import Broker; Broker({str(root)!r}).publish('q', 'x')"
+    code = f"import sys\n{code}\nprint(*sys.modules)"
+    done = subprocess.run(
+        [*PYTHON, code], env=ENVIRON, capture_output=True, text=True, check=True
+    )
+    names = set(done.stdout.split())
+    assert ours(names) == CORE - {"ddmq.boundary"}
+    assert names & (HEAVY | {"argparse", "random"}) == set()
