@@ -44,6 +44,7 @@ def _broker(values: Values) -> Broker:
         values["root"],
         create=bool(values.get("force")),
         clean=not values.get("skip_cleaning"),
+        fs=values["fs"],
     )
 
 
@@ -69,7 +70,9 @@ def _table(counts: Mapping[str, Counts]) -> str:
 
 def create(values: Values) -> Reply:
     """Make queues."""
-    broker = Broker(values["root"], create=values["force"], mode=values["mode"])
+    broker = Broker(
+        values["root"], create=values["force"], mode=values["mode"], fs=values["fs"]
+    )
     made = {
         name: broker.create_queue(name, mode=values["mode"])
         for name in values["queue"] or ()

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NoReturn
 from ddmq.errors import DdmqError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
 _INTERRUPTED = 130
 _WIDTH = 80
@@ -80,3 +80,10 @@ def _print_nothing_more() -> None:
 def one_line(error: DdmqError) -> str:
     """Return the text of an error without line breaks."""
     return " ".join(str(error).splitlines())
+
+
+def counted(numbers: Mapping[str, int]) -> str:
+    """Tell how many system calls were made, by kind."""
+    most_first = sorted(numbers.items(), key=lambda item: -item[1])
+    kinds = ", ".join(f"{kind} {number}" for kind, number in most_first)
+    return f"{sum(numbers.values())} file-system calls: {kinds or 'none'}"

@@ -8,7 +8,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from ddmq import __version__
-from ddmq.boundary import Help, Parser, guarded, one_line
+from ddmq.boundary import Help, Parser, counted, guarded, one_line
 from ddmq.clock import Clock
 from ddmq.commands import (
     COMMANDS,
@@ -19,6 +19,7 @@ from ddmq.commands import (
     values_from_json,
 )
 from ddmq.errors import DdmqError, InvalidArgument
+from ddmq.fs import CountedCalls, FileSystem
 from ddmq.settings import dump
 from ddmq.source import standard_input
 
@@ -50,7 +51,11 @@ exit status: 0 done, 1 an error that is explained, 2 wrong usage,
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; return its exit status."""
     arguments = _with_dashes(sys.argv[1:] if argv is None else argv)
-    return guarded("ddmq", lambda: _run(arguments), debug="-d" in arguments)
+    return guarded(
+        "ddmq",
+        lambda: _run(arguments),
+        debug=not {"-d", "--debug"}.isdisjoint(arguments),
+    )
 
 
 def _run(arguments: Sequence[str]) -> int:
@@ -59,12 +64,24 @@ def _run(arguments: Sequence[str]) -> int:
         return 0
     options = _parse(arguments)
     _set_up_log(options)
+    if not options.debug:
+        return _done(options, FileSystem())
+    calls = CountedCalls()
+    try:
+        return _done(options, FileSystem(calls))
+    finally:
+        print(f"ddmq: {counted(calls.numbers)}", file=sys.stderr)
+
+
+def _done(options: argparse.Namespace, fs: FileSystem) -> int:
+    """Do what the options say, and answer; return the exit status."""
     if options.cmd == "json":
-        return _json(options.request)
+        return _json(options.request, fs)
     command: Command = options.command
     tell = _Teller(Clock())
+    given = {"tell": tell, "typed": True, "fs": fs}
     try:
-        reply = command.run({**_values(command, options), "tell": tell, "typed": True})
+        reply = command.run({**_values(command, options), **given})
     finally:
         tell.clear()
     if not options.silent or command.name == "consume":
@@ -82,12 +99,12 @@ def _answer(reply: Reply, form: str) -> None:
         raise
 
 
-def _json(request: str | None) -> int:
+def _json(request: str | None, fs: FileSystem) -> int:
     """Answer a request with one JSON object, whatever happens."""
     try:
         text = standard_input() if request in (None, "-") else request
         command, values = values_from_json(_request(text))
-        reply = command.run(values)
+        reply = command.run({**values, "fs": fs})
         answer, status = reply.value, reply.status
     except DdmqError as error:
         answer, status = {"error": one_line(error), "type": type(error).__name__}, 1
@@ -209,7 +226,12 @@ def _parser_of(command: Command) -> argparse.ArgumentParser:
 
 def _add_verbosity(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-v", "--verbose", action="store_true", help="say more")
-    parser.add_argument("-d", "--debug", action="store_true", help="say everything")
+    parser.add_argument(
+        "-d",
+        "--debug",
+        action="store_true",
+        help="say everything, and count the system calls",
+    )
     parser.add_argument("-s", "--silent", action="store_true", help="say errors only")
 
 

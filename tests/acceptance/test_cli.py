@@ -401,6 +401,25 @@ def test_silent_says_nothing_but_errors(sh, root):
     assert "no such queue" in sh.error("publish", "-s", root, "nothing", "x")
 
 
+@pytest.mark.parametrize("flag", ["-d", "--debug"])
+def test_debug_counts_the_system_calls_by_kind(sh, root, flag):
+    status, _, err = sh("publish", root, "testmq", "x", flag)
+    assert status == 0
+    total, kinds = re.fullmatch(
+        r"ddmq: (\d+) file-system calls: (.*)", err[:-1]
+    ).groups()
+    numbers = {kind: int(number) for kind, number in map(str.split, kinds.split(", "))}
+    assert sum(numbers.values()) == int(total)
+    assert {"open", "write", "rename"} <= set(numbers)
+
+
+def test_debug_counts_what_a_request_in_json_costs(sh, root):
+    request = {"cmd": "view", "root": str(root)}
+    status, out, err = sh("json", json.dumps(request), "-d")
+    assert (status, json.loads(out)["testmq"]["waiting"]) == (0, 0)
+    assert re.match(r"ddmq: \d+ file-system calls: ", err)
+
+
 def test_debug_shows_where_an_error_came_from(sh, root):
     with pytest.raises(Exception, match="no such queue"):
         sh("publish", "-d", root, "nothing", "x")
