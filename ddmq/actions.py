@@ -10,12 +10,12 @@ from ddmq import source
 from ddmq.broker import STATES, UNSET, Broker
 from ddmq.clock import Clock, date
 from ddmq.errors import DdmqError, InvalidArgument, LeaseLost
-from ddmq.hpc import journal
 from ddmq.settings import checked, show
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
+    from ddmq.hpc.journal import Run
     from ddmq.message import DeadLetter, Message
     from ddmq.store import Counts
 
@@ -218,6 +218,8 @@ def _obituary(letter: DeadLetter) -> str:
 
 def log(values: Values) -> Reply:
     """List the runs in the journals of a queue."""
+    from ddmq.hpc import journal  # no other command reads journals
+
     broker, queue = _broker(values), values["queue"]
     broker.settings(queue)  # there must be such a queue
     path = f"{broker.root}/{queue}"
@@ -232,7 +234,7 @@ def log(values: Values) -> Reply:
     return Reply({"runs": shown}, "\n".join(map(journal.told, runs)), shown)
 
 
-def _wanted(runs: Iterable[journal.Run], values: Values) -> Iterator[journal.Run]:
+def _wanted(runs: Iterable[Run], values: Values) -> Iterator[Run]:
     for run in runs:
         is_here = values["host"] is None or run.host == values["host"]
         if is_here and (

@@ -30,11 +30,11 @@ CORE = {
     *("ddmq.admin", "ddmq.broker", "ddmq.clock", "ddmq.config", "ddmq.errors"),
     *("ddmq.fs", "ddmq.housekeeping", "ddmq.line", "ddmq.locks", "ddmq.log"),
     *("ddmq.message", "ddmq.names", "ddmq.settings", "ddmq.store", "ddmq.boundary"),
+    *("ddmq.bundle", "ddmq.bundles"),
 }
 COMMAND = {
     *CORE,
-    *("ddmq.cli", "ddmq.commands", "ddmq.actions"),
-    *("ddmq.hpc", "ddmq.hpc.journal"),  # `ddmq log` reads journals
+    *("ddmq.cli", "ddmq.commands", "ddmq.actions", "ddmq.source"),
 }
 WORKER = {
     *CORE,
