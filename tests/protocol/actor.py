@@ -24,6 +24,7 @@ class Log:
     """Lines that survive the death of this process."""
 
     def __init__(self, path: str) -> None:
+        self.path = path
         self._descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
 
     def write(self, *words: object) -> None:
@@ -80,6 +81,15 @@ def consume(root: str, log: Log, stop: str) -> None:
     log.write("renames", renames[0])
 
 
+def work(root: str, log: Log, _: str) -> None:
+    """Become a worker, whose commands note what they do in the log."""
+    command = 'echo consumed "$2" >> "$1"; sleep 0.01; echo acking "$2" >> "$1"'
+    main = "import sys; from ddmq.hpc.cli import main; sys.exit(main())"
+    options = [root, QUEUE, "-j2", "--forever", "--poll-max=0.2", "--grace=1"]
+    words = [sys.executable, "-c", main, *options, "--"]
+    os.execv(sys.executable, [*words, "sh", "-c", command, "sh", log.path, "{}"])
+
+
 def counting_claims(renames: list[int]) -> Calls:
     """Return system calls that count the renames of messages that are to be consumed."""
 
@@ -109,7 +119,7 @@ def clean(root: str, log: Log, stop: str) -> None:
 
 
 if __name__ == "__main__":
-    roles = [publish, publish_many, consume, clean]
+    roles = [publish, publish_many, consume, work, clean]
     {role.__name__: role for role in roles}[sys.argv[1]](
         sys.argv[2], Log(sys.argv[3]), sys.argv[4]
     )

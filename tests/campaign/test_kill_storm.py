@@ -1,0 +1,143 @@
+"""Processes of all kinds on one queue, killed at random: nothing is lost, stuck or acked twice.
+
+The short form kills 50 times. `pytest -m campaign tests/campaign` kills 1,000 times, or as
+often as `DDMQ_KILLS` says. What was done is told by logs that do not depend on the queue.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import time
+from collections import Counter
+from typing import TYPE_CHECKING
+
+import pytest
+from protocol.test_processes import PATIENCE, QUEUE, Stage, next_of
+
+if TYPE_CHECKING:
+    import subprocess
+    from collections.abc import Iterator
+    from pathlib import Path
+
+pytestmark = pytest.mark.slow
+LEASE = 4
+ROLES = (
+    *("publish", "publish_many", "publish_many"),
+    *("consume", "consume", "work", "work", "clean"),
+)
+PUBLISHERS = 3
+
+
+@pytest.fixture
+def stage(tmp_path: Path) -> Iterator[Stage]:
+    stage = Stage(tmp_path)
+    stage.broker.update_settings(QUEUE, message_timeout=LEASE)
+    yield stage
+    stage.abandon()
+
+
+class Storm:
+    """Eight processes, each replaced when it is killed."""
+
+    def __init__(self, stage: Stage, each: int) -> None:
+        self.stage = stage
+        self.each = each
+        self.killed: set[int] = set()
+        self.numbers = [self.enter(n) for n in range(len(ROLES))]
+
+    def enter(self, n: int) -> int:
+        """Start a process of the n-th role; return its number on the stage."""
+        role, argument = ROLES[n], str(self.stage.stop)
+        if n < PUBLISHERS:
+            owner = f"p{n}"
+            argument = f"{owner}:{next_of(owner, self.stage, 0)}:{self.each}"
+        self.stage.start(role, argument)
+        return len(self.stage.processes) - 1
+
+    def process(self, n: int) -> subprocess.Popen[str]:
+        return self.stage.processes[self.numbers[n]]
+
+    def kill(self, n: int) -> None:
+        process = self.process(n)
+        process.kill()
+        if process.wait() == -signal.SIGKILL:
+            self.killed.add(self.numbers[n])
+        self.numbers[n] = self.enter(n)
+
+    def calm(self) -> None:
+        """Let everybody come to an end by itself."""
+        for n in range(PUBLISHERS):
+            assert self.process(n).wait(PATIENCE) == 0
+        assert self.stage.broker.wait(QUEUE, PATIENCE)
+        self.stage.stop.touch()
+        for n in range(PUBLISHERS, len(ROLES)):
+            if ROLES[n] == "work":
+                self.process(n).terminate()
+            assert self.process(n).wait(PATIENCE) == 0
+
+
+@pytest.mark.parametrize(
+    "kills",
+    [50, pytest.param(None, marks=pytest.mark.campaign, id="campaign")],
+)
+def test_a_storm_of_kills_loses_nothing_and_leaves_nothing(
+    stage: Stage, kills: int | None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    kills = kills or int(os.environ.get("DDMQ_KILLS", "1000"))
+    chance = random.Random(kills)
+    storm = Storm(stage, each=12 * kills)
+    for _ in range(kills):
+        time.sleep(chance.uniform(0.02, 0.2))
+        storm.kill(chance.randrange(len(ROLES)))
+    storm.calm()
+    told = assert_all_is_accounted_for(stage, storm.killed)
+    with capsys.disabled():
+        print(f"\n{len(storm.killed)} killed; {told}")  # noqa: T201
+
+
+def assert_all_is_accounted_for(stage: Stage, killed: set[int]) -> str:
+    """Compare the logs of all processes with each other and with the queue."""
+    published = set(stage.told("published"))
+    acked = Counter(stage.told("acked"))
+    perhaps = Counter(stage.told("acking"))  # a worker acks after its command
+    lost = {text for text in published if not acked[text] and not perhaps[text]}
+    assert published
+    assert lost == set()
+    assert [text for text, times in acked.items() if times > 1] == []
+    doubles = assert_doubles_have_a_reason(stage, killed)
+    assert_nobody_broke(stage)
+    assert tuple(stage.broker.view(QUEUE)[QUEUE]) == (0, 0, 0, 0)
+    assert_no_file_is_left(stage)
+    return f"{len(published)} published, {len(lost)} lost, {doubles} delivered again"
+
+
+def assert_doubles_have_a_reason(stage: Stage, killed: set[int]) -> int:
+    """Only what a killed consumer held, or one that overran its lease, comes again."""
+    consumed: Counter[str] = Counter()
+    excused = Counter(stage.told("lost"))
+    logs = [log for log in stage.logs.iterdir() if log.suffix != ".stderr"]
+    for log in logs:
+        lines = log.read_text().splitlines()
+        texts = [line.split()[1] for line in lines if line.startswith("consumed")]
+        consumed.update(texts)
+        if int(log.stem) in killed:
+            excused.update(texts)
+    doubles = {text: times - 1 for text, times in consumed.items() if times > 1}
+    assert {t: n for t, n in doubles.items() if n > excused[t]} == {}
+    return sum(doubles.values())
+
+
+def assert_nobody_broke(stage: Stage) -> None:
+    for log in stage.logs.glob("*.stderr"):
+        text = log.read_text()
+        assert "Traceback" not in text
+        assert not text or log.name.endswith("work.stderr")
+
+
+def assert_no_file_is_left(stage: Stage) -> None:
+    """Drafts of the dead may stay for an hour."""
+    stage.broker.clean(QUEUE)
+    for name in ("ready", "work", "delayed", "dead", "drop"):
+        assert not any(files for _, _, files in os.walk(stage.root / QUEUE / name))
