@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import gc
 import os
 import sys
 from typing import TYPE_CHECKING, Any
@@ -13,7 +14,7 @@ from ddmq.clock import Clock
 from ddmq.errors import InvalidArgument
 from ddmq.fs import CountedCalls, FileSystem
 from ddmq.hpc import journal, options, scheduler
-from ddmq.hpc.deadline import SLURM_LEAST, Deadline
+from ddmq.hpc.deadline import SLURM_LEAST, Deadline, Durations
 from ddmq.hpc.guardian import Guardian
 from ddmq.hpc.job import Job
 from ddmq.hpc.options import Options
@@ -70,6 +71,7 @@ def _run(arguments: list[str]) -> int:
     given = parser.parse_args(ours)
     if not command:
         parser.error("put the command last, after --")
+    gc.freeze()  # what was imported stays to the end: nobody need look through it
     calls = CountedCalls()
     summary = _work(given, command, calls)
     print(f"ddmq-worker: {_told(summary, calls)}", file=sys.stderr)
@@ -96,15 +98,16 @@ def _work(
     mark = f"DDMQ_WORKER={new_token()}"
     told = _told_to_commands(broker.root, given.queue, mark)
     host = os.uname().nodename
+    deadline = _deadline(given, environ, clock)
     with Signals(clock) as signals, Guardian(mark):
         job = Job(
             host,
             scheduler.job_id(environ),
             {**environ, **told},
             signals,
-            _deadline(given, environ, clock),
+            deadline,
             journal.Journal(path, host, clock, broker.mode_of(given.queue)),
-            journal.durations(path),
+            _known_durations(deadline, path),
             clock,
         )
         made = _options(given, environ)
@@ -129,6 +132,11 @@ def _deadline(
         SLURM_LEAST if slurm else 0.0,
         given.min_remaining,
     )
+
+
+def _known_durations(deadline: Deadline, path: str) -> Durations:
+    """Read the journals where it matters how long a message takes."""
+    return Durations(journal.durations(path) if deadline.at is not None else ())
 
 
 def _options(given: argparse.Namespace, environ: dict[str, str]) -> Options:
@@ -181,22 +189,29 @@ def worker_parser() -> argparse.ArgumentParser:
     """Return the parser of the command line."""
     parser = Parser(
         prog="ddmq-worker",
+        add_help=False,
         usage="ddmq-worker [options] ROOT QUEUE -- COMMAND [ARG...]",
         description=_DESCRIPTION,
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    parser.add_argument(
-        "-v", "--version", action="version", version=f"ddmq {__version__}"
-    )
-    parser.add_argument("root", metavar="ROOT", help="the directory of the queues")
-    parser.add_argument("queue", metavar="QUEUE", help="the name of the queue")
+    # In groups only: otherwise argparse asks how wide the terminal is, which takes 3 ms.
+    _add_what(parser.add_argument_group("which queue"))
     _add_running(parser.add_argument_group("running a message"))
     _add_settling(parser.add_argument_group("when it failed"))
     _add_outputs(parser.add_argument_group("outputs"))
     _add_ending(parser.add_argument_group("when to stop"))
     return parser
+
+
+def _add_what(group: Any) -> None:
+    group.add_argument("root", metavar="ROOT", help="the directory of the queues")
+    group.add_argument("queue", metavar="QUEUE", help="the name of the queue")
+    group.add_argument("-h", "--help", action="help", help="show this, and end")
+    group.add_argument(
+        *("-v", "--version"), action="version", version=f"ddmq {__version__}"
+    )
 
 
 def _add_running(group: Any) -> None:

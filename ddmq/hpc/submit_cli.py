@@ -14,7 +14,7 @@ from ddmq.errors import InvalidArgument
 from ddmq.fs import FileSystem
 from ddmq.hpc import options, submit
 from ddmq.hpc.cli import divided, worker_parser
-from ddmq.hpc.deadline import SLURM_LEAST, Deadline
+from ddmq.hpc.deadline import SLURM_LEAST, Deadline, Durations
 from ddmq.hpc.journal import durations
 
 if TYPE_CHECKING:
@@ -134,7 +134,7 @@ def _refuse_too_short(
         )
     least = SLURM_LEAST if given.scheduler == "slurm" else 0.0
     deadline = Deadline(None, least, checked.min_remaining)
-    needed = deadline.min_remaining(durations(path))
+    needed = deadline.min_remaining(Durations(durations(path)))
     if given.time is not None and given.time <= needed:
         raise InvalidArgument(
             f"--time is {given.time:g} s, but no message is started when less than "

@@ -164,7 +164,7 @@ class Worker:
         self._settle_held_back()
         self._settler.settle(execution, outcome)
         if outcome.succeeded:
-            self._job.durations.append(execution.duration)
+            self._job.durations.add(execution.duration)
         self._stop_after_failures()
 
     def _vacate(self, execution: Execution) -> None:

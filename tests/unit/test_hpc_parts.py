@@ -12,7 +12,7 @@ from support import FakeClock
 from ddmq.errors import InvalidArgument, LeaseLost, StorageError
 from ddmq.hpc import guardian, journal, options, placeholders
 from ddmq.hpc.cli import divided
-from ddmq.hpc.deadline import Deadline, percentile
+from ddmq.hpc.deadline import Deadline, Durations
 from ddmq.hpc.heartbeat import Heartbeat
 from ddmq.hpc.result import Result
 from ddmq.hpc.runner import Outcome, Process
@@ -206,7 +206,7 @@ def test_durations_are_those_of_successes(tmp_path, kept):
 
 
 def test_without_a_deadline_everything_may_start():
-    assert Deadline(None).allows(1e12, [1e9])
+    assert Deadline(None).allows(1e12, Durations([1e9]))
     assert Deadline(None).passes_in(0, 10) is None
 
 
@@ -222,7 +222,7 @@ def test_without_a_deadline_everything_may_start():
     ],
 )
 def test_nothing_starts_that_would_not_finish(deadline, durations, allowed):
-    assert deadline.allows(50, durations) == allowed
+    assert deadline.allows(50, Durations(durations)) == allowed
 
 
 def test_the_commands_are_asked_to_end_before_the_deadline():
@@ -230,8 +230,15 @@ def test_the_commands_are_asked_to_end_before_the_deadline():
 
 
 def test_of_nothing_known_the_percentile_is_zero():
-    assert percentile([]) == 0
-    assert percentile([3.0]) == 3.0
+    assert Durations().percentile() == 0
+    assert Durations([3.0]).percentile() == 3.0
+
+
+def test_old_durations_are_forgotten():
+    durations = Durations([9.0] * 3000)
+    for _ in range(1901):
+        durations.add(1.0)
+    assert durations.percentile() == 1.0
 
 
 # Streams and results
