@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import random
+import os
 from typing import TYPE_CHECKING, NamedTuple
 
 from ddmq.errors import QueueNotFound
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from ddmq.hpc.options import Options
     from ddmq.hpc.runner import Outcome
     from ddmq.message import Message
+
+    _Ended = tuple[Execution, Outcome]
 
 _FIRST_PAUSE, _LONGEST_WAIT = 0.1, 30.0
 #: Seconds before the end of a job within which a signal announces it.
@@ -75,28 +77,36 @@ class Worker:
         """Work until the queue is empty, a limit is reached, or somebody asks to drain."""
         try:
             while not self._must_drain():
-                self._attend()
-                if not self._take() and self._is_over():
+                if not self._turn() and self._is_over():
                     break
                 self._wait()
             return self._close()
         finally:
             self._abandon()
 
+    def _turn(self) -> bool:
+        """Do what there is to do; False when nothing could be started.
+
+        No slot waits for acks: when all that ended did so well, they come after the next
+        starts. A failure comes before, as it may forbid them.
+        """
+        ended = self._attend()
+        if not all(outcome.succeeded and not e.timed_out for e, outcome in ended):
+            self._finish(ended)
+        try:
+            return self._take()
+        finally:
+            self._finish(ended)
+
     # Taking messages
 
     def _take(self) -> bool:
         """Start a command in each free slot; False when there was nothing to start."""
-        if not self._may_take():
-            return False
-        messages = self._consumed()
-        for number, message in enumerate(messages):
-            try:
-                self._start(message)
-            except CommandNotFound:
-                self._broker.release(messages[number:])
-                raise
-        return bool(messages)
+        taken = False
+        while self._may_take() and (message := self._consumed()) is not None:
+            self._start(message)
+            taken = True
+        return taken
 
     def _may_take(self) -> bool:
         if not self._free or self._stopped or not self._idleness.is_over():
@@ -108,18 +118,15 @@ class Worker:
             self._stopped = "too little time remains for another message"
         return not self._stopped
 
-    def _consumed(self) -> list[Message]:
-        most = len(self._free)
-        if self._options.max_messages is not None:
-            most = min(most, self._options.max_messages - self._started)
+    def _consumed(self) -> Message | None:
         try:
-            messages = self._broker.consume(self._queue, most)
+            messages = self._broker.consume(self._queue)
         except AWAY as error:
             self._idleness.server_is_away(error)
-            return []
+            return None
         self._idleness.looked(found=bool(messages))
         self._started += len(messages)
-        return messages
+        return messages[0] if messages else None
 
     def _start(self, message: Message) -> None:
         why_not = self._settler.why_not(message)
@@ -134,20 +141,31 @@ class Worker:
             self._free.append(slot)
             self._settler.reject(message, str(error))
             return
+        except CommandNotFound:
+            self._broker.release(message)
+            raise
         self._running.append(execution)
         self._heartbeat.start(message)
 
     # Attending to what runs
 
-    def _attend(self) -> None:
+    def _attend(self) -> list[_Ended]:
+        """Look after what runs; return what has ended, whose slots are free."""
         for message in self._heartbeat.beat():
             self._lose(message)
-        for execution in list(self._running):
+        for execution in self._running:
             execution.watch()
+        self._settler.retry()
+        return self._ended()
+
+    def _ended(self) -> list[_Ended]:
+        ended = []
+        for execution in list(self._running):
             outcome = execution.outcome()
             if outcome is not None:
-                self._finish(execution, outcome)
-        self._settler.retry()
+                self._vacate(execution)
+                ended.append((execution, outcome))
+        return ended
 
     def _lose(self, message: Message) -> None:
         """Kill a command whose message somebody else has by now."""
@@ -156,8 +174,12 @@ class Worker:
                 execution.lost = True
                 execution.kill()
 
-    def _finish(self, execution: Execution, outcome: Outcome) -> None:
-        self._vacate(execution)
+    def _finish(self, ended: list[_Ended]) -> None:
+        """Settle what has ended, and leave the list empty."""
+        while ended:
+            self._finish_one(*ended.pop(0))
+
+    def _finish_one(self, execution: Execution, outcome: Outcome) -> None:
         if self._is_fast_failure(execution, outcome):
             self._hold_back(execution, outcome)
             return
@@ -299,11 +321,7 @@ class Worker:
             self._give_back_finished()
 
     def _give_back_finished(self) -> None:
-        for execution in list(self._running):
-            outcome = execution.outcome()
-            if outcome is None:
-                continue
-            self._vacate(execution)
+        for execution, outcome in self._ended():
             settle = (
                 self._settler.settle if outcome.succeeded else self._settler.release
             )
@@ -355,7 +373,7 @@ class _Idleness:
             self.end()
             return
         self._since = now if self._since is None else self._since
-        self._not_before = now + self._pause * random.uniform(0.75, 1.25)
+        self._not_before = now + self._pause * _jitter()
         self._pause = min(self._pause * 1.5, self._longest)
 
     def server_is_away(self, error: Exception) -> None:
@@ -376,3 +394,8 @@ class _Idleness:
     def lasted(self, seconds: float) -> bool:
         """Tell whether the queue has been empty for so long."""
         return self._since is not None and self._monotonic() - self._since >= seconds
+
+
+def _jitter() -> float:
+    """Return a factor from 0.75 to 1.25, without the import of `random`."""
+    return 0.75 + os.urandom(1)[0] / 510
