@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING, NamedTuple
 
 from ddmq.errors import QueueNotFound
 from ddmq.hpc.execution import CommandNotFound, Execution, Unfit
 from ddmq.hpc.heartbeat import Heartbeat
+from ddmq.hpc.idleness import Idleness
 from ddmq.hpc.settling import AWAY, Settler
-from ddmq.log import warn
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -22,7 +21,7 @@ if TYPE_CHECKING:
 
     _Ended = tuple[Execution, Outcome]
 
-_FIRST_PAUSE, _LONGEST_WAIT = 0.1, 30.0
+_LONGEST_WAIT = 30.0
 #: Seconds before the end of a job within which a signal announces it.
 _ABOUT_TO_END = 300.0
 #: A failure within so many seconds is a fast one.
@@ -65,7 +64,7 @@ class Worker:
         self._clock = job.clock
         self._heartbeat = Heartbeat(broker, job.clock)
         self._settler = Settler(broker, queue, options, job, self._heartbeat)
-        self._idleness = _Idleness(job.clock.monotonic, options.poll_max)
+        self._idleness = Idleness(job.clock.monotonic, options.poll_max)
         self._running: list[Execution] = []
         self._free = list(range(options.slots, 0, -1))
         self._fast_failures: list[tuple[Execution, Outcome]] = []
@@ -344,58 +343,3 @@ class Worker:
         except (QueueNotFound, *AWAY):
             return 0
         return counts.waiting + counts.delayed
-
-
-class _Idleness:
-    """How long a queue has been empty, and when to look again."""
-
-    def __init__(self, monotonic: Callable[[], float], longest: float) -> None:
-        self._monotonic = monotonic
-        self._longest = longest
-        self._away = False
-        self.end()
-
-    def end(self) -> None:
-        """Look again at once, unless the server is away."""
-        self._since: float | None = None
-        self._pause = _FIRST_PAUSE
-        if not self._away:
-            self._not_before = 0.0
-
-    def looked(self, *, found: bool) -> None:
-        """Note what a look has shown: the longer it shows nothing, the longer the pause.
-
-        With jitter, so that a thousand workers do not look in step.
-        """
-        self._away = False
-        now = self._monotonic()
-        if found:
-            self.end()
-            return
-        self._since = now if self._since is None else self._since
-        self._not_before = now + self._pause * _jitter()
-        self._pause = min(self._pause * 1.5, self._longest)
-
-    def server_is_away(self, error: Exception) -> None:
-        """Look again later: a file server that is away comes back."""
-        self._away = True
-        self._pause = min(max(self._pause * 2, 1.0), _LONGEST_WAIT)
-        self._not_before = self._monotonic() + self._pause
-        warn(f"trying again in {self._pause:.0f} s: {error}")
-
-    def due_in(self) -> float:
-        """Return the seconds until the next look."""
-        return max(self._not_before - self._monotonic(), 0.0)
-
-    def is_over(self) -> bool:
-        """Tell whether it is time to look."""
-        return self.due_in() == 0
-
-    def lasted(self, seconds: float) -> bool:
-        """Tell whether the queue has been empty for so long."""
-        return self._since is not None and self._monotonic() - self._since >= seconds
-
-
-def _jitter() -> float:
-    """Return a factor from 0.75 to 1.25, without the import of `random`."""
-    return 0.75 + os.urandom(1)[0] / 510

@@ -11,7 +11,7 @@ from support import FakeClock
 
 from ddmq.errors import InvalidArgument, LeaseLost, StorageError
 from ddmq.hpc import guardian, journal, options, placeholders
-from ddmq.hpc.cli import divided
+from ddmq.hpc.arguments import divided
 from ddmq.hpc.deadline import Deadline, Durations
 from ddmq.hpc.heartbeat import Heartbeat
 from ddmq.hpc.result import Result
