@@ -17,6 +17,7 @@ from ddmq.hpc.deadline import SLURM_LEAST, Deadline, Durations
 from ddmq.hpc.guardian import Guardian
 from ddmq.hpc.job import Job
 from ddmq.hpc.options import Options
+from ddmq.hpc.result import remove_leftovers_of_dead
 from ddmq.hpc.signals import Signals
 from ddmq.hpc.worker import Summary, Worker
 from ddmq.names import new_token
@@ -62,27 +63,38 @@ def _continue_chain(queue_path: str) -> None:
 def _work(
     given: argparse.Namespace, command: list[str], calls: CountedCalls
 ) -> Summary:
-    clock, environ = Clock(), scheduler.environment()
-    broker = Broker(given.root, fs=FileSystem(calls), clock=clock)
+    clock, environ, fs = Clock(), scheduler.environment(), FileSystem(calls)
+    broker = Broker(given.root, fs=fs, clock=clock)
     broker.settings(given.queue)  # an error here is the user's to mend
-    path = f"{broker.root}/{given.queue}"
+    made = _options(given, environ)
+    if made.output_dir is not None:
+        remove_leftovers_of_dead(made.output_dir, f"{broker.root}/{given.queue}", fs)
     mark = f"DDMQ_WORKER={new_token()}"
-    told = _told_to_commands(broker.root, given.queue, mark)
-    host = os.uname().nodename
-    deadline = _deadline(given, environ, clock)
+    environ.update(_told_to_commands(broker.root, given.queue, mark))
     with Signals(clock) as signals, Guardian(mark):
-        job = Job(
-            host,
-            scheduler.job_id(environ),
-            {**environ, **told},
-            signals,
-            deadline,
-            journal.Journal(path, host, clock, broker.mode_of(given.queue)),
-            _known_durations(deadline, path),
-            clock,
-        )
-        made = _options(given, environ)
+        job = _job(given, environ, broker, signals, clock)
         return Worker(broker, given.queue, command, made, job).run()
+
+
+def _job(
+    given: argparse.Namespace,
+    environ: dict[str, str],
+    broker: Broker,
+    signals: Signals,
+    clock: Clock,
+) -> Job:
+    host, path = os.uname().nodename, f"{broker.root}/{given.queue}"
+    deadline = _deadline(given, environ, clock)
+    return Job(
+        host,
+        scheduler.job_id(environ),
+        environ,
+        signals,
+        deadline,
+        journal.Journal(path, host, clock, broker.mode_of(given.queue)),
+        _known_durations(deadline, path),
+        clock,
+    )
 
 
 def _told_to_commands(root: str, queue: str, mark: str) -> dict[str, str]:

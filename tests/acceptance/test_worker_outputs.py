@@ -89,3 +89,26 @@ def test_a_run_that_lost_its_lease_leaves_no_result(root, broker, tmp_path):
     process.communicate(timeout=30)
     assert os.listdir(tmp_path / "out") == [".ddmq-unfinished"]
     broker.ack(message)
+
+
+def killed_while_writing(root, broker, *options):
+    process = start(
+        *options, root, "jobs", *shell("echo half > $DDMQ_OUTPUT; sleep 60")
+    )
+    until(lambda: counts(broker)[1] == 1)
+    unfinished = options[1] / ".ddmq-unfinished"
+    until(lambda: unfinished.exists() and len(os.listdir(unfinished)) == 1)
+    process.kill()
+    process.communicate()
+    return unfinished
+
+
+@pytest.mark.parametrize("limit", [3, 0])
+def test_what_a_killed_worker_left_is_removed(root, broker, tmp_path, limit):
+    id_ = broker.publish("jobs", "a", timeout=1, requeue_limit=limit)
+    output = ["--output-dir", tmp_path / "out"]
+    unfinished = killed_while_writing(root, broker, *output)
+    until(lambda: counts(broker)[1] == 0)
+    worked(*output, root, "jobs", *shell("echo whole > $DDMQ_OUTPUT"))
+    assert os.listdir(unfinished) == []
+    assert (tmp_path / "out" / id_).exists() == (limit > 0)
