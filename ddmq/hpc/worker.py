@@ -101,11 +101,12 @@ class Worker:
 
     def _take(self) -> bool:
         """Start a command in each free slot; False when there was nothing to start."""
-        taken = False
-        while self._may_take() and (message := self._consumed()) is not None:
+        started = self._started
+        for _ in range(len(self._free)):
+            if not self._may_take() or (message := self._consumed()) is None:
+                break
             self._start(message)
-            taken = True
-        return taken
+        return self._started > started
 
     def _may_take(self) -> bool:
         if not self._free or self._stopped or not self._idleness.is_over():

@@ -1,4 +1,4 @@
-"""What a worker that has nothing to do costs the file server."""
+"""The loop of a worker, on a clock that can be turned: what it asks, and how often."""
 
 from __future__ import annotations
 
@@ -55,6 +55,12 @@ class Patience:
         self._clock.advance(seconds + 1e-6)  # a float of today knows no nanoseconds
 
 
+def work(broker, root, signals, clock, **options):
+    journal = Journal(f"{root}/q", "node", clock, None)
+    job = Job("node", "", {}, signals, Deadline(None), journal, Durations(), clock)
+    return Worker(broker, "q", ["true"], Options(**options), job).run()
+
+
 @pytest.fixture
 def idle(root, clock):
     """Idle for an hour at a queue that has been in use; return the polls, and what was asked."""
@@ -65,9 +71,7 @@ def idle(root, clock):
     broker = Broker(root, clock=clock, fs=FileSystem(asked))
     broker.settings("q")
     asked.made.clear()
-    journal = Journal(f"{root}/q", "node", clock, None)
-    job = Job("node", "", {}, signals, Deadline(None), journal, Durations(), clock)
-    Worker(broker, "q", ["true"], Options(until="forever"), job).run()
+    work(broker, root, signals, clock, until="forever")
     return signals.waits, asked.made
 
 
@@ -92,3 +96,11 @@ def test_what_comes_on_top_is_seldom(idle):
         if key[0] != "lstat" and key not in {("listdir", d) for d in DIRECTORIES}
     }
     assert sum(on_top.values()) <= 3 * HOUR / 30 + 20 * HOUR / 600
+
+
+def test_messages_that_fit_no_command_keep_it_from_nothing(root, broker, clock):
+    broker.publish_many("q", ["a\0b"] * 20, durable=False)
+    signals = Patience(clock)
+    summary = work(broker, root, signals, clock, slots=2)
+    assert summary.numbers["failed"] == 20
+    assert signals.waits >= 10  # it looked after signals and leases in between
