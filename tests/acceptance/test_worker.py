@@ -75,9 +75,9 @@ def test_a_text_that_can_be_no_argument_is_a_dead_letter(root, broker):
 
 
 def test_the_lease_is_renewed_while_the_command_runs(root, broker):
-    broker.update_settings("jobs", message_timeout=0.6)
+    broker.update_settings("jobs", message_timeout=1.2)
     broker.publish("jobs", "slow")
-    process = start(root, "jobs", *python("import time; time.sleep(2)"))
+    process = start(root, "jobs", *python("import time; time.sleep(3)"))
     until(lambda: broker.view("jobs")["jobs"].work == 1)
     while process.poll() is None:
         assert broker.consume("jobs") == []
@@ -117,7 +117,7 @@ def test_what_a_killed_worker_held_comes_back_as_a_loss(root, broker):
 
 
 def test_a_command_whose_lease_was_lost_is_killed_and_not_acked(root, broker):
-    broker.publish("jobs", "a", timeout=1)
+    broker.publish("jobs", "a", timeout=3)
     process = start("-j", 1, root, "jobs", *python("import time; time.sleep(60)"))
     until(lambda: broker.view("jobs")["jobs"].work == 1)
     id_ = os.listdir(root / "jobs" / "work")[0].split(".")[3]
