@@ -2,12 +2,40 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from bisect import bisect_left, insort
+from collections import deque
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 #: Slurm looks at its limits about every 30 s only, so its end time is not to be trusted.
 SLURM_LEAST = 90.0
 _PERCENTILE = 0.95
 _MOST_KNOWN = 2000
+
+
+class Durations:
+    """How long recent messages took: of so many as tell something."""
+
+    def __init__(self, known: Iterable[float] = ()) -> None:
+        self._recent: deque[float] = deque()
+        self._sorted: list[float] = []
+        for seconds in known:
+            self.add(seconds)
+
+    def add(self, seconds: float) -> None:
+        """Note one more; the oldest of too many is forgotten."""
+        if len(self._recent) == _MOST_KNOWN:
+            del self._sorted[bisect_left(self._sorted, self._recent.popleft())]
+        self._recent.append(seconds)
+        insort(self._sorted, seconds)
+
+    def percentile(self) -> float:
+        """Return the seconds that 95 of 100 runs did not exceed, 0 when none is known."""
+        if not self._sorted:
+            return 0.0
+        return self._sorted[int(len(self._sorted) * _PERCENTILE)]
 
 
 class Deadline(NamedTuple):
@@ -20,26 +48,18 @@ class Deadline(NamedTuple):
     fixed: float | None = None
     """`--min-remaining`, instead of what the durations say."""
 
-    def allows(self, now: float, durations: list[float]) -> bool:
+    def allows(self, now: float, durations: Durations) -> bool:
         """Tell whether a message that starts now would finish."""
         if self.at is None:
             return True
         return now + self.min_remaining(durations) <= self.at
 
-    def min_remaining(self, durations: list[float]) -> float:
+    def min_remaining(self, durations: Durations) -> float:
         """Return the seconds that a message needs: 95 of 100 took no longer."""
         if self.fixed is not None:
             return self.fixed
-        return max(self.least, percentile(durations))
+        return max(self.least, durations.percentile())
 
     def passes_in(self, now: float, grace: float) -> float | None:
         """Return the seconds until the commands must be asked to end."""
         return None if self.at is None else self.at - grace - now
-
-
-def percentile(durations: list[float]) -> float:
-    """Return the time that 95 of 100 runs did not exceed, 0 when none is known."""
-    if not durations:
-        return 0.0
-    recent = sorted(durations[-_MOST_KNOWN:])
-    return recent[min(int(len(recent) * _PERCENTILE), len(recent) - 1)]

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from ddmq.errors import DdmqError
 from ddmq.hpc.guardian import kill_marked
 from ddmq.hpc.placeholders import fields_of, filled, text_of, values_of, variable
-from ddmq.hpc.result import Result
+from ddmq.hpc.result import Result, remove_leftovers
 from ddmq.hpc.runner import MAX_ARGUMENT, Outcome, Process
 from ddmq.hpc.scheduler import with_variables
 from ddmq.hpc.stream import Stream, filled_file
@@ -76,6 +76,8 @@ class Execution:
         directory = self._options.output_dir
         if directory is None:
             return None
+        if self.message.requeue_counter:
+            remove_leftovers(directory, self.message.id)
         return Result(directory, self.message.id, self._token)
 
     def _new_stream(self, passed_on: int | None) -> Stream:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from ddmq.clock import Clock
-    from ddmq.hpc.deadline import Deadline
+    from ddmq.hpc.deadline import Deadline, Durations
     from ddmq.hpc.journal import Journal
     from ddmq.hpc.signals import Signals
 
@@ -22,6 +22,6 @@ class Job(NamedTuple):
     signals: Signals
     deadline: Deadline
     journal: Journal
-    durations: list[float]
-    """How long recent messages took, in seconds."""
+    durations: Durations
+    """Of recent messages; filled from the journals where there is a deadline."""
     clock: Clock

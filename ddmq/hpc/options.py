@@ -65,6 +65,25 @@ def seconds(text: str) -> float:
     return total
 
 
+def pauses(text: str) -> tuple[float, ...]:
+    """Read several times with commas."""
+    return tuple(seconds(part) for part in text.split(","))
+
+
+def number(text: str) -> int:
+    """Read a number of things, which may be 0."""
+    if not text.isdigit():
+        raise InvalidArgument(f"{text!r} is not a number")
+    return int(text)
+
+
+def positive(text: str) -> int:
+    """Read a number of things, at least 1."""
+    if not text.isdigit() or int(text) < 1:
+        raise InvalidArgument(f"{text!r} is not a positive number")
+    return int(text)
+
+
 def moment(text: str) -> float:
     """Read a point in time: seconds since 1970, or ISO 8601 (local time unless it says so)."""
     try:

@@ -8,13 +8,20 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
-from ddmq import Broker, __version__
-from ddmq.boundary import Help, Parser, guarded
+from ddmq import Broker
+from ddmq.boundary import guarded
 from ddmq.errors import InvalidArgument
 from ddmq.fs import FileSystem
 from ddmq.hpc import options, submit
-from ddmq.hpc.cli import divided, worker_parser
-from ddmq.hpc.deadline import SLURM_LEAST, Deadline
+from ddmq.hpc.arguments import (
+    Option,
+    add_options,
+    add_queue,
+    bare_parser,
+    divided,
+    worker_parser,
+)
+from ddmq.hpc.deadline import SLURM_LEAST, Deadline, Durations
 from ddmq.hpc.journal import durations
 
 if TYPE_CHECKING:
@@ -135,7 +142,7 @@ def _refuse_too_short(
         )
     least = SLURM_LEAST if given.scheduler == "slurm" else 0.0
     deadline = Deadline(None, least, checked.min_remaining)
-    needed = deadline.min_remaining(durations(path))
+    needed = deadline.min_remaining(Durations(durations(path)))
     if given.time is not None and given.time <= needed:
         raise InvalidArgument(
             f"--time is {given.time:g} s, but no message is started when less than "
@@ -156,104 +163,74 @@ def _refuse_missing(program: str) -> None:
 
 def _count(text: str) -> int | None:
     """Read a positive number; None stands for `auto`."""
-    return None if text == "auto" else _number(text)
-
-
-def _number(text: str) -> int:
-    if text.isdigit() and int(text) > 0:
-        return int(text)
-    raise argparse.ArgumentTypeError(f"{text!r} is not a positive number")
-
-
-def _option(text: str) -> str:
-    try:
-        return submit.checked_option(text)
-    except InvalidArgument as error:
-        raise argparse.ArgumentTypeError(str(error)) from error
+    return None if text == "auto" else options.positive(text)
 
 
 def _time(text: str) -> float:
     """Read [D-]HH:MM:SS; a bare number would mean minutes to one scheduler only."""
     if ":" not in text:
-        raise argparse.ArgumentTypeError(f"{text!r} is no time; write HH:MM:SS")
-    try:
-        return options.seconds(text)
-    except InvalidArgument as error:
-        raise argparse.ArgumentTypeError(str(error)) from error
+        raise InvalidArgument(f"{text!r} is no time; write HH:MM:SS")
+    return options.seconds(text)
+
+
+_OPTIONS = (
+    Option(
+        "--workers",
+        "workers, each on one node; auto: enough for what waits now",
+        "N|auto",
+        _count,
+        1,
+    ),
+    Option(
+        "--max-workers",
+        "never more than these; for auto 100 by default",
+        "N",
+        options.positive,
+    ),
+    Option(
+        "-j --slots",
+        "commands at once, and processors, for each worker",
+        "N",
+        options.positive,
+    ),
+    Option("--time", "the time limit of the job", "[D-]HH:MM:SS", _time),
+    Option(
+        "-o --option",
+        "for the scheduler: q=long is -q long; mem=4G is --mem=4G on slurm, -l mem=4G on pbs "
+        "and sge; '-pe mpi 16' and the like as they are",
+        "KEY=VALUE",
+        submit.checked_option,
+        [],
+        {"action": "append", "dest": "options"},
+    ),
+    Option(
+        "--chain",
+        "when the time is over and messages are left, start the next job; N times at most",
+        "N",
+        options.positive,
+        0,
+    ),
+    Option(
+        "--requeue",
+        "with --chain on Slurm: requeue the job itself instead",
+    ),
+    Option("--worker", "the ddmq-worker that the job shall run", "PATH"),
+    Option("--dry-run", "print the job script, and submit nothing"),
+)
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = Parser(
-        prog="ddmq-submit",
-        usage="ddmq-submit SCHEDULER ROOT QUEUE [options] [worker options] -- COMMAND [ARG...]",
-        description=_DESCRIPTION,
-        epilog=_EPILOG,
-        formatter_class=Help,
-        allow_abbrev=False,
+    parser = bare_parser(
+        "ddmq-submit",
+        "SCHEDULER ROOT QUEUE [options] [worker options] -- COMMAND [ARG...]",
+        _DESCRIPTION,
+        _EPILOG,
     )
-    parser.add_argument(
-        "-v", "--version", action="version", version=f"ddmq {__version__}"
+    where = parser.add_argument_group("where")
+    known = tuple(submit.DIALECTS)
+    where.add_argument(
+        "scheduler", choices=known, metavar="SCHEDULER", help="slurm, pbs or sge"
     )
-    parser.add_argument(
-        "scheduler",
-        choices=tuple(submit.DIALECTS),
-        metavar="SCHEDULER",
-        help="slurm, pbs or sge",
-    )
-    parser.add_argument("root", metavar="ROOT", help="the directory of the queues")
-    parser.add_argument("queue", metavar="QUEUE", help="the name of the queue")
-    parser.add_argument(
-        "--workers",
-        type=_count,
-        default=1,
-        metavar="N|auto",
-        help="workers, each on one node; auto: enough for what waits now",
-    )
-    parser.add_argument(
-        "--max-workers",
-        type=_number,
-        metavar="N",
-        help="never more than these; for auto 100 by default",
-    )
-    parser.add_argument(
-        "-j",
-        "--slots",
-        type=_number,
-        metavar="N",
-        help="commands at once, and processors, for each worker",
-    )
-    parser.add_argument(
-        "--time", type=_time, metavar="[D-]HH:MM:SS", help="the time limit of the job"
-    )
-    parser.add_argument(
-        "-o",
-        "--option",
-        dest="options",
-        type=_option,
-        action="append",
-        default=[],
-        metavar="KEY=VALUE",
-        help="for the scheduler: q=long is -q long; mem=4G is --mem=4G on slurm, -l mem=4G on "
-        "pbs and sge; '-pe mpi 16' and the like as they are",
-    )
-    parser.add_argument(
-        "--chain",
-        type=_number,
-        default=0,
-        metavar="N",
-        help="when the time is over and messages are left, start the next job; N times at most",
-    )
-    parser.add_argument(
-        "--requeue",
-        action="store_true",
-        help="with --chain on Slurm: requeue the job itself instead",
-    )
-    parser.add_argument(
-        "--worker", metavar="PATH", help="the ddmq-worker that the job shall run"
-    )
-    parser.add_argument(
-        "--dry-run",
-        action="store_true",
-        help="print the job script, and submit nothing",
-    )
+    add_queue(where)
+    add_options(parser.add_argument_group("the job"), _OPTIONS)
     return parser

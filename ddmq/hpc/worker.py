@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import random
 from typing import TYPE_CHECKING, NamedTuple
 
 from ddmq.errors import QueueNotFound
 from ddmq.hpc.execution import CommandNotFound, Execution, Unfit
 from ddmq.hpc.heartbeat import Heartbeat
+from ddmq.hpc.idleness import Idleness
 from ddmq.hpc.settling import AWAY, Settler
-from ddmq.log import warn
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -20,7 +19,9 @@ if TYPE_CHECKING:
     from ddmq.hpc.runner import Outcome
     from ddmq.message import Message
 
-_FIRST_PAUSE, _LONGEST_WAIT = 0.1, 30.0
+    _Ended = tuple[Execution, Outcome]
+
+_LONGEST_WAIT = 30.0
 #: Seconds before the end of a job within which a signal announces it.
 _ABOUT_TO_END = 300.0
 #: A failure within so many seconds is a fast one.
@@ -63,7 +64,7 @@ class Worker:
         self._clock = job.clock
         self._heartbeat = Heartbeat(broker, job.clock)
         self._settler = Settler(broker, queue, options, job, self._heartbeat)
-        self._idleness = _Idleness(job.clock.monotonic, options.poll_max)
+        self._idleness = Idleness(job.clock.monotonic, options.poll_max)
         self._running: list[Execution] = []
         self._free = list(range(options.slots, 0, -1))
         self._fast_failures: list[tuple[Execution, Outcome]] = []
@@ -75,28 +76,37 @@ class Worker:
         """Work until the queue is empty, a limit is reached, or somebody asks to drain."""
         try:
             while not self._must_drain():
-                self._attend()
-                if not self._take() and self._is_over():
+                if not self._turn() and self._is_over():
                     break
                 self._wait()
             return self._close()
         finally:
             self._abandon()
 
+    def _turn(self) -> bool:
+        """Do what there is to do; False when nothing could be started.
+
+        No slot waits for acks: when all that ended did so well, they come after the next
+        starts. A failure comes before, as it may forbid them.
+        """
+        ended = self._attend()
+        if not all(outcome.succeeded and not e.timed_out for e, outcome in ended):
+            self._finish(ended)
+        try:
+            return self._take()
+        finally:
+            self._finish(ended)
+
     # Taking messages
 
     def _take(self) -> bool:
         """Start a command in each free slot; False when there was nothing to start."""
-        if not self._may_take():
-            return False
-        messages = self._consumed()
-        for number, message in enumerate(messages):
-            try:
-                self._start(message)
-            except CommandNotFound:
-                self._broker.release(messages[number:])
-                raise
-        return bool(messages)
+        started = self._started
+        for _ in range(len(self._free)):
+            if not self._may_take() or (message := self._consumed()) is None:
+                break
+            self._start(message)
+        return self._started > started
 
     def _may_take(self) -> bool:
         if not self._free or self._stopped or not self._idleness.is_over():
@@ -108,18 +118,15 @@ class Worker:
             self._stopped = "too little time remains for another message"
         return not self._stopped
 
-    def _consumed(self) -> list[Message]:
-        most = len(self._free)
-        if self._options.max_messages is not None:
-            most = min(most, self._options.max_messages - self._started)
+    def _consumed(self) -> Message | None:
         try:
-            messages = self._broker.consume(self._queue, most)
+            messages = self._broker.consume(self._queue)
         except AWAY as error:
             self._idleness.server_is_away(error)
-            return []
+            return None
         self._idleness.looked(found=bool(messages))
         self._started += len(messages)
-        return messages
+        return messages[0] if messages else None
 
     def _start(self, message: Message) -> None:
         why_not = self._settler.why_not(message)
@@ -134,20 +141,31 @@ class Worker:
             self._free.append(slot)
             self._settler.reject(message, str(error))
             return
+        except CommandNotFound:
+            self._broker.release(message)
+            raise
         self._running.append(execution)
         self._heartbeat.start(message)
 
     # Attending to what runs
 
-    def _attend(self) -> None:
+    def _attend(self) -> list[_Ended]:
+        """Look after what runs; return what has ended, whose slots are free."""
         for message in self._heartbeat.beat():
             self._lose(message)
-        for execution in list(self._running):
+        for execution in self._running:
             execution.watch()
+        self._settler.retry()
+        return self._ended()
+
+    def _ended(self) -> list[_Ended]:
+        ended = []
+        for execution in list(self._running):
             outcome = execution.outcome()
             if outcome is not None:
-                self._finish(execution, outcome)
-        self._settler.retry()
+                self._vacate(execution)
+                ended.append((execution, outcome))
+        return ended
 
     def _lose(self, message: Message) -> None:
         """Kill a command whose message somebody else has by now."""
@@ -156,15 +174,19 @@ class Worker:
                 execution.lost = True
                 execution.kill()
 
-    def _finish(self, execution: Execution, outcome: Outcome) -> None:
-        self._vacate(execution)
+    def _finish(self, ended: list[_Ended]) -> None:
+        """Settle what has ended, and leave the list empty."""
+        while ended:
+            self._finish_one(*ended.pop(0))
+
+    def _finish_one(self, execution: Execution, outcome: Outcome) -> None:
         if self._is_fast_failure(execution, outcome):
             self._hold_back(execution, outcome)
             return
         self._settle_held_back()
         self._settler.settle(execution, outcome)
         if outcome.succeeded:
-            self._job.durations.append(execution.duration)
+            self._job.durations.add(execution.duration)
         self._stop_after_failures()
 
     def _vacate(self, execution: Execution) -> None:
@@ -299,11 +321,7 @@ class Worker:
             self._give_back_finished()
 
     def _give_back_finished(self) -> None:
-        for execution in list(self._running):
-            outcome = execution.outcome()
-            if outcome is None:
-                continue
-            self._vacate(execution)
+        for execution, outcome in self._ended():
             settle = (
                 self._settler.settle if outcome.succeeded else self._settler.release
             )
@@ -326,53 +344,3 @@ class Worker:
         except (QueueNotFound, *AWAY):
             return 0
         return counts.waiting + counts.delayed
-
-
-class _Idleness:
-    """How long a queue has been empty, and when to look again."""
-
-    def __init__(self, monotonic: Callable[[], float], longest: float) -> None:
-        self._monotonic = monotonic
-        self._longest = longest
-        self._away = False
-        self.end()
-
-    def end(self) -> None:
-        """Look again at once, unless the server is away."""
-        self._since: float | None = None
-        self._pause = _FIRST_PAUSE
-        if not self._away:
-            self._not_before = 0.0
-
-    def looked(self, *, found: bool) -> None:
-        """Note what a look has shown: the longer it shows nothing, the longer the pause.
-
-        With jitter, so that a thousand workers do not look in step.
-        """
-        self._away = False
-        now = self._monotonic()
-        if found:
-            self.end()
-            return
-        self._since = now if self._since is None else self._since
-        self._not_before = now + self._pause * random.uniform(0.75, 1.25)
-        self._pause = min(self._pause * 1.5, self._longest)
-
-    def server_is_away(self, error: Exception) -> None:
-        """Look again later: a file server that is away comes back."""
-        self._away = True
-        self._pause = min(max(self._pause * 2, 1.0), _LONGEST_WAIT)
-        self._not_before = self._monotonic() + self._pause
-        warn(f"trying again in {self._pause:.0f} s: {error}")
-
-    def due_in(self) -> float:
-        """Return the seconds until the next look."""
-        return max(self._not_before - self._monotonic(), 0.0)
-
-    def is_over(self) -> bool:
-        """Tell whether it is time to look."""
-        return self.due_in() == 0
-
-    def lasted(self, seconds: float) -> bool:
-        """Tell whether the queue has been empty for so long."""
-        return self._since is not None and self._monotonic() - self._since >= seconds

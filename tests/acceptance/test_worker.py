@@ -1,66 +1,12 @@
-"""The first worker, as a real process with real commands."""
+"""A worker, as a real process with real commands."""
 
 from __future__ import annotations
 
 import os
 import signal
-import subprocess
-import sys
-import time
-from pathlib import Path
 
 import pytest
-
-import ddmq
-from ddmq import Broker
-
-PYTHON = sys.executable
-
-
-@pytest.fixture
-def root(tmp_path):
-    return tmp_path / "mq"
-
-
-@pytest.fixture
-def broker(root):
-    broker = Broker(root, create=True)
-    broker.create_queue("jobs")
-    return broker
-
-
-def start(*arguments, **options):
-    """Start `ddmq-worker` with the ddmq that is tested."""
-    code = "import sys; from ddmq.hpc.cli import main; sys.exit(main())"
-    path = str(Path(ddmq.__file__).parent.parent)
-    return subprocess.Popen(
-        [PYTHON, "-c", code, *map(str, arguments)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "PYTHONPATH": path},
-        **options,
-    )
-
-
-def worked(*arguments):
-    """Return exit status, output and what the worker said."""
-    process = start(*arguments)
-    out, err = process.communicate(timeout=60)
-    return process.returncode, out, err
-
-
-def python(code):
-    """Return a command that runs a line of Python with the text as its argument."""
-    return ["--", PYTHON, "-c", code]
-
-
-def until(claim):
-    """Wait until something is so; the test's own time limit is the caller's patience."""
-    deadline = time.monotonic() + 30
-    while not claim():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+from acceptance.workers import python, start, until, worked
 
 
 def test_every_message_is_run_and_acked(root, broker, tmp_path):
@@ -129,9 +75,9 @@ def test_a_text_that_can_be_no_argument_is_a_dead_letter(root, broker):
 
 
 def test_the_lease_is_renewed_while_the_command_runs(root, broker):
-    broker.update_settings("jobs", message_timeout=0.6)
+    broker.update_settings("jobs", message_timeout=1.2)
     broker.publish("jobs", "slow")
-    process = start(root, "jobs", *python("import time; time.sleep(2)"))
+    process = start(root, "jobs", *python("import time; time.sleep(3)"))
     until(lambda: broker.view("jobs")["jobs"].work == 1)
     while process.poll() is None:
         assert broker.consume("jobs") == []
@@ -171,8 +117,8 @@ def test_what_a_killed_worker_held_comes_back_as_a_loss(root, broker):
 
 
 def test_a_command_whose_lease_was_lost_is_killed_and_not_acked(root, broker):
-    broker.publish("jobs", "a", timeout=1)
-    process = start(root, "jobs", *python("import time; time.sleep(60)"))
+    broker.publish("jobs", "a", timeout=3)
+    process = start("-j", 1, root, "jobs", *python("import time; time.sleep(60)"))
     until(lambda: broker.view("jobs")["jobs"].work == 1)
     id_ = os.listdir(root / "jobs" / "work")[0].split(".")[3]
     broker.release(broker.leased("jobs", id_))

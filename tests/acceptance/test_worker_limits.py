@@ -1,58 +1,24 @@
-"""How a worker treats commands that fail, hang, flood, hide or die, and when it stops."""
+"""How a worker treats commands that fail, and when it stops."""
 
 from __future__ import annotations
 
 import json
 import os
-import re
-import signal
 import sys
 import time
 
 import pytest
-from acceptance.test_worker import start, until, worked
+from acceptance.workers import (
+    counts,
+    running,
+    seconds_of_ours,
+    shell,
+    start,
+    until,
+    worked,
+)
 
-from ddmq import Broker, cli
-
-
-@pytest.fixture
-def root(tmp_path):
-    return tmp_path / "mq"
-
-
-@pytest.fixture
-def broker(root):
-    broker = Broker(root, create=True)
-    broker.create_queue("jobs")
-    return broker
-
-
-def seconds_of_ours(number):
-    """Return a time to sleep by which no other run of these tests can be meant."""
-    return f"{number}.{os.getpid()}"
-
-
-def counts(broker, queue="jobs"):
-    return tuple(broker.view(queue)[queue])
-
-
-def shell(script):
-    return ["--", "sh", "-c", script]
-
-
-def running(word):
-    """Return the processes whose command line holds a word, but not our own."""
-    found = []
-    for pid in filter(str.isdigit, os.listdir("/proc")):
-        try:
-            with open(f"/proc/{pid}/cmdline", "rb") as line:
-                words = line.read().split(b"\0")
-        except OSError:
-            continue
-        if word.encode() in words and words[0] in (b"sleep", b"yes"):
-            found.append(int(pid))
-    return found
-
+from ddmq import cli
 
 # One message
 
@@ -180,91 +146,6 @@ def test_a_dead_letter_tells_how_it_ended(root, broker, capsys):
     assert "| last words" in shown
 
 
-# Nothing runs on
-
-
-def test_after_a_sigkill_of_the_worker_nothing_runs_on(root, broker):
-    broker.publish("jobs", "a")
-    process = start(
-        root,
-        "jobs",
-        *shell(
-            f"setsid sleep {seconds_of_ours(72)} & sleep {seconds_of_ours(72)} & sleep {seconds_of_ours(72)}"
-        ),
-    )
-    until(lambda: len(running(seconds_of_ours(72))) == 3)
-    process.kill()
-    process.communicate()
-    until(lambda: running(seconds_of_ours(72)) == [])
-
-
-def test_a_daemon_that_a_command_left_ends_with_the_worker(root, broker):
-    broker.publish("jobs", "a")
-    script = f"setsid sleep {seconds_of_ours(73)} >/dev/null 2>&1 & exit 0"
-    status, _, _ = worked(root, "jobs", *shell(script))
-    assert status == 0
-    assert running(seconds_of_ours(73)) == []
-
-
-# What commands print
-
-
-def test_a_flood_of_output_is_cut_in_the_middle(root, broker, tmp_path):
-    broker.publish("jobs", "a", requeue_limit=0)
-    script = "echo begin; yes | head -c 50000000; echo end; exit 1"
-    logs = ["--log-dir", tmp_path / "logs", "--log-limit", "10K"]
-    worked(*logs, root, "jobs", *shell(script))
-    [log] = (tmp_path / "logs").rglob("*.out")
-    text = log.read_text()
-    assert text.startswith("begin\ny\n")
-    assert text.endswith("y\nend\n")
-    assert re.search(r"\[\.\.\. \d{8} bytes left out", text)
-    assert len(text) < 11_000
-    assert str(log).removesuffix(".out") == broker.dead("jobs")[0].note["log"]
-
-
-@pytest.mark.parametrize(("logs", "kept"), [("failed", 1), ("all", 2), ("none", 0)])
-def test_logs_are_kept_of_the_runs_asked_for(root, broker, tmp_path, logs, kept):
-    broker.publish_many("jobs", ["0", "1"], requeue_limit=0)
-    options = ["--log-dir", tmp_path / "logs", "--logs", logs]
-    worked(*options, root, "jobs", *shell('echo "$0"; echo err >&2; exit "$0"'))
-    assert len(list((tmp_path / "logs").rglob("*.out"))) == kept
-    assert len(list((tmp_path / "logs").rglob("*.err"))) == kept
-
-
-# Exactly one result
-
-
-def test_the_output_of_a_success_becomes_the_result(root, broker, tmp_path):
-    id_ = broker.publish("jobs", "a")
-    output = ["--output-dir", tmp_path / "out"]
-    worked(*output, root, "jobs", *shell('echo "result $0" > $DDMQ_OUTPUT'))
-    assert (tmp_path / "out" / id_).read_text() == "result a\n"
-    assert os.listdir(tmp_path / "out" / ".ddmq-unfinished") == []
-
-
-def test_the_output_of_a_failure_is_removed(root, broker, tmp_path):
-    broker.publish("jobs", "a", requeue_limit=0)
-    output = ["--output-dir", tmp_path / "out"]
-    worked(*output, root, "jobs", *shell("mkdir $DDMQ_OUTPUT; exit 1"))
-    assert os.listdir(tmp_path / "out") == [".ddmq-unfinished"]
-    assert os.listdir(tmp_path / "out" / ".ddmq-unfinished") == []
-
-
-def test_a_run_that_lost_its_lease_leaves_no_result(root, broker, tmp_path):
-    broker.publish("jobs", "a")
-    output = ["--output-dir", tmp_path / "out"]
-    script = "echo mine > $DDMQ_OUTPUT; sleep 1"
-    process = start(*output, root, "jobs", *shell(script))
-    until(lambda: counts(broker)[1] == 1)
-    [lease] = os.listdir(root / "jobs" / "work")
-    broker.release(broker.leased("jobs", lease))
-    [message] = broker.consume("jobs")
-    process.communicate(timeout=30)
-    assert os.listdir(tmp_path / "out") == [".ddmq-unfinished"]
-    broker.ack(message)
-
-
 # When it stops
 
 
@@ -346,34 +227,6 @@ def test_at_the_deadline_it_drains(root, broker):
     status, _, err = worked(*options, root, "jobs", *shell("sleep 60"))
     assert (status, counts(broker)) == (5, (1, 0, 0, 0))
     assert "its time is over" in err
-
-
-# Signals
-
-
-def test_a_signal_that_comes_twice_at_once_is_one(root, broker):
-    broker.publish("jobs", "a")
-    script = "trap 'sleep 0.5; exit 0' TERM; sleep 60 & wait"
-    process = start(root, "jobs", *shell(script))
-    until(lambda: counts(broker)[1] == 1)
-    time.sleep(0.3)
-    process.send_signal(signal.SIGTERM)
-    process.send_signal(signal.SIGTERM)
-    _, err = process.communicate(timeout=30)
-    assert "1 acked" in err
-
-
-def test_the_commands_get_the_signal_that_was_asked_for(root, broker):
-    broker.publish("jobs", "a")
-    script = "trap 'echo got it; exit 3' USR2; sleep 60 & wait"
-    process = start("--term-signal", "USR2", root, "jobs", *shell(script))
-    until(lambda: counts(broker)[1] == 1)
-    time.sleep(0.3)
-    process.send_signal(signal.SIGUSR1)
-    out, err = process.communicate(timeout=30)
-    assert out == "got it\n"
-    assert "1 released" in err
-    assert broker.consume("jobs")[0].requeue_counter == 0
 
 
 # A file server that is away

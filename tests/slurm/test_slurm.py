@@ -32,6 +32,13 @@ touch "{runs}/$1.$DDMQ_LOSSES.$$.start"
 sleep {seconds}
 touch "{runs}/$1.$DDMQ_LOSSES.$$.end"
 """
+#: What a PBS has and a Slurm has not: it starts a command on each node, without the
+#: environment of the job.
+PBSDSH = """\
+#!/bin/sh
+[ "$1" = -- ] && shift
+exec srun --ntasks-per-node=1 env -i PATH=/usr/bin:/bin "$@"
+"""
 #: A command with something to do, and something to complain about.
 CHECKSUM = """\
 #!/bin/bash
@@ -74,6 +81,7 @@ class Lab:
         self.ddmq = self._command("ddmq", "ddmq.cli")
         self.worker = self._command("ddmq-worker", "ddmq.hpc.cli")
         self.submitter = self._command("ddmq-submit", "ddmq.hpc.submit_cli")
+        self.program("pbsdsh", PBSDSH)
         path_ = f"{path}:{cluster.environ['PATH']}"
         # slurm-wlm-torque sets no PBS_ variables, as a PBS would
         self.environ = {**cluster.environ, "PATH": path_, "PBS_O_WORKDIR": str(path)}
@@ -293,6 +301,7 @@ def test_each_task_of_an_array_requeues_itself(lab):
         ("slurm/preemptible.sh", "sbatch"),
         ("pbs/array.sh", "qsub"),
         ("pbs/chain.sh", "qsub"),
+        ("pbs/nodes.sh", "qsub"),
         ("pbs/preemptible.sh", "qsub"),
     ],
 )

@@ -10,11 +10,12 @@ import pytest
 from support import FakeClock
 
 from ddmq.errors import InvalidArgument, LeaseLost, StorageError
+from ddmq.fs import FileSystem
 from ddmq.hpc import guardian, journal, options, placeholders
-from ddmq.hpc.cli import divided
-from ddmq.hpc.deadline import Deadline, percentile
+from ddmq.hpc.arguments import divided
+from ddmq.hpc.deadline import Deadline, Durations
 from ddmq.hpc.heartbeat import Heartbeat
-from ddmq.hpc.result import Result
+from ddmq.hpc.result import Result, remove_leftovers, remove_leftovers_of_dead
 from ddmq.hpc.runner import Outcome, Process
 from ddmq.hpc.signals import Signals
 from ddmq.hpc.stream import Stream
@@ -206,7 +207,7 @@ def test_durations_are_those_of_successes(tmp_path, kept):
 
 
 def test_without_a_deadline_everything_may_start():
-    assert Deadline(None).allows(1e12, [1e9])
+    assert Deadline(None).allows(1e12, Durations([1e9]))
     assert Deadline(None).passes_in(0, 10) is None
 
 
@@ -222,7 +223,7 @@ def test_without_a_deadline_everything_may_start():
     ],
 )
 def test_nothing_starts_that_would_not_finish(deadline, durations, allowed):
-    assert deadline.allows(50, durations) == allowed
+    assert deadline.allows(50, Durations(durations)) == allowed
 
 
 def test_the_commands_are_asked_to_end_before_the_deadline():
@@ -230,8 +231,15 @@ def test_the_commands_are_asked_to_end_before_the_deadline():
 
 
 def test_of_nothing_known_the_percentile_is_zero():
-    assert percentile([]) == 0
-    assert percentile([3.0]) == 3.0
+    assert Durations().percentile() == 0
+    assert Durations([3.0]).percentile() == 3.0
+
+
+def test_old_durations_are_forgotten():
+    durations = Durations([9.0] * 3000)
+    for _ in range(1901):
+        durations.add(1.0)
+    assert durations.percentile() == 1.0
 
 
 # Streams and results
@@ -286,6 +294,46 @@ def test_of_two_directories_the_first_stays(tmp_path):
         result.keep(sync=False)
     assert os.listdir(tmp_path / "id") == ["a"]
     assert os.listdir(tmp_path / ".ddmq-unfinished") == []
+
+
+def leave(directory, *names):
+    """Leave what a killed worker leaves: a file, and a directory that is not empty."""
+    for name in names:
+        with open(Result(str(directory), name, "file").path, "w"):
+            pass
+        os.makedirs(f"{Result(str(directory), name, 'directory').path}/below")
+
+
+def left_in(directory):
+    return sorted(os.listdir(directory / ".ddmq-unfinished"))
+
+
+def test_leftovers_of_earlier_runs_are_removed_and_no_others(tmp_path):
+    leave(tmp_path, "mine", "mine-too")
+    remove_leftovers(str(tmp_path), "mine")
+    assert left_in(tmp_path) == ["mine-too.directory", "mine-too.file"]
+
+
+def test_leftovers_of_dead_letters_are_removed_and_no_others(root, broker, tmp_path):
+    dead = broker.publish("q", "a", requeue=False)
+    broker.nack(broker.consume("q"))
+    at_work, waiting = broker.publish("q", "b"), broker.publish("q", "c")
+    broker.consume("q")
+    leave(tmp_path, dead, at_work, waiting, "of-another-queue")
+    remove_leftovers_of_dead(str(tmp_path), f"{root}/q", FileSystem())
+    assert {name.partition(".")[0] for name in left_in(tmp_path)} == {
+        at_work,
+        waiting,
+        "of-another-queue",
+    }
+
+
+def test_where_there_is_nothing_unfinished_nothing_is_removed(tmp_path):
+    remove_leftovers(str(tmp_path), "mine")
+    remove_leftovers_of_dead(str(tmp_path), "/no/such/queue", FileSystem())
+    leave(tmp_path, "a")
+    remove_leftovers_of_dead(str(tmp_path), "/no/such/queue", FileSystem())
+    assert len(left_in(tmp_path)) == 2
 
 
 # Processes

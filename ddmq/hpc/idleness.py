@@ -1,0 +1,68 @@
+"""How long a queue has been empty, and when to look again."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from ddmq.log import warn
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_FIRST_PAUSE, _LONGEST_AWAY = 0.1, 30.0
+
+
+class Idleness:
+    """How long a queue has been empty, and when to look again."""
+
+    def __init__(self, monotonic: Callable[[], float], longest: float) -> None:
+        self._monotonic = monotonic
+        self._longest = longest
+        self._away = False
+        self.end()
+
+    def end(self) -> None:
+        """Look again at once, unless the server is away."""
+        self._since: float | None = None
+        self._pause = _FIRST_PAUSE
+        if not self._away:
+            self._not_before = 0.0
+
+    def looked(self, *, found: bool) -> None:
+        """Note what a look has shown: the longer it shows nothing, the longer the pause.
+
+        With jitter, so that a thousand workers do not look in step.
+        """
+        self._away = False
+        now = self._monotonic()
+        if found:
+            self.end()
+            return
+        self._since = now if self._since is None else self._since
+        self._not_before = now + self._pause * _jitter()
+        self._pause = min(self._pause * 1.5, self._longest)
+
+    def server_is_away(self, error: Exception) -> None:
+        """Look again later: a file server that is away comes back."""
+        self._away = True
+        self._pause = min(max(self._pause * 2, 1.0), _LONGEST_AWAY)
+        self._not_before = self._monotonic() + self._pause
+        warn(f"trying again in {self._pause:.0f} s: {error}")
+
+    def due_in(self) -> float:
+        """Return the seconds until the next look."""
+        return max(self._not_before - self._monotonic(), 0.0)
+
+    def is_over(self) -> bool:
+        """Tell whether it is time to look."""
+        return self.due_in() == 0
+
+    def lasted(self, seconds: float) -> bool:
+        """Tell whether the queue has been empty for so long."""
+        return self._since is not None and self._monotonic() - self._since >= seconds
+
+
+def _jitter() -> float:
+    """Return a factor from 0.75 to 1.25, without the import of `random`."""
+    return 0.75 + os.urandom(1)[0] / 510

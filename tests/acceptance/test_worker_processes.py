@@ -1,0 +1,125 @@
+"""No command outlives its worker, and signals drain it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+
+import pytest
+from acceptance.workers import (
+    counts,
+    python,
+    running,
+    seconds_of_ours,
+    shell,
+    start,
+    until,
+    worked,
+)
+
+# Nothing runs on
+
+
+def test_after_a_sigkill_of_the_worker_nothing_runs_on(root, broker):
+    broker.publish("jobs", "a")
+    process = start(
+        root,
+        "jobs",
+        *shell(
+            f"setsid sleep {seconds_of_ours(72)} & sleep {seconds_of_ours(72)} & sleep {seconds_of_ours(72)}"
+        ),
+    )
+    until(lambda: len(running(seconds_of_ours(72))) == 3)
+    process.kill()
+    process.communicate()
+    until(lambda: running(seconds_of_ours(72)) == [])
+
+
+def in_another_group(seconds):
+    """Return a command whose child leaves its process group, and sleeps there."""
+    return python(
+        "import os; os.fork() or"
+        f" (os.setpgid(0, 0), os.execvp('sleep', ['sleep', '{seconds}'])); os.wait()"
+    )
+
+
+def leads_a_group(seconds):
+    return [os.getpgid(pid) == pid for pid in running(seconds)] == [True]
+
+
+def test_a_timeout_ends_what_changed_its_process_group(root, broker):
+    broker.publish("jobs", "a", requeue_limit=0)
+    seconds = seconds_of_ours(74)
+    options = ["--timeout", 2, "--grace", 0.5]
+    process = start(*options, root, "jobs", *in_another_group(seconds))
+    until(lambda: leads_a_group(seconds))
+    process.communicate(timeout=30)
+    assert process.returncode == 4
+    assert "timed out after 2 s" in broker.dead("jobs")[0].reason
+    assert running(seconds) == []
+
+
+def test_after_a_sigkill_of_the_worker_no_process_group_runs_on(root, broker):
+    broker.publish("jobs", "a")
+    seconds = seconds_of_ours(75)
+    process = start(root, "jobs", *in_another_group(seconds))
+    until(lambda: leads_a_group(seconds))
+    process.kill()
+    process.communicate()
+    until(lambda: running(seconds) == [])
+
+
+def test_a_daemon_that_a_command_left_ends_with_the_worker(root, broker):
+    broker.publish("jobs", "a")
+    script = f"setsid sleep {seconds_of_ours(73)} >/dev/null 2>&1 & exit 0"
+    status, _, _ = worked(root, "jobs", *shell(script))
+    assert status == 0
+    assert running(seconds_of_ours(73)) == []
+
+
+# Signals
+
+
+def test_a_signal_that_comes_twice_at_once_is_one(root, broker):
+    broker.publish("jobs", "a")
+    script = "trap 'sleep 0.5; exit 0' TERM; sleep 60 & wait"
+    process = start(root, "jobs", *shell(script))
+    until(lambda: counts(broker)[1] == 1)
+    time.sleep(0.3)
+    process.send_signal(signal.SIGTERM)
+    process.send_signal(signal.SIGTERM)
+    _, err = process.communicate(timeout=30)
+    assert "1 acked" in err
+
+
+def test_the_commands_get_the_signal_that_was_asked_for(root, broker):
+    broker.publish("jobs", "a")
+    script = "trap 'echo got it; exit 3' USR2; sleep 60 & wait"
+    process = start("--term-signal", "USR2", root, "jobs", *shell(script))
+    until(lambda: counts(broker)[1] == 1)
+    time.sleep(0.3)
+    process.send_signal(signal.SIGUSR1)
+    out, err = process.communicate(timeout=30)
+    assert out == "got it\n"
+    assert "1 released" in err
+    assert broker.consume("jobs")[0].requeue_counter == 0
+
+
+def test_only_a_later_signal_cuts_the_grace_short(root, broker):
+    broker.publish("jobs", "a")
+    seconds = seconds_of_ours(76)
+    stubborn = shell(f"trap '' TERM; sleep {seconds}")
+    process = start("--grace", 60, root, "jobs", *stubborn)
+    until(lambda: running(seconds))
+    process.terminate()
+    began = time.monotonic()
+    time.sleep(2)
+    process.terminate()
+    with pytest.raises(subprocess.TimeoutExpired):
+        process.wait(began + 5.2 - time.monotonic())
+    process.terminate()
+    _, err = process.communicate(timeout=20)
+    assert "1 released" in err
+    assert (running(seconds), counts(broker)) == ([], (1, 0, 0, 0))

@@ -1,0 +1,106 @@
+"""The loop of a worker, on a clock that can be turned: what it asks, and how often."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+
+import pytest
+
+from ddmq import Broker
+from ddmq.fs import FileSystem
+from ddmq.hpc.deadline import Deadline, Durations
+from ddmq.hpc.job import Job
+from ddmq.hpc.journal import Journal
+from ddmq.hpc.options import Options
+from ddmq.hpc.worker import Worker
+
+HOUR = 3600.0
+DIRECTORIES = {"ready", "work", "delayed"}
+
+
+class Asked:
+    """The functions of `os`: each call that names a file is noted, with that file's name."""
+
+    def __init__(self):
+        self.made = Counter()
+
+    def __getattr__(self, name):
+        function = getattr(os, name)
+
+        def noted(*arguments):
+            if isinstance(arguments[0], str):
+                self.made[name, os.path.basename(arguments[0])] += 1
+            return function(*arguments)
+
+        return noted
+
+
+class Patience:
+    """Signals of which none comes for an hour: time passes, and then a drain is asked for."""
+
+    haste_requested = False
+
+    def __init__(self, clock):
+        self.waits = 0
+        self._clock = clock
+        self._end = clock.monotonic() + HOUR
+
+    @property
+    def drain_requested(self):
+        return self._clock.monotonic() >= self._end
+
+    def wait(self, seconds, readers):
+        self.waits += 1
+        self._clock.advance(seconds + 1e-6)  # a float of today knows no nanoseconds
+
+
+def work(broker, root, signals, clock, **options):
+    journal = Journal(f"{root}/q", "node", clock, None)
+    job = Job("node", "", {}, signals, Deadline(None), journal, Durations(), clock)
+    return Worker(broker, "q", ["true"], Options(**options), job).run()
+
+
+@pytest.fixture
+def idle(root, clock):
+    """Idle for an hour at a queue that has been in use; return the polls, and what was asked."""
+    user = Broker(root, create=True, clock=clock)
+    user.publish("q", "a")
+    user.ack(user.consume("q"))
+    asked, signals = Asked(), Patience(clock)
+    broker = Broker(root, clock=clock, fs=FileSystem(asked))
+    broker.settings("q")
+    asked.made.clear()
+    work(broker, root, signals, clock, until="forever")
+    return signals.waits, asked.made
+
+
+def test_an_idle_worker_looks_every_five_seconds(idle):
+    polls, _ = idle
+    assert HOUR / 5 * 0.9 < polls < HOUR / 5 * 1.1 + 20
+
+
+def test_a_look_costs_three_listings(idle):
+    polls, made = idle
+    lists = {name: n for (call, name), n in made.items() if call == "listdir"}
+    assert {name for name, n in lists.items() if n > HOUR / 29} == DIRECTORIES
+    assert sum(lists[name] for name in DIRECTORIES) <= 3 * (polls + 20)
+
+
+def test_what_comes_on_top_is_seldom(idle):
+    _, made = idle
+    on_top = {
+        key: n
+        for key, n in made.items()
+        # Of a directory that was listed a moment ago, the client knows the status.
+        if key[0] != "lstat" and key not in {("listdir", d) for d in DIRECTORIES}
+    }
+    assert sum(on_top.values()) <= 3 * HOUR / 30 + 20 * HOUR / 600
+
+
+def test_messages_that_fit_no_command_keep_it_from_nothing(root, broker, clock):
+    broker.publish_many("q", ["a\0b"] * 20, durable=False)
+    signals = Patience(clock)
+    summary = work(broker, root, signals, clock, slots=2)
+    assert summary.numbers["failed"] == 20
+    assert signals.waits >= 10  # it looked after signals and leases in between
