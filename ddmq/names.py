@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import os
 import re
-from typing import NamedTuple, Union
+from typing import Any, NamedTuple, Union
 
 from ddmq.errors import InvalidArgument
 
@@ -52,19 +52,33 @@ _SPENT = "spent."
 _NUMBER = "(0|[1-9][0-9]{0,17})"
 _COUNT = "(0|[1-9][0-9]{0,8})"
 _READY = rf"([0-9]{{19}})\.([a-z0-9-]{{1,64}})\.{_COUNT}-{_COUNT}"
-_priority = re.compile(_NUMBER)
-_bucket = re.compile("[0-9]{19}")
-_ready = re.compile(_READY)
-_bundle = re.compile(
+
+
+class _Grammar:
+    """A pattern that is compiled when it is needed: most commands need few of them."""
+
+    def __init__(self, pattern: str) -> None:
+        self._pattern = pattern
+
+    def __getattr__(self, name: str) -> Any:
+        method = getattr(re.compile(self._pattern), name)
+        setattr(self, name, method)  # the next time, this method is not asked
+        return method
+
+
+_priority = _Grammar(_NUMBER)
+_bucket = _Grammar("[0-9]{19}")
+_ready = _Grammar(_READY)
+_bundle = _Grammar(
     rf"([0-9]{{19}})\.([0-9a-f]{{20}})\.{_COUNT}-{_COUNT}-{_COUNT}"
     r"\.([0-9]{13})\.([0-9a-f]{16})"
 )
-_spent = re.compile(rf"{re.escape(_SPENT)}([0-9a-f]{{20}})")
-_lease = re.compile(
+_spent = _Grammar(rf"{re.escape(_SPENT)}([0-9a-f]{{20}})")
+_lease = _Grammar(
     rf"([0-9]{{13}})\.{_NUMBER}\.{_READY}\.([0-9a-f]{{16}})({re.escape(LINE_SUFFIX)})?"
 )
-_delayed = re.compile(rf"([0-9]{{13}})\.{_NUMBER}\.(.+)")
-_dead = re.compile(rf"{_NUMBER}\.{_READY}\.([a-z]{{1,20}})")
+_delayed = _Grammar(rf"([0-9]{{13}})\.{_NUMBER}\.(.+)")
+_dead = _Grammar(rf"{_NUMBER}\.{_READY}\.([a-z]{{1,20}})")
 
 
 class Entry(NamedTuple):
