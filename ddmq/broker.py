@@ -476,12 +476,23 @@ class Broker:
         wanted = Lease.parse(name)
         for lease in open_queue.store.leases():
             if name == lease.entry.id or (wanted and wanted.is_same_claim(lease)):
-                message = open_queue.read(lease, open_queue.settings.current())
+                message = self._read_leased(open_queue, lease)
                 if message is not None:
                     return message
         raise LeaseLost(
             f"{name}: not at work in queue {queue}; it was settled, or its lease expired"
         )
+
+    def _read_leased(self, queue: _Queue, lease: Lease) -> Message | None:
+        current: Lease | None = lease
+        for _ in range(_RENEWALS):
+            if current is None:
+                break
+            message = queue.read(current, queue.settings.current())
+            if message is not None:
+                return message
+            current = queue.store.current(lease)  # its holder may have renewed it
+        return None
 
     # Housekeeping and dead letters
 

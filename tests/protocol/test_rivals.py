@@ -674,3 +674,22 @@ def serve_and_exit(broker: Broker, report: Path) -> None:
         report.write_text(json.dumps({"ids": ids, "got": got}))
     finally:
         os._exit(0 if len(ids) == EACH else 1)
+
+
+def test_a_message_is_found_at_work_though_its_holder_renews_it_meanwhile(
+    tmp_path: Path,
+) -> None:
+    held: list[Any] = []
+
+    def prepare(world: World, broker: Broker) -> str:
+        held[:] = [with_one_leased(world, broker)]
+        return str(held[0].id)
+
+    def renew(broker: Broker) -> Any:
+        return broker.renew(held[0])
+
+    def look(broker: Broker, id_: str) -> Any:
+        return broker.leased(QUEUE, id_)
+
+    for _, found, renewed in duels(tmp_path, prepare, look, renew):
+        assert found.id == renewed.id
