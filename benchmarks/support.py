@@ -16,6 +16,7 @@ import tempfile
 import time
 from collections import Counter
 from contextlib import contextmanager
+from itertools import repeat
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 
 QUEUE = "jobs"
 TEXT = "Hello World!"
+#: Messages that are consumed and acked together.
+BATCH = 100
 _MEMORY = Path("/dev/shm")
 
 
@@ -69,23 +72,40 @@ def scratch(directory: Path | None) -> Iterator[Path]:
         yield Path(path)
 
 
-def filled(root: Path, backlog: int) -> Broker:
+def filled(
+    root: Path, backlog: int, fill: Callable[[Broker, int], None] | None = None
+) -> Broker:
     """Return a client of a new root, whose one queue has `backlog` messages waiting."""
     broker = Broker(root, create=True)
     broker.create_queue(QUEUE)
-    refill(broker, backlog)
+    (fill or refill)(broker, backlog)
     return broker
 
 
 def refill(broker: Broker, number: int, *, durable: bool = False) -> None:
-    """Publish `number` messages."""
-    broker.publish_many(QUEUE, [TEXT] * number, durable=durable)
+    """Publish `number` messages, one by one: each is a file."""
+    for _ in range(number):
+        broker.publish(QUEUE, TEXT, durable=durable)
+
+
+def refill_bundled(broker: Broker, number: int, *, durable: bool = False) -> None:
+    """Publish `number` messages in bundles of 1,000."""
+    broker.publish_many(QUEUE, repeat(TEXT, number), durable=durable)
 
 
 def consume_and_ack(broker: Broker, number: int) -> None:
     """Consume and ack `number` messages, one at a time."""
     for _ in range(number):
         broker.ack(broker.consume(QUEUE)[0])
+
+
+def consume_and_ack_in_batches(broker: Broker, number: int) -> None:
+    """Consume and ack `number` messages, 100 at a time."""
+    for done in range(0, number, BATCH):
+        messages = broker.consume(QUEUE, min(BATCH, number - done))
+        if not messages:
+            raise RuntimeError(f"only {done} messages were there")
+        broker.ack(messages)
 
 
 class CountedCalls:
