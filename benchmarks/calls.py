@@ -3,9 +3,11 @@
     python benchmarks/calls.py [--quick] [--dir DIR]
 
 Shows the mean per publish (durable and not) and per consume + ack, by a client that knows
-the queue, at a backlog of 100 and 100,000: as the kernel counts them (with `strace`, where
-that works) and as ddmq makes them (a listing is one call there, and five or more for the
-kernel). Exits with 1 when a target is missed.
+the queue, and their sum, a message's life: for messages that come one by one, at a backlog
+of 100 and 100,000, and for those that come in bundles of 1,000, at a backlog of 10,000 and
+1,000,000. Counted as the kernel does (with `strace`, where that works) and as ddmq makes
+them (a listing is two calls there, and five or more for the kernel). Exits with 1 when
+a target is missed.
 """
 
 from __future__ import annotations
@@ -13,7 +15,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections import Counter
-from functools import partial
+from functools import partial, reduce
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -23,8 +25,10 @@ from support import (
     Target,
     arguments,
     consume_and_ack,
+    consume_and_ack_in_batches,
     filled,
     refill,
+    refill_bundled,
     scratch,
 )
 
@@ -34,8 +38,7 @@ from ddmq.fs import FileSystem
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-NUMBER = 500
-BACKLOGS = 100, 100_000
+NUMBER = 1000
 LOCKS = "flock", "fcntl"
 
 
@@ -43,14 +46,58 @@ class Operation(NamedTuple):
     """What is done to a number of messages, and how many calls each may need."""
 
     run: Callable[[Broker, int], None]
+    target: Target | None = None
+
+
+class Life(NamedTuple):
+    """The operations that a message goes through, and how many calls that may be."""
+
+    operations: tuple[str, ...]
     target: Target
 
 
-#: Publish comes first, so that the backlog never falls below what was filled in.
+class Kind(NamedTuple):
+    """Messages that came in one way: what is done to them at which backlogs."""
+
+    fill: Callable[[Broker, int], None]
+    backlogs: tuple[int, ...]
+    operations: tuple[str, ...]
+    """Publish comes first, so that the backlog never falls below what was filled in."""
+    lives: dict[str, Life]
+
+
 OPERATIONS = {
     "publish": Operation(refill, Target(12)),
     "publish, durable": Operation(partial(refill, durable=True), Target(12)),
     "consume + ack": Operation(consume_and_ack, Target(20)),
+    "publish 1,000": Operation(refill_bundled),
+    "publish 1,000, durable": Operation(partial(refill_bundled, durable=True)),
+    "consume + ack one by one": Operation(consume_and_ack),
+    "consume + ack in batches": Operation(consume_and_ack_in_batches),
+}
+KINDS = {
+    "single files": Kind(
+        refill,
+        (100, 100_000),
+        ("publish", "publish, durable", "consume + ack"),
+        {"a life": Life(("publish", "consume + ack"), Target(24))},
+    ),
+    "bundles": Kind(
+        refill_bundled,
+        (10_000, 1_000_000),
+        (
+            *("publish 1,000", "publish 1,000, durable"),
+            *("consume + ack one by one", "consume + ack in batches"),
+        ),
+        {
+            "a life, one by one": Life(
+                ("publish 1,000", "consume + ack one by one"), Target(12)
+            ),
+            "a life, batches of 100": Life(
+                ("publish 1,000", "consume + ack in batches"), Target(4)
+            ),
+        },
+    ),
 }
 
 
@@ -111,25 +158,51 @@ def told(counts: Counter[str]) -> str:
     return ", ".join(f"{n:.1f} {call}" for call, n in per_message.items() if n > 0.05)
 
 
-def measured(root: Path, backlog: int) -> Table:
-    """Count the calls of every operation at one backlog."""
-    filled(root, backlog)
-    table = Table(
-        f"System calls per message at a backlog of {backlog:,}",
-        *("", "ddmq's", "kernel's", "", "locks", "which"),
-    )
-    for name, operation in OPERATIONS.items():
-        ours = made_by_ddmq(operation, root)
-        found = seen_by_kernel(name, root)
-        counts = ours if found is None else found
-        table.add(
-            name,
-            f"{mean(ours):.2f}",
+class Counted(NamedTuple):
+    """The calls of one operation, as ddmq makes them and as the kernel sees them."""
+
+    ours: Counter[str]
+    kernels: Counter[str] | None
+
+    @classmethod
+    def of(cls, name: str, root: Path) -> Counted:
+        """Count the calls of an operation."""
+        return cls(made_by_ddmq(OPERATIONS[name], root), seen_by_kernel(name, root))
+
+    def plus(self, other: Counted) -> Counted:
+        """Return the calls of two operations together."""
+        if self.kernels is None or other.kernels is None:
+            return Counted(self.ours + other.ours, None)
+        return Counted(self.ours + other.ours, self.kernels + other.kernels)
+
+    def cells(self, target: Target | None) -> list[str]:
+        """Return the cells of a table."""
+        found = self.kernels
+        counts = self.ours if found is None else found
+        return [
+            f"{mean(self.ours):.2f}",
             "no strace" if found is None else f"{mean(found):.2f}",
-            operation.target.verdict(mean(counts)),
+            "" if target is None else target.verdict(mean(counts)),
             "no strace" if found is None else locks(found),
             told(counts),
-        )
+        ]
+
+
+def measured(root: Path, name: str, backlog: int) -> Table:
+    """Count the calls of every operation at one backlog."""
+    kind = KINDS[name]
+    filled(root, backlog, kind.fill)
+    table = Table(
+        f"System calls per message at a backlog of {backlog:,} in {name}",
+        *("", "ddmq's", "kernel's", "", "locks", "which"),
+    )
+    counted = {}
+    for operation in kind.operations:
+        counted[operation] = Counted.of(operation, root)
+        table.add(operation, *counted[operation].cells(OPERATIONS[operation].target))
+    for life, (operations, target) in kind.lives.items():
+        whole = reduce(Counted.plus, (counted[operation] for operation in operations))
+        table.add(life, *whole.cells(target))
     return table
 
 
@@ -142,9 +215,10 @@ def main() -> int:
         return work_alone(*options.operation)
     missed = 0
     with scratch(options.dir) as directory:
-        for backlog in BACKLOGS[:1] if options.quick else BACKLOGS:
-            table = measured(directory / str(backlog), backlog)
-            missed |= table.show()
+        for name, kind in KINDS.items():
+            for backlog in kind.backlogs[:1] if options.quick else kind.backlogs:
+                table = measured(directory / str(backlog), name, backlog)
+                missed |= table.show()
     return missed
 
 
