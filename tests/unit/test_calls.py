@@ -10,8 +10,10 @@ from support import counting
 
 from ddmq import Broker
 from ddmq.fs import FileSystem
+from ddmq.store import DIRECTORIES
 
 SMALL, LARGE = 10, 2000
+BUNDLE = 1000
 
 
 @pytest.fixture
@@ -32,6 +34,21 @@ def cost(calls, use):
     before = len(calls.made)
     use()
     return len(calls.made) - before
+
+
+def publish_singly(client, number):
+    for _ in range(number):
+        client.publish("q", "x", durable=False)
+
+
+def publish_bundled(client, number):
+    assert client.publish_many("q", "x" * number, durable=False) == number
+
+
+def files(root):
+    """Return the files that are there because of messages."""
+    states = [root / "q" / name for name in DIRECTORIES]
+    return [path for state in states for path in state.rglob("*") if path.is_file()]
 
 
 def costs(calls, client):
@@ -82,24 +99,27 @@ def test_an_idle_client_still_finds_what_expired_came_due_or_was_dropped(
 
 
 def test_no_cost_grows_with_the_backlog(counted, broker, calls):
-    broker.publish_many("q", "x" * SMALL, durable=False)
+    publish_singly(broker, SMALL)
     counted.ack(counted.consume("q"))
     small = costs(calls, counted)
-    broker.publish_many("q", "x" * LARGE, durable=False)
+    publish_singly(broker, LARGE)
     counted.ack(counted.consume("q"))
     assert costs(calls, counted) == small
 
 
-def test_a_client_that_starts_pays_no_more_for_a_backlog(broker, root, clock, calls):
+@pytest.mark.parametrize("publish", [publish_singly, publish_bundled])
+def test_a_client_that_starts_pays_no_more_for_a_backlog(
+    broker, root, clock, calls, publish
+):
     def start():
         client = Broker(root, clock=clock, fs=FileSystem(calls))
         client.ack(client.consume("q"))
 
-    broker.publish_many("q", "x" * SMALL, durable=False)
+    publish(broker, SMALL)
     start()
     os.utime(root / "q" / "cleaned", (clock.time(), clock.time()))
     small = cost(calls, start)
-    broker.publish_many("q", "x" * LARGE, durable=False)
+    publish(broker, LARGE)
     assert cost(calls, start) == small
 
 
@@ -113,9 +133,79 @@ def test_no_listing_grows_with_the_backlog(broker, root, clock):
             return names
 
     client = Broker(root, clock=clock, fs=Measuring(), bucket_size=50)
-    client.publish_many("q", "x" * LARGE, durable=False)
+    publish_singly(client, LARGE)
     client.ack(client.consume("q"))
     assert longest[0] <= 50
+
+
+@pytest.mark.parametrize("durable", [True, False])
+def test_a_thousand_messages_are_published_by_at_most_10_system_calls(
+    counted, calls, durable
+):
+    messages = "x" * BUNDLE
+    made = cost(calls, lambda: counted.publish_many("q", messages, durable=durable))
+    assert made <= 10
+
+
+def test_a_consume_from_a_bundle_and_its_ack_are_at_most_6_system_calls(counted, calls):
+    publish_bundled(counted, BUNDLE)
+    counted.ack(counted.consume("q"))  # it is read once
+    for _ in range(50):
+        assert cost(calls, lambda: counted.ack(counted.consume("q"))) <= 6
+
+
+def test_a_batch_of_100_is_at_most_3_2_system_calls_a_message(counted, calls):
+    publish_bundled(counted, BUNDLE)
+    for _ in range(BUNDLE // 100):
+        assert cost(calls, lambda: counted.ack(counted.consume("q", 100))) <= 320
+
+
+@pytest.mark.parametrize("publish", [publish_singly, publish_bundled])
+def test_an_ack_of_several_is_one_unlink_each(counted, calls, publish):
+    publish(counted, 100)
+    messages = counted.consume("q", 100)
+    before = len(calls.made)
+    counted.ack(messages)
+    assert calls.made[before:] == ["unlink"] * 100
+
+
+def test_the_first_of_a_bundle_costs_a_reading_more(counted, calls):
+    publish_bundled(counted, BUNDLE)
+    first = cost(calls, lambda: counted.ack(counted.consume("q")))
+    assert first <= cost(calls, lambda: counted.ack(counted.consume("q"))) + 8
+
+
+def test_no_cost_grows_with_the_backlog_in_bundles(counted, broker, calls):
+    def bundled():
+        counted.ack(counted.consume("q"))  # whichever bundle is first has been read
+        return [
+            cost(calls, lambda: publish_bundled(counted, BUNDLE)),
+            cost(calls, lambda: counted.ack(counted.consume("q"))),
+            cost(calls, lambda: counted.ack(counted.consume("q", 100))),
+        ]
+
+    publish_bundled(broker, BUNDLE)
+    small = bundled()
+    publish_bundled(broker, 20 * BUNDLE)
+    assert bundled() == small
+
+
+def test_a_thousand_waiting_messages_are_one_file_and_none_when_done(counted, root):
+    publish_bundled(counted, 3 * BUNDLE)
+    assert len(files(root)) == 3
+    counted.ack(counted.consume("q", 100))
+    assert len(files(root)) == 3  # no file stays for what is done
+    while messages := counted.consume("q", 100):
+        counted.ack(messages)
+    counted.clean("q")
+    assert files(root) == []
+
+
+def test_a_message_is_one_file_while_it_waits_and_none_when_done(counted, root):
+    publish_singly(counted, 10)
+    assert len(files(root)) == 10
+    counted.ack(counted.consume("q", 10))
+    assert files(root) == []
 
 
 def test_messages_come_and_go_without_filelock_and_yaml(
