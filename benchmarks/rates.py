@@ -47,7 +47,7 @@ OVER_ONE = Target(1, "≥")
 BACKLOGS = 1_000, 10_000, 100_000, 1_000_000
 PROCESSES = 1, 2, 4, 8
 BATCH = 500
-_forked = multiprocessing.get_context("fork")
+forked = multiprocessing.get_context("fork")
 
 
 # One process
@@ -108,9 +108,9 @@ class Together(NamedTuple):
 
 def together(root: Path, processes: int, work: Callable[[Broker], int]) -> Together:
     """Let several processes work on one queue at once."""
-    barrier, answers = _forked.Barrier(processes), _forked.SimpleQueue()
+    barrier, answers = forked.Barrier(processes), forked.SimpleQueue()
     workers = [
-        _forked.Process(target=take_part, args=(root, work, barrier, answers))
+        forked.Process(target=take_part, args=(root, work, barrier, answers))
         for _ in range(processes)
     ]
     for worker in workers:

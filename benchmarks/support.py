@@ -30,6 +30,7 @@ TEXT = "Hello World!"
 #: Messages that are consumed and acked together.
 BATCH = 100
 _MEMORY = Path("/dev/shm")
+_IMAGE_BYTES = 1 << 30
 
 
 # Arguments, and where to measure
@@ -58,7 +59,8 @@ def add_pythons(parser: argparse.ArgumentParser) -> None:
 
 def on_each(pythons: Iterable[str], options: argparse.Namespace) -> int:
     """Run this script with each interpreter; return 1 when one missed a target."""
-    command = [sys.argv[0], *(["--quick"] if options.quick else [])]
+    command = [sys.argv[0]]
+    command += [f"--{form}" for form in ("quick", "full") if getattr(options, form, 0)]
     command += ["--dir", str(options.dir)] if options.dir else []
     return max(subprocess.run([python, *command]).returncode for python in pythons)
 
@@ -70,6 +72,38 @@ def scratch(directory: Path | None) -> Iterator[Path]:
         directory = _MEMORY
     with tempfile.TemporaryDirectory(prefix="ddmq-benchmark-", dir=directory) as path:
         yield Path(path)
+
+
+@contextmanager
+def mounted(kind: str, directory: Path) -> Iterator[Path]:
+    """Give a new directory on a file system of its own, in an image file.
+
+    Needs root. Unmountable says why it can't be had.
+    """
+    image, point = directory / f"{kind}.image", directory / kind
+    with open(image, "wb") as file:
+        file.truncate(_IMAGE_BYTES)
+    point.mkdir()
+    _run(f"mkfs.{kind}", "-q", str(image))
+    _run("mount", "-o", "loop", str(image), str(point))
+    try:
+        yield point / "benchmark"
+    finally:
+        _run("umount", str(point))
+        image.unlink()
+
+
+def _run(*command: str) -> None:
+    try:
+        subprocess.run(command, check=True, capture_output=True, text=True)
+    except FileNotFoundError as error:
+        raise Unmountable(f"there is no {command[0]}") from error
+    except subprocess.CalledProcessError as error:
+        raise Unmountable(" ".join(error.stderr.split()) or str(error)) from error
+
+
+class Unmountable(Exception):
+    """A file system that can't be made and mounted here."""
 
 
 def filled(
@@ -145,6 +179,21 @@ def wall_seconds(run: Callable[[], object]) -> float:
     began = now()
     run()
     return now() - began
+
+
+class Cost(NamedTuple):
+    """What something took, in seconds."""
+
+    cpu: float
+    """CPU time, that of the kernel included."""
+    wall: float
+
+    @classmethod
+    def of(cls, run: Callable[[], object]) -> Cost:
+        """Measure a call."""
+        cpu, wall = time.process_time(), now()
+        run()
+        return cls(time.process_time() - cpu, now() - wall)
 
 
 def in_child(run: Callable[[], float]) -> float:
