@@ -77,7 +77,8 @@ class Lines:
 
     def content(self, number: int) -> Content:
         """Return one message, or raise InvalidContent."""
-        return self._head._replace(message=decode_message(self._line(number)))
+        message, head = decode_message(self._line(number)), self._head
+        return Content(message, head.priority, head.overrides)
 
     def file_content(self, number: int) -> bytes:
         """Return what the file of one message would hold, had it come alone."""

@@ -100,7 +100,8 @@ class Bundles:
         return leases
 
     def _move(self, lease: Lease) -> None:
-        source, target = (f"{d}/{lease.filename}" for d in (self._tmp, self._work))
+        name = lease.filename
+        source, target = f"{self._tmp}/{name}", f"{self._work}/{name}"
         try:
             self._fs.replace(source, target)
         except OSError:  # the claim is made: try once more before it is left to others

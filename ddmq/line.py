@@ -19,9 +19,9 @@ from ddmq.names import (
     Bundle,
     Entry,
     Place,
+    are_buckets,
     bucket_name,
     new_id,
-    parse_bucket,
     parse_place,
     parse_priority,
 )
@@ -134,8 +134,7 @@ class Line:
         """
         priority = bundles[0].priority
         messages = sum(bundle.waiting for bundle in bundles)
-        newest = max(self._buckets(priority), default=0)
-        stamp = self.next_stamp(newest + 1, messages)
+        stamp = self.next_stamp(self._newest_stamp(priority) + 1, messages)
         self._name(source, bundles, stamp)
         if sync:
             self._fs.sync_directory(source)
@@ -205,7 +204,7 @@ class Line:
         return tail
 
     def _newest(self, priority: int, kept: _Tail | None, now: float) -> _Tail:
-        newest = max(self._buckets(priority), default=0)
+        newest = self._newest_stamp(priority)
         if kept is not None and kept.stamp == newest and kept.room > 0:
             kept.seen = now
             return kept
@@ -221,10 +220,11 @@ class Line:
         return self._bucket_size - len(self._names(self._bucket(priority, bucket)))
 
     def _place_of(self, entry: Entry) -> str:
-        older = [b for b in self._buckets(entry.priority) if b <= entry.stamp]
+        own = bucket_name(entry.stamp)
+        older = [name for name in self._buckets(entry.priority) if name <= own]
         if not older:
             self._make(entry.priority, entry.stamp)
-        return self._bucket(entry.priority, max(older, default=entry.stamp))
+        return f"{self.path}/{entry.priority}/{older[-1] if older else own}"
 
     def _make_priority(self, priority: int) -> None:
         path = f"{self.path}/{priority}"
@@ -271,10 +271,10 @@ class Line:
             path, entry = f"{head.path}/{name}", parse_place(head.priority, name)
             if entry is None:
                 self._put_aside(path)
-            elif entry.waiting:
-                return Waiting(entry, path)
-            else:
+            elif isinstance(entry, Bundle) and not entry.waiting:
                 self._retire(Waiting(entry, path))
+            else:
+                return Waiting(entry, path)
 
     def forget(self) -> None:
         """List again before the next message: we changed the line ourselves."""
@@ -304,11 +304,11 @@ class Line:
     def _look(self) -> _Head | None:
         now = self._clock.monotonic()
         for priority in self.priorities():
-            buckets = sorted(self._buckets(priority))
+            buckets = self._buckets(priority)
             for bucket in buckets:
-                path = self._bucket(priority, bucket)
+                path = f"{self.path}/{priority}/{bucket}"
                 names = self._names(path)
-                if not names and not self._remove_empty(path, bucket, buckets[-1]):
+                if not names and not self._remove_empty(path, buckets[-1]):
                     names = self._names(path)  # somebody added one just now
                 if names:
                     return _Head(priority, path, self._order(names), now)
@@ -316,12 +316,13 @@ class Line:
                 self._fs.rmdir(f"{self.path}/{priority}")
         return None
 
-    def _remove_empty(self, path: str, bucket: int, newest: int) -> bool:
+    def _remove_empty(self, path: str, newest: str) -> bool:
         """Remove an empty bucket; False when it is not empty any more.
 
         The newest stays while somebody may be about to add to it.
         """
-        if bucket == newest and self._clock.time_ns() - bucket <= _NEWEST_AGE_NS:
+        age_ns = self._clock.time_ns() - int(newest)
+        if path.endswith(newest) and age_ns <= _NEWEST_AGE_NS:
             return True
         return self._fs.rmdir(path)
 
@@ -338,22 +339,33 @@ class Line:
 
     def priorities(self) -> list[int]:
         """Return the priorities that have a directory, the first one first."""
-        return sorted(self._parsed(self.path, parse_priority, must_exist=True))
-
-    def _buckets(self, priority: int) -> list[int]:
-        return self._parsed(f"{self.path}/{priority}", parse_bucket, must_exist=False)
-
-    def _parsed(
-        self, path: str, parse: Callable[[str], int | None], *, must_exist: bool
-    ) -> list[int]:
         found = []
-        for name in self._fs.listing(path) if must_exist else self._names(path):
-            number = parse(name)
-            if number is not None:
-                found.append(number)
+        for name in self._fs.listing(self.path):
+            priority = parse_priority(name)
+            if priority is not None:
+                found.append(priority)
             else:
-                self._put_aside(f"{path}/{name}")
-        return found
+                self._put_aside(f"{self.path}/{name}")
+        return sorted(found)
+
+    def _buckets(self, priority: int) -> list[str]:
+        """Return the names of the buckets of a priority, in order."""
+        path = f"{self.path}/{priority}"
+        names = self._names(path)
+        if not are_buckets(names):
+            names = [name for name in names if self._is_bucket(path, name)]
+        names.sort()
+        return names
+
+    def _is_bucket(self, path: str, name: str) -> bool:
+        if are_buckets([name]):
+            return True
+        self._put_aside(f"{path}/{name}")
+        return False
+
+    def _newest_stamp(self, priority: int) -> int:
+        buckets = self._buckets(priority)
+        return int(buckets[-1]) if buckets else 0
 
     def _names(self, path: str) -> list[str]:
         try:
@@ -386,8 +398,8 @@ class Line:
     def buckets(self) -> Iterator[tuple[int, str]]:
         """Yield priority and path of every bucket, in order."""
         for priority in self.priorities():
-            for bucket in sorted(self._buckets(priority)):
-                yield priority, self._bucket(priority, bucket)
+            for bucket in self._buckets(priority):
+                yield priority, f"{self.path}/{priority}/{bucket}"
 
     def places(self) -> Iterator[Waiting]:
         """Yield what waits, bucket by bucket; files that are neither are left out."""
@@ -403,10 +415,10 @@ class Line:
 
     def find_bundle(self, priority: int, stamp: int, id_: str) -> Waiting | None:
         """Find a bundle by its id, and by the stamp of one of its lines."""
-        older = [b for b in self._buckets(priority) if b <= stamp]
-        for bucket in sorted(older, reverse=True):
-            path = self._bucket(priority, bucket)
-            for name in self._names(path):
+        newest = bucket_name(stamp)
+        for bucket in reversed(self._buckets(priority)):
+            path = f"{self.path}/{priority}/{bucket}"
+            for name in self._names(path) if bucket <= newest else ():
                 if f".{id_}." in name:
                     bundle = Bundle.parse(priority, name)
                     return bundle and Waiting(bundle, f"{path}/{name}")
@@ -419,9 +431,9 @@ class Line:
     def remove_empty(self) -> None:
         """Remove buckets and priorities that are empty; `rmdir` decides."""
         for priority in self.priorities():
-            buckets = sorted(self._buckets(priority))
+            buckets = self._buckets(priority)
             for bucket in buckets:
-                self._remove_empty(self._bucket(priority, bucket), bucket, buckets[-1])
+                self._remove_empty(f"{self.path}/{priority}/{bucket}", buckets[-1])
             self._fs.rmdir(f"{self.path}/{priority}")
 
 

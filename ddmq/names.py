@@ -67,7 +67,7 @@ class _Grammar:
 
 
 _priority = _Grammar(_NUMBER)
-_bucket = _Grammar("[0-9]{19}")
+_buckets = _Grammar("(?:[0-9]{19}/)*")
 _ready = _Grammar(_READY)
 _bundle = _Grammar(
     rf"([0-9]{{19}})\.([0-9a-f]{{20}})\.{_COUNT}-{_COUNT}-{_COUNT}"
@@ -198,9 +198,10 @@ class Bundle(NamedTuple):
     @property
     def filename(self) -> str:
         """The name in a bucket; by its stamp it is sorted where its next line is."""
+        _, stamp, id_, lines, following, taken, expiry, token = self
         return (
-            f"{self.stamp + self.next:019d}.{self.id}."
-            f"{self.lines}-{self.next}-{self.taken}.{self.expiry:013d}.{self.token}"
+            f"{stamp + following:019d}.{id_}.{lines}-{following}-{taken}"
+            f".{expiry:013d}.{token}"
         )
 
     @classmethod
@@ -218,10 +219,9 @@ class Bundle(NamedTuple):
 
     def taking(self, n: int, expiry: int, token: str) -> Bundle:
         """Return the bundle after a claim of its next `n` lines, or of all it has."""
-        until = min(self.next + n, self.lines)
-        taken = until - self.next
-        unchanged = self.priority, self.stamp, self.id, self.lines
-        return Bundle(*unchanged, until, taken, expiry, token)
+        priority, stamp, id_, lines, first, _, _, _ = self
+        until = min(first + n, lines)
+        return Bundle(priority, stamp, id_, lines, until, until - first, expiry, token)
 
     def leases(self) -> list[Lease]:
         """Return the leases of the last claim, in order."""
@@ -306,9 +306,9 @@ def bucket_name(stamp: int) -> str:
     return f"{stamp:019d}"
 
 
-def parse_bucket(name: str) -> int | None:
-    """Return the stamp that a bucket is named by, or None when this is no bucket."""
-    return int(name) if _bucket.fullmatch(name) else None
+def are_buckets(names: list[str]) -> bool:
+    """Tell whether all are names of buckets: of thousands, quicker than one by one."""
+    return _buckets.fullmatch("/".join((*names, ""))) is not None
 
 
 def parse_priority(name: str) -> int | None:

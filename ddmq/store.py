@@ -280,11 +280,11 @@ class Store:
         target = beside(waiting.path, claimed)
         leases = self.bundles.claim(waiting.path, target, claimed)
         if leases:
-            self._put_back(Waiting(claimed, target))
+            self._put_back(Waiting(claimed, target), claimed)
         return leases
 
-    def _put_back(self, waiting: Waiting) -> None:
-        if waiting.entry.waiting:
+    def _put_back(self, waiting: Waiting, bundle: Bundle) -> None:
+        if bundle.next < bundle.lines:
             self.line.stands_first(waiting)
         else:
             with suppress(

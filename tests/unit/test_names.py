@@ -16,11 +16,11 @@ from ddmq.names import (
     Delayed,
     Entry,
     Lease,
+    are_buckets,
     bucket_name,
     check_queue_name,
     new_id,
     new_token,
-    parse_bucket,
     parse_place,
     parse_priority,
     parse_spent,
@@ -84,9 +84,16 @@ def test_a_dead_letter_survives_its_name(name):
     assert Dead.parse(name.filename) == name
 
 
+@given(st.lists(stamps.map(bucket_name)), texts)
+def test_of_buckets_one_that_is_none_spoils_all(names, other):
+    assert are_buckets(names)
+    assert are_buckets([*names, other]) == are_buckets([other])
+
+
 @given(stamps)
 def test_a_bucket_survives_its_name(stamp):
-    assert parse_bucket(bucket_name(stamp)) == stamp
+    assert are_buckets([bucket_name(stamp)])
+    assert int(bucket_name(stamp)) == stamp
 
 
 @pytest.mark.parametrize("parse", [Lease.parse, Delayed.parse, Dead.parse])
@@ -139,8 +146,8 @@ def test_what_is_read_as_a_ready_name_is_written_the_same(text):
 
 @given(st.one_of(texts, st.from_regex("[0-9]{1,20}", fullmatch=True)))
 def test_what_is_read_as_a_directory_is_written_the_same(text):
-    bucket, priority = parse_bucket(text), parse_priority(text)
-    assert bucket is None or bucket_name(bucket) == text
+    priority = parse_priority(text)
+    assert not are_buckets([text]) or bucket_name(int(text)) == text
     assert priority is None or str(priority) == text
 
 
