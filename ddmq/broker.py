@@ -35,7 +35,7 @@ from ddmq.message import (
 )
 from ddmq.names import Lease, check_queue_name
 from ddmq.settings import DELAY, OVERRIDES, SETTINGS, Settings, check
-from ddmq.store import BUCKET_SIZE, Counts, Store
+from ddmq.store import BUCKET_SIZE, TROUBLED_FOR, Counts, Store
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -55,11 +55,24 @@ STATES = Counts._fields
 _Method = TypeVar("_Method", bound="Callable[..., Any]")
 #: Seconds between two looks of `wait`: the first, and the longest.
 _LOOK_FIRST, _LOOK_LONGEST = 0.05, 5.0
-#: Seconds for which this client passes over a message that it could not read.
-_TROUBLED_FOR = 30.0
 #: How often a lease that is renewed at the same time is looked for again.
 _RENEWALS = 8
 _SETTLE = "settle what `consume` returned"
+
+
+class _TheirError(Exception):
+    """What a caller's own messages raised: it says nothing of the queue."""
+
+    def __init__(self, error: OSError) -> None:
+        super().__init__()
+        self.error = error
+
+
+def _theirs(messages: Iterable[Any]) -> Iterator[Any]:
+    try:
+        yield from messages
+    except OSError as error:
+        raise _TheirError(error) from error
 
 
 def _explained(method: _Method) -> _Method:
@@ -71,6 +84,8 @@ def _explained(method: _Method) -> _Method:
             return method(self, *args, **kwargs)
         except OSError as error:
             raise self._explain(error) from error
+        except _TheirError as wrapped:
+            raise wrapped.error from None
 
     return cast("_Method", call)
 
@@ -127,8 +142,9 @@ class _Queue:
         for waiting in self.store.waiting():
             settings = self.settings.current()
             leases = self.store.claim(waiting, settings.message_timeout, n)
-            if leases:  # else a rival was faster
+            if leases:
                 return leases, settings
+            n = max(n // 2, 1)  # a rival was faster: who takes many takes longer
         return None
 
     def _received(self, leases: list[Lease], settings: Settings) -> list[Message]:
@@ -165,7 +181,7 @@ class _Queue:
     def _pass_over_if_again(self, lease: Lease) -> None:
         """Let no message that can't be read, time and again, stand before all others."""
         if lease.entry.id in self._refused:
-            self.store.line.pass_over(lease.entry.filename, _TROUBLED_FOR)
+            self.store.line.pass_over(lease.entry.filename, TROUBLED_FOR)
         self._refused.add(lease.entry.id)
 
     def read(self, lease: Lease, settings: Settings) -> Message | None:
@@ -324,7 +340,7 @@ class Broker:
         open_queue = self._visited(queue)
         options = open_queue.options(priority, overrides, delay=delay, durable=durable)
         size = len(options.encoded())
-        encoded = (encode_message(message, size) for message in messages)
+        encoded = (encode_message(message, size) for message in _theirs(messages))
         return open_queue.store.publish_many(encoded, options)
 
     # Messages are consumed and settled

@@ -9,79 +9,84 @@ A claim takes three steps, so that each message is in one state whoever dies in 
    whether that one is still in `tmp/`, and completes the claim of a client that died.
 
 A lease whose file is empty is never renamed, so that no listing can miss it: its message is
-written into it first. A bundle whose lines are all taken stays in `work/` while there is
-such a lease.
+written into it first. A bundle of which no line waits stays in `work/` while there is such a
+lease.
 """
 
 from __future__ import annotations
 
 import errno
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from ddmq.bundle import MAX_BUNDLE_BYTES, Lines
 from ddmq.message import MAX_BYTES, InvalidContent
-from ddmq.names import LINE_SUFFIX, Bundle, Lease, new_token, parse_spent
+from ddmq.names import LINE_SUFFIX, Bundle, Lease, Spent, new_token
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+    from ddmq.clock import Clock
     from ddmq.fs import FileSystem
-    from ddmq.line import Line, Waiting
+    from ddmq.line import Line
     from ddmq.message import Content
-    from ddmq.names import Place
 
 #: How many bundles that were read are kept in memory.
-_KEPT = 4
-#: How often a bundle is looked for that others may be renaming.
-_LOOKS = 3
+_KEPT = 16
+#: Seconds between looks for a bundle that others may be renaming, or that is shown late.
+_PAUSES = 0.02, 0.1, 0.5, 2.0
+#: Seconds after which a listing shows all that was in `work/` before a bundle came there.
+SPENT_FOR = 10
 
 
 class Bundles:
     """What is particular to messages that came in bundles."""
 
-    def __init__(self, queue: str, fs: FileSystem, line: Callable[[], Line]) -> None:
+    def __init__(
+        self, queue: str, fs: FileSystem, clock: Clock, line: Callable[[], Line]
+    ) -> None:
         self.mode: int | None = None
         """The mode of new files, where the umask must not decide."""
         self._tmp = f"{queue}/tmp"
         self._work = f"{queue}/work"
         self._fs = fs
+        self._clock = clock
         self._line = line
         self._read: dict[str, Lines] = {}
         self._completed: dict[str, str] = {}
 
     # Taking lines
 
-    def lines(self, waiting: Waiting) -> Lines:
+    def lines(self, path: str, bundle: Bundle) -> Lines:
         """Return what a bundle holds; FileNotFoundError when it was renamed meanwhile."""
-        known = self._read.get(waiting.entry.id)
-        return known or self._keep(waiting.entry.id, waiting.path)
+        return self._read.get(bundle.id) or self._keep(bundle.id, path)
 
     def _keep(self, id_: str, path: str) -> Lines:
         lines = Lines(self._fs.read(path, MAX_BUNDLE_BYTES + MAX_BYTES))
-        while len(self._read) >= _KEPT:
-            oldest = next(iter(self._read))
+        self._read[id_] = lines
+        for oldest in list(self._read)[:-_KEPT]:
             self._read.pop(oldest, None)
             self._completed.pop(oldest, None)
-        self._read[id_] = lines
         return lines
 
     def claim(self, path: str, target: str, claimed: Bundle) -> list[Lease]:
         """Lease what `claimed` takes of the bundle at `path`, which goes to `target`.
 
-        None when a rival was faster.
+        None when a rival was faster. After an error, the bundle's name tells whether the
+        claim was made: then others complete it, and else clean the drafts away.
         """
         leases = claimed.leases()
         try:
             for lease in leases:
                 self._fs.touch(f"{self._tmp}/{lease.filename}", self.mode)
-            won = self._fs.rename(path, target)
         except OSError:
             self._discard(leases)
             raise
-        if not won:
+        if self._fs.rename(path, target):
+            return self._completing(claimed, leases)
+        if self._fs.is_missing(target):
             self._discard(leases)
-            return []
-        return self._completing(claimed, leases)
+        return []
 
     def _discard(self, leases: Iterable[Lease]) -> None:
         for lease in leases:
@@ -119,22 +124,38 @@ class Bundles:
     def _is_complete(self, bundle: Bundle) -> bool:
         return self._fs.is_gone(f"{self._tmp}/{bundle.last_lease().filename}")
 
-    def pending(self, place: Place) -> int:
-        """Count the messages whose leases are still in `tmp/`, as their client died or is slow."""
-        if not isinstance(place, Bundle) or not place.taken:
+    def pending(self, bundle: Bundle) -> int:
+        """Count the messages whose leases are still in `tmp/`: their client died or is slow.
+
+        When the leases are over, they go where housekeeping looks for them.
+        """
+        if not bundle.taken or self._is_complete(bundle):
             return 0
-        if self._is_complete(place):
+        if bundle.expiry < self._now():
+            self.complete(bundle)
             return 0
         names = set(self._fs.listing(self._tmp))
-        return sum(lease.filename in names for lease in place.leases())
+        return sum(lease.filename in names for lease in bundle.leases())
 
-    def retire(self, waiting: Waiting) -> bool:
-        """Take out of the line a bundle of which no line is to be taken any more."""
-        bundle = waiting.entry
-        assert isinstance(bundle, Bundle)
+    def empty(self, path: str, bundle: Bundle) -> bool:
+        """Let nobody take the lines that still wait; False when a rival was faster."""
+        self.complete(bundle)
+        emptied = bundle.emptied(new_token())
+        target = beside(path, emptied)
+        if not self._fs.rename(path, target):
+            return False
+        self.retire(target, emptied)
+        return True
+
+    def retire(self, path: str, bundle: Bundle) -> None:
+        """Take out of the line a bundle of which no line waits."""
         self.complete(bundle)
         self._completed.pop(bundle.id, None)
-        return self._fs.rename(waiting.path, f"{self._work}/{bundle.spent_name}")
+        spent = Spent(self._now(), bundle.id)
+        self._fs.rename(path, f"{self._work}/{spent.filename}")
+
+    def _now(self) -> int:
+        return self._clock.time_ns() // 1_000_000
 
     # What a line holds
 
@@ -167,29 +188,39 @@ class Bundles:
 
     def _find(self, lease: Lease, id_: str) -> Lines:
         """Read a bundle again. A listing may miss one that others are renaming just then."""
-        for _ in range(_LOOKS):
-            try:
-                waiting = self._line().find_bundle(
-                    lease.entry.priority, lease.entry.stamp, id_
-                )
-                spent = f"{self._work}/spent.{id_}"
-                return self._keep(id_, waiting.path if waiting else spent)
-            except FileNotFoundError:
-                continue
+        for pause in (*_PAUSES, 0.0):
+            path = self._path_of(lease, id_)
+            if path is not None:
+                with suppress(FileNotFoundError):
+                    return self._keep(id_, path)
+            self._clock.sleep(pause)
         raise OSError(errno.ENODATA, "its bundle can't be found", lease.filename)
+
+    def _path_of(self, lease: Lease, id_: str) -> str | None:
+        entry = lease.entry
+        found = self._line().find_bundle(entry.priority, entry.stamp, id_)
+        if found is not None:
+            return found[0]
+        for name in self._fs.listing(self._work):
+            spent = Spent.parse(name)
+            if spent is not None and spent.id == id_:
+                return f"{self._work}/{name}"
+        return None
 
     # What is left of bundles
 
     def remove_spent(self, names: Iterable[str]) -> None:
-        """Remove the bundles in `work/` that no lease needs, by a listing and another one.
+        """Remove the bundles in `work/` that no lease needs, by a fresh listing of it.
 
-        A lease that moved in while the first was made is in the second.
+        Its leases came there before it, and it long enough ago for the listing to show them.
         """
-        unneeded = _unneeded(names)
-        if not unneeded:
-            return
-        for id_ in unneeded & _unneeded(self._fs.listing(self._work)):
-            self._fs.unlink(f"{self._work}/spent.{id_}")
+        names = list(names)
+        spent = [spent for name in names if (spent := Spent.parse(name)) is not None]
+        needed = _lines_in(names) if spent else ()
+        over = self._now() - SPENT_FOR * 1000
+        for bundle in spent:
+            if bundle.id not in needed and bundle.since < over:
+                self._fs.discard(f"{self._work}/{bundle.filename}")
 
     def is_vain(self, lease: Lease) -> bool:
         """Tell whether a draft in `tmp/` is of a claim that was not made, and never will be.
@@ -199,18 +230,14 @@ class Bundles:
         """
         if lease.line is None:
             return True
-        found = self._line().find_bundle(
-            lease.entry.priority, lease.entry.stamp, lease.line[0]
-        )
+        entry = lease.entry
+        found = self._line().find_bundle(entry.priority, entry.stamp, lease.line[0])
         if found is None:
             return True
-        bundle = found.entry
-        assert isinstance(bundle, Bundle)
+        path, bundle = found
         self.complete(bundle)
-        renamed = bundle.taking(0, 0, new_token())
-        return bundle.token != lease.token and self._fs.rename(
-            found.path, beside(found.path, renamed)
-        )
+        renamed = beside(path, bundle.taking(0, 0, new_token()))
+        return bundle.token != lease.token and self._fs.rename(path, renamed)
 
 
 def beside(path: str, bundle: Bundle) -> str:
@@ -218,10 +245,7 @@ def beside(path: str, bundle: Bundle) -> str:
     return f"{path.rpartition('/')[0]}/{bundle.filename}"
 
 
-def _unneeded(names: Iterable[str]) -> set[str]:
-    names = list(names)
-    spent = {id_ for name in names if (id_ := parse_spent(name)) is not None}
-    if not spent:
-        return spent
-    lines = (Lease.parse(name) for name in names if name.endswith(LINE_SUFFIX))
-    return spent - {lease.line[0] for lease in lines if lease and lease.line}
+def _lines_in(names: Iterable[str]) -> set[str]:
+    """Return the ids of the bundles of which there are lines among these leases."""
+    leases = (Lease.parse(name) for name in names if name.endswith(LINE_SUFFIX))
+    return {lease.line[0] for lease in leases if lease and lease.line}

@@ -121,6 +121,15 @@ class FileSystem:
         self._revalidate(os.path.dirname(path))
         return self.status(path) is not None
 
+    def is_missing(self, path: str) -> bool:
+        """Tell whether the server says ENOENT; no other answer proves anything."""
+        try:
+            self._revalidate(os.path.dirname(path))
+            self.calls.lstat(path)
+        except OSError as error:
+            return error.errno == errno.ENOENT
+        return False
+
     def is_gone(self, path: str) -> bool:
         """Tell whether a file is gone that we never missed before; ESTALE alone is no proof."""
         try:

@@ -124,6 +124,14 @@ class Housekeeper:
 
     def _expire(self, lease: Lease) -> str:
         """Do for a vanished consumer what a nack does, but count a loss."""
+        try:
+            return self._requeue_or_bury(lease)
+        except OSError as error:
+            if self._store.give_up(lease, error):
+                return "dead"
+            raise
+
+    def _requeue_or_bury(self, lease: Lease) -> str:
         content = self._store.read_if_allowed(lease)
         if content is None:
             return "gone"
@@ -147,6 +155,7 @@ class Housekeeper:
         leftovers = self._store.leftovers()
         remove = self._store.remove_if_abandoned
         removed = [self._try(remove, path) for path in leftovers]
+        self._try(lambda _: self._store.complete_all(), "bundles")
         swept = self.expire().plus(self.show_due()).plus(self.adopt())
         self._store.line.remove_empty()
         self._store.mark_cleaned()

@@ -40,6 +40,8 @@ _COUNT_EVERY = 100
 #: Age at which even the newest bucket of a priority is removed when it is empty.
 _NEWEST_AGE_NS = 10 * 10**9
 _MAX_SPREAD = 512
+#: The longest pause after a bundle was lost to a rival, in milliseconds.
+_LONGEST_WAIT_MS = 256
 _TRIES = 64
 
 
@@ -82,7 +84,7 @@ class Line:
         fs: FileSystem,
         clock: Clock,
         set_aside: Callable[[str], bool],
-        retire: Callable[[Waiting], object],
+        retire: Callable[[str, Bundle], object],
         bucket_size: int,
     ) -> None:
         self.path = path
@@ -97,6 +99,7 @@ class Line:
         self._head: _Head | None = None
         self._spread = 1
         self._contended = False
+        self._losses = 0
         self._stamp = 0
         self._stuck: dict[str, float] = {}
 
@@ -155,15 +158,16 @@ class Line:
             stamp += bundle.waiting
 
     def _become_bucket(self, source: str, priority: int, stamp: int) -> bool:
-        for name in range(stamp, stamp + _TRIES):
+        for _ in range(_TRIES):
             self._make_priority(priority)
             try:
-                return self._fs.rename(source, self._bucket(priority, name))
+                return self._fs.rename(source, self._bucket(priority, stamp))
             except FileNotFoundError:  # a consumer removed the empty priority
                 continue
-            except OSError as error:  # somebody else has a bucket of this stamp
+            except OSError as error:
                 if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
                     raise
+                stamp += 1  # somebody else has a bucket of this stamp
         raise FileNotFoundError(errno.ENOENT, "its buckets keep vanishing", source)
 
     def rejoin(self, source: str, entry: Entry) -> bool:
@@ -189,7 +193,7 @@ class Line:
         # Two threads may read the same last stamp; the id then decides between them.
         stamp = max(self._clock.time_ns(), least, self._stamp + 1)
         self._stamp = stamp + number - 1
-        return min(stamp, MAX_STAMP - number + 1)
+        return min(stamp, MAX_STAMP - number)
 
     def _tail_of(self, priority: int, *, sync: bool) -> _Tail:
         tail = self._tails.get(priority)
@@ -255,14 +259,16 @@ class Line:
                 return
             yield first
             self._lost()
+            if isinstance(first.entry, Bundle):
+                self._give_way()
 
     def _first(self) -> Waiting | None:
         while True:
             head = self._fresh_head()
             if head is None:
                 return None
-            if head.bundle is not None:
-                bundle, head.bundle = head.bundle, None
+            bundle, head.bundle = head.bundle, None
+            if bundle is not None:
                 return bundle
             try:
                 name = head.names.pop()
@@ -272,7 +278,7 @@ class Line:
             if entry is None:
                 self._put_aside(path)
             elif isinstance(entry, Bundle) and not entry.waiting:
-                self._retire(Waiting(entry, path))
+                self._retire(path, entry)
             else:
                 return Waiting(entry, path)
 
@@ -282,14 +288,22 @@ class Line:
 
     def stands_first(self, bundle: Waiting) -> None:
         """Note that a bundle still has messages that wait, under a name that we gave it."""
-        if self._head is not None:
-            self._head.bundle = bundle
+        self._losses = 0
+        head = self._head
+        if head is not None and bundle.path.startswith(head.path):
+            head.bundle = bundle
 
     def _lost(self) -> None:
         """List again, and look further from the front, where fewer rivals are."""
         self._spread = min(self._spread * 2, _MAX_SPREAD)
         self._contended = True
         self._head = None
+
+    def _give_way(self) -> None:
+        """Wait a moment before we try for a bundle again: its rivals share one name."""
+        self._losses += 1
+        longest_ms = min(1 << self._losses, _LONGEST_WAIT_MS)
+        self._clock.sleep(_random_below(longest_ms * 1000) / 1e6)
 
     def _fresh_head(self) -> _Head | None:
         head = self._head
@@ -368,8 +382,14 @@ class Line:
         return int(buckets[-1]) if buckets else 0
 
     def _names(self, path: str) -> list[str]:
+        names = self._listed(path)
+        if self._stuck:
+            return [name for name in names if not self._is_stuck(path, name)]
+        return names
+
+    def _listed(self, path: str) -> list[str]:
         try:
-            names = self._fs.listing(path)
+            return self._fs.listing(path)
         except FileNotFoundError:
             return []
         except NotADirectoryError:
@@ -379,9 +399,6 @@ class Line:
             self.pass_over(path)
             warn(f"{path} is passed over: {error.strerror}")
             return []
-        if self._stuck:
-            return [name for name in names if not self._is_stuck(path, name)]
-        return names
 
     def _is_stuck(self, path: str, name: str) -> bool:
         now = self._clock.monotonic()
@@ -407,22 +424,30 @@ class Line:
             yield from self.places_in(priority, bucket)
 
     def places_in(self, priority: int, bucket: str) -> Iterator[Waiting]:
-        """Yield what waits in one bucket, in order."""
-        for name in self.names_in(bucket):
+        """Yield what waits in one bucket, in order, what is passed over too."""
+        for name in sorted(self._listed(bucket)):
             entry = parse_place(priority, name)
             if entry is not None:
                 yield Waiting(entry, f"{bucket}/{name}")
 
-    def find_bundle(self, priority: int, stamp: int, id_: str) -> Waiting | None:
-        """Find a bundle by its id, and by the stamp of one of its lines."""
-        newest = bucket_name(stamp)
-        for bucket in reversed(self._buckets(priority)):
+    def find_bundle(
+        self, priority: int, stamp: int, id_: str
+    ) -> tuple[str, Bundle] | None:
+        """Find a bundle by its id, and first where the stamp of one of its lines belongs."""
+        for bucket in _nearest_first(self._buckets(priority), bucket_name(stamp)):
             path = f"{self.path}/{priority}/{bucket}"
-            for name in self._names(path) if bucket <= newest else ():
-                if f".{id_}." in name:
-                    bundle = Bundle.parse(priority, name)
-                    return bundle and Waiting(bundle, f"{path}/{name}")
+            for name in self._all_names(path):
+                bundle = Bundle.parse(priority, name) if f".{id_}." in name else None
+                if bundle is not None and bundle.id == id_:
+                    return f"{path}/{name}", bundle
         return None
+
+    def _all_names(self, path: str) -> list[str]:
+        """List a bucket with what is passed over; raise where we may not look."""
+        try:
+            return self._fs.listing(path)
+        except (FileNotFoundError, NotADirectoryError):
+            return []
 
     def names_in(self, bucket: str) -> list[str]:
         """Return the names in one bucket, in order; none when it is gone."""
@@ -435,6 +460,12 @@ class Line:
             for bucket in buckets:
                 self._remove_empty(f"{self.path}/{priority}/{bucket}", buckets[-1])
             self._fs.rmdir(f"{self.path}/{priority}")
+
+
+def _nearest_first(buckets: list[str], wanted: str) -> list[str]:
+    """Sort buckets: the one in which a stamp belongs, those before it, and the others."""
+    older = [name for name in buckets if name <= wanted]
+    return older[::-1] + buckets[len(older) :]
 
 
 def _random_below(limit: int) -> int:

@@ -46,11 +46,12 @@ FOREIGN = "foreign-"
 NOTE_SUFFIX = ".note"
 #: How the name of a lease ends whose file is empty: its message is a line of a bundle.
 LINE_SUFFIX = ".line"
-#: How the name of a bundle in `work/` begins whose lines are all taken.
+#: How the name of a bundle in `work/` begins of which no line waits.
 _SPENT = "spent."
 
 _NUMBER = "(0|[1-9][0-9]{0,17})"
 _COUNT = "(0|[1-9][0-9]{0,8})"
+_LINES = "(0|[1-9][0-9]{0,4})"
 _READY = rf"([0-9]{{19}})\.([a-z0-9-]{{1,64}})\.{_COUNT}-{_COUNT}"
 
 
@@ -70,10 +71,10 @@ _priority = _Grammar(_NUMBER)
 _buckets = _Grammar("(?:[0-9]{19}/)*")
 _ready = _Grammar(_READY)
 _bundle = _Grammar(
-    rf"([0-9]{{19}})\.([0-9a-f]{{20}})\.{_COUNT}-{_COUNT}-{_COUNT}"
+    rf"([0-9]{{19}})\.([0-9a-f]{{20}})\.{_LINES}-{_LINES}-{_LINES}"
     r"\.([0-9]{13})\.([0-9a-f]{16})"
 )
-_spent = _Grammar(rf"{re.escape(_SPENT)}([0-9a-f]{{20}})")
+_spent = _Grammar(rf"{re.escape(_SPENT)}([0-9]{{13}})\.([0-9a-f]{{20}})")
 _lease = _Grammar(
     rf"([0-9]{{13}})\.{_NUMBER}\.{_READY}\.([0-9a-f]{{16}})({re.escape(LINE_SUFFIX)})?"
 )
@@ -236,10 +237,9 @@ class Bundle(NamedTuple):
         entry = Entry(self.priority, self.stamp + number, f"{self.id}-{number}")
         return Lease.of(entry, self.expiry, self.token, LINE_SUFFIX)
 
-    @property
-    def spent_name(self) -> str:
-        """Its name in `work/` when no line waits any more."""
-        return f"{_SPENT}{self.id}"
+    def emptied(self, token: str) -> Bundle:
+        """Return the bundle when no line of it is to be taken any more."""
+        return self._replace(next=self.lines, taken=0, expiry=0, token=token)
 
 
 #: What stands in line: a file with one message, or with many.
@@ -251,10 +251,23 @@ def parse_place(priority: int, filename: str) -> Place | None:
     return Entry.parse(priority, filename) or Bundle.parse(priority, filename)
 
 
-def parse_spent(filename: str) -> str | None:
-    """Return the id of a bundle in `work/` whose lines are all taken, or None."""
-    match = _spent.fullmatch(filename)
-    return None if match is None else match[1]
+class Spent(NamedTuple):
+    """A bundle in `work/` of which no line waits; some may be leased."""
+
+    since: int
+    """Milliseconds since 1970 when it came there, all its leases being there already."""
+    id: str
+
+    @property
+    def filename(self) -> str:
+        """The name in `work/`."""
+        return f"{_SPENT}{self.since:013d}.{self.id}"
+
+    @classmethod
+    def parse(cls, filename: str) -> Spent | None:
+        """Read a name found in `work/`."""
+        match = _spent.fullmatch(filename)
+        return None if match is None else cls(int(match[1]), match[2])
 
 
 class Delayed(NamedTuple):

@@ -39,9 +39,9 @@ from ddmq.names import (
     Delayed,
     Entry,
     Lease,
+    Spent,
     new_id,
     new_token,
-    parse_spent,
 )
 
 if TYPE_CHECKING:
@@ -57,9 +57,13 @@ _Name = TypeVar("_Name")
 DIRECTORIES = ("tmp", "ready", "work", "delayed", "dead", "drop")
 #: Seconds after which a file in `tmp/` belongs to a writer that died.
 ABANDONED = 3600
+#: The same for what is made while messages come, from a slow pipe maybe.
+ABANDONED_INPUT = 24 * 3600
 #: Seconds for which a dropped file must have stood still.
 SETTLED = 10
 BUCKET_SIZE = 500
+#: Seconds for which this client passes over what it could not read.
+TROUBLED_FOR = 30.0
 #: How many messages that are published together become a bundle, and not single files.
 BUNDLE_FROM = 10
 _UNREADABLE = (
@@ -101,12 +105,13 @@ class Store:
         self.drop = f"{path}/drop"
         self.lock = f"{path}/lock"
         self._cleaned = f"{path}/cleaned"
-        self.bundles = Bundles(path, fs, lambda: self.line)
+        self.bundles = Bundles(path, fs, clock, lambda: self.line)
         self.line = Line(
             *(f"{path}/ready", fs, clock),
             *(self.set_aside, self.bundles.retire, bucket_size),
         )
         self._bundle_size = bundle_size
+        self._refused: set[str] = set()
         self._file_mode: int | None = None
 
     def open(self) -> None:
@@ -222,10 +227,13 @@ class Store:
         if not options.delay:
             return self.line.join_together(draft, bundles, sync=options.durable)
         for bundle in bundles:
-            self._postpone(f"{draft}/{bundle.id}", bundle, options.delay)
+            path = f"{draft}/{bundle.id}"
+            if not self._postpone(path, bundle, options.delay):
+                raise FileNotFoundError(errno.ENOENT, "cleaned away meanwhile", path)
         if options.durable:
             self.fs.sync_directory(self.delayed)
-        return self.fs.rmdir(draft)
+        self.fs.rmdir(draft)
+        return True
 
     def _explain_missing(self, draft: str, began_ns: int) -> None:
         """Settle whether a draft is gone because it was published.
@@ -271,7 +279,7 @@ class Store:
     def _claim_lines(
         self, waiting: Waiting, bundle: Bundle, timeout: float, n: int
     ) -> list[Lease]:
-        lines = self._lines(waiting)
+        lines = self._lines(waiting.path, bundle)
         if lines is None:
             return []
         self.bundles.complete(bundle)
@@ -280,32 +288,45 @@ class Store:
         target = beside(waiting.path, claimed)
         leases = self.bundles.claim(waiting.path, target, claimed)
         if leases:
-            self._put_back(Waiting(claimed, target), claimed)
+            self._put_back(target, claimed)
         return leases
 
-    def _put_back(self, waiting: Waiting, bundle: Bundle) -> None:
+    def _put_back(self, path: str, bundle: Bundle) -> None:
         if bundle.next < bundle.lines:
-            self.line.stands_first(waiting)
-        else:
-            with suppress(
-                OSError
-            ):  # the messages are ours; whoever looks next retires it
-                self.bundles.retire(waiting)
+            self.line.stands_first(Waiting(bundle, path))
+            return
+        with suppress(OSError):  # the messages are ours; whoever looks next retires it
+            self.bundles.retire(path, bundle)
 
-    def _lines(self, waiting: Waiting) -> Lines | None:
-        """Read a bundle; None when it was renamed meanwhile, or is none and was set aside."""
+    def _lines(self, path: str, bundle: Bundle) -> Lines | None:
+        """Read a bundle; None when it was renamed meanwhile, or can't be read.
+
+        What is no bundle is set aside. What can't be read now, by us, stands before no others.
+        """
         try:
-            return self.bundles.lines(waiting)
+            return self.bundles.lines(path, bundle)
         except FileNotFoundError:
             return None
         except InvalidContent as error:
-            reason = str(error)
+            self.set_aside(path, f"a bundle that holds no messages: {error}")
         except OSError as error:
-            if error.errno not in _UNREADABLE:
-                raise
-            reason = self._what_it_is(waiting.path, error)
-        self.set_aside(waiting.path, f"a bundle that holds no messages: {reason}")
+            found = self.fs.status(path)
+            if found is not None and not found.is_file:
+                self.set_aside(path)
+                return None
+            self._pass_over_if_again(path, error)
         return None
+
+    def _pass_over_if_again(self, path: str, error: OSError) -> None:
+        """Let no bundle that can't be read, time and again, stand before all others."""
+        if error.errno in _UNREADABLE:
+            warn(f"{path} can't be read and is passed over: {error.strerror}")
+            self.line.pass_over(path, TROUBLED_FOR)
+            return
+        if path in self._refused:
+            self.line.pass_over(path, TROUBLED_FOR)
+        self._refused.add(path)
+        raise error
 
     def _is_directory(self, path: str) -> bool:
         found = self.fs.status(path)
@@ -325,6 +346,10 @@ class Store:
         except InvalidContent as error:
             self.bury(lease, lease.entry, "invalid", {"reason": str(error)})
             return None
+        except OSError:
+            if lease.is_line and self.fs.is_gone(self._path(lease)):
+                return None  # it was settled, and its bundle removed
+            raise
 
     def read_if_allowed(self, lease: Lease) -> Content | None:
         """Read a message of somebody else's lease.
@@ -464,14 +489,18 @@ class Store:
 
     def counts(self) -> Counts:
         """Count the messages in each state."""
-        waiting = list(self.line.places())
-        taken = sum(self.bundles.pending(w.entry) for w in waiting)
+        places = [place.entry for place in self.line.places()]
+        taken = sum(self._pending(place) for place in places)
         return Counts(
-            sum(place.entry.waiting for place in waiting),
+            sum(place.waiting for place in places),
             len(_known(Lease.parse, self.fs.listing(self.work))) + taken,
             sum(d.entry.waiting for d in self._all_delayed()),
             sum(not name.endswith(NOTE_SUFFIX) for name in self.fs.listing(self.dead)),
         )
+
+    def _pending(self, place: Place) -> int:
+        """Count the messages that are leased already, though not in `work/` yet."""
+        return self.bundles.pending(place) if isinstance(place, Bundle) else 0
 
     def _all_delayed(self) -> list[Delayed]:
         return _known(Delayed.parse, self.fs.listing(self.delayed))
@@ -486,7 +515,8 @@ class Store:
         return not self._all_delayed() and not self._waits()
 
     def _waits(self) -> bool:
-        return any(True for _ in self.line.places())
+        places = (place.entry for place in self.line.places())
+        return any(place.waiting or self._pending(place) for place in places)
 
     # Dead letters, dropped files, and what is no message
 
@@ -589,6 +619,11 @@ class Store:
 
     # What is left behind
 
+    def give_up(self, lease: Lease, error: OSError) -> bool:
+        """Set a lease aside that is over for long, and whose message nobody can find."""
+        over = self._milliseconds(-ABANDONED) > lease.expiry
+        return lease.is_line and over and self.set_aside(self._path(lease), str(error))
+
     def leftovers(self) -> list[str]:
         """Return what may have been left by writers that died: drafts, and notes alone."""
         known = {dead.entry.id for dead in self.letters()}
@@ -601,10 +636,13 @@ class Store:
     def remove_if_abandoned(self, path: str) -> bool:
         """Remove a leftover that is older than any writer."""
         found = self.fs.status(path)
-        if found is None or not self._is_older(found, ABANDONED):
+        if found is None:
             return False
         if found.is_directory:
-            return self._remove_drafts(path)
+            is_old = self._is_older(found, ABANDONED_INPUT)
+            return is_old and self._remove_drafts(path)
+        if not self._is_older(found, ABANDONED):
+            return False
         lease = Lease.parse(os.path.basename(path))
         return (lease is None or self.bundles.is_vain(lease)) and self.fs.unlink(path)
 
@@ -622,7 +660,17 @@ class Store:
         if state == "waiting":
             self.line.forget()
             return sum(self._purge_bucket(*bucket) for bucket in self.line.buckets())
+        if state == "work":
+            self.complete_all()
         return self._empty(places[state])
+
+    def complete_all(self) -> None:
+        """Let all leases be in `work/`, and bundles in line only while a line waits."""
+        for entry, path in self.line.places():
+            if isinstance(entry, Bundle):
+                self.bundles.complete(entry)
+                if not entry.waiting:
+                    self.bundles.retire(path, entry)
 
     def _purge_bucket(self, priority: int, bucket: str) -> int:
         """Remove what waits; what is taken already still needs its bundle."""
@@ -632,16 +680,17 @@ class Store:
             if bundle is None:
                 purged += self._purge(path)
             else:
-                purged += self._purge_bundle(Waiting(bundle, path))
+                purged += self._purge_bundle(path, bundle)
         return purged
 
-    def _purge_bundle(self, waiting: Waiting | None) -> int:
-        while waiting is not None:
-            bundle = waiting.entry
-            if self.bundles.retire(waiting):
+    def _purge_bundle(self, path: str, bundle: Bundle) -> int:
+        found: tuple[str, Bundle] | None = path, bundle
+        while found is not None:
+            path, bundle = found
+            if self.bundles.empty(path, bundle):
                 return bundle.waiting
             # Somebody took some of it, and it has another name.
-            waiting = self.line.find_bundle(bundle.priority, bundle.stamp, bundle.id)
+            found = self.line.find_bundle(bundle.priority, bundle.stamp, bundle.id)
         return 0
 
     def _empty(self, directory: str) -> int:
@@ -650,7 +699,7 @@ class Store:
 
     def _purge(self, path: str) -> int:
         found, name = self.fs.status(path), os.path.basename(path)
-        if found is None or found.is_directory or parse_spent(name) is not None:
+        if found is None or found.is_directory or Spent.parse(name) is not None:
             return 0
         if not self.fs.unlink(path) or name.endswith(NOTE_SUFFIX):
             return 0
@@ -661,8 +710,13 @@ class Store:
         """Move what is no message out of `work/` and `delayed/`."""
         for path, parse in ((self.work, Lease.parse), (self.delayed, Delayed.parse)):
             for name in self.fs.listing(path):
-                if parse(name) is None and parse_spent(name) is None:
+                if parse(name) is None and not self._is_spent(path, name):
                     self.set_aside(f"{path}/{name}")
+
+    def _is_spent(self, path: str, name: str) -> bool:
+        if Spent.parse(name) is None:
+            return False
+        return path == self.work and not self._is_directory(f"{path}/{name}")
 
     def cleaned_ago(self) -> float:
         """Return how many seconds ago somebody cleaned the queue: a hint, never needed."""

@@ -140,7 +140,8 @@ def assert_nobody_broke(stage: Stage) -> None:
 
 
 def assert_no_file_is_left(stage: Stage) -> None:
-    """Drafts of the dead may stay for an hour."""
+    """Drafts of the dead may stay for an hour, spent bundles for ten seconds."""
     stage.broker.clean(QUEUE)
     for name in ("ready", "work", "delayed", "dead", "drop"):
-        assert not any(files for _, _, files in os.walk(stage.root / QUEUE / name))
+        for _, _, files in os.walk(stage.root / QUEUE / name):
+            assert all(file.startswith("spent.") for file in files)

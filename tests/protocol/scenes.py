@@ -23,7 +23,7 @@ STATES = ("ready", "work", "delayed", "dead", "drop")
 HOUR = 3600
 _TEXT = re.compile(rb"text of (\w+)")
 _BUNDLE = re.compile(
-    r"/work/spent\.(?P<spent>[0-9a-f]{20})$"
+    r"/work/spent\.[0-9]{13}\.(?P<spent>[0-9a-f]{20})$"
     r"|/(?:ready/[0-9]+/|delayed/)[^/]*(?:/|\.[0-9]+\.)[0-9]{19}\.(?P<id>[0-9a-f]{20})"
     r"\.(?P<lines>[0-9]+)-(?P<next>[0-9]+)-[0-9]+\.[0-9]{13}\.[0-9a-f]{16}$"
 )
@@ -126,7 +126,7 @@ class World:
 
     def rescue(self, mode: int | None = None) -> Broker:
         """Come back much later with a new client that keeps house."""
-        self.clock.advance(2 * HOUR)
+        self.clock.advance(25 * HOUR)
         rescuer = self.broker()
         rescuer.create_queue(QUEUE, mode=mode)
         rescuer.clean(QUEUE)
@@ -550,6 +550,7 @@ def crashing_after_rename_into(place: str) -> Calls:
 def _finish_all(world: World, broker: Broker) -> None:
     _bundle()(world, broker)
     broker.ack(broker.consume(QUEUE, 12))
+    world.clock.advance(11)
 
 
 def _garbage_bundle(world: World, broker: Broker) -> None:

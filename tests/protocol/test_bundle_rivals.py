@@ -63,6 +63,7 @@ def assert_all_come_once(world: World, *held: list[Message]) -> None:
         messages += more
         last.ack(more)
     assert Counter(m.message for m in messages) == Counter(map(text, MANY))
+    world.clock.advance(11)
     last.clean(QUEUE)
     assert not any(world.files(state) for state in ("ready", "work", "tmp", "dead"))
 
@@ -89,7 +90,7 @@ def test_the_last_lines_of_a_bundle_go_to_one_each(tmp_path: Path) -> None:
 
 def clean_much_later(world: World) -> Callable[..., Any]:
     def act(broker: Broker, _: Any = None) -> Any:
-        world.clock.advance(3 * HOUR)
+        world.clock.advance(25 * HOUR)
         return broker.clean(QUEUE)
 
     return act
@@ -202,5 +203,6 @@ def test_a_bundle_is_kept_while_a_lease_needs_it(tmp_path: Path) -> None:
         place = tmp_path / act.__name__
         for world, _, _ in duels(place, with_one_line_left, act, rival):
             assert world.found() == {"m11": ["ready"]}
+            world.clock.advance(11)
             clean(world.broker())
             assert world.files("work") == []

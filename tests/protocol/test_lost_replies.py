@@ -6,6 +6,7 @@ import errno
 import itertools
 import os
 import shutil
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -59,6 +60,27 @@ def test_a_verb_succeeds_whichever_reply_is_lost(
         assert play.scene.says(result)
         assert play.states() == play.ends()
         if sum(map(calls.made.count, names)) <= n:
+            break
+
+
+MUTATING = ("rename", "unlink", "mkdir", "rmdir", "mknod", "open", "write", "close")
+
+
+@cold_and_warm
+@every_scene
+def test_what_was_done_though_it_was_called_an_error_loses_nothing(
+    scene: Scene, warm: bool, tmp_path: Path
+) -> None:
+    for n, play in plays(scene, tmp_path, warm=warm):
+        calls = losing_reply(n, MUTATING, errno.EIO)
+        with suppress(DdmqError):
+            play.act(calls)
+        play.assert_each_is_somewhere()
+        play.world.rescue(scene.mode)
+        for name, state in play.states().items():
+            may_be_gone = "gone" in scene.path[name] and state == "gone"
+            assert may_be_gone or state in ("ready", "dead")
+        if sum(map(calls.made.count, MUTATING)) <= n:
             break
 
 

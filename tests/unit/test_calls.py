@@ -190,13 +190,16 @@ def test_no_cost_grows_with_the_backlog_in_bundles(counted, broker, calls):
     assert bundled() == small
 
 
-def test_a_thousand_waiting_messages_are_one_file_and_none_when_done(counted, root):
+def test_a_thousand_waiting_messages_are_one_file_and_none_when_done(
+    counted, root, clock
+):
     publish_bundled(counted, 3 * BUNDLE)
     assert len(files(root)) == 3
     counted.ack(counted.consume("q", 100))
     assert len(files(root)) == 3  # no file stays for what is done
     while messages := counted.consume("q", 100):
         counted.ack(messages)
+    clock.advance(11)
     counted.clean("q")
     assert files(root) == []
 

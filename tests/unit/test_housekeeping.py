@@ -275,7 +275,11 @@ def test_what_a_writer_that_died_left_is_removed_after_an_hour(broker, root, age
     old, young = root / "q" / "tmp" / "old", root / "q" / "tmp" / "young"
     directory = root / "q" / "tmp" / "directory"
     directory.mkdir()
-    for path, age in ((old, HOUR + 10), (young, HOUR - 10), (directory, HOUR + 10)):
+    for path, age in (
+        (old, HOUR + 10),
+        (young, HOUR - 10),
+        (directory, 24 * HOUR + 10),
+    ):
         path.is_dir() or path.touch()
         aged(path, age)
     assert broker.clean("q").removed == 2

@@ -29,7 +29,7 @@ class Client:
         self.fs = FileSystem(calls)
         self.line = Line(
             *(f"{queue}/ready", self.fs, clock),
-            *(self._set_aside, self.aside.append, bucket_size),
+            *(self._set_aside, lambda path, _: self.aside.append(path), bucket_size),
         )
 
     def _set_aside(self, path):

@@ -16,6 +16,7 @@ from ddmq.names import (
     Delayed,
     Entry,
     Lease,
+    Spent,
     are_buckets,
     bucket_name,
     check_queue_name,
@@ -23,7 +24,6 @@ from ddmq.names import (
     new_token,
     parse_place,
     parse_priority,
-    parse_spent,
 )
 
 priorities = st.integers(0, MAX_PRIORITY)
@@ -36,7 +36,8 @@ tokens = st.from_regex("[0-9a-f]{16}", fullmatch=True)
 leases = st.builds(
     Lease.of, entries, milliseconds, tokens, st.sampled_from(["", ".line"])
 )
-cursors = st.tuples(counts, counts, counts).map(sorted)
+lines = st.integers(0, 99_999)
+cursors = st.tuples(lines, lines, lines).map(sorted)
 bundles = st.builds(
     lambda cursor, *others: Bundle(*others[:3], *reversed(cursor), *others[3:]),
     cursors,
@@ -66,7 +67,11 @@ def test_an_entry_survives_its_name(entry):
 def test_a_bundle_survives_its_name(bundle):
     assert Bundle.parse(bundle.priority, bundle.filename) == bundle
     assert parse_place(bundle.priority, bundle.filename) == bundle
-    assert parse_spent(bundle.spent_name) == bundle.id
+
+
+@given(milliseconds, st.from_regex("[0-9a-f]{20}", fullmatch=True))
+def test_a_spent_bundle_survives_its_name(since, id_):
+    assert Spent.parse(Spent(since, id_).filename) == Spent(since, id_)
 
 
 @given(leases)
