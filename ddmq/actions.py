@@ -45,6 +45,7 @@ def _broker(values: Values) -> Broker:
         create=bool(values.get("force")),
         clean=not values.get("skip_cleaning"),
         fs=values["fs"],
+        lock_timeout=values.get("lock_timeout"),
     )
 
 
@@ -71,7 +72,11 @@ def _table(counts: Mapping[str, Counts]) -> str:
 def create(values: Values) -> Reply:
     """Make queues."""
     broker = Broker(
-        values["root"], create=values["force"], mode=values["mode"], fs=values["fs"]
+        values["root"],
+        create=values["force"],
+        mode=values["mode"],
+        lock_timeout=values["lock_timeout"],
+        fs=values["fs"],
     )
     made = {
         name: broker.create_queue(name, mode=values["mode"])

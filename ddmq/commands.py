@@ -67,6 +67,13 @@ _SKIP = Argument(
     ("-C", "--skip-cleaning"),
     "switch",
 )
+_LOCK_TIMEOUT = Argument(
+    "lock_timeout",
+    "seconds to wait for the lock; the setting lock_timeout by default",
+    ("--lock-timeout",),
+    "number",
+    metavar="S",
+)
 _DELAY = Argument("delay", "seconds until it is visible", ("--delay",), "number")
 _REASON = Argument("reason", "why, for its dead letter", ("--reason",))
 
@@ -96,6 +103,7 @@ COMMANDS: tuple[Command, ...] = (
                 ("--mode",),
                 "mode",
             ),
+            _LOCK_TIMEOUT,
         ),
         actions.create,
     ),
@@ -103,7 +111,7 @@ COMMANDS: tuple[Command, ...] = (
         "delete",
         "remove a queue with all its messages",
         "ddmq delete /scratch/mq jobs",
-        (_ROOT, _QUEUES),
+        (_ROOT, _QUEUES, _LOCK_TIMEOUT),
         actions.delete,
     ),
     Command(
@@ -257,6 +265,7 @@ COMMANDS: tuple[Command, ...] = (
                 "names",
                 metavar="STATE[,STATE...]",
             ),
+            _LOCK_TIMEOUT,
         ),
         actions.purge,
     ),
@@ -345,6 +354,7 @@ COMMANDS: tuple[Command, ...] = (
                 "names",
                 metavar="KEY",
             ),
+            _LOCK_TIMEOUT,
         ),
         actions.config,
     ),

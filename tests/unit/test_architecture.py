@@ -16,6 +16,8 @@ CORE = [
     "ddmq.errors",
     "ddmq.clock",
     "ddmq.log",
+    "ddmq.scheduler",
+    "ddmq.holder",
     "ddmq.names",
     "ddmq.settings",
     "ddmq.message",
@@ -32,7 +34,6 @@ CORE = [
 ]
 ABOVE = [
     "ddmq.boundary",
-    "ddmq.hpc.scheduler",
     "ddmq.hpc.signals",
     "ddmq.hpc.options",
     "ddmq.hpc.arguments",
