@@ -294,3 +294,18 @@ def config(values: Values) -> Reply:
         settings = broker.update_settings(queue, unset=unset, **changes)
     lines = [f"{key}: {show(value)}" for key, value in settings._asdict().items()]
     return Reply(settings._asdict(), "\n".join(lines))
+
+
+def check(values: Values) -> Reply:
+    """Check a file system."""
+    from ddmq.check import session  # only this command needs all that
+    from ddmq.scheduler import environment
+
+    place = session.Place(values["dir"], values["dir2"])
+    if values["timeout"] is not None:
+        place = place._replace(timeout=_number(values["timeout"]))
+    clients = None if values["clients"] is None else _number(values["clients"])
+    found = session.check(place, environment(), clients, values["tell"])
+    if found is None:  # another process reports
+        return Reply({}, "", [])
+    return Reply(found.as_dict(), str(found), status=0 if found.is_safe else 1)

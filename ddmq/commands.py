@@ -358,6 +358,31 @@ COMMANDS: tuple[Command, ...] = (
         ),
         actions.config,
     ),
+    Command(
+        "check",
+        "see whether a file system keeps what ddmq needs; exit status 1 when it does not",
+        "ddmq check /scratch/me\n"
+        "  ddmq check /mnt/a /mnt/b                     # one file system, mounted twice\n"
+        "  srun -N2 ddmq check /scratch/me              # from two nodes",
+        (
+            Argument("dir", "a directory in which we may write", required=True),
+            Argument("dir2", "the same one, by another mount", metavar="DIR2"),
+            Argument(
+                "clients",
+                "wait for others that run the same command; srun and mpirun tell by themselves",
+                ("--clients",),
+                "number",
+                metavar="N",
+            ),
+            Argument(
+                "timeout",
+                "seconds that another client may take; 60 by default",
+                ("-t", "--timeout"),
+                "number",
+            ),
+        ),
+        actions.check,
+    ),
 )
 
 

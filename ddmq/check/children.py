@@ -1,0 +1,79 @@
+"""Processes of our own: forked, watched, and gone with us."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from types import FrameType
+
+_ENDS = (signal.SIGTERM, signal.SIGHUP)
+
+
+class Child:
+    """A forked process."""
+
+    def __init__(self, run: Callable[[], object], *, group: bool = False) -> None:
+        """Start it; with a group of its own, what it starts can be killed with it."""
+        self.pid = os.fork()
+        self._group = group
+        self._status: int | None = None
+        if self.pid == 0:
+            _run_and_exit(run, group=group)
+        if group:
+            with suppress(OSError):  # it may be faster than we are
+                os.setpgid(self.pid, self.pid)
+
+    def is_alive(self) -> bool:
+        """Tell whether it still runs."""
+        if self._status is None:
+            pid, status = os.waitpid(self.pid, os.WNOHANG)
+            if pid:
+                self._status = status
+        return self._status is None
+
+    def kill(self) -> None:
+        """Kill it, with its group where it has one, and wait for its end."""
+        if self._group:
+            with suppress(ProcessLookupError):
+                os.killpg(self.pid, signal.SIGKILL)
+        if self.is_alive():
+            os.kill(self.pid, signal.SIGKILL)
+            _, self._status = os.waitpid(self.pid, 0)
+
+
+def _run_and_exit(run: Callable[[], object], *, group: bool) -> None:
+    """Be the child: nothing of the parent's cleaning up may happen twice."""
+    status = 1
+    try:
+        if group:
+            os.setpgid(0, 0)
+        run()
+        status = 0
+    finally:
+        if status and not isinstance(sys.exc_info()[1], KeyboardInterrupt):
+            sys.excepthook(*sys.exc_info())
+        os._exit(status)
+
+
+@contextmanager
+def ended_like_interrupted() -> Iterator[None]:
+    """Let SIGTERM and SIGHUP do what Ctrl-C does: clean up first."""
+
+    def interrupt(_: int, __: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    try:
+        before = [(number, signal.signal(number, interrupt)) for number in _ENDS]
+    except ValueError:  # not the main thread: nothing is sent to us
+        before = []
+    try:
+        yield
+    finally:
+        for number, handler in before:
+            signal.signal(number, handler)
