@@ -127,6 +127,13 @@ KINDS = {
 }
 
 
+def are_alike(one: Mount | None, other: Mount | None) -> bool:
+    """Tell whether two mounts differ in nothing but their place."""
+    if one is None or other is None:
+        return one is other
+    return one == other._replace(point=one.point)
+
+
 def is_local(mount: Mount | None) -> bool:
     """Tell whether no other node can have it mounted, as far as we know."""
     kind = KINDS.get(mount.kind) if mount is not None else None

@@ -13,8 +13,10 @@ if TYPE_CHECKING:
 
     from ddmq.check.channel import Bench, Channel
 
-#: Names in each race, those tried without a pause, and seconds from pause to pause.
-NAMES, _STRIDE, _STRIDE_SECONDS = 400, 10, 0.01
+#: Names in each race, and how many are tried before both wait for each other.
+NAMES, _STRIDE = 400, 5
+#: Seconds for one name: at least; and in such calls as we have timed, since losing takes longer.
+_NAME_SECONDS, _NAME_CALLS = 0.001, 3
 #: Round trips at most, at least, and seconds after which there are enough.
 _ROUNDS, _ROUNDS_LEAST, _ROUNDS_SECONDS = 20, 3, 5.0
 #: Names that are listed and then renamed.
@@ -272,19 +274,21 @@ class Race(NamedTuple):
 
 def race(bench: Bench, channel: Channel, kind: str, lead: float) -> Race:
     """Compete for names, from a moment on that both know: `lead` seconds from now."""
-    path = bench.directory(f"race-{kind}")
-    if kind == "rename":
-        for number in range(NAMES):
-            bench.fs.create(f"{path}/{number:03d}", b"", sync=False)
+    path = bench.directory(f"race-{kind}" if kind == "rename" else "timed")
+    before = bench.clock.monotonic()
+    for number in range(NAMES):
+        bench.fs.create(f"{path}/{kind}-{number:03d}", b"", sync=False)
+    took = (bench.clock.monotonic() - before) / NAMES
+    each = max(_NAME_SECONDS, took * _NAME_CALLS)
     start = bench.clock.time() + lead
-    channel.send({"do": "compete", "kind": kind, "start": start})
-    ours = compete(bench, kind, start)
-    theirs = channel.answer(lead + bench.patience)
+    channel.send({"do": "compete", "kind": kind, "start": start, "each": each})
+    ours = compete(bench, kind, start, each)
+    theirs = channel.answer(lead + NAMES * each + bench.patience)
     return _settled(bench, kind, set(ours), set(theirs))
 
 
-def compete(bench: Bench, kind: str, start: float) -> list[str]:
-    """Return the names that we won."""
+def compete(bench: Bench, kind: str, start: float, each: float) -> list[str]:
+    """Return the names that we won, when each may take so many seconds."""
     path, target = bench.directory(f"race-{kind}"), bench.directory(f"won-{kind}")
     attempts: dict[str, Callable[[str], bool]] = {
         "rename": lambda name: bench.fs.rename(
@@ -298,10 +302,10 @@ def compete(bench: Bench, kind: str, start: float) -> list[str]:
     won = []
     for number in range(NAMES):
         if number % _STRIDE == 0:  # stay side by side
-            moment = start + number / _STRIDE * _STRIDE_SECONDS
+            moment = start + number * each
             bench.clock.sleep(max(0.0, moment - bench.clock.time()))
-        if attempts[kind](f"{number:03d}"):
-            won.append(f"{number:03d}")
+        if attempts[kind](f"{kind}-{number:03d}"):
+            won.append(f"{kind}-{number:03d}")
     return won
 
 

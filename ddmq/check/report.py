@@ -42,7 +42,7 @@ def of_mount(mount: Mount | None, *, nodes: int) -> list[Finding]:
     """Say what is mounted there, and what is known about it."""
     if mount is None:
         return [Finding("mount", NOTE, "the kernel does not tell what is mounted here")]
-    what = f"{mount.kind} from {mount.source}, {','.join(mount.options)}"
+    what = f"{mount.kind} from {mount.source}, {', '.join(mount.options)}"
     kind = mounts.KINDS.get(mount.kind)
     figures = mount._asdict()
     if kind is None:
@@ -203,8 +203,12 @@ def of_race(kind: str, race: Race) -> Finding:
         if number
     ] + ([f"{race.missing} were won, and are not there"] if race.missing else [])
     if broken:
+        text = f"{text}; {', '.join(broken)}"
+        if kind == "mkdir" and not race.twice:
+            remedy = "a chain of jobs may end early; no message depends on it"
+            return Finding(name, NOTE, text, remedy, figures)
         remedy = "two consumers could get one message, or none: ddmq can't work here"
-        return Finding(name, BAD, f"{text}; {', '.join(broken)}", remedy, figures)
+        return Finding(name, BAD, text, remedy, figures)
     if min(race.ours, race.theirs) * 100 < race.names * _HARDLY:
         text += ", each by one; but the two hardly met, so this says little"
         return Finding(name, NOTE, text, "run it again", figures)
@@ -293,7 +297,8 @@ class Report(NamedTuple):
 
     def verdict(self) -> str:
         """Say it in plain words."""
-        where = " and ".join(dict.fromkeys(self.directories))
+        where = " and ".join(self.directories)
+        keep = "keep" if len(self.directories) > 1 else "keeps"
         broken = [f.name for f in self.findings if f.level == BAD]
         if broken:
             return f"NOT SAFE: don't put queues into {where} ({', '.join(broken)})"
@@ -305,7 +310,7 @@ class Report(NamedTuple):
             if notes
             else ""
         )
-        return f"SAFE: {where} keeps what ddmq needs, {self.scope}{but}"
+        return f"SAFE: {where} {keep} what ddmq needs, {self.scope}{but}"
 
     def __str__(self) -> str:
         """Show it to people."""

@@ -255,7 +255,7 @@ class _Check:
         yield from report.of_mount(ours, nodes=self._nodes)
         found = self._channel.ask("mounted")
         theirs = _mount(*found) if found else None
-        if theirs != ours:
+        if not mounts.are_alike(ours, theirs):
             yield from report.of_mount(theirs, nodes=self._nodes)
         kind = ours.kind if ours is not None else ""
         path = self._bench.path

@@ -180,9 +180,14 @@ RACE = Race(400, 150, 250, 0, 0, 0)
     ],
 )
 def test_each_name_must_have_one_winner(race, expected, words):
-    for kind in ("rename", "mkdir", "create"):
+    for kind in ("rename", "create"):
         found = report.of_race(kind, race)
         assert (found.level, words in found.text) == (expected, True)
+
+
+def test_a_directory_that_nobody_made_costs_no_message():
+    assert report.of_race("mkdir", RACE._replace(nobody=1)).level == "note"
+    assert report.of_race("mkdir", RACE._replace(nobody=1, twice=1)).level == "bad"
 
 
 @pytest.mark.parametrize(
@@ -280,9 +285,9 @@ BAD = Finding("three", "bad", "it is broken " * 20, "mend it")
 @pytest.mark.parametrize(
     ("findings", "safe", "verdict"),
     [
-        ([GOOD], True, "SAFE: /a and /b keeps what ddmq needs, for all"),
-        ([GOOD, NOTED], True, "SAFE: /a and /b keeps what ddmq needs, for all; see the note"),
-        ([NOTED, NOTED], True, "SAFE: /a and /b keeps what ddmq needs, for all; see the 2 notes"),
+        ([GOOD], True, "SAFE: /a and /b keep what ddmq needs, for all"),
+        ([GOOD, NOTED], True, "SAFE: /a and /b keep what ddmq needs, for all; see the note"),
+        ([NOTED, NOTED], True, "SAFE: /a and /b keep what ddmq needs, for all; see the 2 notes"),
         ([GOOD, BAD, NOTED], False, "NOT SAFE: don't put queues into /a and /b (three)"),
     ],
 )  # fmt: skip
