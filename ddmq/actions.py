@@ -309,3 +309,11 @@ def check(values: Values) -> Reply:
     if found is None:  # another process reports
         return Reply({}, "", [])
     return Reply(found.as_dict(), str(found), status=0 if found.is_safe else 1)
+
+
+def doctor(values: Values) -> Reply:
+    """Look what is wrong with queues."""
+    from ddmq.doctor import diagnose  # only this command needs it
+
+    found = diagnose(values["root"], values["queue"], fix=bool(values["fix"]))
+    return Reply(found.as_dict(), str(found), status=0 if found.is_well else 1)

@@ -383,6 +383,22 @@ COMMANDS: tuple[Command, ...] = (
         ),
         actions.check,
     ),
+    Command(
+        "doctor",
+        "see what is wrong with queues; exit status 1 when something is",
+        "ddmq doctor /scratch/mq jobs --fix",
+        (
+            _ROOT,
+            _ANY_QUEUES,
+            Argument(
+                "fix",
+                "mend it, as the housekeeping would; no message is destroyed",
+                ("--fix",),
+                "switch",
+            ),
+        ),
+        actions.doctor,
+    ),
 )
 
 

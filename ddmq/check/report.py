@@ -314,14 +314,21 @@ class Report(NamedTuple):
 
     def __str__(self) -> str:
         """Show it to people."""
-        width = max(len(finding.name) for finding in self.findings)
-        lines = [f"clients: {' and '.join(self.clients)}"]
-        for finding in self.findings:
-            start = f"{finding.level:<4}  {finding.name:<{width}}  "
-            lines += _wrapped(finding.text, start)
-            if finding.remedy:
-                lines += _wrapped(f"-> {finding.remedy}", " " * len(start))
+        lines = [f"clients: {' and '.join(self.clients)}", *table(self.findings)]
         return "\n".join([*lines, "", *filter(None, (self.hint,)), self.verdict()])
+
+
+def table(findings: Sequence[Finding]) -> list[str]:
+    """Return findings as lines for people, remedies below what they mend."""
+    width = max((len(finding.name) for finding in findings), default=0)
+    levels = max((len(finding.level) for finding in findings), default=0)
+    lines = []
+    for finding in findings:
+        start = f"{finding.level:<{levels}}  {finding.name:<{width}}  "
+        lines += _wrapped(finding.text, start)
+        if finding.remedy:
+            lines += _wrapped(f"-> {finding.remedy}", " " * len(start))
+    return lines
 
 
 def _wrapped(text: str, start: str) -> list[str]:

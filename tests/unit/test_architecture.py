@@ -62,6 +62,8 @@ ABOVE = [
     "ddmq.check.rendezvous",
     "ddmq.check.report",
     "ddmq.check.session",
+    "ddmq.symptoms",
+    "ddmq.doctor",
     "ddmq.actions",
     "ddmq.commands",
     "ddmq.cli",
