@@ -206,13 +206,14 @@ def _together(
 def _remove(path: str) -> None:
     """Remove a directory; what NFS keeps for those who have it open goes a little later."""
     clock = Clock()
+    shutil.rmtree(path, ignore_errors=True)
     deadline = clock.monotonic() + _REMOVED_WITHIN
     while os.path.lexists(path):
-        shutil.rmtree(path, ignore_errors=True)
         if clock.monotonic() > deadline:
             warn(f"{path} could not be removed entirely; remove it by hand")
             return
-        clock.sleep(0.01)
+        clock.sleep(_LEAD)
+        shutil.rmtree(path, ignore_errors=True)
 
 
 class _Check:
