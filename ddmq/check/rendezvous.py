@@ -83,9 +83,9 @@ class Lobby:
     def meet(self, clock: Clock, timeout: float) -> Meeting | None:
         """Wait until all are there; None when they are not within `timeout` seconds."""
         self._fs.mkdir(self.path)
-        self._fs.create(f"{self.path}/{self._name}", b"", sync=False)
         deadline = clock.monotonic() + timeout
         try:
+            self._fs.create(f"{self.path}/{self._name}", b"", sync=False)
             while len(names := self._hellos(timeout)) < self._party.size:
                 if clock.monotonic() >= deadline:
                     return None

@@ -345,6 +345,13 @@ def ended(process):
     return process.returncode, out, err
 
 
+def until(claim):
+    deadline = time.monotonic() + 30
+    while not claim():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
 def srun(rank, size=2):
     return {
         "SLURM_JOB_ID": "17",
@@ -386,17 +393,18 @@ def test_a_job_of_many_tasks_that_did_not_use_srun_is_alone(directory):
 @pytest.mark.parametrize(
     ("number", "after"),
     [
-        (signal.SIGINT, 0.4),
-        (signal.SIGINT, 1.2),
-        (signal.SIGINT, 3.0),
-        (signal.SIGTERM, 1.2),
-        (signal.SIGHUP, 3.0),
+        (signal.SIGINT, 0.0),
+        (signal.SIGINT, 0.8),
+        (signal.SIGINT, 2.4),
+        (signal.SIGTERM, 0.8),
+        (signal.SIGHUP, 2.4),
     ],
 )
 def test_an_interrupted_check_leaves_nothing_and_nobody_behind(
     directory, number, after
 ):
     process = started(directory)
+    until(lambda: list(directory.iterdir()))
     time.sleep(after)
     process.send_signal(number)
     assert ended(process)[::2] == (130, "")
@@ -406,7 +414,8 @@ def test_an_interrupted_check_leaves_nothing_and_nobody_behind(
 def test_processes_of_a_check_that_was_killed_end_by_themselves(tmp_path, records):
     (tmp_path / "killed").mkdir()
     process = started(tmp_path / "killed")
-    time.sleep(2.5)
+    until(lambda: list((tmp_path / "killed").rglob("storm")))  # its last step
+    time.sleep(0.3)
     process.kill()
     assert ended(process)[0] == -signal.SIGKILL  # communicate waits for all of them
     for left in (*records.iterdir(), *(tmp_path / "killed").iterdir()):
