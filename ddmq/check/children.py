@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from types import FrameType
 
 _ENDS = (signal.SIGTERM, signal.SIGHUP)
+_INTERRUPTIONS = (signal.SIGINT, *_ENDS)
 
 
 class Child:
@@ -47,10 +48,32 @@ class Child:
             _, self._status = os.waitpid(self.pid, 0)
 
 
+class Family:
+    """All that one process has started."""
+
+    def __init__(self) -> None:
+        self._children: list[Child] = []
+
+    def start(self, run: Callable[[], object], *, group: bool = False) -> Child:
+        """Start a process; however we are interrupted, `end` knows of it."""
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, _INTERRUPTIONS)
+        try:
+            self._children.append(Child(run, group=group))
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        return self._children[-1]
+
+    def end(self) -> None:
+        """Kill those that still run."""
+        for child in self._children:
+            child.kill()
+
+
 def _run_and_exit(run: Callable[[], object], *, group: bool) -> None:
     """Be the child: nothing of the parent's cleaning up may happen twice."""
     status = 1
     try:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _INTERRUPTIONS)
         if group:
             os.setpgid(0, 0)
         run()

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ddmq.check import mounts, probes, report, space, storm
 from ddmq.check.channel import Bench, Channel, Silence
-from ddmq.check.children import Child, ended_like_interrupted
+from ddmq.check.children import Family, ended_like_interrupted
 from ddmq.check.rendezvous import PREFIX, Lobby, Meeting, party
 from ddmq.check.report import Finding, Report
 from ddmq.clock import Clock
@@ -126,8 +126,8 @@ def _alone(place: Place, tell: Callable[[str], None], missed: str) -> Report:
     """Check with two processes of this node."""
     name = f"{PREFIX}{new_token()}"
     path, other = f"{place.directory}/{name}", place.other or place.directory
-    place.fs.mkdir(path)
     try:
+        place.fs.mkdir(path)
         with _records() as records:
             ours = place.bench("a", path, records)
             theirs = place.bench("b", f"{other}/{name}", records)
@@ -164,12 +164,13 @@ def _with_child(
             f"{os.path.dirname(theirs.path)} does not show what was made in "
             f"{os.path.dirname(ours.path)}: name two mounts of one file system"
         )
-    partner = Child(lambda: _answer_child(theirs), group=True)
+    family = Family()
     try:
+        partner = family.start(lambda: _answer_child(theirs), group=True)
         channel = Channel(ours, partner.is_alive)
         return _Check(ours, channel, tell, nodes=1).run()
     finally:
-        partner.kill()
+        family.end()
 
 
 def _hint(place: Place, missed: str) -> str:

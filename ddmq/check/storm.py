@@ -14,13 +14,14 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from ddmq.broker import Broker
 from ddmq.check.channel import Silence
-from ddmq.check.children import Child
+from ddmq.check.children import Family
 from ddmq.errors import DdmqError, LeaseLost
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from ddmq.check.channel import Bench
+    from ddmq.check.children import Child
 
 QUEUE = "storm"
 #: Of each client: messages, consumers, kills.
@@ -77,9 +78,10 @@ class Storm:
         self._bench = bench
         self._records = f"{bench.records}/{bench.side}"
         os.mkdir(self._records)
+        self._family = Family()
         self._consumers: list[Child] = []
         self._publisher: Child | None = None
-        self._started = self._published = self.kills = 0
+        self._started = self.kills = 0
         self._dice = random.Random()
 
     def run(self) -> None:
@@ -108,11 +110,11 @@ class Storm:
     def _start_publisher(self) -> Child:
         first = sum(line.what == "publishing" for line in self.record())
         log = self._next_log()
-        return Child(lambda: _publish(self._bench, log, first))
+        return self._family.start(lambda: _publish(self._bench, log, first))
 
     def _start_consumer(self) -> Child:
         log = self._next_log()
-        return Child(lambda: _consume(self._bench, log))
+        return self._family.start(lambda: _consume(self._bench, log))
 
     def _next_log(self) -> str:
         self._started += 1
@@ -129,9 +131,7 @@ class Storm:
 
     def stop(self) -> None:
         """End all processes."""
-        for child in (*self._consumers, self._publisher):
-            if child is not None:
-                child.kill()
+        self._family.end()
 
 
 class _Log:
