@@ -6,6 +6,7 @@ import os
 import stat
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from ddmq.bundle import Lines
 from ddmq.clock import date
 from ddmq.errors import DdmqError, LockTimeout
 from ddmq.fs import FORBIDDEN
@@ -15,10 +16,11 @@ from ddmq.names import (
     NOTE_SUFFIX,
     Dead,
     Delayed,
-    Entry,
     Lease,
     parse_bucket,
+    parse_place,
     parse_priority,
+    parse_spent,
 )
 from ddmq.store import ABANDONED, DIRECTORIES, SETTLED
 
@@ -272,12 +274,24 @@ def _own_timeout(patient: Patient, lease: Lease) -> float:
     """Return the timeout that a message has: its own, or that of the queue."""
     default = patient.settings.message_timeout
     try:
-        data = patient.store.fs.read(
-            f"{patient.store.work}/{lease.filename}", MAX_BYTES
-        )
-        return float(decode(data).overrides.get("timeout", default))
+        if lease.line is not None and lease.is_line:
+            data = patient.store.fs.read(_bundle_of(patient, lease.line[0]), 1 << 30)
+            return float(Lines(data).timeout or default)
+        path = f"{patient.store.work}/{lease.filename}"
+        content = decode(patient.store.fs.read(path, MAX_BYTES))
+        return float(content.overrides.get("timeout", default))
     except (OSError, InvalidContent):
         return default
+
+
+def _bundle_of(patient: Patient, id_: str) -> str:
+    """Return the path of a bundle: in line, or spent."""
+    for _, buckets in patient.buckets():
+        for bucket in buckets:
+            for name in patient.names(bucket):
+                if f".{id_}." in name:
+                    return f"{bucket}/{name}"
+    return f"{patient.store.work}/spent.{id_}"
 
 
 def due(patient: Patient) -> Iterator[Symptom]:
@@ -362,7 +376,7 @@ def _garbage_in_line(patient: Patient) -> list[str]:
         for bucket in buckets:
             names = patient.names(bucket)
             found += [
-                f"{bucket}/{n}" for n in names if Entry.parse(priority, n) is None
+                f"{bucket}/{n}" for n in names if parse_place(priority, n) is None
             ]
     return found
 
@@ -429,7 +443,7 @@ def _known(parse: Callable[[str], Any], names: Iterable[str]) -> list[Any]:
 
 
 def _unknown(parse: Callable[[str], Any], names: Iterable[str]) -> list[str]:
-    return [name for name in names if parse(name) is None]
+    return [n for n in names if parse(n) is None and parse_spent(n) is None]
 
 
 def _is_priority(name: str) -> bool:

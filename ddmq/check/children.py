@@ -23,7 +23,7 @@ class Child:
         """Start it; with a group of its own, what it starts can be killed with it."""
         self.pid = os.fork()
         self._group = group
-        self._status: int | None = None
+        self._ended = False
         if self.pid == 0:
             _run_and_exit(run, group=group)
         if group:
@@ -32,11 +32,8 @@ class Child:
 
     def is_alive(self) -> bool:
         """Tell whether it still runs."""
-        if self._status is None:
-            pid, status = os.waitpid(self.pid, os.WNOHANG)
-            if pid:
-                self._status = status
-        return self._status is None
+        self._reap(os.WNOHANG)
+        return not self._ended
 
     def kill(self) -> None:
         """Kill it, with its group where it has one, and wait for its end."""
@@ -45,7 +42,14 @@ class Child:
                 os.killpg(self.pid, signal.SIGKILL)
         if self.is_alive():
             os.kill(self.pid, signal.SIGKILL)
-            _, self._status = os.waitpid(self.pid, 0)
+            self._reap(0)
+
+    def _reap(self, options: int) -> None:
+        if not self._ended:
+            try:
+                self._ended = os.waitpid(self.pid, options)[0] != 0
+            except ChildProcessError:  # we were interrupted before we could note it
+                self._ended = True
 
 
 class Family:

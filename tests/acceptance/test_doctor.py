@@ -119,6 +119,16 @@ def test_a_message_with_a_long_timeout_of_its_own_is_well(ward):
     assert ward.doctor() == (0, {})
 
 
+@pytest.mark.parametrize("taken", [5, 20])
+def test_a_queue_of_bundles_in_use_is_well(ward, taken):
+    ward.broker.publish_many("q", range(20), timeout=DAY)
+    ward.broker.publish_many("q", range(20), delay=100)
+    ward.broker.consume("q", taken)
+    before = ward.everything()
+    assert ward.doctor() == (0, {})
+    assert ward.everything() == before
+
+
 def test_leases_that_end_soon_are_told_and_no_harm(ward):
     ward.message("work", lease(ward.entry(), 20))
     status, found = ward.doctor()
