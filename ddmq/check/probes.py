@@ -299,14 +299,22 @@ def compete(bench: Bench, kind: str, start: float, each: float) -> list[str]:
     }
     if kind == "rename":
         bench.until(lambda: len(bench.fs.listing(path)) == NAMES)
-    won = []
-    for number in range(NAMES):
-        if number % _STRIDE == 0:  # stay side by side
-            moment = start + number * each
-            bench.clock.sleep(max(0.0, moment - bench.clock.time()))
-        if attempts[kind](f"{kind}-{number:03d}"):
-            won.append(f"{kind}-{number:03d}")
-    return won
+    names = (f"{kind}-{number:03d}" for number in _side_by_side(bench, start, each))
+    return [name for name in names if attempts[kind](name)]
+
+
+def _side_by_side(bench: Bench, start: float, each: float) -> Iterator[int]:
+    """Yield the number of each name when both are due to try it; those missed, last."""
+    late = []
+    for first in range(0, NAMES, _STRIDE):
+        early = start + first * each - bench.clock.time()
+        if early < -_STRIDE * each:
+            late.append(first)
+            continue
+        bench.clock.sleep(max(0.0, early))
+        yield from range(first, min(first + _STRIDE, NAMES))
+    for first in late:
+        yield from range(first, min(first + _STRIDE, NAMES))
 
 
 def _creates(bench: Bench, path: str) -> bool:
