@@ -45,6 +45,7 @@ def _broker(values: Values) -> Broker:
         create=bool(values.get("force")),
         clean=not values.get("skip_cleaning"),
         fs=values["fs"],
+        lock_timeout=values.get("lock_timeout"),
     )
 
 
@@ -71,7 +72,11 @@ def _table(counts: Mapping[str, Counts]) -> str:
 def create(values: Values) -> Reply:
     """Make queues."""
     broker = Broker(
-        values["root"], create=values["force"], mode=values["mode"], fs=values["fs"]
+        values["root"],
+        create=values["force"],
+        mode=values["mode"],
+        lock_timeout=values["lock_timeout"],
+        fs=values["fs"],
     )
     made = {
         name: broker.create_queue(name, mode=values["mode"])
@@ -289,3 +294,26 @@ def config(values: Values) -> Reply:
         settings = broker.update_settings(queue, unset=unset, **changes)
     lines = [f"{key}: {show(value)}" for key, value in settings._asdict().items()]
     return Reply(settings._asdict(), "\n".join(lines))
+
+
+def check(values: Values) -> Reply:
+    """Check a file system."""
+    from ddmq.check import session  # only this command needs all that
+    from ddmq.scheduler import environment
+
+    place = session.Place(values["dir"], values["dir2"])
+    if values["timeout"] is not None:
+        place = place._replace(timeout=_number(values["timeout"]))
+    clients = None if values["clients"] is None else _number(values["clients"])
+    found = session.check(place, environment(), clients, values["tell"])
+    if found is None:  # another process reports
+        return Reply({}, "", [])
+    return Reply(found.as_dict(), str(found), status=0 if found.is_safe else 1)
+
+
+def doctor(values: Values) -> Reply:
+    """Look what is wrong with queues."""
+    from ddmq.doctor import diagnose  # only this command needs it
+
+    found = diagnose(values["root"], values["queue"], fix=bool(values["fix"]))
+    return Reply(found.as_dict(), str(found), status=0 if found.is_well else 1)

@@ -21,14 +21,21 @@ if TYPE_CHECKING:
 _DELETED = ".deleted-"
 
 
-def make_root(root: str, fs: FileSystem, mode: int | None = None) -> None:
+def make_root(
+    root: str,
+    fs: FileSystem,
+    mode: int | None = None,
+    lock_timeout: float | None = None,
+) -> None:
     """Make and initiate a root; what exists already stays as it is."""
+    if lock_timeout is None:  # there are no settings yet
+        lock_timeout = Settings().lock_timeout
     if fs.status(root) is None:
         os.makedirs(root, exist_ok=True)
         if mode is not None:
             fs.chmod(root, mode)
     if not SettingsFile(root, fs).exists():
-        with exclusive(f"{root}/lock", Settings().lock_timeout):
+        with exclusive(f"{root}/lock", lock_timeout):
             SettingsFile(root, fs).initiate(_file_mode(mode))
 
 

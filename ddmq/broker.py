@@ -198,7 +198,8 @@ class Broker:
     `root` is a directory on storage that all clients share. With `create`, the root and
     each queue that is named are made and initiated when they are missing, with `mode` for
     their directories where it is given. With `clean` false, this client leaves the
-    housekeeping to others. Usable from several threads at once, and after a fork.
+    housekeeping to others. `lock_timeout`, in seconds, overrides the setting: only
+    administration waits for locks. Usable from several threads at once, and after a fork.
 
     Every method raises a `DdmqError`: `InvalidArgument` for a wrong argument (nothing was
     done), `RootNotFound`, `QueueNotFound`, `InvalidSettings`, and `StorageError` when the
@@ -212,6 +213,7 @@ class Broker:
         create: bool = False,
         mode: int | None = None,
         clean: bool = True,
+        lock_timeout: float | None = None,
         clock: Clock | None = None,
         fs: FileSystem | None = None,
         bucket_size: int = BUCKET_SIZE,
@@ -221,6 +223,7 @@ class Broker:
         self._create = create
         self._mode = admin.checked_mode(mode)
         self._clean = clean
+        self._lock_timeout = _checked_wait(lock_timeout)
         self._clock = clock or Clock()
         self._fs = fs or FileSystem()
         self._sizes = bucket_size, bundle_size
@@ -231,7 +234,7 @@ class Broker:
     @_explained
     def _open_root(self) -> None:
         if self._create:
-            admin.make_root(self.root, self._fs, self._mode)
+            admin.make_root(self.root, self._fs, self._mode, self._lock_timeout)
         self._root_file.read()
 
     # Queues
@@ -247,7 +250,7 @@ class Broker:
         check_queue_name(queue)
         mode = self._mode if mode is None else admin.checked_mode(mode)
         mode = admin.shared_mode(self.root, self._fs) if mode is None else mode
-        timeout = self._root_settings().lock_timeout
+        timeout = self._wait_for_locks(self._root_settings())
         return admin.make_queue(
             self.root, queue, self._fs, mode=mode, lock_timeout=timeout
         )
@@ -257,7 +260,7 @@ class Broker:
         """Delete a queue with all its messages and dead letters."""
         check_queue_name(queue)
         self._open.pop(queue, None)
-        timeout = self._root_settings().lock_timeout
+        timeout = self._wait_for_locks(self._root_settings())
         admin.delete_queue(self.root, queue, self._fs, timeout)
 
     @_explained
@@ -536,7 +539,8 @@ class Broker:
             raise InvalidArgument(f"states are {', '.join(STATES)}, not {states}")
         open_queue = self._queue(queue)
         store = open_queue.store
-        with exclusive(store.lock, open_queue.settings.current().lock_timeout):
+        timeout = self._wait_for_locks(open_queue.settings.current())
+        with exclusive(store.lock, timeout):
             return Counts(*(store.purge(s) if s in states else 0 for s in STATES))
 
     @_explained
@@ -624,11 +628,16 @@ class Broker:
         file = self._root_file
         if queue is not None:
             file = SettingsFile(self._queue(queue).store.path, self._fs)
-        file.change(changes, unset, self.settings(queue).lock_timeout)
+        timeout = self._wait_for_locks(self.settings(queue))
+        file.change(changes, unset, timeout)
         return self.settings(queue)
 
     def _root_settings(self) -> Settings:
         return Settings(**self._root_file.read())
+
+    def _wait_for_locks(self, settings: Settings) -> float:
+        given = self._lock_timeout
+        return settings.lock_timeout if given is None else given
 
     @_explained
     def mode_of(self, queue: str) -> int | None:
@@ -800,6 +809,12 @@ def _check_message(
 def _check_count(n: Any) -> None:
     if not isinstance(n, int) or isinstance(n, bool) or n < 1:
         raise InvalidArgument(f"n is {n!r}; it must be a positive number of messages")
+
+
+def _checked_wait(seconds: float | None) -> float | None:
+    if seconds is not None:
+        check("lock_timeout", DELAY, seconds)
+    return seconds
 
 
 def _checked_root(root: str | os.PathLike[str]) -> str:

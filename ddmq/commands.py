@@ -67,6 +67,13 @@ _SKIP = Argument(
     ("-C", "--skip-cleaning"),
     "switch",
 )
+_LOCK_TIMEOUT = Argument(
+    "lock_timeout",
+    "seconds to wait for the lock; the setting lock_timeout by default",
+    ("--lock-timeout",),
+    "number",
+    metavar="S",
+)
 _DELAY = Argument("delay", "seconds until it is visible", ("--delay",), "number")
 _REASON = Argument("reason", "why, for its dead letter", ("--reason",))
 
@@ -96,6 +103,7 @@ COMMANDS: tuple[Command, ...] = (
                 ("--mode",),
                 "mode",
             ),
+            _LOCK_TIMEOUT,
         ),
         actions.create,
     ),
@@ -103,7 +111,7 @@ COMMANDS: tuple[Command, ...] = (
         "delete",
         "remove a queue with all its messages",
         "ddmq delete /scratch/mq jobs",
-        (_ROOT, _QUEUES),
+        (_ROOT, _QUEUES, _LOCK_TIMEOUT),
         actions.delete,
     ),
     Command(
@@ -257,6 +265,7 @@ COMMANDS: tuple[Command, ...] = (
                 "names",
                 metavar="STATE[,STATE...]",
             ),
+            _LOCK_TIMEOUT,
         ),
         actions.purge,
     ),
@@ -345,8 +354,50 @@ COMMANDS: tuple[Command, ...] = (
                 "names",
                 metavar="KEY",
             ),
+            _LOCK_TIMEOUT,
         ),
         actions.config,
+    ),
+    Command(
+        "check",
+        "see whether a file system keeps what ddmq needs; exit status 1 when it does not",
+        "ddmq check /scratch/me\n"
+        "  ddmq check /mnt/a /mnt/b                     # one file system, mounted twice\n"
+        "  srun -N2 ddmq check /scratch/me              # from two nodes",
+        (
+            Argument("dir", "a directory in which we may write", required=True),
+            Argument("dir2", "the same one, by another mount", metavar="DIR2"),
+            Argument(
+                "clients",
+                "wait for others that run the same command; srun and mpirun tell by themselves",
+                ("--clients",),
+                "number",
+                metavar="N",
+            ),
+            Argument(
+                "timeout",
+                "seconds that another client may take; 60 by default",
+                ("-t", "--timeout"),
+                "number",
+            ),
+        ),
+        actions.check,
+    ),
+    Command(
+        "doctor",
+        "see what is wrong with queues; exit status 1 when something is",
+        "ddmq doctor /scratch/mq jobs --fix",
+        (
+            _ROOT,
+            _ANY_QUEUES,
+            Argument(
+                "fix",
+                "mend it, as the housekeeping would; no message is destroyed",
+                ("--fix",),
+                "switch",
+            ),
+        ),
+        actions.doctor,
     ),
 )
 

@@ -7,62 +7,101 @@ import fcntl
 import os
 import stat
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from ddmq.clock import Clock
 from ddmq.errors import LockTimeout
 from ddmq.log import warn
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from ddmq.holder import Holder
+
 _NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP)
+#: A planted link is not followed, and a planted FIFO not waited for.
+_FLAGS = os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
+_MAX_HOLDER = 4096
+#: Seconds between two tries: the first, and the longest.
+_TRY_FIRST, _TRY_LONGEST = 0.02, 0.5
 
 
 @contextmanager
 def exclusive(path: str, timeout: float) -> Iterator[None]:
     """Hold the lock at `path`; LockTimeout when others hold it for `timeout` seconds.
 
-    A file system without locks (Lustre without `-o flock`) is used without: only two
-    administrators at once could notice, and no message is at stake.
+    The lock file names its holder while it is held; a crash leaves the name, which the next
+    holder replaces. A file system without locks (Lustre without `-o flock`) is used without:
+    only two administrators at once could notice, and no message is at stake.
     """
-    import filelock  # slow to import, and never on the path of a message
-
-    if not _has_locks(path):
+    clock = Clock()
+    lock = _acquired(path, timeout, clock)
+    if lock is None:
         warn(
             f"{path}: this file system has no locks; let one node administer at a time"
         )
         yield
         return
-    lock = filelock.FileLock(path, timeout=timeout, mode=_mode(path))
     try:
-        lock.acquire()
-    except filelock.Timeout as error:
-        raise LockTimeout(
-            f"{path}: another client holds this lock since over {timeout:g} seconds; try "
-            "again later, or set lock_timeout higher"
-        ) from error
-    try:
+        _sign(path, _ourselves(clock).encode())
         yield
     finally:
+        _sign(path, b"")
         lock.release()
 
 
-def _has_locks(path: str) -> bool:
-    """Tell whether files can be locked here: filelock's answer depends on its version.
+def _acquired(path: str, timeout: float, clock: Clock) -> Any:
+    """Return the lock once it is ours; None where there are no locks.
+
+    filelock empties the file before it knows whether it gets the lock, and with it the
+    holder's name: so it only tries when the lock is free.
+    """
+    import filelock  # slow to import, and never on the path of a message
+
+    lock = filelock.FileLock(path, timeout=0, mode=_mode(path))
+    deadline, pause = clock.monotonic() + timeout, _TRY_FIRST
+    while True:
+        free = _is_free(path)
+        if free is None:
+            return None
+        if free and _try(lock, filelock.Timeout):
+            return lock
+        left = deadline - clock.monotonic()
+        if left <= 0:
+            raise LockTimeout(_who(path, timeout))
+        clock.sleep(min(pause, left))
+        pause = min(pause * 2, _TRY_LONGEST)
+
+
+def _who(path: str, waited: float) -> str:
+    from ddmq.holder import told  # rarely needed
+
+    return told(path, holder_of(path), os.uname().nodename, waited)
+
+
+def _try(lock: Any, refusal: type[Exception]) -> bool:
+    try:
+        lock.acquire()
+    except refusal:  # somebody else was faster
+        return False
+    return True
+
+
+def _is_free(path: str) -> bool | None:
+    """Tell whether nobody holds the lock; None: files can't be locked here.
 
     Raises unless `path` is an ordinary file or missing: filelock would empty a link's target.
     """
-    flags = os.O_RDWR | os.O_CREAT | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
-    descriptor = os.open(path, flags, _mode(path))
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | _FLAGS, _mode(path))
     try:
         _prepare(descriptor, path)
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:  # somebody else holds it
-        return True
+        return False
     except OSError as error:
         if error.errno not in _NO_LOCKS:
             raise
-        return False
+        return None
     finally:
         os.close(descriptor)
     return True
@@ -70,8 +109,13 @@ def _has_locks(path: str) -> bool:
 
 def _prepare(descriptor: int, path: str) -> None:
     """Let all lock it who may write to its directory, whatever the umask says."""
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+    found = os.fstat(descriptor)
+    if not stat.S_ISREG(found.st_mode):
         raise OSError(errno.EINVAL, "not an ordinary file", path)
+    if found.st_nlink > 1:  # filelock would empty the file behind the other name
+        raise OSError(
+            errno.EMLINK, "it has another name (a hard link): remove it", path
+        )
     with suppress(PermissionError):  # not ours: whoever made it has done so
         os.fchmod(descriptor, _mode(path))
 
@@ -79,3 +123,39 @@ def _prepare(descriptor: int, path: str) -> None:
 def _mode(path: str) -> int:
     """Return the mode of a lock file: who may write to its directory may lock it."""
     return stat.S_IMODE(os.stat(os.path.dirname(path)).st_mode) & 0o666
+
+
+def _ourselves(clock: Clock) -> Holder:
+    from ddmq.holder import Holder  # only administrators need these
+    from ddmq.scheduler import environment, job_id
+
+    job = job_id(environment())
+    return Holder(os.uname().nodename, os.getpid(), job, clock.own_ns() / 1e9)
+
+
+def _sign(path: str, data: bytes) -> None:
+    """Write our name into the lock file that we hold, in place; a full disk stops nobody."""
+    with suppress(OSError):
+        descriptor = os.open(path, os.O_WRONLY | _FLAGS)
+        try:
+            if stat.S_ISREG(os.fstat(descriptor).st_mode):
+                os.ftruncate(descriptor, 0)
+                os.write(descriptor, data)
+        finally:
+            os.close(descriptor)
+
+
+def holder_of(path: str) -> Holder | None:
+    """Return who signed a lock file last; None: nobody whom we can read."""
+    from ddmq.holder import Holder  # rarely needed
+
+    try:
+        descriptor = os.open(path, os.O_RDONLY | _FLAGS)
+    except OSError:
+        return None
+    try:
+        return Holder.parse(os.read(descriptor, _MAX_HOLDER))
+    except OSError:
+        return None
+    finally:
+        os.close(descriptor)

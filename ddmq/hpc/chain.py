@@ -9,7 +9,7 @@ from ddmq.clock import Clock
 from ddmq.errors import StorageError
 from ddmq.fs import FileSystem
 from ddmq.hpc import submit
-from ddmq.hpc.scheduler import SLURM, job_id, whole_job_id
+from ddmq.scheduler import SLURM, job_id, whole_job_id
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -7,11 +7,11 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
-from ddmq import Broker
+from ddmq import Broker, scheduler
 from ddmq.boundary import counted, guarded
 from ddmq.clock import Clock
 from ddmq.fs import CountedCalls, FileSystem
-from ddmq.hpc import journal, scheduler
+from ddmq.hpc import journal
 from ddmq.hpc.arguments import divided, worker_parser
 from ddmq.hpc.deadline import SLURM_LEAST, Deadline, Durations
 from ddmq.hpc.guardian import Guardian

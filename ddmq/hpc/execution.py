@@ -12,10 +12,10 @@ from ddmq.hpc.guardian import kill_marked
 from ddmq.hpc.placeholders import fields_of, filled, text_of, values_of, variable
 from ddmq.hpc.result import Result, remove_leftovers
 from ddmq.hpc.runner import MAX_ARGUMENT, Outcome, Process
-from ddmq.hpc.scheduler import with_variables
 from ddmq.hpc.stream import Stream, filled_file
 from ddmq.log import warn
 from ddmq.names import new_token
+from ddmq.scheduler import with_variables
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from ddmq.errors import DdmqError, InvalidArgument, StorageError
 from ddmq.fs import FileSystem
-from ddmq.hpc.scheduler import environment
 from ddmq.names import new_token
+from ddmq.scheduler import environment
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -42,7 +42,7 @@ WORKER = {
     *("ddmq.hpc.arguments", "ddmq.hpc.idleness"),
     *("ddmq.hpc.guardian", "ddmq.hpc.heartbeat", "ddmq.hpc.job", "ddmq.hpc.journal"),
     *("ddmq.hpc.options", "ddmq.hpc.placeholders", "ddmq.hpc.result"),
-    *("ddmq.hpc.runner", "ddmq.hpc.scheduler", "ddmq.hpc.settling"),
+    *("ddmq.hpc.runner", "ddmq.scheduler", "ddmq.hpc.settling"),
     *("ddmq.hpc.signals", "ddmq.hpc.stream", "ddmq.hpc.worker"),
 }
 #: What is slow to import, or opens many files, and what could come in by mistake.

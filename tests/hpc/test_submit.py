@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 from support import FakeClock
 
-from ddmq import Broker
+from ddmq import Broker, scheduler
 from ddmq.errors import DdmqError
-from ddmq.hpc import chain, scheduler, submit, submit_cli
+from ddmq.hpc import chain, submit, submit_cli
 
 SCRIPTS = sorted((Path(__file__).parents[2] / "scripts").glob("*/*.sh"))
 SCHEDULERS = ["slurm", "pbs", "sge"]

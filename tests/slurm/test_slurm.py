@@ -353,3 +353,22 @@ def test_the_commands_of_the_readme_work_as_written(lab):
     assert len(list(lab.path.glob("*.sha256"))) == 19
     assert lab.run("sh", "-c", redrive) == "1\n"
     assert lab.counts() == (1, 0, 0, 0)
+
+
+def test_two_nodes_check_a_file_system_together(lab):
+    scratch = lab.path / "scratch"
+    scratch.mkdir()
+    told = lab.run("srun", "-N2", lab.ddmq, "check", str(scratch))
+    assert told.count("SAFE") == 1
+    host = os.uname().nodename  # the nodes of this cluster are on one machine
+    assert f"clients: a process on {host} and a process on {host}\n" in told
+    assert list(scratch.iterdir()) == []
+
+
+def test_a_job_that_does_not_use_srun_checks_alone(lab):
+    scratch = lab.path / "scratch"
+    scratch.mkdir()
+    wrapped = f"{lab.ddmq} check {scratch}"
+    out = lab.path / "check.out"
+    lab.run("sbatch", "-W", "-N2", "-o", str(out), "--wrap", wrapped)
+    assert "another on" in out.read_text()

@@ -11,7 +11,7 @@ import stat
 import pytest
 
 from ddmq.errors import LockTimeout
-from ddmq.locks import exclusive
+from ddmq.locks import exclusive, holder_of
 
 
 @pytest.fixture
@@ -96,3 +96,28 @@ def test_a_lock_that_can_not_be_had_for_another_reason_is_an_error(lock, flock_f
     flock_fails(errno.EIO)
     with pytest.raises((OSError, LockTimeout)), exclusive(str(lock), 0.1):
         pytest.fail("it was not locked")
+
+
+def test_a_hard_link_in_place_of_the_lock_is_refused_and_its_target_untouched(
+    lock, tmp_path
+):
+    (tmp_path / "precious").write_text("x")
+    os.link(tmp_path / "precious", lock)
+    with pytest.raises(OSError, match="another name"), exclusive(str(lock), 0):
+        pytest.fail("a link was locked")
+    assert (tmp_path / "precious").read_text() == "x"
+
+
+def test_the_lock_file_names_its_holder_while_it_is_held(lock):
+    with exclusive(str(lock), 0):
+        assert holder_of(str(lock)).pid == os.getpid()
+    assert holder_of(str(lock)) is None
+
+
+def test_a_link_planted_while_the_lock_is_held_is_not_written_to(lock, tmp_path):
+    (tmp_path / "precious").write_text("x")
+    with exclusive(str(lock), 0):
+        lock.unlink()
+        lock.symlink_to("precious")
+    assert holder_of(str(lock)) is None
+    assert (tmp_path / "precious").read_text() == "x"

@@ -1,0 +1,1 @@
+"""`ddmq check`: whether a file system keeps the promises that ddmq needs."""

@@ -1,0 +1,333 @@
+"""What a check makes of figures: mounts, findings, verdicts; and who was started with whom."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ddmq.check import mounts, report
+from ddmq.check.mounts import Mount, mount_of, parse
+from ddmq.check.probes import Early, Listed, Locked, Race, Seen, Synced, skew
+from ddmq.check.rendezvous import Party, host_of, party
+from ddmq.check.report import Finding, Report
+from ddmq.check.space import Space
+from ddmq.check.storm import Account, Line, account
+
+MOUNTINFO = r"""
+27 1 254:0 / / rw,relatime - ext4 /dev/vda rw,discard
+40 27 0:50 / /scratch rw,nosuid shared:7 master:2 - nfs4 server:/x rw,vers=4.2,hard,local_lock=none
+41 27 0:51 / /scratch/my\040data rw - lustre a@tcp:/l\134x rw,localflock
+42 27 0:52 / /mnt rw - tmpfs none rw
+43 42 0:53 / /mnt rw - fuse.glusterfs localhost:/v rw
+44 27 broken
+45 27 0:54 / /also-broken rw
+"""
+NFS = Mount("nfs4", "server:/x", "/scratch", ("rw", "vers=4.2", "hard"))
+LOCAL = Mount("ext4", "/dev/vda", "/", ("rw",))
+SEEN = Seen([0.2, 0.1, 0.3], "", 0.0, 0.02)
+
+
+def test_mounts_are_read_with_all_their_options():
+    found = {mount.point: mount for mount in parse(MOUNTINFO)}
+    assert found["/scratch"].options == (
+        *("rw", "nosuid", "vers=4.2", "hard", "local_lock=none"),
+    )
+    assert found["/scratch/my data"].source == "a@tcp:/l\\x"
+    assert found["/scratch"].get("vers") == "4.2"
+    assert found["/scratch"].get("hard") == ""
+    assert found["/scratch"].get("soft") is None
+
+
+@pytest.mark.parametrize(
+    ("path", "kind"),
+    [
+        ("/", "ext4"),
+        ("/scratched/x", "ext4"),
+        ("/scratch", "nfs4"),
+        ("/scratch/me/mq", "nfs4"),
+        ("/scratch/my data/mq", "lustre"),
+        ("/mnt/x", "fuse.glusterfs"),
+    ],
+)
+def test_the_mount_of_a_path_is_the_deepest_and_the_last(path, kind):
+    assert mount_of(path, parse(MOUNTINFO)).kind == kind
+
+
+def test_a_path_without_a_mount_has_none():
+    assert mount_of("/x", []) is None
+
+
+@given(st.text())
+def test_whatever_the_kernel_tells_is_read(text):
+    assert isinstance(parse(text), list)
+
+
+def test_this_machine_has_something_mounted_at_its_root():
+    assert mount_of("/", mounts.read()) is not None
+
+
+@pytest.mark.parametrize(
+    ("kind", "options", "words"),
+    [
+        ("nfs", ["vers=3", "nolock"], ["vers=3: the lock of a node", "nolock: locks"]),
+        ("nfs4", ["local_lock=all"], ["local_lock=all: locks hold on one node only"]),
+        ("nfs4", ["local_lock=none", "vers=4.2"], []),
+        ("nfs4", ["soft", "nocto"], ["nocto: opening", "soft: when the server"]),
+        ("lustre", ["localflock"], ["localflock: locks hold on one node"]),
+        ("ext4", ["nolock", "soft"], []),
+    ],
+)
+def test_options_are_remarked_on_where_they_matter(kind, options, words):
+    remarks = sorted(mounts.remarks(Mount(kind, "x", "/x", tuple(options))))
+    assert len(remarks) == len(words)
+    assert all(map(str.startswith, remarks, sorted(words)))
+
+
+def level(finding):
+    return finding.level
+
+
+def test_a_mount_is_judged_by_what_is_known_about_it():
+    assert level(report.of_mount(NFS, nodes=2)[0]) == "ok"
+    assert level(report.of_mount(LOCAL, nodes=1)[0]) == "ok"
+    assert level(report.of_mount(LOCAL, nodes=2)[0]) == "bad"
+    assert level(report.of_mount(NFS._replace(kind="fuse.s3fs"), nodes=1)[0]) == "bad"
+    unknown = report.of_mount(NFS._replace(kind="newfs"), nodes=2)[0]
+    assert (unknown.level, "nothing is known" in unknown.text) == ("note", True)
+    assert level(report.of_mount(None, nodes=1)[0]) == "note"
+    soft = report.of_mount(NFS._replace(options=("soft",)), nodes=2)
+    assert [finding.name for finding in soft] == ["mount", "options"]
+
+
+@pytest.mark.parametrize(
+    ("space", "expected", "words"),
+    [
+        (Space(10**12, 10**6), "ok", "1.0 TB and 1,000,000 inodes"),
+        (Space(10**12, None), "ok", "uncounted"),
+        (Space(10**6, 10**6), "note", "1 MB"),
+        (Space(10**12, 9999), "note", "9,999"),
+        (Space(0, 10**6), "bad", "0 B"),
+        (Space(10**12, 0), "bad", "0 inodes"),
+    ],
+)
+def test_little_space_is_noted_and_none_is_bad(space, expected, words):
+    found = report.of_space(space, "")
+    assert (found.level, words in found.text) == (expected, True)
+    assert "used 5" in report.of_space(space, "used 5").text
+
+
+@pytest.mark.parametrize(
+    ("seen", "expected"),
+    [
+        (SEEN, "ok"),
+        (SEEN._replace(seconds=[0.1, 4.0]), "note"),
+        (SEEN._replace(seconds=[0.1, 31.0]), "bad"),
+        (SEEN._replace(lost="003"), "bad"),
+        (Seen([], "000", 0.0, float("inf")), "bad"),
+    ],
+)
+def test_late_listings_are_noted_and_stale_ones_bad(seen, expected):
+    assert report.of_seen(seen).level == expected
+
+
+@pytest.mark.parametrize(
+    ("offsets", "seen", "expected", "words"),
+    [
+        ([0.0, 0.0], SEEN, "ok", "no difference, no difference"),
+        ([1000.0, -2.5], SEEN, "ok", "1000.0 s ahead, 2.5 s behind"),
+        ([0.0, 0.0], SEEN._replace(skew=0.6), "note", "580.0 ms apart"),
+        ([0.0, 0.0], SEEN._replace(skew=-3600.0), "bad", "3600.0 s apart"),
+        ([0.0, 0.0], SEEN._replace(unsure=float("inf")), "ok", "own clock"),
+        ([0.0, 0.0], SEEN._replace(skew=float("nan")), "ok", "own clock"),
+        ([0.0, 0.0], None, "ok", "own clock"),
+    ],
+)
+def test_clocks_apart_are_noted_and_far_apart_bad(offsets, seen, expected, words):
+    found = report.of_clocks(offsets, seen)
+    assert (found.level, words in found.text) == (expected, True)
+    json.dumps(found.figures, allow_nan=False)
+
+
+def test_stamps_of_one_clock_show_no_skew():
+    ahead, unsure = skew([10.0, 11.0, 12.0], [10.5, 11.4, 12.5])
+    assert abs(ahead) <= unsure
+
+
+def test_stamps_of_two_clocks_show_how_far_they_are_apart():
+    ahead, unsure = skew([10.0, 11.0, 11.1, 12.0], [110.5, 111.05, 111.5, 112.5])
+    assert ahead == pytest.approx(100.0)
+    assert unsure < 0.1
+
+
+def test_too_few_stamps_show_nothing():
+    assert skew([1.0], [1.0]) == (0.0, float("inf"))
+
+
+RACE = Race(400, 150, 250, 0, 0, 0)
+
+
+@pytest.mark.parametrize(
+    ("race", "expected", "words"),
+    [
+        (RACE, "ok", "won 150 and 250, each by one"),
+        (RACE._replace(ours=400, theirs=0), "note", "hardly met"),
+        (RACE._replace(twice=3), "bad", "3 were won by both"),
+        (RACE._replace(nobody=1), "bad", "1 were won by nobody"),
+        (RACE._replace(missing=2), "bad", "2 were won, and are not there"),
+    ],
+)
+def test_each_name_must_have_one_winner(race, expected, words):
+    for kind in ("rename", "create"):
+        found = report.of_race(kind, race)
+        assert (found.level, words in found.text) == (expected, True)
+
+
+def test_a_directory_that_nobody_made_costs_no_message():
+    assert report.of_race("mkdir", RACE._replace(nobody=1)).level == "note"
+    assert report.of_race("mkdir", RACE._replace(nobody=1, twice=1)).level == "bad"
+
+
+@pytest.mark.parametrize(
+    ("locked", "expected"),
+    [
+        (Locked("out", "in"), "ok"),
+        (Locked("out", "out"), "note"),
+        (Locked("in", "in"), "note"),
+        (Locked("none", "none"), "note"),
+    ],
+)
+def test_locks_never_decide(locked, expected):
+    assert report.of_locks(locked, 2).level == expected
+
+
+@pytest.mark.parametrize(
+    ("early", "expected"),
+    [
+        (Early(0.0, 0.0, open_cured=True, rename_cured=True), "ok"),
+        (Early(3.0, 3.0, open_cured=True, rename_cured=True), "ok"),
+        (Early(3.0, 0.0, open_cured=False, rename_cured=True), "bad"),
+        (Early(0.0, 3.0, open_cured=True, rename_cured=False), "bad"),
+    ],
+)
+def test_a_name_looked_up_too_early_must_come_back(early, expected):
+    assert report.of_early(early).level == expected
+
+
+def test_what_a_listing_shows_must_be_found():
+    assert report.of_listed(Listed(200, 0.1, 200), 200).level == "ok"
+    assert report.of_listed(Listed(200, 0.1, 199), 200).level == "bad"
+    assert report.of_listed(Listed(199, 60.0, 199), 200).level == "bad"
+
+
+def test_what_can_not_be_synced_is_noted():
+    assert report.of_sync([Synced(0.1, ""), Synced(0.2, "")]).level == "ok"
+    found = report.of_sync([Synced(0.1, ""), Synced(0.2, "Invalid argument")])
+    assert (found.level, "Invalid argument" in found.text) == ("note", True)
+
+
+STORM = Account(300, 0, 0, 0, 0, 3, 16, 0, [])
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ({}, "ok"),
+        ({"lost": 1}, "bad"),
+        ({"acked_twice": 1}, "bad"),
+        ({"consumed_twice": 1}, "bad"),
+        ({"foreign": 1}, "bad"),
+        ({"left": 1}, "bad"),
+        ({"errors": ["x"]}, "bad"),
+        ({"published": 0}, "bad"),
+    ],
+)
+def test_no_message_may_go_astray(change, expected):
+    assert report.of_storm(STORM._replace(**change)).level == expected
+
+
+def lines(text):
+    return [Line(*line.split()) for line in text.splitlines() if line]
+
+
+LIFE = "publishing a\npublished a\nconsumed a 0\nacking a\nacked a\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "left", "expected"),
+    [
+        (LIFE, 0, {}),
+        ("publishing a\npublished a", 0, {"lost": 1}),
+        ("publishing a\npublished a", 1, {"left": 1}),
+        ("publishing a", 0, {"published": 0}),  # killed: perhaps it was published
+        ("publishing a\npublished a\nconsumed a 0\nacking a", 0, {}),  # perhaps acked
+        ("publishing a\npublished a\nconsumed a 0", 0, {"lost": 1}),
+        (LIFE + "consumed a 1", 0, {"again": 1}),
+        (LIFE + "consumed a 0", 0, {"again": 1, "consumed_twice": 1}),
+        (LIFE + "acked a", 0, {"acked_twice": 1}),
+        (LIFE + "acking b", 0, {"foreign": 1}),
+        (LIFE + "failed disk", 0, {"errors": ["disk"]}),
+    ],
+)
+def test_each_message_is_accounted_for(text, left, expected):
+    nothing_wrong = Account(1, 0, 0, 0, 0, 0, 5, 0, [])
+    found = account(lines(text), 5, left)
+    assert found == nothing_wrong._replace(**expected)
+
+
+GOOD = Finding("one", "ok", "it is fine")
+NOTED = Finding("two", "note", "it is odd", "see to it")
+BAD = Finding("three", "bad", "it is broken " * 20, "mend it")
+
+
+@pytest.mark.parametrize(
+    ("findings", "safe", "verdict"),
+    [
+        ([GOOD], True, "SAFE: /a and /b keep what ddmq needs, for all"),
+        ([GOOD, NOTED], True, "SAFE: /a and /b keep what ddmq needs, for all; see the note"),
+        ([NOTED, NOTED], True, "SAFE: /a and /b keep what ddmq needs, for all; see the 2 notes"),
+        ([GOOD, BAD, NOTED], False, "NOT SAFE: don't put queues into /a and /b (three)"),
+    ],
+)  # fmt: skip
+def test_the_verdict_is_the_last_line(findings, safe, verdict):
+    found = Report(["/a", "/b"], ["one", "two"], findings, "for all", "Try two.")
+    assert (found.is_safe, found.verdict()) == (safe, verdict)
+    shown = str(found).splitlines()
+    assert shown[-2:] == ["Try two.", verdict]
+    assert max(map(len, shown[:-2])) <= 100
+    assert json.loads(json.dumps(found.as_dict()))["safe"] is safe
+
+
+@pytest.mark.parametrize(
+    ("environ", "clients", "expected"),
+    [
+        ({}, None, None),
+        ({}, 1, None),
+        ({}, 2, (2, 0)),
+        ({"SLURM_NTASKS": "9", "SLURM_PROCID": "0"}, None, None),
+        ({"SLURM_STEP_NUM_TASKS": "1", "SLURM_PROCID": "0"}, None, None),
+        ({"SLURM_STEP_NUM_TASKS": "4", "SLURM_PROCID": "3"}, None, (4, 3)),
+        ({"SLURM_STEP_NUM_TASKS": "4", "SLURM_PROCID": "3"}, 1, None),
+        ({"OMPI_COMM_WORLD_SIZE": "2", "OMPI_COMM_WORLD_RANK": "1"}, None, (2, 1)),
+        ({"PMI_SIZE": "2", "PMI_RANK": "1"}, None, (2, 1)),
+        ({"PMI_SIZE": "x", "PMI_RANK": "1"}, None, None),
+    ],
+)
+def test_whether_somebody_else_will_come_is_told_by_the_launcher(
+    environ, clients, expected
+):
+    found = party(environ, clients)
+    assert (found and (found.size, found.rank)) == expected
+
+
+def test_the_steps_of_a_job_do_not_meet_each_other():
+    slurm = {"SLURM_STEP_NUM_TASKS": "2", "SLURM_PROCID": "0", "SLURM_JOB_ID": "1/../2"}
+    first = party({**slurm, "SLURM_STEP_ID": "0"}, None)
+    second = party({**slurm, "SLURM_STEP_ID": "1"}, None)
+    assert (first, second.key) == (Party(2, 0, "1_2-0"), "1_2-1")
+
+
+def test_a_host_may_have_dots_in_its_name():
+    assert host_of(f"hello.0000001.{'a' * 16}.node1.cluster") == "node1.cluster"
