@@ -82,9 +82,10 @@ class Bundles:
         except OSError:
             self._discard(leases)
             raise
-        if self._fs.rename(path, target):
+        won = self._fs.take(path, target)
+        if won:
             return self._completing(claimed, leases)
-        if self._fs.is_missing(target):
+        if won is False:
             self._discard(leases)
         return []
 

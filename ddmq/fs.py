@@ -91,6 +91,27 @@ class FileSystem:
             return self.exists(target)
         return True
 
+    def take(self, source: str, target: str) -> bool | None:
+        """Move `source` to a `target` that is ours alone; False: a rival was faster.
+
+        None: nobody knows, since what is only called stale proves nothing.
+        """
+        try:
+            self.calls.rename(source, target)
+        except OSError as error:
+            if error.errno not in _GONE:
+                raise
+            return self._is_there(target)
+        return True
+
+    def _is_there(self, path: str) -> bool | None:
+        try:
+            self._revalidate(os.path.dirname(path))
+            self.calls.lstat(path)
+        except OSError as error:
+            return False if error.errno == errno.ENOENT else None
+        return True
+
     def replace(self, source: str, target: str) -> None:
         """Move `source`, which nobody else moves, to a `target` that may exist.
 
@@ -120,15 +141,6 @@ class FileSystem:
         """
         self._revalidate(os.path.dirname(path))
         return self.status(path) is not None
-
-    def is_missing(self, path: str) -> bool:
-        """Tell whether the server says ENOENT; no other answer proves anything."""
-        try:
-            self._revalidate(os.path.dirname(path))
-            self.calls.lstat(path)
-        except OSError as error:
-            return error.errno == errno.ENOENT
-        return False
 
     def is_gone(self, path: str) -> bool:
         """Tell whether a file is gone that we never missed before; ESTALE alone is no proof."""

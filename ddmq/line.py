@@ -258,9 +258,7 @@ class Line:
             if first is None:
                 return
             yield first
-            self._lost()
-            if isinstance(first.entry, Bundle):
-                self._give_way()
+            self._lost(first.entry)
 
     def _first(self) -> Waiting | None:
         while True:
@@ -287,17 +285,30 @@ class Line:
         self._head = None
 
     def stands_first(self, bundle: Waiting) -> None:
-        """Note that a bundle still has messages that wait, under a name that we gave it."""
+        """Note that a bundle still has messages that wait, under a name that we gave it.
+
+        Where there are rivals it has another soon, and a look at its bucket costs less than
+        a claim in vain.
+        """
         self._losses = 0
         head = self._head
-        if head is not None and bundle.path.startswith(head.path):
+        if head is None or not bundle.path.startswith(head.path):
+            return
+        if self._spread > 1:
+            head.names = []
+        else:
             head.bundle = bundle
 
-    def _lost(self) -> None:
+    def _lost(self, entry: Place) -> None:
         """List again, and look further from the front, where fewer rivals are."""
         self._spread = min(self._spread * 2, _MAX_SPREAD)
         self._contended = True
-        self._head = None
+        head = self._head
+        if head is not None and isinstance(entry, Bundle):
+            head.names, head.bundle = [], None  # it is here still, under another name
+            self._give_way()
+        else:
+            self._head = None
 
     def _give_way(self) -> None:
         """Wait a moment before we try for a bundle again: its rivals share one name."""
