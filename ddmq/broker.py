@@ -678,6 +678,8 @@ class Broker:
         """Return what an error of the file system means to a user."""
         if error.errno not in (errno.ENOENT, errno.ESTALE, errno.ENOTDIR):
             return StorageError(error)
+        if error.errno == errno.ENOTDIR:
+            self._open.clear()  # what was a directory when we opened it may be a link
         try:
             return self._missing(error)
         except OSError:
