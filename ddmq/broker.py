@@ -518,7 +518,9 @@ class Broker:
     @_explained
     def clean(self, queue: str) -> Swept:
         """Do all the housekeeping of a queue now; return what was found."""
-        return self._queue(queue).keeper.clean()
+        open_queue = self._queue(queue)
+        open_queue.store.require_change()  # else it would be left to others
+        return open_queue.keeper.clean()
 
     def clean_all(self) -> dict[str, Swept]:
         """Do all the housekeeping of every queue now."""

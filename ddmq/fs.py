@@ -212,6 +212,10 @@ class FileSystem:
             return error.errno not in FORBIDDEN
         return True
 
+    def may_change(self, directory: str) -> bool:
+        """Tell whether we may add names to a directory and remove them."""
+        return bool(self.calls.access(directory, os.W_OK | os.X_OK))
+
     def create(
         self, path: str, data: bytes, *, sync: bool, mode: int | None = None
     ) -> None:

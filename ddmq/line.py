@@ -119,6 +119,12 @@ class Line:
             except FileNotFoundError:  # a consumer removed the empty bucket
                 self._tails.pop(entry.priority, None)
                 continue
+            except PermissionError:
+                if not self._is_kept(tail.path, source):
+                    raise
+                self._tails.pop(entry.priority, None)
+                self.pass_over(tail.path)
+                continue
             if not moved:
                 return None
             self._notice(entry.priority)
@@ -126,6 +132,11 @@ class Line:
                 self._fs.sync_directory(tail.path)
             return joined
         raise FileNotFoundError(errno.ENOENT, "its buckets keep vanishing", tail.path)
+
+    def _is_kept(self, bucket: str, source: str) -> bool:
+        """Tell whether somebody keeps a bucket to himself, in a queue that we may change."""
+        ours = self._fs.may_change(os.path.dirname(source))
+        return ours and not self._fs.may_change(bucket)
 
     def join_together(
         self, source: str, bundles: Sequence[Bundle], *, sync: bool

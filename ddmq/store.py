@@ -130,6 +130,12 @@ class Store:
             self.line.mode = stat.S_IMODE(found.mode)
             self._file_mode = self.bundles.mode = found.mode & 0o666
 
+    def require_change(self) -> None:
+        """Raise PermissionError for somebody who may only look."""
+        if not self.fs.may_change(self.work):
+            self.fs.require_directory(self.work)
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), self.work)
+
     def check(self) -> None:
         """Raise NotADirectoryError where a link stands in place of a directory."""
         for path in (self.path, *(f"{self.path}/{name}" for name in DIRECTORIES)):
@@ -274,11 +280,20 @@ class Store:
             lease = Lease.of(waiting.entry, self._milliseconds(timeout), new_token())
             return [lease] if self.fs.rename(waiting.path, self._path(lease)) else []
         except OSError as error:
-            if error.errno not in _ONLY_THIS and not self._is_directory(waiting.path):
+            stuck = self._stuck_part(waiting.path, error)
+            if stuck is None:
                 raise
-            self.line.pass_over(waiting.path)
-            warn(f"{waiting.path} can't be moved and is passed over: {error.strerror}")
+            self.line.pass_over(stuck)
+            warn(f"{stuck} can't be moved and is passed over: {error.strerror}")
             return []
+
+    def _stuck_part(self, path: str, error: OSError) -> str | None:
+        """Return what others keep to themselves, a file or its bucket; None: it is more."""
+        if error.errno in _ONLY_THIS or self._is_directory(path):
+            return path
+        bucket = os.path.dirname(path)
+        is_all = error.errno != errno.EACCES or not self.fs.may_change(self.work)
+        return None if is_all or self.fs.may_change(bucket) else bucket
 
     def _claim_lines(
         self, waiting: Waiting, bundle: Bundle, timeout: float, n: int
