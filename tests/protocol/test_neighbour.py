@@ -247,7 +247,13 @@ def test_what_is_planted_stops_no_consumer(
 def test_a_journal_that_names_other_files_removes_none(
     world: World, home: Path
 ) -> None:
-    names = ["../../../home/file", str(home / "file"), "../ddmq.yaml", 5, None]
+    names = [
+        "../../../home/private/old.jsonl",
+        str(home / "file"),
+        "../ddmq.yaml",
+        5,
+        None,
+    ]
     for number in range(3):
         journal_ = json.dumps({"compacted": names}).encode()
         world.put(f"journal/compacted-{number}.jsonl", journal_, age=30 * 86400)
