@@ -66,5 +66,15 @@ def test_a_text_over_the_kernels_limit_is_a_dead_letter_that_names_the_remedy(
     assert "NUL" in null.reason
     assert broker.redrive("jobs") == 2
     size = "import sys; print(len(sys.stdin.read()))"
-    command = ["--stdin", tmp_path / "mq", "jobs", "--", sys.executable, "-c", size]
+    command = [
+        "-j",
+        1,
+        "--stdin",
+        tmp_path / "mq",
+        "jobs",
+        "--",
+        sys.executable,
+        "-c",
+        size,
+    ]
     assert sorted(worked(*command)[1]) == ["200000", "3"]

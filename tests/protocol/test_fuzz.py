@@ -94,7 +94,13 @@ _strange = st.text("abc.-0 \n\t'\"$\udcff\u00e4*\\", min_size=1, max_size=20).fi
     lambda name: name not in (".", "..")
 )
 _names = st.one_of(
-    *(_ready, _leases, _strange, joined("spent.", _ids), joined(_ids, ".note")),
+    *(
+        _ready,
+        _leases,
+        _strange,
+        joined("spent.", _times, ".", _ids),
+        joined(_ids, ".note"),
+    ),
     joined(_times, ".", _priorities, ".", _ready),
     joined(_priorities, ".", _entries, ".", st.sampled_from(["failed", "x", "7"])),
 )
