@@ -135,7 +135,7 @@ def put(queue: str, directory: str, name: str, data: bytes) -> None:
         os.utime(path, (time.time() - HOUR, time.time() - HOUR))
 
 
-@examples(200)
+@examples(100)
 @given(files=_files, later=_files)
 def test_whatever_lies_in_a_queue_each_message_comes_once(
     tmp_path: Path, files: Any, later: Any
@@ -344,7 +344,7 @@ def check(sandbox: Path) -> None:
         Broker(sandbox / "root", create=True).create_queue("q")
 
 
-@examples(1000)
+@examples(600)
 @given(argv=_argv, data=st.binary(max_size=9))
 def test_every_command_line_ends_with_a_status(
     sandbox: Path, argv: list[str], data: bytes
@@ -356,7 +356,7 @@ def test_every_command_line_ends_with_a_status(
     check(sandbox)
 
 
-@examples(600)
+@examples(300)
 @given(request=_requests, cut=st.sampled_from([None, None, None, 5]))
 def test_every_request_is_answered_with_an_object(
     sandbox: Path, request: Any, cut: int | None
