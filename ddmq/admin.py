@@ -83,7 +83,11 @@ def _remove_deleted(root: str, fs: FileSystem) -> None:
     for name in fs.hidden(root):
         if name.startswith(_DELETED):
             path = f"{root}/{name}"
-            shutil.rmtree(path, ignore_errors=True)
+            found = fs.status(path)
+            if found is not None and not found.is_directory:
+                fs.discard(path)  # rmtree would open, and wait for, a FIFO
+            else:
+                shutil.rmtree(path, ignore_errors=True)
             if fs.status(path) is not None:
                 warn(
                     f"{path}: what was deleted could not be removed entirely; remove it by hand"

@@ -518,7 +518,9 @@ class Broker:
     @_explained
     def clean(self, queue: str) -> Swept:
         """Do all the housekeeping of a queue now; return what was found."""
-        return self._queue(queue).keeper.clean()
+        open_queue = self._queue(queue)
+        open_queue.store.require_change()  # else it would be left to others
+        return open_queue.keeper.clean()
 
     def clean_all(self) -> dict[str, Swept]:
         """Do all the housekeeping of every queue now."""
@@ -678,6 +680,8 @@ class Broker:
         """Return what an error of the file system means to a user."""
         if error.errno not in (errno.ENOENT, errno.ESTALE, errno.ENOTDIR):
             return StorageError(error)
+        if error.errno == errno.ENOTDIR:
+            self._open.clear()  # what was a directory when we opened it may be a link
         try:
             return self._missing(error)
         except OSError:

@@ -35,6 +35,9 @@ if TYPE_CHECKING:
 _KEPT = 16
 #: Seconds between looks for a bundle that others may be renaming, or that is shown late.
 _PAUSES = 0.02, 0.1, 0.5, 2.0
+#: Seconds for which no bundle is waited for after one that could not be found.
+_HASTY_FOR = 30.0
+_LOST = "its bundle can't be found"
 #: Seconds after which a listing shows all that was in `work/` before a bundle came there.
 SPENT_FOR = 10
 
@@ -54,6 +57,8 @@ class Bundles:
         self._line = line
         self._read: dict[str, Lines] = {}
         self._completed: dict[str, str] = {}
+        self._hasty_until = float("-inf")
+        self._known: set[str] | None = None
 
     # Taking lines
 
@@ -188,14 +193,34 @@ class Bundles:
         return self._read.get(id_) or self._find(lease, id_), number
 
     def _find(self, lease: Lease, id_: str) -> Lines:
-        """Read a bundle again. A listing may miss one that others are renaming just then."""
-        for pause in (*_PAUSES, 0.0):
+        """Read a bundle again. A listing may miss one that others are renaming just then.
+
+        When one was waited for in vain, no other is for a while: there may be many.
+        """
+        patient = self._clock.monotonic() >= self._hasty_until
+        if patient:
+            self._known = None
+        elif not self._may_be_there(id_):
+            raise OSError(errno.ENODATA, _LOST, lease.filename)
+        pauses = _PAUSES if patient else ()
+        for pause in (*pauses, 0.0):
             path = self._path_of(lease, id_)
             if path is not None:
                 with suppress(FileNotFoundError):
                     return self._keep(id_, path)
             self._clock.sleep(pause)
-        raise OSError(errno.ENODATA, "its bundle can't be found", lease.filename)
+        if patient:
+            self._hasty_until = self._clock.monotonic() + _HASTY_FOR
+        raise OSError(errno.ENODATA, _LOST, lease.filename)
+
+    def _may_be_there(self, id_: str) -> bool:
+        """Tell by one look at the whole queue whether to look for a bundle once more."""
+        if self._known is None:
+            places = (waiting.entry for waiting in self._line().places())
+            names = map(Spent.parse, self._fs.listing(self._work))
+            self._known = {p.id for p in places if isinstance(p, Bundle)}
+            self._known |= {spent.id for spent in names if spent is not None}
+        return id_ in self._known
 
     def _path_of(self, lease: Lease, id_: str) -> str | None:
         entry = lease.entry

@@ -32,11 +32,12 @@ _STALE_TRIES = 4
 
 
 class Status(NamedTuple):
-    """What `status` tells of a file: its type and mode, size in bytes, times in ns."""
+    """What `status` tells of a file: its type and mode, size in bytes, time in ns, names."""
 
     mode: int
     size: int
     modified_ns: int
+    names: int = 1
 
     @property
     def is_file(self) -> bool:
@@ -166,7 +167,7 @@ class FileSystem:
             if error.errno not in _GONE:
                 raise
             return None
-        return Status(found.st_mode, found.st_size, found.st_mtime_ns)
+        return _status(found)
 
     def status_when_opened(self, path: str) -> Status | None:
         """Tell size and age of a file as the server has them now; None: we may not open it.
@@ -184,7 +185,7 @@ class FileSystem:
             raise
         finally:
             self.calls.close(descriptor)
-        return Status(found.st_mode, found.st_size, found.st_mtime_ns)
+        return _status(found)
 
     def listing(self, path: str) -> list[str]:
         """List a directory afresh, hidden names left out, in no order.
@@ -223,6 +224,10 @@ class FileSystem:
             return error.errno not in FORBIDDEN
         return True
 
+    def may_change(self, directory: str) -> bool:
+        """Tell whether we may add names to a directory and remove them."""
+        return bool(self.calls.access(directory, os.W_OK | os.X_OK))
+
     def create(
         self, path: str, data: bytes, *, sync: bool, mode: int | None = None
     ) -> None:
@@ -247,19 +252,21 @@ class FileSystem:
     def touch(self, path: str, mode: int | None = None) -> None:
         """Make an empty file that only we can have named so.
 
-        One system call, where files can be made so; that it exists is then our own doing,
-        of which the reply was lost.
+        One system call, where files can be made so and no `mode` is wanted; that it exists
+        is then our own doing, of which the reply was lost.
         """
         try:
-            self.calls.mknod(path, _EMPTY)
+            if mode is None:
+                self.calls.mknod(path, _EMPTY)
+            else:
+                self.create(path, b"", sync=False, mode=mode)
         except FileExistsError:
-            pass
+            if mode is not None:
+                self.chmod(path, mode)
         except OSError as error:
-            if error.errno not in _NO_MKNOD:
+            if mode is not None or error.errno not in _NO_MKNOD:
                 raise
             self.create(path, b"", sync=False)
-        if mode is not None:
-            self.chmod(path, mode)
 
     def fill(self, path: str, data: bytes, *, sync: bool) -> bool:
         """Write the content of a file that is empty, or holds a part of it; False: gone.
@@ -352,8 +359,24 @@ class FileSystem:
         return True
 
     def chmod(self, path: str, mode: int) -> None:
-        """Set a mode that the umask does not touch."""
-        self.calls.chmod(path, mode)
+        """Set a mode that the umask does not touch.
+
+        Somebody may have put another file in its place: no link is followed.
+        """
+        descriptor = self.calls.open(path, _READ)
+        try:
+            self._refuse_linked(descriptor)
+            self.calls.fchmod(descriptor, mode)
+        except OSError as error:
+            error.filename = path
+            raise
+        finally:
+            self.calls.close(descriptor)
+
+    def _refuse_linked(self, descriptor: int) -> None:
+        found = self.calls.fstat(descriptor)
+        if stat.S_ISREG(found.st_mode) and found.st_nlink > 1:
+            raise OSError(errno.EINVAL, "it has another name too")
 
     def mkdir_with_mode(self, path: str, mode: int, draft: str) -> bool:
         """Make a directory whose mode the umask does not touch; False when it exists.
@@ -417,6 +440,10 @@ class FileSystem:
         finally:
             self.calls.close(descriptor)
             self.discard(path)
+
+
+def _status(found: os.stat_result) -> Status:
+    return Status(found.st_mode, found.st_size, found.st_mtime_ns, found.st_nlink)
 
 
 def _missing(error: OSError, path: str) -> OSError:

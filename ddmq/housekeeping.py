@@ -88,6 +88,7 @@ class Housekeeper:
         return True
 
     def _sweep_all(self, now: float) -> None:
+        self._store.check()
         if now - self._asked_clock_at >= CLOCK_EVERY or self._clock.has_stepped():
             self._asked_clock_at = now
             self._store.learn_clock()

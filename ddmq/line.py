@@ -119,6 +119,12 @@ class Line:
             except FileNotFoundError:  # a consumer removed the empty bucket
                 self._tails.pop(entry.priority, None)
                 continue
+            except PermissionError:
+                if not self._is_kept(tail.path, source):
+                    raise
+                self._tails.pop(entry.priority, None)
+                self.pass_over(tail.path)
+                continue
             if not moved:
                 return None
             self._notice(entry.priority)
@@ -126,6 +132,11 @@ class Line:
                 self._fs.sync_directory(tail.path)
             return joined
         raise FileNotFoundError(errno.ENOENT, "its buckets keep vanishing", tail.path)
+
+    def _is_kept(self, bucket: str, source: str) -> bool:
+        """Tell whether somebody keeps a bucket to himself, in a queue that we may change."""
+        ours = self._fs.may_change(os.path.dirname(source))
+        return ours and not self._fs.may_change(bucket)
 
     def join_together(
         self, source: str, bundles: Sequence[Bundle], *, sync: bool
@@ -221,7 +232,15 @@ class Line:
         )
 
     def _room(self, priority: int, bucket: int) -> int:
-        return self._bucket_size - len(self._names(self._bucket(priority, bucket)))
+        path = self._bucket(priority, bucket)
+        number = len(self._names(path))
+        if not number and not self._is_directory(path):
+            return 0  # it was a file, set aside just now
+        return self._bucket_size - number
+
+    def _is_directory(self, path: str) -> bool:
+        found = self._fs.status(path)
+        return found is not None and found.is_directory
 
     def _place_of(self, entry: Entry) -> str:
         own = bucket_name(entry.stamp)

@@ -213,9 +213,11 @@ class Bundle(NamedTuple):
             return None
         stamp, id_, *counts, expiry, token = match.groups()
         lines, next_, taken = map(int, counts)
+        first = int(stamp) - next_
         if not taken <= next_ <= lines:
             return None
-        first = int(stamp) - next_
+        if not 0 <= first <= MAX_STAMP - lines:  # then a line's name would be none
+            return None
         return cls(priority, first, id_, lines, next_, taken, int(expiry), token)
 
     def taking(self, n: int, expiry: int, token: str) -> Bundle:

@@ -120,8 +120,7 @@ class Store:
         In a queue that a group shares (`create --mode 2770`) its directory's mode decides
         them, else the umask.
         """
-        for path in (self.path, *(f"{self.path}/{name}" for name in DIRECTORIES)):
-            self.fs.require_directory(path)
+        self.check()
         found = self.fs.status(self.path)
         if (
             found is not None
@@ -130,6 +129,17 @@ class Store:
         ):
             self.line.mode = stat.S_IMODE(found.mode)
             self._file_mode = self.bundles.mode = found.mode & 0o666
+
+    def require_change(self) -> None:
+        """Raise PermissionError for somebody who may only look."""
+        if not self.fs.may_change(self.work):
+            self.fs.require_directory(self.work)
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), self.work)
+
+    def check(self) -> None:
+        """Raise NotADirectoryError where a link stands in place of a directory."""
+        for path in (self.path, *(f"{self.path}/{name}" for name in DIRECTORIES)):
+            self.fs.require_directory(path)
 
     def learn_clock(self) -> None:
         """Compare our clock with the file server's; where no file can be made, do without.
@@ -270,11 +280,20 @@ class Store:
             lease = Lease.of(waiting.entry, self._milliseconds(timeout), new_token())
             return [lease] if self.fs.rename(waiting.path, self._path(lease)) else []
         except OSError as error:
-            if error.errno not in _ONLY_THIS and not self._is_directory(waiting.path):
+            stuck = self._stuck_part(waiting.path, error)
+            if stuck is None:
                 raise
-            self.line.pass_over(waiting.path)
-            warn(f"{waiting.path} can't be moved and is passed over: {error.strerror}")
+            self.line.pass_over(stuck)
+            warn(f"{stuck} can't be moved and is passed over: {error.strerror}")
             return []
+
+    def _stuck_part(self, path: str, error: OSError) -> str | None:
+        """Return what others keep to themselves, a file or its bucket; None: it is more."""
+        if error.errno in _ONLY_THIS or self._is_directory(path):
+            return path
+        bucket = os.path.dirname(path)
+        is_all = error.errno != errno.EACCES or not self.fs.may_change(self.work)
+        return None if is_all or self.fs.may_change(bucket) else bucket
 
     def _claim_lines(
         self, waiting: Waiting, bundle: Bundle, timeout: float, n: int
@@ -555,16 +574,18 @@ class Store:
     def adopt(self, name: str, priority: int) -> bool:
         """Make a message of a file in `drop/` that has stood still for a while.
 
-        Its content stays as it is; its id tells readers that it came this way.
+        Its content stays as it is; its id tells readers that it came this way. A file that
+        has another name too may be anybody's, put here to be read by us.
         """
         path = f"{self.drop}/{name}"
         found = self.fs.status(path)
         if found is None or not self._is_older(found, SETTLED):
             return False
-        if not found.is_file:
+        found = self.fs.status_when_opened(path) or found
+        if not found.is_file or found.names > 1:
             self.set_aside(path)
             return False
-        if not self._is_older(self.fs.status_when_opened(path) or found, SETTLED):
+        if not self._is_older(found, SETTLED):
             return False  # an NFS client remembered an older state
         entry = Entry(self._dropped_priority(path, priority), 0, DROPPED + new_id())
         return self.line.join(path, entry) is not None

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
+import stat
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
+from ddmq.fs import FileSystem
 from ddmq.log import warn
 from ddmq.names import new_token
 
@@ -24,6 +27,7 @@ _FLUSH_EVERY = 1.0
 #: How much of how many journals tells how long messages take.
 _RECENT_FILES, _RECENT_BYTES = 20, 1 << 18
 _COMPACTED = "compacted-"
+_SUFFIX = ".jsonl"
 #: Seconds without a line after which a journal's worker is taken for ended.
 _ENDED_AFTER = 7 * 86400.0
 
@@ -103,10 +107,10 @@ class Journal:
 
     def _open_next(self) -> None:
         self.close()
-        with suppress(FileExistsError):
-            os.mkdir(self._directory)
-            if self._mode is not None:
-                os.chmod(self._directory, self._mode)
+        fs = FileSystem()
+        if fs.mkdir(self._directory) and self._mode is not None:
+            fs.chmod(self._directory, self._mode)
+        fs.require_directory(self._directory)  # no link to somewhere else
         self._files, self._written = self._files + 1, 0
         path = f"{self._directory}/{self._name}.{self._files}.jsonl"
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC
@@ -127,17 +131,27 @@ def read(queue_path: str) -> Iterator[Run]:
     merged = {name for path in files for name in _sources(path)}
     for path in files:
         if os.path.basename(path) not in merged:
-            with open(path, "rb") as lines:
+            with suppress(OSError), _opened(path) as lines:
                 yield from _runs(lines)
+
+
+def _opened(path: str) -> BinaryIO:
+    """Open a journal; OSError where somebody planted a link, a FIFO or a device."""
+    flags = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_NOCTTY | os.O_CLOEXEC
+    file = open(os.open(path, flags), "rb")  # noqa: SIM115 - whoever asked closes it
+    if stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        return file
+    file.close()
+    raise OSError(errno.EINVAL, "not an ordinary file", path)
 
 
 def _journals(queue_path: str) -> list[str]:
     directory = f"{queue_path}/{DIRECTORY}"
     try:
-        names = os.listdir(directory)
-    except FileNotFoundError:
+        names = FileSystem().listing(directory)
+    except (FileNotFoundError, NotADirectoryError):
         return []
-    return sorted(f"{directory}/{name}" for name in names if name.endswith(".jsonl"))
+    return sorted(f"{directory}/{name}" for name in names if name.endswith(_SUFFIX))
 
 
 def _runs(lines: Iterator[bytes] | Any) -> Iterator[Run]:
@@ -159,11 +173,17 @@ def _sources(path: str) -> list[str]:
     """Return the journals that a compacted one took in: its first line names them."""
     if not os.path.basename(path).startswith(_COMPACTED):
         return []
-    with open(path, "rb") as lines:
-        try:
-            return list(json.loads(lines.readline())["compacted"])
-        except (ValueError, TypeError, KeyError):
-            return []
+    try:
+        with _opened(path) as lines:
+            names = json.loads(lines.readline())["compacted"]
+        return [name for name in names if _may_be_journal(name)]
+    except (OSError, ValueError, TypeError, KeyError, RecursionError):
+        return []
+
+
+def _may_be_journal(name: object) -> bool:
+    """Tell whether this names a journal, and nothing outside of their directory."""
+    return isinstance(name, str) and "/" not in name and name.endswith(_SUFFIX)
 
 
 def durations(queue_path: str) -> list[float]:
@@ -171,15 +191,20 @@ def durations(queue_path: str) -> list[float]:
     files = sorted(_journals(queue_path), key=_modified)[-_RECENT_FILES:]
     found = []
     for path in files:
-        with suppress(OSError), open(path, "rb") as lines:
+        with suppress(OSError), _opened(path) as lines:
             lines.seek(max(os.fstat(lines.fileno()).st_size - _RECENT_BYTES, 0))
             found += [run.duration for run in _runs(lines) if run.result == "acked"]
     return found
 
 
+def _is_file(path: str) -> bool:
+    found = FileSystem().status(path)
+    return found is not None and found.is_file
+
+
 def _modified(path: str) -> float:
     try:
-        return os.stat(path).st_mtime
+        return os.lstat(path).st_mtime
     except FileNotFoundError:
         return 0.0
 
@@ -191,9 +216,10 @@ def compact(queue_path: str, now: float) -> int:
     """
     for path in _journals(queue_path):
         for name in _sources(path):  # left by a compaction that died
-            with suppress(FileNotFoundError):
+            with suppress(OSError):
                 os.unlink(f"{os.path.dirname(path)}/{name}")
-    ended = [p for p in _journals(queue_path) if now - _modified(p) > _ENDED_AFTER]
+    files = [path for path in _journals(queue_path) if _is_file(path)]
+    ended = [path for path in files if now - _modified(path) > _ENDED_AFTER]
     if len(ended) > 1:
         _merge(f"{queue_path}/{DIRECTORY}", ended)
     return len(ended)
@@ -205,7 +231,7 @@ def _merge(directory: str, ended: list[str]) -> None:
     with open(draft, "xb") as merged:
         merged.write(json.dumps({"compacted": names}).encode() + b"\n")
         for path in ended:
-            with open(path, "rb") as lines:
+            with _opened(path) as lines:
                 merged.writelines(line for line in lines if _parsed(line) is not None)
         merged.flush()
         os.fsync(merged.fileno())

@@ -261,6 +261,7 @@ def make_directory(queue_path: str, fs: FileSystem) -> str:
     shared = fs.status(queue_path)
     if fs.mkdir(path) and shared is not None:
         fs.chmod(path, shared.mode & 0o7777)
+    fs.require_directory(path)  # no link to somewhere else
     return path
 
 

@@ -1,0 +1,80 @@
+"""Messages as data: whatever a text holds, a real worker hands it on, or says why not."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import ddmq
+from ddmq import Broker
+
+HOSTILE = [
+    *("$(touch {sentinel})", "`touch {sentinel}`", "; touch {sentinel} #", "a\nb\n"),
+    *("--output={sentinel}", "-rf", "--", "'\"", "*", "{}", "%s%n", "\\", "ä\u202e"),
+    *("\x1b[2J", "| touch {sentinel}", "&& touch {sentinel}", "x" * 100_000, ""),
+]
+SHOW = "import os, sys; os.write(1, ascii(sys.argv[1:]).encode() + b'\\n')"
+
+
+def worked(*arguments: Any) -> tuple[int, list[str], str]:
+    """Run a worker to its end; return its status, what commands printed, and what it said."""
+    code = "import sys; from ddmq.hpc.cli import main; sys.exit(main())"
+    path = str(Path(ddmq.__file__).parent.parent)
+    done = subprocess.run(
+        [sys.executable, "-c", code, *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": path},
+        timeout=60,
+        check=False,
+    )
+    return done.returncode, done.stdout.splitlines(), done.stderr
+
+
+@pytest.mark.parametrize("argument", [[], ["{}"]])
+def test_a_hostile_text_is_one_argument_and_nothing_more(
+    argument: list[str], tmp_path: Path
+) -> None:
+    broker = Broker(tmp_path / "mq", create=True)
+    broker.create_queue("jobs")
+    sentinel = str(tmp_path / "sentinel")
+    texts = [text.replace("{sentinel}", sentinel) for text in HOSTILE]
+    broker.publish_many("jobs", texts)
+    command = [sys.executable, "-c", SHOW, *argument]
+    status, out, err = worked("-j", 1, tmp_path / "mq", "jobs", "--", *command)
+    assert (status, out) == (0, [ascii([text]) for text in texts])
+    assert not os.path.exists(sentinel)
+    assert "Traceback" not in err
+
+
+def test_a_text_over_the_kernels_limit_is_a_dead_letter_that_names_the_remedy(
+    tmp_path: Path,
+) -> None:
+    broker = Broker(tmp_path / "mq", create=True)
+    broker.create_queue("jobs")
+    broker.publish_many("jobs", ["x" * 200_000, "a\0b", "good"])
+    command = [sys.executable, "-c", SHOW]
+    status, out, _ = worked(tmp_path / "mq", "jobs", "--", *command)
+    assert (status, out) == (4, ["['good']"])
+    long, null = broker.dead("jobs")
+    assert "--stdin" in long.reason
+    assert "NUL" in null.reason
+    assert broker.redrive("jobs") == 2
+    size = "import sys; print(len(sys.stdin.read()))"
+    command = [
+        "-j",
+        1,
+        "--stdin",
+        tmp_path / "mq",
+        "jobs",
+        "--",
+        sys.executable,
+        "-c",
+        size,
+    ]
+    assert sorted(worked(*command)[1]) == ["200000", "3"]
