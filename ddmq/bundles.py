@@ -19,6 +19,7 @@ import errno
 from typing import TYPE_CHECKING
 
 from ddmq.bundle import MAX_BUNDLE_BYTES, Lines
+from ddmq.fs import REFUSED
 from ddmq.message import MAX_BYTES, InvalidContent
 from ddmq.names import LINE_SUFFIX, Bundle, Lease, new_token, parse_spent
 
@@ -74,9 +75,14 @@ class Bundles:
         try:
             for lease in leases:
                 self._fs.touch(f"{self._tmp}/{lease.filename}", self.mode)
-            won = self._fs.rename(path, target)
         except OSError:
             self._discard(leases)
+            raise
+        try:
+            won = self._fs.rename(path, target)
+        except OSError as error:
+            if error.errno in REFUSED:  # else it may be done, and needs the drafts
+                self._discard(leases)
             raise
         if not won:
             self._discard(leases)
@@ -175,7 +181,8 @@ class Bundles:
                 return self._keep(id_, waiting.path if waiting else spent)
             except FileNotFoundError:
                 continue
-        raise OSError(errno.ENODATA, "its bundle can't be found", lease.filename)
+        path = f"{self._work}/{lease.filename}"
+        raise OSError(errno.ENODATA, "its bundle can't be found", path)
 
     # What is left of bundles
 
