@@ -20,7 +20,7 @@ from ddmq.bundle import BUNDLE_SIZE, chunks
 from ddmq.bundle import encode as encode_bundle
 from ddmq.bundles import Bundles, beside
 from ddmq.fs import FORBIDDEN
-from ddmq.line import Line, Waiting
+from ddmq.line import FORBIDDEN_FOR, Line, Waiting
 from ddmq.log import warn
 from ddmq.message import (
     MAX_BYTES,
@@ -234,7 +234,8 @@ class Store:
         took so long that somebody may have cleaned the draft away.
         """
         if self.fs.exists(draft):
-            self.fs.discard(draft)
+            if not self.fs.remove_directory(draft):
+                self.fs.discard(draft)
             raise OSError(errno.ESTALE, "it could not be moved into the line", draft)
         if self.clock.time_ns() - began_ns > ABANDONED / 2 * 1e9:
             raise FileNotFoundError(
@@ -297,6 +298,10 @@ class Store:
         try:
             return self.bundles.lines(waiting)
         except FileNotFoundError:
+            return None
+        except PermissionError as error:  # others may read it, and hold leases of it
+            self.line.pass_over(waiting.path, FORBIDDEN_FOR)
+            warn(f"{waiting.path} is passed over: {error.strerror}")
             return None
         except InvalidContent as error:
             reason = str(error)
