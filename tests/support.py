@@ -150,6 +150,26 @@ def failing(n: int, code: int) -> Calls:
     return Calls(call)
 
 
+def failing_from(n: int, code: int, among: tuple[str, ...] = ()) -> Calls:
+    """Return system calls of which the n-th and all later ones fail with `code`.
+
+    Where `among` is set, only calls of those names fail.
+    """
+    seen = [0]
+
+    def call(_: int, name: str, function: Callable[..., Any], arguments: Any) -> Any:
+        if among and name not in among:
+            return function(*arguments)
+        seen[0] += 1
+        if seen[0] > n:
+            if name == "close":
+                function(*arguments)
+            raise _answer(code, arguments)
+        return function(*arguments)
+
+    return Calls(call)
+
+
 def interrupted(n: int, rival: Callable[[], Any], among: str = "") -> Calls:
     """Return system calls before the n-th of which, from 0, a rival does something.
 
@@ -162,6 +182,27 @@ def interrupted(n: int, rival: Callable[[], Any], among: str = "") -> Calls:
             seen[0] += 1
             if seen[0] - 1 == n:
                 rival()
+        return function(*arguments)
+
+    return Calls(call)
+
+
+def writing_short(n: int, then: int = 0) -> Calls:
+    """Return system calls of which the n-th `write`, from 0, writes only half.
+
+    Where `then` is set, the one after it fails with that code.
+    """
+    seen = [0]
+
+    def call(_: int, name: str, function: Callable[..., Any], arguments: Any) -> Any:
+        if name != "write":
+            return function(*arguments)
+        seen[0] += 1
+        if then and seen[0] - 2 == n:
+            raise _answer(then, arguments)
+        if seen[0] - 1 == n:
+            descriptor, data = arguments
+            return function(descriptor, data[: len(data) // 2])
         return function(*arguments)
 
     return Calls(call)
