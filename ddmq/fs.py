@@ -240,7 +240,8 @@ class FileSystem:
         of which the reply was lost.
         """
         try:
-            self.calls.mknod(path, _EMPTY)
+            with _naming(path):
+                self.calls.mknod(path, _EMPTY)
         except FileExistsError:
             pass
         except OSError as error:

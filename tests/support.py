@@ -89,9 +89,12 @@ def _no_fsync(_: int) -> None:
     """Take the time of no disk."""
 
 
-def _answer(code: int, arguments: tuple[Any, ...]) -> OSError:
-    """Return the error that `os` raises: it names a path, but no descriptor."""
-    named = [a for a in arguments[:1] if isinstance(a, str)]
+def _answer(code: int, name: str, arguments: tuple[Any, ...]) -> OSError:
+    """Return the error that `os` raises: it names a path, but no descriptor.
+
+    Those of `mknod` do not even name the path.
+    """
+    named = [a for a in arguments[:1] if isinstance(a, str) and name != "mknod"]
     return OSError(code, os.strerror(code), *named)
 
 
@@ -129,7 +132,7 @@ def losing_reply(
         if name in names:
             seen[0] += 1
             if seen[0] - 1 == n:
-                raise _answer(code, arguments)
+                raise _answer(code, name, arguments)
         return result
 
     return Calls(call)
@@ -144,7 +147,7 @@ def failing(n: int, code: int) -> Calls:
         if number == n:
             if name == "close":  # it fails, but the descriptor is gone all the same
                 function(*arguments)
-            raise _answer(code, arguments)
+            raise _answer(code, name, arguments)
         return function(*arguments)
 
     return Calls(call)
@@ -164,7 +167,7 @@ def failing_from(n: int, code: int, among: tuple[str, ...] = ()) -> Calls:
         if seen[0] > n:
             if name == "close":
                 function(*arguments)
-            raise _answer(code, arguments)
+            raise _answer(code, name, arguments)
         return function(*arguments)
 
     return Calls(call)
@@ -199,7 +202,7 @@ def writing_short(n: int, then: int = 0) -> Calls:
             return function(*arguments)
         seen[0] += 1
         if then and seen[0] - 2 == n:
-            raise _answer(then, arguments)
+            raise _answer(then, name, arguments)
         if seen[0] - 1 == n:
             descriptor, data = arguments
             return function(descriptor, data[: len(data) // 2])
