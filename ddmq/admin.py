@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from ddmq.config import SettingsFile
@@ -31,12 +32,22 @@ def make_root(
     if lock_timeout is None:  # there are no settings yet
         lock_timeout = Settings().lock_timeout
     if fs.status(root) is None:
-        os.makedirs(root, exist_ok=True)
+        _make_directories(root, fs)
         if mode is not None:
             fs.chmod(root, mode)
     if not SettingsFile(root, fs).exists():
         with exclusive(f"{root}/lock", lock_timeout):
             SettingsFile(root, fs).initiate(_file_mode(mode))
+
+
+def _make_directories(path: str, fs: FileSystem) -> None:
+    """Make a directory and those above it, so that a power cut leaves their names."""
+    above = os.path.dirname(path)
+    if fs.status(above) is None:
+        _make_directories(above, fs)
+    fs.mkdir(path)
+    with suppress(OSError):  # we may pass through it, but not open it
+        fs.sync_directory(above)
 
 
 def make_queue(

@@ -20,6 +20,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from ddmq.bundle import MAX_BUNDLE_BYTES, Lines
+from ddmq.fs import REFUSED
 from ddmq.message import MAX_BYTES, InvalidContent
 from ddmq.names import LINE_SUFFIX, Bundle, Lease, Spent, new_token
 
@@ -37,7 +38,6 @@ _KEPT = 16
 _PAUSES = 0.02, 0.1, 0.5, 2.0
 #: Seconds for which no bundle is waited for after one that could not be found.
 _HASTY_FOR = 30.0
-_LOST = "its bundle can't be found"
 #: Seconds after which a listing shows all that was in `work/` before a bundle came there.
 SPENT_FOR = 10
 
@@ -87,7 +87,12 @@ class Bundles:
         except OSError:
             self._discard(leases)
             raise
-        won = self._fs.take(path, target)
+        try:
+            won = self._fs.take(path, target)
+        except OSError as error:
+            if error.errno in REFUSED:  # else it may be done, and needs the drafts
+                self._discard(leases)
+            raise
         if won:
             return self._completing(claimed, leases)
         if won is False:
@@ -201,7 +206,7 @@ class Bundles:
         if patient:
             self._known = None
         elif not self._may_be_there(id_):
-            raise OSError(errno.ENODATA, _LOST, lease.filename)
+            raise self._lost(lease)
         pauses = _PAUSES if patient else ()
         for pause in (*pauses, 0.0):
             path = self._path_of(lease, id_)
@@ -211,7 +216,7 @@ class Bundles:
             self._clock.sleep(pause)
         if patient:
             self._hasty_until = self._clock.monotonic() + _HASTY_FOR
-        raise OSError(errno.ENODATA, _LOST, lease.filename)
+        raise self._lost(lease)
 
     def _may_be_there(self, id_: str) -> bool:
         """Tell by one look at the whole queue whether to look for a bundle once more."""
@@ -232,6 +237,10 @@ class Bundles:
             if spent is not None and spent.id == id_:
                 return f"{self._work}/{name}"
         return None
+
+    def _lost(self, lease: Lease) -> OSError:
+        path = f"{self._work}/{lease.filename}"
+        return OSError(errno.ENODATA, "its bundle can't be found", path)
 
     # What is left of bundles
 

@@ -10,11 +10,16 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from contextlib import suppress
-from typing import Any, NamedTuple
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 #: What a file system answers to somebody who may only look.
 FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
+#: Answers that say for sure that nothing was done; EIO or EINTR may come too late.
+REFUSED = (*FORBIDDEN, errno.ENOSPC, errno.EDQUOT, errno.EBUSY, errno.ENOENT)
 _GONE = (errno.ENOENT, errno.ESTALE)
 #: Where only root may make a file so, or nobody.
 _NO_MKNOD = (errno.EPERM, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EINVAL)
@@ -155,7 +160,8 @@ class FileSystem:
 
     def _revalidate(self, directory: str) -> None:
         try:
-            self.calls.close(self.calls.open(directory, _DIRECTORY))
+            with _naming(directory):
+                self.calls.close(self.calls.open(directory, _DIRECTORY))
         except OSError as error:
             raise _missing(error, directory) from error
 
@@ -178,13 +184,11 @@ class FileSystem:
             descriptor = self.calls.open(path, _READ)
         except OSError:
             return None
-        try:
-            found = self.calls.fstat(descriptor)
-        except OSError as error:
-            error.filename = path
-            raise
-        finally:
-            self.calls.close(descriptor)
+        with _naming(path):
+            try:
+                found = self.calls.fstat(descriptor)
+            finally:
+                self.calls.close(descriptor)
         return _status(found)
 
     def listing(self, path: str) -> list[str]:
@@ -236,17 +240,23 @@ class FileSystem:
         `mode` overrides the umask. Where `sync` is set, the data is on stable storage
         when this returns.
         """
-        descriptor = self.calls.open(path, _NEW, 0o666)
         try:
-            try:
-                self._fill(descriptor, data, mode)
-                if sync:
-                    self.calls.fsync(descriptor)
-            finally:
-                self.calls.close(descriptor)  # where NFS reports a full disk
-        except OSError as error:
+            descriptor = self.calls.open(path, _NEW, 0o666)
+        except FileExistsError:
+            raise
+        except OSError:  # which may be an answer that came too late
             self.discard(path)
-            error.filename = path
+            raise
+        try:
+            with _naming(path):
+                try:
+                    self._fill(descriptor, data, mode)
+                    if sync:
+                        self.calls.fsync(descriptor)
+                finally:
+                    self.calls.close(descriptor)  # where NFS reports a full disk
+        except OSError:
+            self.discard(path)
             raise
 
     def touch(self, path: str, mode: int | None = None) -> None:
@@ -264,6 +274,7 @@ class FileSystem:
             if mode is not None:
                 self.chmod(path, mode)
         except OSError as error:
+            error.filename = path  # which `os.mknod` does not tell
             if mode is not None or error.errno not in _NO_MKNOD:
                 raise
             self.create(path, b"", sync=False)
@@ -282,7 +293,7 @@ class FileSystem:
             if not self.exists(path):
                 return False
             descriptor = self.calls.open(path, _FILL)
-        try:
+        with _naming(path):
             try:
                 self._refuse_planted(descriptor, len(data))
                 self._fill(descriptor, data, None)
@@ -290,9 +301,6 @@ class FileSystem:
                     self.calls.fsync(descriptor)
             finally:
                 self.calls.close(descriptor)
-        except OSError as error:
-            error.filename = path
-            raise
         return True
 
     def _refuse_planted(self, descriptor: int, most: int) -> None:
@@ -323,7 +331,6 @@ class FileSystem:
             try:
                 return self._read_once(path, most)
             except OSError as error:
-                error.filename = path
                 if error.errno not in _GONE:
                     raise
                 if error.errno == errno.ENOENT:
@@ -338,14 +345,15 @@ class FileSystem:
 
     def _read_once(self, path: str, most: int) -> bytes:
         descriptor = self.calls.open(path, _READ)
-        try:
-            chunks: list[bytes] = [self.calls.read(descriptor, _CHUNK)]
-            size = len(chunks[0])
-            while chunks[-1] and size < most:
-                chunks.append(self.calls.read(descriptor, min(most - size, _LARGE)))
-                size += len(chunks[-1])
-        finally:
-            self.calls.close(descriptor)
+        with _naming(path):
+            try:
+                chunks: list[bytes] = [self.calls.read(descriptor, _CHUNK)]
+                size = len(chunks[0])
+                while chunks[-1] and size < most:
+                    chunks.append(self.calls.read(descriptor, min(most - size, _LARGE)))
+                    size += len(chunks[-1])
+            finally:
+                self.calls.close(descriptor)
         return b"".join(chunks)
 
     def mkdir(self, path: str) -> bool:
@@ -364,14 +372,12 @@ class FileSystem:
         Somebody may have put another file in its place: no link is followed.
         """
         descriptor = self.calls.open(path, _READ)
-        try:
-            self._refuse_linked(descriptor)
-            self.calls.fchmod(descriptor, mode)
-        except OSError as error:
-            error.filename = path
-            raise
-        finally:
-            self.calls.close(descriptor)
+        with _naming(path):
+            try:
+                self._refuse_linked(descriptor)
+                self.calls.fchmod(descriptor, mode)
+            finally:
+                self.calls.close(descriptor)
 
     def _refuse_linked(self, descriptor: int) -> None:
         found = self.calls.fstat(descriptor)
@@ -420,30 +426,40 @@ class FileSystem:
             if error.errno not in _GONE:
                 raise
             return
-        try:
-            self.calls.fsync(descriptor)
-        except OSError as error:
-            if error.errno not in _UNSYNCABLE:
-                error.filename = path
-                raise
-        finally:
-            self.calls.close(descriptor)
+        with _naming(path):
+            try:
+                self.calls.fsync(descriptor)
+            except OSError as error:
+                if error.errno not in _UNSYNCABLE:
+                    raise
+            finally:
+                self.calls.close(descriptor)
 
     def birth_ns(self, path: str) -> int:
         """Return how the server stamps a file made now; nothing is left behind."""
-        descriptor = self.calls.open(path, _NEW, 0o600)
         try:
-            return int(self.calls.fstat(descriptor).st_mtime_ns)
-        except OSError as error:
-            error.filename = path
-            raise
+            descriptor = self.calls.open(path, _NEW, 0o600)
+            with _naming(path):
+                try:
+                    return int(self.calls.fstat(descriptor).st_mtime_ns)
+                finally:
+                    self.calls.close(descriptor)
         finally:
-            self.calls.close(descriptor)
             self.discard(path)
 
 
 def _status(found: os.stat_result) -> Status:
     return Status(found.st_mode, found.st_size, found.st_mtime_ns, found.st_nlink)
+
+
+@contextmanager
+def _naming(path: str) -> Iterator[None]:
+    """Let errors of a descriptor name its file, as `os` does for those of a path."""
+    try:
+        yield
+    except OSError as error:
+        error.filename = path
+        raise
 
 
 def _missing(error: OSError, path: str) -> OSError:

@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 #: Seconds for which a listing is believed: so long may a message of higher priority wait
 #: that another process published.
 FRESH = 0.2
+#: Seconds for which is passed over what we may not read: a ticket may be renewed.
+FORBIDDEN_FOR = 30.0
 #: Messages that one process adds to a bucket before it counts again.
 _COUNT_EVERY = 100
 #: Age at which even the newest bucket of a priority is removed when it is empty.
@@ -426,7 +428,7 @@ class Line:
             self._put_aside(path)
             return []
         except PermissionError as error:
-            self.pass_over(path)
+            self.pass_over(path, FORBIDDEN_FOR)
             warn(f"{path} is passed over: {error.strerror}")
             return []
 

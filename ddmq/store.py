@@ -252,7 +252,8 @@ class Store:
         took so long that somebody may have cleaned the draft away.
         """
         if self.fs.exists(draft):
-            self.fs.discard(draft)
+            if not self.fs.remove_directory(draft):
+                self.fs.discard(draft)
             raise OSError(errno.ESTALE, "it could not be moved into the line", draft)
         if self.clock.time_ns() - began_ns > ABANDONED / 2 * 1e9:
             raise FileNotFoundError(

@@ -89,9 +89,12 @@ def _no_fsync(_: int) -> None:
     """Take the time of no disk."""
 
 
-def _answer(code: int, arguments: tuple[Any, ...]) -> OSError:
-    """Return the error that `os` raises: it names a path, but no descriptor."""
-    named = [a for a in arguments[:1] if isinstance(a, str)]
+def _answer(code: int, name: str, arguments: tuple[Any, ...]) -> OSError:
+    """Return the error that `os` raises: it names a path, but no descriptor.
+
+    Those of `mknod` do not even name the path.
+    """
+    named = [a for a in arguments[:1] if isinstance(a, str) and name != "mknod"]
     return OSError(code, os.strerror(code), *named)
 
 
@@ -129,7 +132,7 @@ def losing_reply(
         if name in names:
             seen[0] += 1
             if seen[0] - 1 == n:
-                raise _answer(code, arguments)
+                raise _answer(code, name, arguments)
         return result
 
     return Calls(call)
@@ -144,7 +147,27 @@ def failing(n: int, code: int) -> Calls:
         if number == n:
             if name == "close":  # it fails, but the descriptor is gone all the same
                 function(*arguments)
-            raise _answer(code, arguments)
+            raise _answer(code, name, arguments)
+        return function(*arguments)
+
+    return Calls(call)
+
+
+def failing_from(n: int, code: int, among: tuple[str, ...] = ()) -> Calls:
+    """Return system calls of which the n-th and all later ones fail with `code`.
+
+    Where `among` is set, only calls of those names fail.
+    """
+    seen = [0]
+
+    def call(_: int, name: str, function: Callable[..., Any], arguments: Any) -> Any:
+        if among and name not in among:
+            return function(*arguments)
+        seen[0] += 1
+        if seen[0] > n:
+            if name == "close":
+                function(*arguments)
+            raise _answer(code, name, arguments)
         return function(*arguments)
 
     return Calls(call)
@@ -162,6 +185,27 @@ def interrupted(n: int, rival: Callable[[], Any], among: str = "") -> Calls:
             seen[0] += 1
             if seen[0] - 1 == n:
                 rival()
+        return function(*arguments)
+
+    return Calls(call)
+
+
+def writing_short(n: int, then: int = 0) -> Calls:
+    """Return system calls of which the n-th `write`, from 0, writes only half.
+
+    Where `then` is set, the one after it fails with that code.
+    """
+    seen = [0]
+
+    def call(_: int, name: str, function: Callable[..., Any], arguments: Any) -> Any:
+        if name != "write":
+            return function(*arguments)
+        seen[0] += 1
+        if then and seen[0] - 2 == n:
+            raise _answer(then, name, arguments)
+        if seen[0] - 1 == n:
+            descriptor, data = arguments
+            return function(descriptor, data[: len(data) // 2])
         return function(*arguments)
 
     return Calls(call)

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from protocol.scenes import (
-    PUBLISHING,
     QUEUE,
     SCENES,
     Play,
@@ -20,7 +19,7 @@ from protocol.scenes import (
     new_world,
     text,
 )
-from support import Calls, counting, failing, losing_reply
+from support import Calls, counting, losing_reply
 
 from ddmq import DdmqError, LeaseLost, StorageError
 
@@ -178,59 +177,6 @@ def test_an_ack_by_an_old_lease_spares_the_new_one(tmp_path: Path) -> None:
         broker.ack(old)
     broker.ack(new)
     assert world.found() == {}
-
-
-# Not done, and the reply says so or something else
-
-
-@cold_and_warm
-@pytest.mark.parametrize("code", [errno.ESTALE, errno.EIO, errno.ENOSPC])
-@every_scene
-def test_whichever_call_fails_no_message_is_lost_and_the_next_try_succeeds(
-    scene: Scene, code: int, warm: bool, tmp_path: Path
-) -> None:
-    for n, play in plays(scene, tmp_path, warm=warm):
-        calls = failing(n, code)
-        told = tries(play, calls)
-        play.assert_each_is_somewhere()
-        if play.states() != play.ends():
-            assert scene.retries or not told
-            play.world.clock.advance(1)
-            told = scene.says(play.act(counting())) or told
-            assert messages(play.states()) == messages(play.ends())
-        assert told or play.states() == play.ends()
-        if len(calls.made) <= n:
-            break
-
-
-def messages(states: dict[str, str]) -> dict[str, str]:
-    """Leave out what is no message: it may wait for whoever finds it next."""
-    return {n: state for n, state in states.items() if n not in ("bad", "stray")}
-
-
-def tries(play: Play, calls: Calls) -> bool:
-    """Play the verb; whether it claims success, which only an error may spare it."""
-    try:
-        result = play.act(calls)
-    except DdmqError:
-        return False
-    told = play.scene.says(result)
-    assert told or play.scene.retries
-    return told
-
-
-@cold_and_warm
-@pytest.mark.parametrize("scene", PUBLISHING, ids=str)
-def test_a_publisher_that_fails_leaves_no_draft_if_it_can(
-    scene: Scene, warm: bool, tmp_path: Path
-) -> None:
-    for n, play in plays(scene, tmp_path, warm=warm):
-        calls = failing(n, errno.ENOSPC)
-        tries(play, calls)
-        drafts = [p for p in play.world.files("tmp") if os.path.getsize(p)]
-        assert drafts == [] or calls.made[n] == "unlink"
-        if len(calls.made) <= n:
-            break
 
 
 # A server that says ESTALE of whatever another node removed

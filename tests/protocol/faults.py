@@ -1,0 +1,174 @@
+"""System calls that fail in every way that a file system knows, one at a time."""
+
+from __future__ import annotations
+
+import errno
+import itertools
+import shutil
+from functools import partial
+from typing import TYPE_CHECKING, NamedTuple
+
+from protocol.scenes import QUEUE, SCENES, Play, Scene, text
+from support import Calls, counting, failing, failing_from, losing_reply, writing_short
+
+from ddmq import DdmqError, StorageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+#: The calls that change names: they can be done though the reply says something else.
+_CHANGING = ("open", "rename", "unlink", "mknod", "mkdir", "rmdir")
+#: An administrator set these up, or they are no messages: they may wait for the next one.
+_NO_MESSAGES = ("bad", "stray")
+_FORBIDDING = ("EACCES", "EROFS", "EROFS-that-lasts")
+#: Seconds after which a client looks again at what it was not allowed to read.
+_LATER = 31
+
+
+class Fault(NamedTuple):
+    """One way in which a system call fails."""
+
+    name: str
+    make: Callable[[int], Calls]
+    """Return system calls of which the n-th that can fail so does."""
+    among: tuple[str, ...] = ()
+    """The calls that can fail so; all of them when there are none here."""
+
+    lasts: bool = False
+    """Whether all that can fail fails from then on, until the verb is tried again."""
+
+    def __str__(self) -> str:
+        return self.name
+
+    def candidates(self, calls: Calls) -> int:
+        """Count the calls made that could have failed so."""
+        return len(self._made(calls))
+
+    def hit(self, calls: Calls, n: int) -> str:
+        """Return which call it was that failed; empty when there were fewer."""
+        return "".join(self._made(calls)[n : n + 1])
+
+    def _made(self, calls: Calls) -> list[str]:
+        return [name for name in calls.made if not self.among or name in self.among]
+
+
+def _refusing(name: str) -> Fault:
+    code = getattr(errno, name)
+    return Fault(name, lambda n: failing(n, code))
+
+
+def _lying(name: str) -> Fault:
+    code = getattr(errno, name)
+    make = partial(losing_reply, names=_CHANGING, code=code)
+    return Fault(f"{name}-though-done", make, _CHANGING)
+
+
+def _lasting(name: str) -> Fault:
+    code = getattr(errno, name)
+    among = () if name == "EIO" else _CHANGING
+    make = partial(failing_from, code=code, among=among)
+    return Fault(f"{name}-that-lasts", make, among, lasts=True)
+
+
+FAULTS = [
+    *map(_refusing, ("EIO", "ENOSPC", "EDQUOT", "ESTALE", "EACCES", "EROFS", "EINTR")),
+    *map(_lying, ("ENOENT", "ESTALE", "EIO")),
+    *map(_lasting, ("EIO", "ENOSPC", "EROFS")),
+    Fault("short-write", writing_short, ("write",)),
+    Fault(
+        "short-write-then-ENOSPC", lambda n: writing_short(n, errno.ENOSPC), ("write",)
+    ),
+]
+
+
+class Case(NamedTuple):
+    """One scene and one fault."""
+
+    scene: Scene
+    fault: Fault
+    warm: bool
+
+    def __str__(self) -> str:
+        return f"{self.scene}-{'warm' if self.warm else 'cold'}-{self.fault}"
+
+
+def cases(*faults: Fault) -> list[Case]:
+    """Return every scene, cold and warm, with these faults, by default with all."""
+    found = itertools.product(SCENES, (False, True), faults or FAULTS)
+    return [Case(scene, fault, warm) for scene, warm, fault in found]
+
+
+def inject(case: Case, directory: Path) -> int:
+    """Let each call of a scene fail in turn, and judge; return how many faults that were."""
+    for n in itertools.count():
+        play = Play(case.scene, directory / str(n), warm=case.warm)
+        calls = case.fault.make(n)
+        _judge(play, case.fault, calls, n)
+        shutil.rmtree(play.world.root)
+        if case.fault.candidates(calls) <= n:
+            return n
+    raise AssertionError
+
+
+def _judge(play: Play, fault: Fault, calls: Calls, n: int) -> None:
+    drafts = set(play.world.files("tmp"))
+    told = tries(play, calls)
+    if not fault.lasts:
+        _assert_no_draft_is_left(play, drafts, fault.hit(calls, n))
+    if _could_not_be_read(play, fault):
+        _assert_all_is_there(play)
+        return
+    if messages(play.states()) != messages(play.ends()):
+        assert play.scene.retries or not told
+        play.world.clock.advance(_LATER)
+        told = play.scene.says(play.act(counting())) or told
+        assert messages(play.states()) == messages(play.ends())
+    assert told or messages(play.states()) == messages(play.ends())
+
+
+def _assert_no_draft_is_left(play: Play, before: set[str], failed: str) -> None:
+    """Unless it was its removal that failed, or a claim that may have been made needs it."""
+    left = set(play.world.files("tmp")) - before
+    if failed == "rename":
+        left = {path for path in left if not path.endswith(".line")}
+    assert not left or failed in ("unlink", "rmdir")
+
+
+def _could_not_be_read(play: Play, fault: Fault) -> bool:
+    """Whether a message is where no verb brings it to, but one that nobody may read."""
+    states = play.states()
+    strays = {s for name, s in states.items() if s not in play.scene.path[name].split()}
+    assert strays <= ({"ready", "dead"} if fault.name in _FORBIDDING else set())
+    return bool(strays)
+
+
+def _assert_all_is_there(play: Play) -> None:
+    """What could not be read is a dead letter, or waits again, and can be consumed."""
+    kept = [name for name, state in messages(play.states()).items() if state != "gone"]
+    rescuer = play.world.rescue(play.scene.mode)
+    rescuer.redrive(QUEUE)
+    consumed = {message.message for message in rescuer.consume(QUEUE, 100)}
+    assert {text(name) for name in kept} <= consumed
+
+
+def tries(play: Play, calls: Calls) -> bool:
+    """Play the verb; whether it claims success, which only an error may spare it."""
+    try:
+        result = play.act(calls)
+    except DdmqError as error:
+        _assert_it_names_a_path(error, play.world.root)
+        return False
+    told = play.scene.says(result)
+    assert told or play.scene.retries
+    return told
+
+
+def _assert_it_names_a_path(error: DdmqError, root: str) -> None:
+    named = error.path if isinstance(error, StorageError) else str(error)
+    assert root in named
+
+
+def messages(states: dict[str, str]) -> dict[str, str]:
+    """Leave out what is no message: it may wait for whoever finds it next."""
+    return {n: state for n, state in states.items() if n not in _NO_MESSAGES}

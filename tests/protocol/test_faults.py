@@ -1,0 +1,119 @@
+"""Any system call fails in any way: some of all combinations; the campaign has the rest."""
+
+from __future__ import annotations
+
+import errno
+import os
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from protocol.faults import cases, inject
+from protocol.scenes import MANY, QUEUE, World, new_world, text
+from support import Calls, losing_reply
+
+from ddmq import StorageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from protocol.faults import Case
+
+#: Each scene with one or two of the faults, in turn.
+SAMPLE = cases()[::8]
+
+
+@pytest.mark.parametrize("case", SAMPLE, ids=str)
+def test_whichever_call_fails_no_message_is_lost_and_the_next_try_succeeds(
+    case: Case, tmp_path: Path
+) -> None:
+    injected = inject(case, tmp_path)
+    assert injected or case.fault.among == ("write",)
+
+
+# What the campaign found
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> World:
+    return new_world(tmp_path, bundle_size=5)
+
+
+def refusing_once(code: int, name: str, part: str) -> Calls:
+    """Return system calls of which the first such one, on such a path, fails."""
+    refused: list[str] = []
+
+    def call(_: int, called: str, function: Callable[..., Any], arguments: Any) -> Any:
+        if called == name and part in str(arguments[0]) and not refused:
+            refused.append(name)
+            raise OSError(code, os.strerror(code), arguments[0])
+        return function(*arguments)
+
+    return Calls(call)
+
+
+def texts(world: World) -> list[str]:
+    return sorted(m.message for m in world.rescue().consume(QUEUE, 100))
+
+
+@pytest.mark.parametrize("code", [errno.EIO, errno.EINTR, errno.ETIMEDOUT])
+def test_lines_that_were_claimed_though_the_reply_was_an_error_come_back(
+    code: int, world: World
+) -> None:
+    world.broker().publish_many(QUEUE, map(text, MANY))
+    with pytest.raises(StorageError):
+        world.broker(losing_reply(0, ("rename",), code)).consume(QUEUE, 3)
+    assert texts(world) == [text(name) for name in MANY]
+    assert world.files("tmp") == []
+
+
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EACCES])
+def test_a_claim_that_was_refused_leaves_no_drafts(code: int, world: World) -> None:
+    world.broker().publish_many(QUEUE, map(text, MANY))
+    with pytest.raises(StorageError):
+        world.broker(refusing_once(code, "rename", "/ready/")).consume(QUEUE, 3)
+    assert world.files("tmp") == []
+
+
+def test_a_bundle_that_we_may_not_read_stays_for_those_who_may(world: World) -> None:
+    world.broker().publish_many(QUEUE, map(text, MANY))
+    assert world.broker().consume(QUEUE)
+    [first] = {p for p in world.files("ready") if "-1-1." in p}
+    stranger = world.broker(refusing_once(errno.EACCES, "open", first))
+    [message] = stranger.consume(QUEUE)
+    assert message.message in (text("m05"), text("m10"))
+    world.clock.advance(31)
+    assert text("m01") in [m.message for m in stranger.consume(QUEUE, 11)]
+    assert world.files("dead") == []
+
+
+def test_a_bucket_that_we_may_not_list_is_looked_at_again_later(world: World) -> None:
+    world.broker().publish(QUEUE, text("a"))
+    consumer = world.broker(refusing_once(errno.EACCES, "listdir", "/ready/999/"))
+    assert consumer.consume(QUEUE) == []
+    world.clock.advance(31)
+    assert [m.message for m in consumer.consume(QUEUE)] == [text("a")]
+
+
+def test_several_bundles_that_can_not_join_the_line_are_removed(world: World) -> None:
+    publisher = world.broker(refusing_moves_of_directories(errno.ESTALE))
+    with pytest.raises(StorageError):
+        publisher.publish_many(QUEUE, map(text, MANY))
+    assert os.listdir(f"{world.path}/tmp") == []
+    assert world.found() == {}
+
+
+def refusing_moves_of_directories(code: int) -> Calls:
+    def call(_: int, name: str, function: Callable[..., Any], arguments: Any) -> Any:
+        if name == "rename" and os.path.isdir(arguments[0]):
+            raise OSError(code, os.strerror(code), arguments[0])
+        return function(*arguments)
+
+    return Calls(call)
+
+
+def test_an_error_of_a_descriptor_names_its_file(world: World) -> None:
+    for name in ("close", "read", "fsync", "write"):
+        with pytest.raises(StorageError) as caught:
+            world.broker(losing_reply(0, (name,), errno.EIO)).publish(QUEUE, text("a"))
+        assert caught.value.path.startswith(world.root)
