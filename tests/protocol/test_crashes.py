@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     from ddmq import Broker
 
+pytestmark = pytest.mark.deep
 every_scene = pytest.mark.parametrize("scene", SCENES, ids=str)
 cold_and_warm = pytest.mark.parametrize("warm", [False, True], ids=["cold", "warm"])
 

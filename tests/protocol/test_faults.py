@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from protocol.faults import Case
 
+pytestmark = pytest.mark.deep
 #: Each scene with one or two of the faults, in turn.
 SAMPLE = cases()[::8]
 

@@ -35,6 +35,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
+pytestmark = pytest.mark.deep
+
 
 def examples(few: int) -> settings:
     """Return the same few examples each time, or as many others as somebody asks for."""

@@ -26,6 +26,7 @@ from ddmq import DdmqError, LeaseLost, StorageError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+pytestmark = pytest.mark.deep
 every_scene = pytest.mark.parametrize("scene", SCENES, ids=str)
 cold_and_warm = pytest.mark.parametrize("warm", [False, True], ids=["cold", "warm"])
 LOSSES = [

@@ -12,6 +12,7 @@ import tempfile
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from ddmq import Message
     from ddmq.names import Entry
 
+pytestmark = pytest.mark.deep
 QUEUE = "q"
 BROKERS = 3
 KEEPERS = (0, 1)  # the others leave the housekeeping to them

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from protocol.cuts import Story
 
+pytestmark = pytest.mark.deep
 #: How many combinations at each point: all, or so many at random; the campaign has more.
 SOME = 12
 
