@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import stat
 import sys
 from typing import TYPE_CHECKING
 
@@ -20,11 +21,12 @@ from ddmq.hpc.options import Options
 from ddmq.hpc.result import remove_leftovers_of_dead
 from ddmq.hpc.signals import Signals
 from ddmq.hpc.worker import Summary, Worker
+from ddmq.log import warn
 from ddmq.names import new_token
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
 BROKEN = 1
 SOME_FAILED = 4
@@ -66,6 +68,7 @@ def _work(
     clock, environ, fs = Clock(), scheduler.environment(), FileSystem(calls)
     broker = Broker(given.root, fs=fs, clock=clock)
     broker.settings(given.queue)  # an error here is the user's to mend
+    _warn_of_writers((broker.root, f"{broker.root}/{given.queue}"), fs)
     made = _options(given, environ)
     if made.output_dir is not None:
         remove_leftovers_of_dead(made.output_dir, f"{broker.root}/{given.queue}", fs)
@@ -95,6 +98,17 @@ def _job(
         _known_durations(deadline, path),
         clock,
     )
+
+
+def _warn_of_writers(directories: Iterable[str], fs: FileSystem) -> None:
+    """Say so where everybody may change what commands are run for."""
+    for path in directories:
+        found = fs.status(path)
+        if found is not None and found.mode & stat.S_IWOTH:
+            warn(
+                f"everybody may write to {path}, so everybody can take, change and remove "
+                f"messages; chmod o-w {path}, unless all are to be trusted"
+            )
 
 
 def _told_to_commands(root: str, queue: str, mark: str) -> dict[str, str]:

@@ -78,3 +78,13 @@ def test_a_text_over_the_kernels_limit_is_a_dead_letter_that_names_the_remedy(
         size,
     ]
     assert sorted(worked(*command)[1]) == ["200000", "3"]
+
+
+def test_a_queue_that_everybody_may_write_to_is_named(root: Path) -> None:
+    Broker(root, create=True).create_queue("jobs")
+    os.chmod(root / "jobs", 0o777)
+    status, _, told = worked(root, "jobs", "--", "true")
+    assert status == 0
+    assert f"everybody may write to {root}/jobs" in told
+    os.chmod(root / "jobs", 0o755)
+    assert "everybody" not in worked(root, "jobs", "--", "true")[2]
