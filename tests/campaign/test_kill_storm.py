@@ -139,11 +139,13 @@ def assert_doubles_have_a_reason(stage: Stage, killed: set[int]) -> int:
 
 
 def assert_nobody_broke(stage: Stage) -> None:
+    """A worker may say what it did, and whoever lost a server or met ESTALE, that it did."""
     away = stage.told("away")
     for log in stage.logs.glob("*.stderr"):
         text = log.read_text()
         assert "Traceback" not in text
-        assert away or not text or log.name.endswith("work.stderr")
+        lines = [line for line in text.splitlines() if "Stale file" not in line]
+        assert away or not lines or log.name.endswith("work.stderr")
 
 
 def assert_no_file_is_left(stage: Stage) -> None:

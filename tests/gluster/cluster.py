@@ -168,6 +168,7 @@ class Volume:
 
     def start_brick(self) -> None:
         """Start the server, or start it again."""
+        (self.dir / "brick.pid").unlink(missing_ok=True)  # the dead may still lock it
         self._run(
             *("glusterfsd", f"--volfile={self.dir}/brick.vol"),
             *(f"--log-file={self.dir}/brick.log", f"--pid-file={self.dir}/brick.pid"),

@@ -6,6 +6,7 @@ brick `DDMQ_OUTAGES` times (30).
 
 from __future__ import annotations
 
+import errno
 import itertools
 import os
 import random
@@ -21,6 +22,10 @@ from protocol.test_processes import (
     assert_each_publishers_order_is_kept,
     start_together,
 )
+from support import Calls
+
+from ddmq import Broker, StorageError
+from ddmq.fs import FileSystem
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -83,6 +88,25 @@ def test_a_storm_of_kills_on_both_mounts_loses_nothing(
     assert min(each) > 0
 
 
+def test_a_bucket_stays_though_its_publisher_heard_an_error(stage: Stage) -> None:
+    """Its draft's name still leads there, for a second, on a mount that did not see it move."""
+    here, there = map(str, stage.roots)
+
+    def call(_: int, name: str, function, arguments):
+        if name != "rename" or not os.path.isdir(arguments[0]):
+            return function(*arguments)
+        if "/ready/" not in arguments[1]:
+            return function(*arguments)
+        os.listdir(arguments[0])
+        function(*(path.replace(here, there) for path in arguments))
+        raise OSError(errno.ETIMEDOUT, "Connection timed out", arguments[0])
+
+    broker = Broker(here, fs=FileSystem(Calls(call)), bundle_size=20)
+    with pytest.raises(StorageError, match="timed out"):
+        broker.publish_many(QUEUE, map(str, range(50)))
+    assert len(Broker(there).consume(QUEUE, 100)) == 50
+
+
 def all_are_at_work(stage: Stage) -> bool:
     logs = [log for log in stage.logs.iterdir() if log.suffix != ".stderr"]
     return all(log.stat().st_size for log in logs) and len(logs) == len(stage.processes)
@@ -98,7 +122,7 @@ def test_a_brick_that_goes_and_comes_back_loses_nothing(
     """Clients hear an error, and go on when it is back; what they were publishing is in doubt."""
     outages = outages or int(os.environ.get("DDMQ_OUTAGES", "30"))
     chance = random.Random(outages)
-    storm = Storm(stage, each=500 * outages)
+    storm = Storm(stage, each=300 * outages)
     volume.until(lambda: all_are_at_work(stage))
     for _ in range(outages):
         time.sleep(chance.uniform(0.5, 2.5))

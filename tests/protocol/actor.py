@@ -45,7 +45,7 @@ def patiently(log: Log, act, *arguments, **options):
 
 def away(log: Log, error: StorageError) -> None:
     log.write("away", error.errno, error.path)
-    time.sleep(0.1)
+    time.sleep(0.3)
 
 
 def published(log: Log, texts: list[str], act) -> None:
