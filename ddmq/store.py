@@ -218,7 +218,8 @@ class Store:
             bundles = [self._write(draft, bunch, options) for bunch in bunches]
             moved = self._enter_together(draft, bundles, options)
         except BaseException:  # whatever stops those who give us the messages
-            self.fs.remove_directory(draft)
+            with suppress(OSError):
+                self._remove_drafts(draft)
             raise
         if not moved:
             self._explain_missing(draft, began)
@@ -669,7 +670,11 @@ class Store:
         return (lease is None or self.bundles.is_vain(lease)) and self.fs.unlink(path)
 
     def _remove_drafts(self, directory: str) -> bool:
-        """Remove a directory of bundles, out of the hands of a publisher that is only slow."""
+        """Remove a directory of bundles, out of the hands of a publisher that is only slow.
+
+        It may be a bucket already, though its publisher heard an error, or has not heard
+        yet: under its old name, a client that remembers it would empty the bucket.
+        """
         ours = f"{self.tmp}/{new_id()}"
         return self.fs.rename(directory, ours) and self.fs.remove_directory(ours)
 

@@ -205,7 +205,7 @@ def of_race(kind: str, race: Race) -> Finding:
     if broken:
         text = f"{text}; {', '.join(broken)}"
         if kind == "mkdir" and not race.twice:
-            remedy = "a chain of jobs may end early; no message depends on it"
+            remedy = "nothing of ddmq's is elected so; no message depends on it"
             return Finding(name, NOTE, text, remedy, figures)
         remedy = "two consumers could get one message, or none: ddmq can't work here"
         return Finding(name, BAD, text, remedy, figures)

@@ -30,11 +30,12 @@ def continue_chain(
     """Submit the next job of a chain; return what the scheduler said.
 
     None: this is no chain, its end is reached, or another worker of the job has done it.
-    One of them is elected by `mkdir` of the chain's name and the number of jobs left, so
-    each number is reached once, whatever is requeued or submitted twice. Where the
-    scheduler refuses, the election is void and SubmitFailed is raised: another worker may
-    try. If the elected one dies before the scheduler has answered, the chain ends and the
-    messages stay where they are; so it does where the reply to the `mkdir` is lost.
+    One of them is elected: who creates, with O_EXCL, the file of the chain's name and the
+    number of jobs left. (A `mkdir` can be won by nobody on GlusterFS.) So each number is
+    reached once, whatever is requeued or submitted twice. Where the scheduler refuses, the
+    election is void and SubmitFailed is raised: another worker may try. If the elected one
+    dies before the scheduler has answered, the chain ends and the messages stay where they
+    are.
     """
     left, script = environ.get(LEFT, ""), environ.get(SCRIPT, "")
     if not left.isdigit() or int(left) < 1 or not script:
@@ -61,13 +62,15 @@ def _submit_once(
 ) -> str | None:
     name = re.sub(r"[^\w.-]", "-", environ.get(ID) or whole_job_id(environ) or "no-job")
     mark = f"{submit.make_directory(queue_path, fs)}/after-{name}-{environ[LEFT]}"
-    if not fs.mkdir(mark):
+    try:
+        fs.create(mark, b"", sync=False)
+    except FileExistsError:
         return None
     left = str(int(environ[LEFT]) - 1)
     try:
         return _submit_patiently(environ, {LEFT: left, ID: name}, clock)
     except submit.SubmitFailed:
-        fs.rmdir(mark)
+        fs.discard(mark)
         raise
 
 

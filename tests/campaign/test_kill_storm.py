@@ -88,16 +88,22 @@ class Storm:
 def test_a_storm_of_kills_loses_nothing_and_leaves_nothing(
     stage: Stage, kills: int | None, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    kills = kills or int(os.environ.get("DDMQ_KILLS", "1000"))
+    told = blow(stage, kills or int(os.environ.get("DDMQ_KILLS", "1000")))
+    with capsys.disabled():
+        print(f"\n{told}")  # noqa: T201
+
+
+def blow(stage: Stage, kills: int) -> str:
+    """Kill so often, let all come to an end, and tell what became of the messages."""
     chance = random.Random(kills)
     storm = Storm(stage, each=12 * kills)
     while len(storm.killed) < kills:
         time.sleep(chance.uniform(0.02, 0.2))
         storm.kill(chance.choice(storm.alive()))
     storm.calm()
+    assert stage.told("away") == []
     told = assert_all_is_accounted_for(stage, storm.killed)
-    with capsys.disabled():
-        print(f"\n{len(storm.killed)} killed; {told}")  # noqa: T201
+    return f"{len(storm.killed)} killed; {told}"
 
 
 def assert_all_is_accounted_for(stage: Stage, killed: set[int]) -> str:
@@ -133,10 +139,13 @@ def assert_doubles_have_a_reason(stage: Stage, killed: set[int]) -> int:
 
 
 def assert_nobody_broke(stage: Stage) -> None:
+    """A worker may say what it did, and whoever lost a server or met ESTALE, that it did."""
+    away = stage.told("away")
     for log in stage.logs.glob("*.stderr"):
         text = log.read_text()
         assert "Traceback" not in text
-        assert not text or log.name.endswith("work.stderr")
+        lines = [line for line in text.splitlines() if "Stale file" not in line]
+        assert away or not lines or log.name.endswith("work.stderr")
 
 
 def assert_no_file_is_left(stage: Stage) -> None:

@@ -156,9 +156,10 @@ class Volume:
                 *("glusterfs", f"--volfile={self.dir}/client.vol", log),
                 *(f"--pid-file={self.dir}/{path.name}.pid", str(path)),
             )
-        self.until(self._shows_one_directory)
+        self.until(self.is_up)
 
-    def _shows_one_directory(self) -> bool:
+    def is_up(self) -> bool:
+        """Tell whether both mounts show one directory."""
         first, second = self.mounts
         with contextlib.suppress(OSError):
             (first / "started").mkdir(exist_ok=True)
@@ -167,6 +168,7 @@ class Volume:
 
     def start_brick(self) -> None:
         """Start the server, or start it again."""
+        (self.dir / "brick.pid").unlink(missing_ok=True)  # the dead may still lock it
         self._run(
             *("glusterfsd", f"--volfile={self.dir}/brick.vol"),
             *(f"--log-file={self.dir}/brick.log", f"--pid-file={self.dir}/brick.pid"),
@@ -174,7 +176,9 @@ class Volume:
 
     def kill_brick(self) -> None:
         """Let the server vanish."""
+        pid = (self.dir / "brick.pid").read_text().strip()
         self._kill(self.dir / "brick.pid")
+        self.until(lambda: not os.path.exists(f"/proc/{pid}/exe"))
 
     def _kill(self, pid_file: Path) -> None:
         with contextlib.suppress(OSError, ValueError):

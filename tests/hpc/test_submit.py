@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import shlex
@@ -10,10 +11,11 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from support import FakeClock
+from support import Calls, FakeClock
 
 from ddmq import Broker, scheduler
 from ddmq.errors import DdmqError
+from ddmq.fs import FileSystem
 from ddmq.hpc import chain, submit, submit_cli
 
 SCRIPTS = sorted((Path(__file__).parents[2] / "scripts").glob("*/*.sh"))
@@ -359,6 +361,22 @@ def test_each_number_is_reached_once_whatever_is_requeued(broker, fake):
     for job in ("7", "8", "9"):
         environ = chained(DDMQ_CHAIN_ID="a/b", SLURM_JOB_ID=job)
         chain.continue_chain(path, environ)
+    assert got().count("/the/script.sh") == 1
+
+
+def test_somebody_is_elected_where_nobody_wins_a_mkdir(broker, fake):
+    """As on GlusterFS, where all who make one directory at once may hear that it exists."""
+    got = fake("sbatch")
+
+    def call(_, name, function, arguments):
+        if name == "mkdir":
+            function(*arguments)
+            raise FileExistsError(errno.EEXIST, "File exists", arguments[0])
+        return function(*arguments)
+
+    path, fs = f"{broker.root}/jobs", FileSystem(Calls(call))
+    for _ in range(2):
+        chain.continue_chain(path, chained(SLURM_JOB_ID="7"), fs)
     assert got().count("/the/script.sh") == 1
 
 

@@ -2,7 +2,8 @@
 
 Started by `test_processes.py`: `actor.py ROLE ROOT LOG [ARGUMENT]`. Each line of the log
 is written whole before and after what it tells of, so that a killed process leaves a
-record that does not depend on the queue.
+record that does not depend on the queue. A file server that is away is noted as such and
+tried again; only what was being published then stays in doubt.
 """
 
 from __future__ import annotations
@@ -11,10 +12,11 @@ import itertools
 import os
 import sys
 import time
+from functools import partial
 
 from support import Calls
 
-from ddmq import Broker, LeaseLost
+from ddmq import Broker, LeaseLost, StorageError
 from ddmq.fs import FileSystem
 
 QUEUE = "q"
@@ -32,48 +34,71 @@ class Log:
         os.write(self._descriptor, (" ".join(map(str, words)) + "\n").encode())
 
 
+def patiently(log: Log, act, *arguments, **options):
+    """Do something until the file server lets us; return its result."""
+    while True:
+        try:
+            return act(*arguments, **options)
+        except StorageError as error:
+            away(log, error)
+
+
+def away(log: Log, error: StorageError) -> None:
+    log.write("away", error.errno, error.path)
+    time.sleep(0.3)
+
+
+def published(log: Log, texts: list[str], act) -> None:
+    """Publish some texts at once; who hears an error can't know whether they are."""
+    for text in texts:
+        log.write("publishing", text)
+    word = "published"
+    try:
+        act()
+    except StorageError as error:
+        away(log, error)
+        word = "doubtful"
+    for text in texts:
+        log.write(word, text)
+
+
 def publish(root: str, log: Log, texts: str) -> None:
     """Publish `<owner>:<first>:<last>` one by one."""
-    broker = Broker(root)
+    broker = patiently(log, Broker, root)
     owner, first, last = texts.split(":")
     for number in range(int(first), int(last)):
-        log.write("publishing", f"{owner}-{number}")
-        broker.publish(QUEUE, f"{owner}-{number}", durable=number % 10 == 0)
-        log.write("published", f"{owner}-{number}")
+        text, durable = f"{owner}-{number}", number % 10 == 0
+        act = partial(broker.publish, QUEUE, text, durable=durable)
+        published(log, [text], act)
         time.sleep(0.001)
 
 
 def publish_many(root: str, log: Log, texts: str) -> None:
     """Publish `<owner>:<first>:<last>` in bundles, of which some need several."""
-    broker = Broker(root, bundle_size=20)
+    broker = patiently(log, Broker, root, bundle_size=20)
     owner, first, last = texts.split(":")
     numbers = list(range(int(first), int(last)))
     while numbers:
         size = (3, 15, 50)[numbers[0] % 3]
         told, numbers = numbers[:size], numbers[size:]
-        for number in told:
-            log.write("publishing", f"{owner}-{number}")
-        broker.publish_many(
-            QUEUE,
-            (f"{owner}-{number}" for number in told),
-            durable=told[0] % 10 == 0,
-        )
-        for number in told:
-            log.write("published", f"{owner}-{number}")
+        texts, durable = [f"{owner}-{n}" for n in told], told[0] % 10 == 0
+        act = partial(broker.publish_many, QUEUE, iter(texts), durable=durable)
+        published(log, texts, act)
         time.sleep(0.01)
 
 
 def consume(root: str, log: Log, stop: str) -> None:
     """Consume and ack until a file tells that no more will come: one, then several."""
     renames = [0]
-    broker = Broker(root, fs=FileSystem(counting_claims(renames)))
+    fs = FileSystem(counting_claims(renames))
+    broker = patiently(log, Broker, root, fs=fs)
     for n in itertools.cycle((1, 1, 4, 12) if stop.endswith(".several") else (1,)):
-        messages = broker.consume(QUEUE, n)
+        messages = patiently(log, broker.consume, QUEUE, n)
         for message in messages:
             log.write("consumed", message.message)
             time.sleep(0.001)
             log.write("acking", message.message)
-            log.write(ack(broker, message), message.message)
+            log.write(patiently(log, ack, broker, message), message.message)
         if not messages and os.path.exists(stop):
             break
         if not messages:
@@ -112,9 +137,9 @@ def ack(broker: Broker, message) -> str:
 
 def clean(root: str, log: Log, stop: str) -> None:
     """Keep house all the time."""
-    broker = Broker(root)
+    broker = patiently(log, Broker, root)
     while not os.path.exists(stop):
-        log.write("cleaned", broker.clean(QUEUE))
+        log.write("cleaned", patiently(log, broker.clean, QUEUE))
         time.sleep(0.02)
 
 

@@ -21,7 +21,8 @@ from protocol.scenes import (
 )
 from support import Calls, counting, losing_reply
 
-from ddmq import DdmqError, LeaseLost, StorageError
+from ddmq import Broker, DdmqError, LeaseLost, StorageError
+from ddmq.fs import FileSystem
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -293,3 +294,38 @@ def stale_reads(times: int) -> Calls:
         return function(*arguments)
 
     return Calls(call)
+
+
+# A directory that moved, though its client heard an error
+
+
+def test_what_was_published_stays_though_the_client_remembers_its_old_name(
+    tmp_path: Path,
+) -> None:
+    """As on NFS and GlusterFS: a path that a client remembers leads to the moved directory."""
+    moved: dict[str, str] = {}
+
+    def now(path: object) -> object:
+        if not isinstance(path, str):
+            return path
+        for old, new in moved.items():
+            path = path.replace(old, new)
+        return path
+
+    def call(
+        _: int, name: str, function: Callable[..., Any], arguments: tuple[Any, ...]
+    ) -> Any:
+        if name != "rename":  # which names its directories, and the server decides
+            return function(*map(now, arguments))
+        source, target = arguments
+        if os.path.isdir(source) and "/ready/" in target:
+            function(source, target)
+            moved[source] = target
+            raise OSError(errno.ETIMEDOUT, "Connection timed out", source)
+        return function(source, target)
+
+    world = new_world(tmp_path)
+    broker = Broker(world.root, fs=FileSystem(Calls(call)), bundle_size=20)
+    with pytest.raises(StorageError, match="timed out"):
+        broker.publish_many(QUEUE, map(str, range(50)))
+    assert len(Broker(world.root).consume(QUEUE, 100)) == 50
