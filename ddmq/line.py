@@ -102,6 +102,8 @@ class Line:
         self._spread = 1
         self._contended = False
         self._losses = 0
+        self._shared = False
+        self._left: Waiting | None = None
         self._stamp = 0
         self._stuck: dict[str, float] = {}
 
@@ -308,15 +310,15 @@ class Line:
     def stands_first(self, bundle: Waiting) -> None:
         """Note that a bundle still has messages that wait, under a name that we gave it.
 
-        Where there are rivals it has another soon, and a look at its bucket costs less than
-        a claim in vain.
+        We go on with it. Where it is shared it has another name soon, and a look at its
+        bucket costs less than a claim in vain.
         """
         self._losses = 0
         head = self._head
         if head is None or not bundle.path.startswith(head.path):
             return
-        if self._spread > 1:
-            head.names = []
+        if self._shared:
+            head.names, self._left = [], bundle
         else:
             head.bundle = bundle
 
@@ -327,6 +329,7 @@ class Line:
         head = self._head
         if head is not None and isinstance(entry, Bundle):
             head.names, head.bundle = [], None  # it is here still, under another name
+            self._shared, self._left = True, None
             self._give_way()
         else:
             self._head = None
@@ -375,11 +378,23 @@ class Line:
     def _order(self, names: list[str]) -> list[str]:
         """Sort the first one last, without the few that rivals are probably after."""
         names.sort(reverse=True)
-        skipped = _random_below(min(self._spread, len(names)))
+        skipped = self._before_left(names)
+        if skipped is None:
+            skipped = _random_below(min(self._spread, len(names)))
         if not self._contended:
             self._spread = max(self._spread // 2, 1)
         self._contended = False
         return names[: len(names) - skipped] if skipped else names
+
+    def _before_left(self, names: list[str]) -> int | None:
+        """Tell how many stand before the bundle that we left; whether rivals touched it."""
+        left, self._left = self._left, None
+        if left is not None:
+            for number, name in enumerate(reversed(names)):
+                if left.entry.id in name:
+                    self._shared = not left.path.endswith(name)
+                    return number
+        return None
 
     # All of it
 

@@ -182,8 +182,11 @@ def assert_each_publishers_order_is_kept(stage: Stage) -> None:
 def test_consumers_that_start_together_rarely_want_the_same_message(
     stage: Stage, capsys: pytest.CaptureFixture[str], bundled: bool
 ) -> None:
-    """A line of a bundle takes two renames: the bundle, and its lease into place."""
-    renames = start_together(stage, bundled=bundled, messages=600)
+    """A line of a bundle takes two renames: the bundle, and its lease into place.
+
+    They all begin with one bundle, and need a while until each has another.
+    """
+    renames = start_together(stage, bundled=bundled, messages=1200 if bundled else 600)
     with capsys.disabled():
         print(f"\n8 consumers tried {renames:.2f} renames for each message")  # noqa: T201
     assert renames <= (2.5 if bundled else 1.5)
