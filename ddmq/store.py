@@ -253,7 +253,9 @@ class Store:
         took so long that somebody may have cleaned the draft away.
         """
         if self.fs.exists(draft):
-            if not self.fs.remove_directory(draft):
+            if self._is_directory(draft):
+                self._remove_drafts(draft)
+            else:
                 self.fs.discard(draft)
             raise OSError(errno.ESTALE, "it could not be moved into the line", draft)
         if self.clock.time_ns() - began_ns > ABANDONED / 2 * 1e9:
