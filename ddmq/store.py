@@ -211,8 +211,8 @@ class Store:
     def _publish_bundles(self, bunches: Iterable[list[bytes]], options: Options) -> int:
         """Write bundles into a directory of our own, and let that join the line."""
         draft, began = f"{self.tmp}/{new_id()}", self.clock.time_ns()
-        self.fs.mkdir(draft)
         try:
+            self.fs.mkdir(draft)
             if self.line.mode is not None:
                 self.fs.chmod(draft, self.line.mode)
             bundles = [self._write(draft, bunch, options) for bunch in bunches]
