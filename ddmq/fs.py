@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 #: What a file system answers to somebody who may only look.
 FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
 #: Answers that say for sure that nothing was done; EIO or EINTR may come too late.
-REFUSED = (*FORBIDDEN, errno.ENOSPC, errno.EDQUOT, errno.EBUSY, errno.ENOENT)
+REFUSED = (*FORBIDDEN, errno.ENOSPC, errno.EDQUOT, errno.EBUSY)
 _GONE = (errno.ENOENT, errno.ESTALE)
 #: Where only root may make a file so, or nobody.
 _NO_MKNOD = (errno.EPERM, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EINVAL)
@@ -389,15 +389,18 @@ class FileSystem:
 
         It is made as `draft` and moved, so that no crash leaves one that others can't use.
         """
-        self.mkdir(draft)
-        self.chmod(draft, mode)
+        made = False
         try:
-            return self.rename(draft, path)
+            self.mkdir(draft)
+            self.chmod(draft, mode)
+            made = self.rename(draft, path)
         except OSError as error:
-            self.rmdir(draft)
-            if error.errno in (errno.ENOTEMPTY, errno.EEXIST):
-                return False
-            raise
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                raise
+        finally:
+            if not made:
+                self.rmdir(draft)
+        return made
 
     def rmdir(self, path: str) -> bool:
         """Remove a directory if it is empty and we may; the system call decides."""

@@ -211,8 +211,8 @@ class Store:
     def _publish_bundles(self, bunches: Iterable[list[bytes]], options: Options) -> int:
         """Write bundles into a directory of our own, and let that join the line."""
         draft, began = f"{self.tmp}/{new_id()}", self.clock.time_ns()
-        self.fs.mkdir(draft)
         try:
+            self.fs.mkdir(draft)
             if self.line.mode is not None:
                 self.fs.chmod(draft, self.line.mode)
             bundles = [self._write(draft, bunch, options) for bunch in bunches]
@@ -253,7 +253,9 @@ class Store:
         took so long that somebody may have cleaned the draft away.
         """
         if self.fs.exists(draft):
-            if not self.fs.remove_directory(draft):
+            if self._is_directory(draft):
+                self._remove_drafts(draft)
+            else:
                 self.fs.discard(draft)
             raise OSError(errno.ESTALE, "it could not be moved into the line", draft)
         if self.clock.time_ns() - began_ns > ABANDONED / 2 * 1e9:

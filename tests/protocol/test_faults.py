@@ -104,9 +104,19 @@ def test_several_bundles_that_can_not_join_the_line_are_removed(world: World) ->
     assert world.found() == {}
 
 
+def test_a_directory_that_was_made_though_it_was_called_an_error_is_removed(
+    world: World,
+) -> None:
+    publisher = world.broker(losing_reply(0, ("mkdir",), errno.EIO))
+    with pytest.raises(StorageError):
+        publisher.publish_many(QUEUE, map(text, MANY))
+    assert os.listdir(f"{world.path}/tmp") == []
+
+
 def refusing_moves_of_directories(code: int) -> Calls:
     def call(_: int, name: str, function: Callable[..., Any], arguments: Any) -> Any:
-        if name == "rename" and os.path.isdir(arguments[0]):
+        into_line = name == "rename" and "/ready/" in arguments[1]
+        if into_line and os.path.isdir(arguments[0]):
             raise OSError(code, os.strerror(code), arguments[0])
         return function(*arguments)
 
