@@ -70,7 +70,7 @@ def assert_all_come_once(world: World, *held: list[Message]) -> None:
 
 @pytest.mark.parametrize("prepare", [with_a_bundle, with_two_bundles])
 @pytest.mark.parametrize(
-    ("mine", "yours"), itertools.product((1, 3, 12), (1, 3, 12)), ids=str
+    ("mine", "yours"), list(itertools.product((1, 3, 12), repeat=2)), ids=str
 )
 def test_of_two_consumers_each_gets_other_lines(
     prepare: Any, mine: int, yours: int, tmp_path: Path
