@@ -656,6 +656,13 @@ def test_the_reason_of_a_dead_letter_goes_when_it_comes_back(broker):
     assert broker.dead("q")[0].reason != "bad"
 
 
+def test_a_note_is_named_as_the_message_that_it_is_about(broker, root):
+    message = consumed(broker)
+    broker.reject(message, "bad")
+    notes = [path.name for path in (root / "q" / "dead").glob("*.note")]
+    assert notes == [f"{message.id}.note"]
+
+
 def test_only_those_that_are_named_come_back(broker):
     ids = [broker.publish("q", text) for text in "abc"]
     broker.reject(broker.consume("q", 3))
@@ -678,6 +685,23 @@ def test_what_is_no_message_stays_dead(broker, root):
     assert broker.consume("q") == []
     assert broker.redrive("q") == 0
     assert len(broker.dead("q")) == 1
+
+
+@pytest.mark.parametrize(
+    ("make", "reason"),
+    [
+        (lambda path: path.symlink_to("/etc/passwd"), "a symbolic link"),
+        (lambda path: path.mkdir(), "a directory or special file"),
+    ],
+)
+def test_a_dead_letter_tells_what_stood_in_its_place(broker, root, make, reason):
+    broker.publish("q", "x")
+    path = min((root / "q" / "ready").rglob("*.*"))
+    path.unlink()
+    make(path)
+    assert broker.consume("q") == []
+    (dead,) = broker.dead("q")
+    assert reason in dead.reason
 
 
 def test_a_dropped_message_that_died_comes_back_too(broker, root, aged):
@@ -829,7 +853,9 @@ def test_waiting_does_the_housekeeping_of_vanished_consumers(broker, clock):
 def test_a_message_that_could_not_be_written_was_not_published(
     broker, root, clock, refusing, code, remedy
 ):
-    client = Broker(root, clock=clock, clean=False, fs=refusing("open", code, "/tmp/"))
+    client = Broker(
+        root, clock=clock, clean=False, fs=refusing("open", code, "/q/tmp/")
+    )
     client_ = Broker(root, clock=clock, fs=refusing("write", code))
     for failing in (client, client_):
         with pytest.raises(StorageError, match=remedy) as caught:
@@ -842,7 +868,7 @@ def test_a_message_that_could_not_be_written_was_not_published(
 
 @pytest.mark.parametrize(
     ("call", "where", "delay"),
-    [("rename", "/tmp/", 0), ("rename", "/tmp/", 5), ("mkdir", "/ready/", 0)],
+    [("rename", "/q/tmp/", 0), ("rename", "/tmp/", 5), ("mkdir", "/ready/", 0)],
 )
 def test_a_message_that_could_not_be_moved_was_not_published(
     broker, root, clock, refusing, call, where, delay
@@ -858,7 +884,7 @@ def test_a_message_that_could_not_be_moved_was_not_published(
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT])
 def test_a_full_disk_can_still_be_emptied(broker, root, clock, refusing, code):
     broker.publish("q", "x")
-    client = Broker(root, clock=clock, fs=refusing("open", code, "/tmp/"))
+    client = Broker(root, clock=clock, fs=refusing("open", code, "/q/tmp/"))
     messages = client.consume("q")
     assert texts(messages) == ["x"]
     client.ack(messages)
@@ -871,7 +897,7 @@ def test_an_id_is_never_returned_for_a_message_that_did_not_move(
 ):
     broker.publish("q", "first")
     client = Broker(
-        root, clock=clock, clean=False, fs=refusing("rename", code, "/tmp/", times=1)
+        root, clock=clock, clean=False, fs=refusing("rename", code, "/q/tmp/", times=1)
     )
     try:
         client.publish("q", "second", delay=delay)
@@ -885,7 +911,7 @@ def test_an_id_is_never_returned_for_a_message_that_did_not_move(
 
 def test_a_publisher_that_stood_still_for_too_long_is_told(broker, root, clock):
     def pause(_, name, function, arguments):
-        if name == "rename" and "/tmp/" in arguments[0]:
+        if name == "rename" and "/q/tmp/" in arguments[0]:
             clock.advance(7200)  # meanwhile somebody cleans
             os.unlink(arguments[0])
         return function(*arguments)
@@ -894,6 +920,18 @@ def test_a_publisher_that_stood_still_for_too_long_is_told(broker, root, clock):
     with pytest.raises(StorageError, match="cleaned away"):
         client.publish("q", "x")
     assert broker.view()["q"] == (0, 0, 0, 0)
+
+
+def test_a_delayed_message_that_took_long_to_move_was_published(broker, root, clock):
+    def pause(_, name, function, arguments):
+        result = function(*arguments)
+        if name == "rename" and "/q/tmp/" in arguments[0]:
+            clock.advance(7200)
+        return result
+
+    client = Broker(root, clock=clock, clean=False, fs=FileSystem(Calls(pause)))
+    assert client.publish("q", "x", delay=86400)
+    assert broker.view()["q"] == (0, 0, 1, 0)
 
 
 @pytest.mark.parametrize("call", ["fstat", "close", "fsync"])
@@ -969,6 +1007,16 @@ def test_a_broker_can_be_used_by_many_threads(broker):
         done = list(chain(*pool.map(work, "abcd")))
     assert len(done) == len(set(done)) == 80
     assert broker.view()["q"] == (0, 0, 0, 0)
+
+
+def test_a_bundle_holds_a_thousand_messages_and_a_bucket_five_hundred_files(
+    broker, root
+):
+    assert broker.publish_many("q", "x" * 1001, durable=False) == 1001
+    assert len(files(root / "q" / "ready")) == 2
+    for _ in range(499):
+        broker.publish("q", "x", durable=False)
+    assert len({path.parent for path in files(root / "q" / "ready")}) == 2
 
 
 def test_small_buckets_change_nothing_that_a_user_sees(broker, root, clock):

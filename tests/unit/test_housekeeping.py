@@ -8,8 +8,10 @@ import os
 from contextlib import suppress
 
 import pytest
+from support import FakeClock
 
 from ddmq import Broker, QueueNotFound, StorageError
+from ddmq.fs import FileSystem
 from ddmq.housekeeping import Swept
 from ddmq.locks import exclusive
 
@@ -65,6 +67,12 @@ def test_a_lease_lasts_as_long_as_it_was_given(broker, other, clock):
     assert other.consume("q") == []
     clock.advance(0.3)
     assert len(other.consume("q")) == 1
+
+
+def test_a_lease_ends_on_the_millisecond(broker, clock):
+    broker.publish("q", "x", timeout=5)
+    (message,) = broker.consume("q")
+    assert int(message.filename[:13]) == clock.time_ns() // 1_000_000 + 5000
 
 
 def test_any_interaction_does_the_housekeeping(broker, clock, root):
@@ -210,6 +218,20 @@ def test_a_file_that_may_still_be_written_is_left_alone(broker, clock, drop, roo
     assert broker.clean("q").adopted == 0
     clock.advance(6)
     assert broker.clean("q").adopted == 1
+
+
+def test_a_file_of_which_a_client_remembers_an_older_state_is_left_alone(
+    root, broker, clock, drop
+):
+    class Remembering(FileSystem):
+        def status(self, path):
+            found = super().status(path)
+            return found._replace(modified_ns=0) if "/drop/" in path else found
+
+    drop("a", b"hello", age=1)
+    client = Broker(root, clock=clock, fs=Remembering(), clean=False)
+    assert client.clean("q").adopted == 0
+    assert names(root, "drop") == ["a"]
 
 
 def test_dropped_files_are_adopted_in_the_order_of_their_names(broker, drop):
@@ -469,3 +491,53 @@ def test_a_queue_deleted_meanwhile_is_said_to_be_gone(broker, other, clock):
     clock.advance(10)
     with pytest.raises(QueueNotFound):
         other.consume("q")
+
+
+def test_who_may_not_list_the_leases_can_publish(root, broker, clock, refusing):
+    fs = refusing("listdir", errno.EACCES, "/q/work")
+    assert Broker(root, clock=clock, fs=fs).publish("q", "x")
+
+
+def test_a_delayed_message_that_makes_trouble_does_not_stop_the_others(
+    root, broker, clock, refusing
+):
+    ids = [broker.publish("q", text, delay=5) for text in "abc"]
+    clock.advance(6)
+    client = Broker(root, clock=clock, fs=refusing("rename", errno.EIO, ids[1]))
+    assert [m.message for m in client.consume("q", 9)] == ["a", "c"]
+
+
+class Listening(FakeClock):
+    """A clock that tells how often it was compared with the file server's."""
+
+    stepped = False
+    compared = 0
+
+    def has_stepped(self):
+        return self.stepped
+
+    def synchronise(self, before_ns, stamped_ns, after_ns):
+        self.compared += 1
+
+
+def test_a_client_asks_for_the_servers_clock_again_every_ten_minutes(root, broker):
+    clock = Listening()
+    client = Broker(root, clock=clock)
+    client.publish("q", "x")
+    compared = []
+    for seconds in (1, 598, 1, 1):
+        clock.advance(seconds)
+        client.publish("q", "x")
+        compared.append(clock.compared)
+    assert compared == [compared[0]] * 2 + [compared[0] + 1] * 2
+
+
+def test_a_client_asks_for_the_servers_clock_again_when_its_own_was_set(root, broker):
+    clock = Listening()
+    client = Broker(root, clock=clock)
+    client.publish("q", "x")
+    before = clock.compared
+    clock.stepped = True
+    clock.advance(2)
+    client.publish("q", "x")
+    assert clock.compared == before + 1
