@@ -118,8 +118,10 @@ def test_what_a_killed_worker_held_comes_back_as_a_loss(root, broker):
 
 def test_a_command_whose_lease_was_lost_is_killed_and_not_acked(root, broker):
     broker.publish("jobs", "a", timeout=3)
-    process = start("-j", 1, root, "jobs", *python("import time; time.sleep(60)"))
-    until(lambda: broker.view("jobs")["jobs"].work == 1)
+    started = root / "started"
+    code = f"import time; open({str(started)!r}, 'w'); time.sleep(60)"
+    process = start("-j", 1, root, "jobs", *python(code))
+    until(started.exists)
     id_ = os.listdir(root / "jobs" / "work")[0].split(".")[3]
     broker.release(broker.leased("jobs", id_))
     [mine] = broker.consume("jobs")
