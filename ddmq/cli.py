@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from ddmq.actions import Reply
 
 _PROGRESS_EVERY = 0.5
+_VERBOSITY = frozenset(("-v", "--verbose", "-d", "--debug", "-s", "--silent"))
 _HELP = """\
 a message queue made of files: no server, one directory per queue
 
@@ -59,10 +60,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(arguments: Sequence[str]) -> int:
-    if arguments[:1] in (["-v"], ["--version"]):
+    if arguments in (["-v"], ["--version"]):
         _print(f"ddmq {__version__}")
         return 0
-    options = _parse(arguments)
+    options = _parse(_command_first(arguments))
     _set_up_log(options)
     if not options.debug:
         return _done(options, FileSystem())
@@ -150,6 +151,13 @@ def _set_up_log(options: argparse.Namespace) -> None:
 
 
 # Arguments
+
+
+def _command_first(arguments: Sequence[str]) -> list[str]:
+    """Move switches that stand before the command behind it: `ddmq -d publish …`."""
+    number = next((n for n, a in enumerate(arguments) if a not in _VERBOSITY), 0)
+    before, others = arguments[:number], arguments[number:]
+    return [*others[:1], *before, *others[1:]]
 
 
 def _with_dashes(arguments: Sequence[str]) -> list[str]:

@@ -189,6 +189,14 @@ def test_a_file_of_many_lines_becomes_a_few_files_in_order(sh, root, tmp_path):
     assert told.splitlines() == texts
 
 
+@pytest.mark.parametrize("switches", [["-d"], ["-d", "-v"], ["--debug"]])
+def test_switches_may_stand_before_the_command(sh, root, switches):
+    status, out, err = sh(*switches, "view", root)
+    assert status == 0
+    assert "testmq" in out
+    assert re.search(r"^ddmq: [0-9]+ file-system calls: .*listdir", err, re.MULTILINE)
+
+
 def test_on_a_terminal_publishing_a_file_shows_how_far_it_is(root, tmp_path):
     """Without one it says nothing: that is what all other tests see."""
     (tmp_path / "lines").write_text("x\n" * 700_000)
