@@ -1,0 +1,302 @@
+"""The bundles of one queue, where clients die and files vanish."""
+
+from __future__ import annotations
+
+import errno
+import os
+from contextlib import suppress
+
+import pytest
+from protocol.scenes import HOUR, QUEUE, crashing_after_rename_into, new_world
+from support import Calls, Crash
+
+from ddmq import Counts, LeaseLost, StorageError
+from ddmq.fs import FileSystem
+
+TOKEN = "0123456789abcdef"
+
+
+@pytest.fixture
+def world(tmp_path):
+    return new_world(tmp_path)
+
+
+@pytest.fixture
+def publisher(world):
+    """A client that published a bundle of twelve, and leaves the housekeeping to others."""
+    publisher = world.broker(clean=False)
+    assert publisher.publish_many(QUEUE, map(str, range(12))) == 12
+    return publisher
+
+
+def view(world):
+    """Count as a client does that touches nothing else."""
+    return world.broker(clean=False).view(QUEUE)[QUEUE]
+
+
+def claim_cut_short(world, n):
+    """Let a client die when it has taken lines, and their leases are not in `work/`."""
+    with suppress(Crash):
+        world.broker(crashing_after_rename_into("/ready/")).consume(QUEUE, n)
+    assert len(world.files("tmp")) == n
+
+
+def move_first_draft(world):
+    first = world.files("tmp")[0]
+    os.rename(first, f"{world.path}/work/{os.path.basename(first)}")
+
+
+# A claim whose client died
+
+
+def test_what_a_client_took_before_it_died_is_counted_once(world, publisher):
+    assert view(world) == Counts(12, 0, 0, 0)
+    claim_cut_short(world, 3)
+    assert view(world) == Counts(9, 3, 0, 0)
+    move_first_draft(world)
+    assert view(world) == Counts(9, 3, 0, 0)
+    assert len(world.files("tmp")) == 2
+
+
+def test_when_its_leases_are_over_whoever_counts_puts_them_where_they_are_looked_for(
+    world, publisher
+):
+    claim_cut_short(world, 3)
+    world.clock.advance(HOUR)
+    assert view(world) == Counts(9, 3, 0, 0)
+    assert world.files("tmp") == []
+    assert len(world.files("work")) == 3
+
+
+def test_all_lines_may_be_taken_by_a_client_that_died(world, publisher):
+    claim_cut_short(world, 12)
+    assert view(world) == Counts(0, 12, 0, 0)
+    assert world.broker(clean=False).is_empty(QUEUE) is False
+
+
+def test_who_purges_what_waits_completes_the_claim_of_who_died(world, publisher):
+    claim_cut_short(world, 3)
+    assert publisher.purge(QUEUE, ["waiting"]).waiting == 9
+    assert view(world) == Counts(0, 3, 0, 0)
+    world.clock.advance(HOUR)
+    messages = world.broker().consume(QUEUE, 12)
+    assert [message.message for message in messages] == ["0", "1", "2"]
+
+
+def test_drafts_of_a_claim_that_was_not_made_go_and_those_of_one_that_was_stay(
+    world, publisher
+):
+    [path] = world.files("ready")
+    publisher.consume(QUEUE, 2)
+    claim_cut_short(world, 3)
+    name = os.path.basename(world.files("tmp")[0]).replace(".line", "")
+    vain = f"{name.rpartition('.')[0]}.{TOKEN}.line"
+    world.put(f"tmp/{vain}", age=2 * HOUR)
+    other = vain.replace(os.path.basename(path).split(".")[1], "f" * 20)
+    world.put(f"tmp/{other}", age=2 * HOUR)
+    for draft in world.files("tmp"):
+        os.utime(draft, (0, 0))
+    assert world.broker(clean=False).clean(QUEUE).removed == 2
+    assert world.files("tmp") == []
+    assert view(world) == Counts(7, 5, 0, 0)
+
+
+def test_the_bundle_of_a_claim_in_vain_is_renamed_but_no_line_of_it_is_taken(
+    world, publisher
+):
+    publisher.ack(publisher.consume(QUEUE, 2))
+    [before] = world.files("ready")
+    first = before.replace(".12-2-2.", ".12-2-0.")
+    entry = os.path.basename(first).split(".")
+    name = f"{'1' * 13}.5.{entry[0]}.{entry[1]}-2.0-0.{TOKEN}.line"
+    priority = before.split("/")[-3]
+    world.put(f"tmp/{name.replace('.5.', f'.{priority}.')}", age=2 * HOUR)
+    assert publisher.clean(QUEUE).removed == 1
+    [after] = world.files("ready")
+    assert after != before
+    assert view(world) == Counts(10, 0, 0, 0)
+    assert len(publisher.consume(QUEUE, 12)) == 10
+
+
+# A line whose bundle is gone
+
+
+def test_a_line_that_others_settled_is_lost_though_its_bundle_is_gone_too(
+    world, publisher
+):
+    messages = publisher.consume(QUEUE, 12)
+    publisher.ack(messages)
+    world.clock.advance(11)
+    publisher.clean(QUEUE)
+    assert world.files("work") == []
+    late = world.broker(clean=False)
+    for settle in (late.nack, late.release, late.reject):
+        with pytest.raises(LeaseLost):
+            settle(messages[0])
+    assert view(world) == Counts(0, 0, 0, 0)
+
+
+def test_a_line_whose_bundle_somebody_removed_is_kept_for_an_hour(world, publisher):
+    message = publisher.consume(QUEUE, 12)[3]
+    publisher.ack([m for m in publisher.consume(QUEUE, 12) if m.id != message.id])
+    [spent] = [path for path in world.files("work") if "/spent." in path]
+    os.unlink(spent)
+    late = world.broker(clean=False)
+    with pytest.raises(StorageError, match="its bundle can't be found"):
+        late.nack(message)
+    assert view(world).work == 12
+    world.clock.advance(message_timeout(world) + HOUR - 60)
+    late.clean(QUEUE)
+    assert view(world).work == 12
+    world.clock.advance(120)
+    late.clean(QUEUE)
+    assert view(world) == Counts(0, 0, 0, 12)
+    assert all("its bundle can't be found" in d.reason for d in late.dead(QUEUE))
+
+
+def message_timeout(world):
+    return world.broker(clean=False).settings(QUEUE).message_timeout
+
+
+def test_a_lease_that_says_no_line_is_a_dead_letter_with_the_reason(world):
+    name = f"{'1' * 13}.5.{'1' * 19}.abc.0-0.{TOKEN}.line"
+    world.put(f"work/{name}")
+    broker = world.broker(clean=False)
+    broker.clean(QUEUE)
+    [dead] = broker.dead(QUEUE)
+    assert "but not as which" in dead.reason
+    assert view(world) == Counts(0, 0, 0, 1)
+
+
+# What bundles hold
+
+
+def test_many_bundles_are_read_whole_and_few_are_kept(world):
+    world.bundle_size = 2
+    broker = world.broker()
+    broker.publish_many(QUEUE, map(str, range(60)))
+    messages = broker.consume(QUEUE, 60)
+    assert [m.message for m in messages] == [str(n) for n in range(60)]
+    late = world.broker()
+    for message in messages:  # each bundle is found among those that are spent
+        late.nack(message)
+    again = {m.message for m in late.consume(QUEUE, 60)}
+    assert again == {str(n) for n in range(60)}
+
+
+def test_a_bundle_whose_lines_are_done_stays_until_all_listings_show_its_leases(
+    world, publisher
+):
+    publisher.ack(publisher.consume(QUEUE, 12))
+    world.clock.advance(9.999)
+    publisher.clean(QUEUE)
+    assert len(world.files("work")) == 1
+    world.clock.advance(0.002)
+    publisher.clean(QUEUE)
+    assert world.files("work") == []
+
+
+def test_a_bundle_of_which_nothing_waits_after_a_purge_is_no_longer_in_line(
+    world, publisher
+):
+    publisher.ack(publisher.consume(QUEUE, 2))
+    assert publisher.purge(QUEUE, ["waiting"]).waiting == 10
+    assert world.files("ready") == []
+    world.clock.advance(11)
+    publisher.clean(QUEUE)
+    assert world.files("work") == []
+
+
+# A claim that can't be made, or not to its end
+
+
+def test_a_claim_whose_drafts_can_not_be_made_takes_nothing_and_leaves_nothing(
+    world, publisher
+):
+    def call(_, name, function, arguments):
+        if "/q/tmp/" in str(arguments[0]) and ".line" in str(arguments[0]):
+            made.append(name)
+            if len(made) == 4:
+                raise OSError(errno.ENOSPC, "full", arguments[0])
+        return function(*arguments)
+
+    made: list[str] = []
+    client = world.broker(Calls(call), clean=False)
+    with pytest.raises(StorageError):
+        client.consume(QUEUE, 12)
+    assert world.files("tmp") == []
+    assert view(world) == Counts(12, 0, 0, 0)
+
+
+def test_leases_that_can_not_be_moved_come_back_and_the_others_are_consumed(
+    world, publisher
+):
+    def call(_, name, function, arguments):
+        if name == "rename" and "/q/tmp/" in arguments[0]:
+            moved.append(arguments[0])
+            if len(moved) > 5:
+                raise OSError(errno.EIO, "failed", arguments[0])
+        return function(*arguments)
+
+    moved: list[str] = []
+    client = world.broker(Calls(call), clean=False)
+    messages = client.consume(QUEUE, 12)
+    assert [m.message for m in messages] == [str(n) for n in range(5)]
+    assert moved.count(moved[5]) > 1  # it is tried again
+    client.ack(messages)
+    assert view(world) == Counts(0, 7, 0, 0)
+    world.clock.advance(HOUR)
+    late = world.broker()
+    late.clean(QUEUE)
+    again = late.consume(QUEUE, 12)
+    assert [m.message for m in again] == [str(n) for n in range(5, 12)]
+
+
+def test_a_claim_of_which_no_lease_can_be_moved_is_an_error_and_comes_back(
+    world, publisher
+):
+    def call(_, name, function, arguments):
+        if name == "rename" and "/q/tmp/" in arguments[0]:
+            raise OSError(errno.EIO, "failed", arguments[0])
+        return function(*arguments)
+
+    with pytest.raises(StorageError):
+        world.broker(Calls(call), clean=False).consume(QUEUE, 3)
+    assert view(world) == Counts(9, 3, 0, 0)
+    world.clock.advance(HOUR)
+    late = world.broker()
+    late.clean(QUEUE)
+    assert {m.message for m in late.consume(QUEUE, 12)} == {str(n) for n in range(12)}
+
+
+def test_who_is_slower_than_a_rival_leaves_no_drafts(world, publisher):
+    def call(_, name, function, arguments):
+        if name == "rename" and "/ready/" in arguments[0] and not rivals:
+            rivals.append(publisher.consume(QUEUE, 3))
+        return function(*arguments)
+
+    rivals: list[object] = []
+    messages = world.broker(Calls(call), clean=False).consume(QUEUE, 2)
+    assert [m.message for m in messages] == ["3", "4"]
+    assert world.files("tmp") == []
+
+
+def test_who_looks_for_a_bundle_waits_while_others_rename_it(world, publisher):
+    """A listing may miss a name that is changed just then."""
+
+    class Missing(FileSystem):
+        def listing(self, path):
+            names = super().listing(path)
+            if "/ready/" in path or path.endswith("/work"):
+                looks.append(world.clock.monotonic())
+                if len(looks) < 6:
+                    return [n for n in names if n.count(".") < 4 or ".line" in n]
+            return names
+
+    looks: list[float] = []
+    message = publisher.consume(QUEUE, 2)[1]
+    began = world.clock.monotonic()
+    late = world.broker(Missing(), clean=False)
+    late.nack(message)
+    assert 0.1 < world.clock.monotonic() - began < 3
+    assert view(world) == Counts(11, 1, 0, 0)
