@@ -329,11 +329,14 @@ def test_a_file_that_can_not_be_read_is_a_dead_letter(world: World) -> None:
 
 
 @pytest.mark.parametrize("code", [errno.EPERM, errno.EBUSY])
-def test_a_file_that_can_not_be_moved_is_passed_over(code: int, world: World) -> None:
+def test_a_file_that_can_not_be_moved_is_passed_over_and_named(
+    code: int, world: World, caplog: pytest.LogCaptureFixture
+) -> None:
     path = world.put(f"{BUCKET}/{ENTRY}", b'{"message": 1}')
     broker = consumer(world, refusing(code, "rename", ID))
     assert [m.message for m in broker.consume(QUEUE)] == [text("a")]
     assert broker.consume(QUEUE) == []
+    assert f"{path} can't be moved" in caplog.text
     assert os.path.exists(path)
 
 

@@ -302,6 +302,27 @@ def test_a_group_can_use_everything_in_its_queue(root, umask, aged):
     assert modes(p for p in paths if p.is_file()) == {0o660}
 
 
+def test_a_group_can_use_the_bundles_in_its_queue(root, umask):
+    umask(0o077)
+    Broker(root, create=True).create_queue("q", mode=0o2770)
+    for number, size in ((12, 1000), (12, 5)):
+        client = Broker(root, bundle_size=size)
+        client.publish_many("q", "x" * number)
+        client.consume("q", 3)
+        paths = [root / "q", *(root / "q").rglob("*")]
+        assert modes(p for p in paths if p.is_dir()) == {0o2770}
+        assert modes(p for p in paths if p.is_file()) == {0o660}
+
+
+def test_a_queue_that_was_not_made_for_a_group_leaves_modes_to_the_umask(root, umask):
+    umask(0o002)
+    Broker(root, create=True).create_queue("q")
+    umask(0o077)
+    Broker(root, clean=False).publish("q", "x")
+    messages = [p for p in (root / "q" / "ready").rglob("*") if p.is_file()]
+    assert modes(messages) == {0o600}
+
+
 def test_a_group_can_use_a_root_of_its_own(root, umask):
     umask(0o077)
     Broker(root, create=True, mode=0o2770)

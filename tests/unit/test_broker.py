@@ -656,6 +656,13 @@ def test_the_reason_of_a_dead_letter_goes_when_it_comes_back(broker):
     assert broker.dead("q")[0].reason != "bad"
 
 
+def test_a_note_is_named_as_the_message_that_it_is_about(broker, root):
+    message = consumed(broker)
+    broker.reject(message, "bad")
+    notes = [path.name for path in (root / "q" / "dead").glob("*.note")]
+    assert notes == [f"{message.id}.note"]
+
+
 def test_only_those_that_are_named_come_back(broker):
     ids = [broker.publish("q", text) for text in "abc"]
     broker.reject(broker.consume("q", 3))
@@ -829,7 +836,9 @@ def test_waiting_does_the_housekeeping_of_vanished_consumers(broker, clock):
 def test_a_message_that_could_not_be_written_was_not_published(
     broker, root, clock, refusing, code, remedy
 ):
-    client = Broker(root, clock=clock, clean=False, fs=refusing("open", code, "/tmp/"))
+    client = Broker(
+        root, clock=clock, clean=False, fs=refusing("open", code, "/q/tmp/")
+    )
     client_ = Broker(root, clock=clock, fs=refusing("write", code))
     for failing in (client, client_):
         with pytest.raises(StorageError, match=remedy) as caught:
@@ -842,7 +851,7 @@ def test_a_message_that_could_not_be_written_was_not_published(
 
 @pytest.mark.parametrize(
     ("call", "where", "delay"),
-    [("rename", "/tmp/", 0), ("rename", "/tmp/", 5), ("mkdir", "/ready/", 0)],
+    [("rename", "/q/tmp/", 0), ("rename", "/tmp/", 5), ("mkdir", "/ready/", 0)],
 )
 def test_a_message_that_could_not_be_moved_was_not_published(
     broker, root, clock, refusing, call, where, delay
@@ -858,7 +867,7 @@ def test_a_message_that_could_not_be_moved_was_not_published(
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT])
 def test_a_full_disk_can_still_be_emptied(broker, root, clock, refusing, code):
     broker.publish("q", "x")
-    client = Broker(root, clock=clock, fs=refusing("open", code, "/tmp/"))
+    client = Broker(root, clock=clock, fs=refusing("open", code, "/q/tmp/"))
     messages = client.consume("q")
     assert texts(messages) == ["x"]
     client.ack(messages)
@@ -871,7 +880,7 @@ def test_an_id_is_never_returned_for_a_message_that_did_not_move(
 ):
     broker.publish("q", "first")
     client = Broker(
-        root, clock=clock, clean=False, fs=refusing("rename", code, "/tmp/", times=1)
+        root, clock=clock, clean=False, fs=refusing("rename", code, "/q/tmp/", times=1)
     )
     try:
         client.publish("q", "second", delay=delay)
@@ -885,7 +894,7 @@ def test_an_id_is_never_returned_for_a_message_that_did_not_move(
 
 def test_a_publisher_that_stood_still_for_too_long_is_told(broker, root, clock):
     def pause(_, name, function, arguments):
-        if name == "rename" and "/tmp/" in arguments[0]:
+        if name == "rename" and "/q/tmp/" in arguments[0]:
             clock.advance(7200)  # meanwhile somebody cleans
             os.unlink(arguments[0])
         return function(*arguments)
@@ -894,6 +903,18 @@ def test_a_publisher_that_stood_still_for_too_long_is_told(broker, root, clock):
     with pytest.raises(StorageError, match="cleaned away"):
         client.publish("q", "x")
     assert broker.view()["q"] == (0, 0, 0, 0)
+
+
+def test_a_delayed_message_that_took_long_to_move_was_published(broker, root, clock):
+    def pause(_, name, function, arguments):
+        result = function(*arguments)
+        if name == "rename" and "/q/tmp/" in arguments[0]:
+            clock.advance(7200)
+        return result
+
+    client = Broker(root, clock=clock, clean=False, fs=FileSystem(Calls(pause)))
+    assert client.publish("q", "x", delay=86400)
+    assert broker.view()["q"] == (0, 0, 1, 0)
 
 
 @pytest.mark.parametrize("call", ["fstat", "close", "fsync"])

@@ -50,6 +50,21 @@ def test_a_chunk_is_not_too_large_unless_one_message_is():
     assert sizes == [1, 2, 1, 1]
 
 
+def test_a_chunk_may_be_as_large_as_a_megabyte_and_no_larger():
+    half = b"x" * 2**19
+    sizes = [len(chunk) for chunk in chunks([half, half, half, half, b"x"], 10)]
+    assert sizes == [2, 2, 1]
+    assert [len(chunk) for chunk in chunks([half * 3, half], 10)] == [1, 1]
+
+
+def test_a_bundle_is_lines_of_which_each_ends():
+    assert encode([b"1", b"2"], Options(5, {})).split(b"\n")[1:] == [b"1", b"2", b""]
+
+
+def test_what_is_published_comes_at_once_and_to_stay_unless_told_otherwise():
+    assert Options(5, {}) == Options(5, {}, delay=0, durable=True)
+
+
 @pytest.mark.parametrize(
     "data",
     [

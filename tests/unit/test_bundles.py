@@ -149,7 +149,7 @@ def test_a_line_whose_bundle_somebody_removed_is_kept_for_an_hour(world, publish
     late.clean(QUEUE)
     assert view(world).work == 12
     world.clock.advance(120)
-    late.clean(QUEUE)
+    assert late.clean(QUEUE).dead == 12
     assert view(world) == Counts(0, 0, 0, 12)
     assert all("its bundle can't be found" in d.reason for d in late.dead(QUEUE))
 
@@ -188,6 +188,8 @@ def test_a_bundle_whose_lines_are_done_stays_until_all_listings_show_its_leases(
     world, publisher
 ):
     publisher.ack(publisher.consume(QUEUE, 12))
+    now = world.clock.time_ns() // 1_000_000
+    assert world.files("work")[0].startswith(f"{world.path}/work/spent.{now:013d}.")
     world.clock.advance(9.999)
     publisher.clean(QUEUE)
     assert len(world.files("work")) == 1
@@ -300,3 +302,86 @@ def test_who_looks_for_a_bundle_waits_while_others_rename_it(world, publisher):
     late.nack(message)
     assert 0.1 < world.clock.monotonic() - began < 3
     assert view(world) == Counts(11, 1, 0, 0)
+
+
+def test_who_purges_what_is_leased_completes_the_claim_of_who_died_first(
+    world, publisher
+):
+    claim_cut_short(world, 3)
+    assert publisher.purge(QUEUE, ["work"]).work == 3
+    assert view(world) == Counts(9, 0, 0, 0)
+    assert len(world.broker().consume(QUEUE, 12)) == 9
+
+
+def test_a_purge_counts_nothing_of_a_bundle_that_a_rival_took_whole(world, publisher):
+    def call(_, name, function, arguments):
+        if name == "rename" and "/ready/" in arguments[0] and not rivals:
+            rivals.append(publisher.consume(QUEUE, 12))
+        return function(*arguments)
+
+    rivals: list[object] = []
+    client = world.broker(Calls(call), clean=False)
+    assert client.purge(QUEUE, ["waiting"]).waiting == 0
+    assert view(world) == Counts(0, 12, 0, 0)
+
+
+def test_a_draft_that_is_of_no_bundle_is_removed_after_an_hour(world):
+    for id_, suffix in (("abc", ".line"), ("abc", "")):
+        name = f"{'1' * 13}.5.{'1' * 19}.{id_}.0-0.{TOKEN}{suffix}"
+        world.put(f"tmp/{name}", age=2 * HOUR)
+    assert world.broker(clean=False).clean(QUEUE).removed == 2
+    assert world.files("tmp") == []
+
+
+def test_a_line_that_was_renewed_has_a_file_of_its_own_and_needs_no_bundle(
+    world, publisher
+):
+    *others, last = publisher.consume(QUEUE, 12)
+    publisher.ack(others)
+    renewed = publisher.renew(last)
+    world.clock.advance(11)
+    publisher.clean(QUEUE)
+    assert len(world.files("work")) == 1
+    late = world.broker(clean=False)
+    late.nack(renewed)
+    assert [m.message for m in late.consume(QUEUE)] == ["11"]
+
+
+def test_odd_names_that_end_like_lines_keep_no_bundle(world, publisher):
+    publisher.ack(publisher.consume(QUEUE, 12))
+    odd = ("junk.line", f"{'9' * 13}.5.{'1' * 19}.abc.0-0.{TOKEN}.line")
+    for name in odd:
+        world.put(f"work/{name}")
+    world.broker().clean(QUEUE)  # it sets aside what is no lease
+    world.put("work/junk.line")
+    world.clock.advance(11)
+    world.broker().publish(QUEUE, "x")  # it only sweeps
+    left = [os.path.basename(path) for path in world.files("work")]
+    assert sorted(left) == sorted(odd)
+
+
+def test_what_is_named_like_a_spent_bundle_but_is_delayed_is_set_aside(world):
+    world.put(f"delayed/spent.{'1' * 13}.{'a' * 20}")
+    broker = world.broker(clean=False)
+    broker.clean(QUEUE)
+    assert view(world) == Counts(0, 0, 0, 1)
+    assert "delayed/spent." in broker.dead(QUEUE)[0].reason
+
+
+def test_a_bundle_of_almost_a_megabyte_is_read_whole(world):
+    publisher = world.broker(clean=False)
+    texts = [letter * 60_000 for letter in "abcdefghijklmnop"]
+    publisher.publish_many(QUEUE, texts)
+    assert len(world.files("ready")) == 1
+    assert [m.message for m in publisher.consume(QUEUE, 99)] == texts
+
+
+def test_what_a_publisher_of_many_writes_may_take_a_day(world):
+    draft = os.path.dirname(world.put("tmp/abc/one"))
+    client = world.broker(clean=False)
+    for hours, left in ((23, ["tmp/abc/one"]), (25, [])):
+        then = world.clock.time_ns() - hours * HOUR * 10**9
+        os.utime(draft, ns=(then, then))
+        assert client.clean(QUEUE).removed == (0 if left else 1)
+        assert world.files("tmp") == [f"{world.path}/{path}" for path in left]
+    assert os.listdir(f"{world.path}/tmp") == []

@@ -8,6 +8,7 @@ import os
 from contextlib import suppress
 
 import pytest
+from support import FakeClock
 
 from ddmq import Broker, QueueNotFound, StorageError
 from ddmq.housekeeping import Swept
@@ -469,3 +470,53 @@ def test_a_queue_deleted_meanwhile_is_said_to_be_gone(broker, other, clock):
     clock.advance(10)
     with pytest.raises(QueueNotFound):
         other.consume("q")
+
+
+def test_who_may_not_list_the_leases_can_publish(root, broker, clock, refusing):
+    fs = refusing("listdir", errno.EACCES, "/q/work")
+    assert Broker(root, clock=clock, fs=fs).publish("q", "x")
+
+
+def test_a_delayed_message_that_makes_trouble_does_not_stop_the_others(
+    root, broker, clock, refusing
+):
+    ids = [broker.publish("q", text, delay=5) for text in "abc"]
+    clock.advance(6)
+    client = Broker(root, clock=clock, fs=refusing("rename", errno.EIO, ids[1]))
+    assert [m.message for m in client.consume("q", 9)] == ["a", "c"]
+
+
+class Listening(FakeClock):
+    """A clock that tells how often it was compared with the file server's."""
+
+    stepped = False
+    compared = 0
+
+    def has_stepped(self):
+        return self.stepped
+
+    def synchronise(self, before_ns, stamped_ns, after_ns):
+        self.compared += 1
+
+
+def test_a_client_asks_for_the_servers_clock_again_every_ten_minutes(root, broker):
+    clock = Listening()
+    client = Broker(root, clock=clock)
+    client.publish("q", "x")
+    compared = []
+    for seconds in (1, 598, 1, 1):
+        clock.advance(seconds)
+        client.publish("q", "x")
+        compared.append(clock.compared)
+    assert compared == [compared[0]] * 2 + [compared[0] + 1] * 2
+
+
+def test_a_client_asks_for_the_servers_clock_again_when_its_own_was_set(root, broker):
+    clock = Listening()
+    client = Broker(root, clock=clock)
+    client.publish("q", "x")
+    before = clock.compared
+    clock.stepped = True
+    clock.advance(2)
+    client.publish("q", "x")
+    assert clock.compared == before + 1

@@ -129,6 +129,13 @@ def test_a_claim_takes_the_next_lines_and_its_name_tells_their_leases():
     assert bundle.leases() == []
 
 
+def test_of_an_emptied_bundle_nothing_waits_and_nothing_was_taken():
+    bundle = Bundle(5, 100, "b" * 20, lines=4).taking(3, 1_700_000_000_000, "1" * 16)
+    emptied = bundle.emptied("2" * 16)
+    assert emptied == Bundle(5, 100, "b" * 20, 4, 4, 0, 0, "2" * 16)
+    assert (emptied.waiting, emptied.leases()) == (0, [])
+
+
 def test_a_bundle_is_sorted_where_its_next_line_stands():
     bundle = Bundle(5, 10**18, "b" * 20, lines=9).taking(4, 0, "1" * 16)
     before = Entry(5, 10**18 + 3, "z").filename
@@ -191,6 +198,11 @@ def test_sorted_leases_expire_in_order(found, entry):
 def test_the_next_state_keeps_priority_and_place():
     entry = Entry(12, 34, "abc", 1, 2)
     assert Delayed(entry, 5).filename == "0000000000005.12.0000000000000000034.abc.1-2"
+
+
+def test_the_largest_stamp_has_as_many_digits_as_each():
+    assert len(str(MAX_STAMP)) == len(bucket_name(0)) == 19
+    assert len(bucket_name(MAX_STAMP)) == 19
 
 
 def test_ids_and_tokens_are_new_each_time():
