@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 from contextlib import suppress
+from pathlib import Path
 
 import pytest
 from protocol.scenes import HOUR, QUEUE, crashing_after_rename_into, new_world
@@ -385,3 +386,85 @@ def test_what_a_publisher_of_many_writes_may_take_a_day(world):
         assert client.clean(QUEUE).removed == (0 if left else 1)
         assert world.files("tmp") == [f"{world.path}/{path}" for path in left]
     assert os.listdir(f"{world.path}/tmp") == []
+
+
+# A bundle that can't be read
+
+
+def one_behind(world, publisher):
+    """Let a message stand behind the bundle; return the bundle's path."""
+    [path] = world.files("ready")
+    world.clock.advance(1)
+    publisher.publish(QUEUE, "behind")
+    return path
+
+
+def test_a_bundle_that_holds_no_messages_is_set_aside_with_the_reason(world, publisher):
+    path = one_behind(world, publisher)
+    Path(path).write_bytes(b"junk\n1\n2\n")
+    client = world.broker(clean=False)
+    assert [m.message for m in client.consume(QUEUE, 9)] == ["behind"]
+    [dead] = client.dead(QUEUE)
+    assert "a bundle that holds no messages" in dead.reason
+    assert os.path.relpath(path, world.path) in dead.reason
+
+
+def test_a_directory_that_is_named_like_a_bundle_is_set_aside(world, publisher):
+    path = one_behind(world, publisher)
+    os.unlink(path)
+    os.mkdir(path)
+    client = world.broker(clean=False)
+    assert [m.message for m in client.consume(QUEUE, 9)] == ["behind"]
+    assert not os.path.lexists(path)
+    assert len(client.dead(QUEUE)) == 1
+
+
+def failing_to_open(path, code, times):
+    def call(_, name, function, arguments):
+        if name == "open" and arguments[0] == path and left:
+            left.pop()
+            raise OSError(code, os.strerror(code), path)
+        return function(*arguments)
+
+    left = list(range(times))
+    return Calls(call)
+
+
+def test_a_bundle_that_we_may_not_read_is_passed_over_for_a_while(
+    world, publisher, caplog
+):
+    path = one_behind(world, publisher)
+    client = world.broker(failing_to_open(path, errno.EACCES, 1), clean=False)
+    assert [m.message for m in client.consume(QUEUE, 9)] == ["behind"]
+    assert f"{path} can't be read and is passed over" in caplog.text
+    world.clock.advance(29)
+    assert client.consume(QUEUE, 9) == []
+    world.clock.advance(2)
+    assert len(client.consume(QUEUE, 12)) == 12
+
+
+def test_a_bundle_that_fails_to_be_read_is_told_but_does_not_stop_the_others(
+    world, publisher
+):
+    path = one_behind(world, publisher)
+    client = world.broker(failing_to_open(path, errno.EIO, 99), clean=False)
+    with pytest.raises(StorageError):
+        client.consume(QUEUE, 9)
+    messages = []
+    for _ in range(2):
+        with suppress(StorageError):
+            messages += client.consume(QUEUE, 9)
+    assert [m.message for m in messages] == ["behind"]
+    assert os.path.exists(path)
+    assert view(world) == Counts(12, 1, 0, 0)
+
+
+def test_a_line_is_moved_to_another_queue_once(world, publisher):
+    publisher.create_queue("other")
+    messages = publisher.consume(QUEUE, 2)
+    publisher.move(messages[0], "other")
+    assert [m.message for m in publisher.consume("other")] == ["0"]
+    assert view(world) == Counts(10, 1, 0, 0)
+    with pytest.raises(LeaseLost):
+        publisher.move(messages[0], "other")
+    assert view(world) == Counts(10, 1, 0, 0)

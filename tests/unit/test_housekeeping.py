@@ -11,6 +11,7 @@ import pytest
 from support import FakeClock
 
 from ddmq import Broker, QueueNotFound, StorageError
+from ddmq.fs import FileSystem
 from ddmq.housekeeping import Swept
 from ddmq.locks import exclusive
 
@@ -66,6 +67,12 @@ def test_a_lease_lasts_as_long_as_it_was_given(broker, other, clock):
     assert other.consume("q") == []
     clock.advance(0.3)
     assert len(other.consume("q")) == 1
+
+
+def test_a_lease_ends_on_the_millisecond(broker, clock):
+    broker.publish("q", "x", timeout=5)
+    (message,) = broker.consume("q")
+    assert int(message.filename[:13]) == clock.time_ns() // 1_000_000 + 5000
 
 
 def test_any_interaction_does_the_housekeeping(broker, clock, root):
@@ -211,6 +218,20 @@ def test_a_file_that_may_still_be_written_is_left_alone(broker, clock, drop, roo
     assert broker.clean("q").adopted == 0
     clock.advance(6)
     assert broker.clean("q").adopted == 1
+
+
+def test_a_file_of_which_a_client_remembers_an_older_state_is_left_alone(
+    root, broker, clock, drop
+):
+    class Remembering(FileSystem):
+        def status(self, path):
+            found = super().status(path)
+            return found._replace(modified_ns=0) if "/drop/" in path else found
+
+    drop("a", b"hello", age=1)
+    client = Broker(root, clock=clock, fs=Remembering(), clean=False)
+    assert client.clean("q").adopted == 0
+    assert names(root, "drop") == ["a"]
 
 
 def test_dropped_files_are_adopted_in_the_order_of_their_names(broker, drop):
