@@ -687,6 +687,23 @@ def test_what_is_no_message_stays_dead(broker, root):
     assert len(broker.dead("q")) == 1
 
 
+@pytest.mark.parametrize(
+    ("make", "reason"),
+    [
+        (lambda path: path.symlink_to("/etc/passwd"), "a symbolic link"),
+        (lambda path: path.mkdir(), "a directory or special file"),
+    ],
+)
+def test_a_dead_letter_tells_what_stood_in_its_place(broker, root, make, reason):
+    broker.publish("q", "x")
+    path = min((root / "q" / "ready").rglob("*.*"))
+    path.unlink()
+    make(path)
+    assert broker.consume("q") == []
+    (dead,) = broker.dead("q")
+    assert reason in dead.reason
+
+
 def test_a_dropped_message_that_died_comes_back_too(broker, root, aged):
     (root / "q" / "drop" / "a").write_text("hello")
     aged(root / "q" / "drop" / "a", 60)
@@ -990,6 +1007,16 @@ def test_a_broker_can_be_used_by_many_threads(broker):
         done = list(chain(*pool.map(work, "abcd")))
     assert len(done) == len(set(done)) == 80
     assert broker.view()["q"] == (0, 0, 0, 0)
+
+
+def test_a_bundle_holds_a_thousand_messages_and_a_bucket_five_hundred_files(
+    broker, root
+):
+    assert broker.publish_many("q", "x" * 1001, durable=False) == 1001
+    assert len(files(root / "q" / "ready")) == 2
+    for _ in range(499):
+        broker.publish("q", "x", durable=False)
+    assert len({path.parent for path in files(root / "q" / "ready")}) == 2
 
 
 def test_small_buckets_change_nothing_that_a_user_sees(broker, root, clock):
