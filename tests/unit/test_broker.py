@@ -704,6 +704,21 @@ def test_a_dead_letter_tells_what_stood_in_its_place(broker, root, make, reason)
     assert reason in dead.reason
 
 
+def test_a_message_that_can_not_be_read_and_then_is_gone_stops_nobody(
+    broker, root, clock
+):
+    def call(_, name, function, arguments):
+        if name == "open" and "/q/work/" in str(arguments[0]):
+            os.unlink(arguments[0])
+            raise OSError(errno.EACCES, "denied", arguments[0])
+        return function(*arguments)
+
+    broker.publish("q", "x")
+    client = Broker(root, clock=clock, clean=False, fs=FileSystem(Calls(call)))
+    assert client.consume("q") == []
+    assert broker.view()["q"] == (0, 0, 0, 0)
+
+
 def test_a_dropped_message_that_died_comes_back_too(broker, root, aged):
     (root / "q" / "drop" / "a").write_text("hello")
     aged(root / "q" / "drop" / "a", 60)
