@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from ddmq.config import SettingsFile
 from ddmq.errors import InvalidArgument, QueueNotFound
+from ddmq.fs import is_shared
 from ddmq.locks import exclusive
 from ddmq.log import warn
 from ddmq.names import SETTINGS_FILE, check_queue_name, new_token
@@ -175,8 +176,7 @@ def _is_usable(mode: int) -> bool:
 def shared_mode(root: str, fs: FileSystem) -> int | None:
     """Return the mode of a root that a group shares, else None."""
     found = fs.status(root)
-    shared = stat.S_ISGID | stat.S_IWGRP
-    if found is None or found.mode & shared != shared or found.mode & stat.S_ISVTX:
+    if found is None or not is_shared(found.mode) or found.mode & stat.S_ISVTX:
         return None
     return stat.S_IMODE(found.mode)
 

@@ -55,6 +55,12 @@ class Status(NamedTuple):
         return stat.S_ISDIR(self.mode)
 
 
+def is_shared(mode: int) -> bool:
+    """Tell whether a group shares a directory: it may write, and new files are the group's."""
+    shared = stat.S_ISGID | stat.S_IWGRP
+    return mode & shared == shared
+
+
 class CountedCalls:
     """System calls that are counted, by their names in `os`."""
 
@@ -81,6 +87,18 @@ class FileSystem:
 
     def __init__(self, calls: Any = os) -> None:
         self.calls = calls
+
+    @contextmanager
+    def _closing(self, descriptor: int, path: str) -> Iterator[None]:
+        """Close a file in the end; let errors name it, as `os` does for those of a path."""
+        try:
+            try:
+                yield
+            finally:
+                self.calls.close(descriptor)
+        except OSError as error:
+            error.filename = path
+            raise
 
     def rename(self, source: str, target: str) -> bool:
         """Move `source` to `target`; False when `source` is gone.
@@ -160,8 +178,8 @@ class FileSystem:
 
     def _revalidate(self, directory: str) -> None:
         try:
-            with _naming(directory):
-                self.calls.close(self.calls.open(directory, _DIRECTORY))
+            with self._closing(self.calls.open(directory, _DIRECTORY), directory):
+                pass
         except OSError as error:
             raise _missing(error, directory) from error
 
@@ -184,12 +202,8 @@ class FileSystem:
             descriptor = self.calls.open(path, _READ)
         except OSError:
             return None
-        with _naming(path):
-            try:
-                found = self.calls.fstat(descriptor)
-            finally:
-                self.calls.close(descriptor)
-        return _status(found)
+        with self._closing(descriptor, path):
+            return _status(self.calls.fstat(descriptor))
 
     def listing(self, path: str) -> list[str]:
         """List a directory afresh, hidden names left out, in no order.
@@ -211,6 +225,11 @@ class FileSystem:
         except OSError as error:
             raise _missing(error, path) from error
         return names
+
+    def is_directory(self, path: str) -> bool:
+        """Tell whether `path` is a directory, and no symbolic link to one."""
+        found = self.status(path)
+        return found is not None and found.is_directory
 
     def require_directory(self, path: str) -> None:
         """Raise FileNotFoundError or NotADirectoryError unless `path` is a directory."""
@@ -248,13 +267,10 @@ class FileSystem:
             self.discard(path)
             raise
         try:
-            with _naming(path):
-                try:
-                    self._fill(descriptor, data, mode)
-                    if sync:
-                        self.calls.fsync(descriptor)
-                finally:
-                    self.calls.close(descriptor)  # where NFS reports a full disk
+            with self._closing(descriptor, path):  # where NFS reports a full disk
+                self._fill(descriptor, data, mode)
+                if sync:
+                    self.calls.fsync(descriptor)
         except OSError:
             self.discard(path)
             raise
@@ -293,14 +309,11 @@ class FileSystem:
             if not self.exists(path):
                 return False
             descriptor = self.calls.open(path, _FILL)
-        with _naming(path):
-            try:
-                self._refuse_planted(descriptor, len(data))
-                self._fill(descriptor, data, None)
-                if sync:
-                    self.calls.fsync(descriptor)
-            finally:
-                self.calls.close(descriptor)
+        with self._closing(descriptor, path):
+            self._refuse_planted(descriptor, len(data))
+            self._fill(descriptor, data, None)
+            if sync:
+                self.calls.fsync(descriptor)
         return True
 
     def _refuse_planted(self, descriptor: int, most: int) -> None:
@@ -345,15 +358,12 @@ class FileSystem:
 
     def _read_once(self, path: str, most: int) -> bytes:
         descriptor = self.calls.open(path, _READ)
-        with _naming(path):
-            try:
-                chunks: list[bytes] = [self.calls.read(descriptor, _CHUNK)]
-                size = len(chunks[0])
-                while chunks[-1] and size < most:
-                    chunks.append(self.calls.read(descriptor, min(most - size, _LARGE)))
-                    size += len(chunks[-1])
-            finally:
-                self.calls.close(descriptor)
+        with self._closing(descriptor, path):
+            chunks: list[bytes] = [self.calls.read(descriptor, _CHUNK)]
+            size = len(chunks[0])
+            while chunks[-1] and size < most:
+                chunks.append(self.calls.read(descriptor, min(most - size, _LARGE)))
+                size += len(chunks[-1])
         return b"".join(chunks)
 
     def mkdir(self, path: str) -> bool:
@@ -372,12 +382,9 @@ class FileSystem:
         Somebody may have put another file in its place: no link is followed.
         """
         descriptor = self.calls.open(path, _READ)
-        with _naming(path):
-            try:
-                self._refuse_linked(descriptor)
-                self.calls.fchmod(descriptor, mode)
-            finally:
-                self.calls.close(descriptor)
+        with self._closing(descriptor, path):
+            self._refuse_linked(descriptor)
+            self.calls.fchmod(descriptor, mode)
 
     def _refuse_linked(self, descriptor: int) -> None:
         found = self.calls.fstat(descriptor)
@@ -429,40 +436,25 @@ class FileSystem:
             if error.errno not in _GONE:
                 raise
             return
-        with _naming(path):
+        with self._closing(descriptor, path):
             try:
                 self.calls.fsync(descriptor)
             except OSError as error:
                 if error.errno not in _UNSYNCABLE:
                     raise
-            finally:
-                self.calls.close(descriptor)
 
     def birth_ns(self, path: str) -> int:
         """Return how the server stamps a file made now; nothing is left behind."""
         try:
             descriptor = self.calls.open(path, _NEW, 0o600)
-            with _naming(path):
-                try:
-                    return int(self.calls.fstat(descriptor).st_mtime_ns)
-                finally:
-                    self.calls.close(descriptor)
+            with self._closing(descriptor, path):
+                return int(self.calls.fstat(descriptor).st_mtime_ns)
         finally:
             self.discard(path)
 
 
 def _status(found: os.stat_result) -> Status:
     return Status(found.st_mode, found.st_size, found.st_mtime_ns, found.st_nlink)
-
-
-@contextmanager
-def _naming(path: str) -> Iterator[None]:
-    """Let errors of a descriptor name its file, as `os` does for those of a path."""
-    try:
-        yield
-    except OSError as error:
-        error.filename = path
-        raise
 
 
 def _missing(error: OSError, path: str) -> OSError:

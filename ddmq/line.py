@@ -238,13 +238,9 @@ class Line:
     def _room(self, priority: int, bucket: int) -> int:
         path = self._bucket(priority, bucket)
         number = len(self._names(path))
-        if not number and not self._is_directory(path):
+        if not number and not self._fs.is_directory(path):
             return 0  # it was a file, set aside just now
         return self._bucket_size - number
-
-    def _is_directory(self, path: str) -> bool:
-        found = self._fs.status(path)
-        return found is not None and found.is_directory
 
     def _place_of(self, entry: Entry) -> str:
         own = bucket_name(entry.stamp)

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 from ddmq.bundle import BUNDLE_SIZE, chunks
 from ddmq.bundle import encode as encode_bundle
 from ddmq.bundles import Bundles, beside
-from ddmq.fs import FORBIDDEN
+from ddmq.fs import FORBIDDEN, is_shared
 from ddmq.line import Line, Waiting
 from ddmq.log import warn
 from ddmq.message import (
@@ -122,11 +122,7 @@ class Store:
         """
         self.check()
         found = self.fs.status(self.path)
-        if (
-            found is not None
-            and found.mode & stat.S_ISGID
-            and found.mode & stat.S_IWGRP
-        ):
+        if found is not None and is_shared(found.mode):
             self.line.mode = stat.S_IMODE(found.mode)
             self._file_mode = self.bundles.mode = found.mode & 0o666
 
@@ -253,7 +249,7 @@ class Store:
         took so long that somebody may have cleaned the draft away.
         """
         if self.fs.exists(draft):
-            if self._is_directory(draft):
+            if self.fs.is_directory(draft):
                 self._remove_drafts(draft)
             else:
                 self.fs.discard(draft)
@@ -293,7 +289,7 @@ class Store:
 
     def _stuck_part(self, path: str, error: OSError) -> str | None:
         """Return what others keep to themselves, a file or its bucket; None: it is more."""
-        if error.errno in _ONLY_THIS or self._is_directory(path):
+        if error.errno in _ONLY_THIS or self.fs.is_directory(path):
             return path
         bucket = os.path.dirname(path)
         is_all = error.errno != errno.EACCES or not self.fs.may_change(self.work)
@@ -350,10 +346,6 @@ class Store:
             self.line.pass_over(path, TROUBLED_FOR)
         self._refused.add(path)
         raise error
-
-    def _is_directory(self, path: str) -> bool:
-        found = self.fs.status(path)
-        return found is not None and found.is_directory
 
     def read(self, lease: Lease) -> Content | None:
         """Read a leased message; None when its file is gone or was set aside in `dead/`.
@@ -745,7 +737,7 @@ class Store:
     def _is_spent(self, path: str, name: str) -> bool:
         if Spent.parse(name) is None:
             return False
-        return path == self.work and not self._is_directory(f"{path}/{name}")
+        return path == self.work and not self.fs.is_directory(f"{path}/{name}")
 
     def cleaned_ago(self) -> float:
         """Return how many seconds ago somebody cleaned the queue: a hint, never needed."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from ddmq.bundle import Lines
 from ddmq.clock import date
 from ddmq.errors import DdmqError, LockTimeout
-from ddmq.fs import FORBIDDEN
+from ddmq.fs import FORBIDDEN, is_shared
 from ddmq.locks import exclusive
 from ddmq.message import MAX_BYTES, InvalidContent, decode
 from ddmq.names import (
@@ -131,7 +131,7 @@ def writers_of(path: str) -> Iterator[Symptom]:
 def owners(patient: Patient) -> Iterator[Symptom]:
     """Look for files that the queue's owner can't read, since they are somebody else's."""
     owner = os.lstat(patient.store.path)
-    shared = _is_shared(owner.st_mode)
+    shared = is_shared(owner.st_mode)
     wrong = [
         path
         for path, found in _sampled(patient)
@@ -161,13 +161,9 @@ def mended_mode(found: int, queue: int) -> int:
 def _is_usable(found: int, queue: int) -> bool:
     if stat.S_ISDIR(found):
         return found & stat.S_IRWXU == stat.S_IRWXU and (
-            not _is_shared(queue) or stat.S_IMODE(found) == queue
+            not is_shared(queue) or stat.S_IMODE(found) == queue
         )
-    return not _is_shared(queue) or found & queue & 0o660 == queue & 0o660
-
-
-def _is_shared(mode: int) -> bool:
-    return bool(mode & stat.S_ISGID and mode & stat.S_IWGRP)
+    return not is_shared(queue) or found & queue & 0o660 == queue & 0o660
 
 
 def _sampled(patient: Patient) -> Iterator[tuple[str, os.stat_result]]:
