@@ -6,7 +6,7 @@ import argparse
 import io
 import os
 import sys
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from ddmq.errors import DdmqError
 
@@ -41,6 +41,18 @@ def _width() -> int:
         return os.get_terminal_size().columns or _WIDTH
     except OSError:  # not a terminal
         return _WIDTH
+
+
+def typed(read: Callable[[str], Any]) -> Callable[[str], Any]:
+    """Return `read` as argparse wants it: what it says is wrong becomes wrong usage."""
+
+    def convert(text: str) -> Any:
+        try:
+            return read(text)
+        except DdmqError as error:
+            raise argparse.ArgumentTypeError(str(error)) from error
+
+    return convert
 
 
 def guarded(program: str, run: Callable[[], int], *, debug: bool = False) -> int:

@@ -35,7 +35,7 @@ from ddmq.message import (
 )
 from ddmq.names import Lease, check_queue_name
 from ddmq.settings import DELAY, OVERRIDES, SETTINGS, Settings, check
-from ddmq.store import BUCKET_SIZE, TROUBLED_FOR, Counts, Store
+from ddmq.store import BUCKET_SIZE, Counts, Store
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -108,18 +108,27 @@ class _Queue:
         self.name = name
         self.store = store
         self.settings = settings
-        self._refused: set[str] = set()
         self.keeper = Housekeeper(name, store, store.clock, settings.current)
 
     def options(
         self,
-        priority: int | None,
-        overrides: Mapping[str, Any],
         *,
+        priority: int | None,
+        timeout: float | None,
+        requeue: bool | None,
+        requeue_prio: int | None,
+        requeue_limit: int | Unset | None,
         delay: float,
         durable: bool | None,
     ) -> Options:
-        """Return what holds for new messages, or raise InvalidArgument."""
+        """Return what holds for new messages, or raise InvalidArgument.
+
+        What the publisher does not set is left out, or is what the settings say now.
+        """
+        own = {"timeout": timeout, "requeue": requeue, "requeue_prio": requeue_prio}
+        overrides: dict[str, Any] = {k: v for k, v in own.items() if v is not None}
+        if requeue_limit is not UNSET:
+            overrides["requeue_limit"] = requeue_limit
         settings = self.settings.current()
         priority = settings.priority if priority is None else priority
         durable = settings.durable if durable is None else durable
@@ -174,15 +183,9 @@ class _Queue:
         except OSError:
             with suppress(OSError):
                 self.store.release(lease)
-            self._pass_over_if_again(lease)
+            self.store.line.refuse(lease.entry.filename, lease.entry.id)
             raise
         return message._replace(filename=renewed.filename) if renewed else None
-
-    def _pass_over_if_again(self, lease: Lease) -> None:
-        """Let no message that can't be read, time and again, stand before all others."""
-        if lease.entry.id in self._refused:
-            self.store.line.pass_over(lease.entry.filename, TROUBLED_FOR)
-        self._refused.add(lease.entry.id)
 
     def read(self, lease: Lease, settings: Settings) -> Message | None:
         """Return the message of a lease, None when its file is gone or holds none."""
@@ -302,15 +305,17 @@ class Broker:
         when the message is consumed. `timeout` and `delay` are seconds. When this returns and
         `durable` holds, the message survives a power cut.
         """
-        overrides = _overrides(
-            timeout,
+        open_queue = self._visited(queue)
+        options = open_queue.options(
+            priority=priority,
+            timeout=timeout,
             requeue=requeue,
             requeue_prio=requeue_prio,
             requeue_limit=requeue_limit,
+            delay=delay,
+            durable=durable,
         )
-        open_queue = self._visited(queue)
-        options = open_queue.options(priority, overrides, delay=delay, durable=durable)
-        data = encode(message, options.priority, overrides)
+        data = encode(message, options.priority, options.overrides)
         return open_queue.store.publish(data, options)
 
     @_explained
@@ -334,14 +339,16 @@ class Broker:
         which are published one by one once all are known to be good, and bundles with
         a `delay`.
         """
-        overrides = _overrides(
-            timeout,
+        open_queue = self._visited(queue)
+        options = open_queue.options(
+            priority=priority,
+            timeout=timeout,
             requeue=requeue,
             requeue_prio=requeue_prio,
             requeue_limit=requeue_limit,
+            delay=delay,
+            durable=durable,
         )
-        open_queue = self._visited(queue)
-        options = open_queue.options(priority, overrides, delay=delay, durable=durable)
         size = len(options.encoded())
         encoded = (encode_message(message, size) for message in _theirs(messages))
         return open_queue.store.publish_many(encoded, options)
@@ -783,21 +790,6 @@ def _lost_text(messages: Sequence[Message]) -> str:
         f"message {ids}{more}: the lease is lost: it expired, or the message was settled "
         "already; others may have consumed it meanwhile"
     )
-
-
-def _overrides(
-    timeout: float | None,
-    *,
-    requeue: bool | None,
-    requeue_prio: int | None,
-    requeue_limit: int | Unset | None,
-) -> dict[str, Any]:
-    """Return what a publisher sets for its messages, and leave out what it does not."""
-    own = {"timeout": timeout, "requeue": requeue, "requeue_prio": requeue_prio}
-    overrides: dict[str, Any] = {k: v for k, v in own.items() if v is not None}
-    if requeue_limit is not UNSET:
-        overrides["requeue_limit"] = requeue_limit
-    return overrides
 
 
 def _check_message(

@@ -8,7 +8,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from ddmq import __version__
-from ddmq.boundary import Help, Parser, counted, guarded, one_line
+from ddmq.boundary import Help, Parser, counted, guarded, one_line, typed
 from ddmq.clock import Clock
 from ddmq.commands import (
     COMMANDS,
@@ -24,7 +24,7 @@ from ddmq.settings import dump
 from ddmq.source import standard_input
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from ddmq.actions import Reply
 
@@ -266,16 +266,6 @@ def _number(text: str) -> Any:
     return None if text in ("null", "none") else text
 
 
-def _checked(read: Callable[[str], Any]) -> Callable[[str], Any]:
-    def convert(text: str) -> Any:
-        try:
-            return read(text)
-        except DdmqError as error:
-            raise argparse.ArgumentTypeError(str(error)) from error
-
-    return convert
-
-
 _KINDS: dict[str, dict[str, Any]] = {
     "text": {},
     "any": {},
@@ -283,8 +273,8 @@ _KINDS: dict[str, dict[str, Any]] = {
     "switch": {"action": "store_true", "default": None},
     "off": {"action": "store_false", "default": None},
     "names": {"type": lambda text: text.split(",")},
-    "pairs": {"type": _checked(parse_pair), "action": "append"},
-    "mode": {"type": _checked(parse_mode)},
+    "pairs": {"type": typed(parse_pair), "action": "append"},
+    "mode": {"type": typed(parse_mode)},
 }
 
 

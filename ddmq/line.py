@@ -1,8 +1,9 @@
 """The line of waiting messages: `ready/<priority>/<bucket>/<ready name>`.
 
 A bucket holds about 500 files, each a message or a bundle of many, and is named by the stamp
-of its first one, so nothing that is listed on the way to a message grows with the backlog. What is kept of a listing is
-a hint for a fraction of a second, and a rename that fails corrects it.
+of its first one, so nothing that is listed on the way to a message grows with the backlog.
+What is kept of a listing is a hint for a fraction of a second, and a rename that fails
+corrects it.
 """
 
 from __future__ import annotations
@@ -35,8 +36,9 @@ if TYPE_CHECKING:
 #: Seconds for which a listing is believed: so long may a message of higher priority wait
 #: that another process published.
 FRESH = 0.2
-#: Seconds for which is passed over what we may not read: a ticket may be renewed.
-FORBIDDEN_FOR = 30.0
+#: Seconds for which this client passes over what it could not read, or may not: a ticket
+#: may be renewed.
+TROUBLED_FOR = 30.0
 #: Messages that one process adds to a bucket before it counts again.
 _COUNT_EVERY = 100
 #: Age at which even the newest bucket of a priority is removed when it is empty.
@@ -106,6 +108,7 @@ class Line:
         self._left: Waiting | None = None
         self._stamp = 0
         self._stuck: dict[str, float] = {}
+        self._refused: set[str] = set()
 
     # Joining the line
 
@@ -176,7 +179,9 @@ class Line:
         for _ in range(_TRIES):
             self._make_priority(priority)
             try:
-                return self._fs.rename(source, self._bucket(priority, stamp))
+                return self._fs.rename(
+                    source, self._bucket(priority, bucket_name(stamp))
+                )
             except FileNotFoundError:  # a consumer removed the empty priority
                 continue
             except OSError as error:
@@ -231,12 +236,11 @@ class Line:
         if room <= 0:
             newest, room = self.next_stamp(newest + 1), self._bucket_size
             self._make(priority, newest)
-        return _Tail(
-            self._bucket(priority, newest), newest, min(room, _COUNT_EVERY), now
-        )
+        path = self._bucket(priority, bucket_name(newest))
+        return _Tail(path, newest, min(room, _COUNT_EVERY), now)
 
     def _room(self, priority: int, bucket: int) -> int:
-        path = self._bucket(priority, bucket)
+        path = self._bucket(priority, bucket_name(bucket))
         number = len(self._names(path))
         if not number and not self._fs.is_directory(path):
             return 0  # it was a file, set aside just now
@@ -247,7 +251,7 @@ class Line:
         older = [name for name in self._buckets(entry.priority) if name <= own]
         if not older:
             self._make(entry.priority, entry.stamp)
-        return f"{self.path}/{entry.priority}/{older[-1] if older else own}"
+        return self._bucket(entry.priority, older[-1] if older else own)
 
     def _make_priority(self, priority: int) -> None:
         path = f"{self.path}/{priority}"
@@ -257,7 +261,7 @@ class Line:
     def _make(self, priority: int, bucket: int) -> None:
         self._make_priority(priority)
         with suppress(FileNotFoundError):  # then the rename into it will fail, too
-            self._mkdir(self._bucket(priority, bucket))
+            self._mkdir(self._bucket(priority, bucket_name(bucket)))
 
     def _mkdir(self, path: str) -> bool:
         if self.mode is None:
@@ -265,8 +269,8 @@ class Line:
         draft = f"{os.path.dirname(self.path)}/tmp/{new_id()}"
         return self._fs.mkdir_with_mode(path, self.mode, draft)
 
-    def _bucket(self, priority: int, stamp: int) -> str:
-        return f"{self.path}/{priority}/{bucket_name(stamp)}"
+    def _bucket(self, priority: int, name: str) -> str:
+        return f"{self.path}/{priority}/{name}"
 
     # Standing first in line
 
@@ -351,7 +355,7 @@ class Line:
         for priority in self.priorities():
             buckets = self._buckets(priority)
             for bucket in buckets:
-                path = f"{self.path}/{priority}/{bucket}"
+                path = self._bucket(priority, bucket)
                 names = self._names(path)
                 if not names and not self._remove_empty(path, buckets[-1]):
                     names = self._names(path)  # somebody added one just now
@@ -439,7 +443,7 @@ class Line:
             self._put_aside(path)
             return []
         except PermissionError as error:
-            self.pass_over(path, FORBIDDEN_FOR)
+            self.pass_over(path, TROUBLED_FOR)
             warn(f"{path} is passed over: {error.strerror}")
             return []
 
@@ -455,11 +459,20 @@ class Line:
         """Leave out what can't be moved, by name or path, whenever a listing shows it."""
         self._stuck[name] = self._clock.monotonic() + seconds
 
+    def refuse(self, name: str, known_as: str) -> None:
+        """Let nothing that can't be read, time and again, stand before all others.
+
+        The second time that it is refused, its name or path is passed over for a while.
+        """
+        if known_as in self._refused:
+            self.pass_over(name, TROUBLED_FOR)
+        self._refused.add(known_as)
+
     def buckets(self) -> Iterator[tuple[int, str]]:
         """Yield priority and path of every bucket, in order."""
         for priority in self.priorities():
             for bucket in self._buckets(priority):
-                yield priority, f"{self.path}/{priority}/{bucket}"
+                yield priority, self._bucket(priority, bucket)
 
     def places(self) -> Iterator[Waiting]:
         """Yield what waits, bucket by bucket; files that are neither are left out."""
@@ -478,7 +491,7 @@ class Line:
     ) -> tuple[str, Bundle] | None:
         """Find a bundle by its id, and first where the stamp of one of its lines belongs."""
         for bucket in _nearest_first(self._buckets(priority), bucket_name(stamp)):
-            path = f"{self.path}/{priority}/{bucket}"
+            path = self._bucket(priority, bucket)
             for name in self._all_names(path):
                 bundle = Bundle.parse(priority, name) if f".{id_}." in name else None
                 if bundle is not None and bundle.id == id_:
@@ -501,7 +514,7 @@ class Line:
         for priority in self.priorities():
             buckets = self._buckets(priority)
             for bucket in buckets:
-                self._remove_empty(f"{self.path}/{priority}/{bucket}", buckets[-1])
+                self._remove_empty(self._bucket(priority, bucket), buckets[-1])
             self._fs.rmdir(f"{self.path}/{priority}")
 
 

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
     from ddmq.holder import Holder
 
-_NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP)
+#: What a file system answers that has no locks.
+NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP)
 #: A planted link is not followed, and a planted FIFO not waited for.
 _FLAGS = os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
 _MAX_HOLDER = 4096
@@ -99,7 +100,7 @@ def _is_free(path: str) -> bool | None:
     except BlockingIOError:  # somebody else holds it
         return False
     except OSError as error:
-        if error.errno not in _NO_LOCKS:
+        if error.errno not in NO_LOCKS:
             raise
         return None
     finally:

@@ -20,7 +20,7 @@ from ddmq.bundle import BUNDLE_SIZE, chunks
 from ddmq.bundle import encode as encode_bundle
 from ddmq.bundles import Bundles, beside
 from ddmq.fs import FORBIDDEN, is_shared
-from ddmq.line import Line, Waiting
+from ddmq.line import TROUBLED_FOR, Line, Waiting
 from ddmq.log import warn
 from ddmq.message import (
     MAX_BYTES,
@@ -62,8 +62,6 @@ ABANDONED_INPUT = 24 * 3600
 #: Seconds for which a dropped file must have stood still.
 SETTLED = 10
 BUCKET_SIZE = 500
-#: Seconds for which this client passes over what it could not read.
-TROUBLED_FOR = 30.0
 #: How many messages that are published together become a bundle, and not single files.
 BUNDLE_FROM = 10
 _UNREADABLE = (
@@ -111,7 +109,6 @@ class Store:
             *(self.set_aside, self.bundles.retire, bucket_size),
         )
         self._bundle_size = bundle_size
-        self._refused: set[str] = set()
         self._file_mode: int | None = None
 
     def open(self) -> None:
@@ -174,8 +171,9 @@ class Store:
         if second is not None:
             return self._publish_bundles(chain((first, second), bunches), options)
         if len(first) < BUNDLE_FROM:
+            said = options.encoded()
             for message in first:
-                self.publish(content_of(message, options.encoded()), options)
+                self.publish(content_of(message, said), options)
         else:
             bundle = self._new_bundle(len(first), options)
             self._publish_file(encode_bundle(first, options), bundle, options)
@@ -333,19 +331,12 @@ class Store:
             if found is not None and not found.is_file:
                 self.set_aside(path)
                 return None
-            self._pass_over_if_again(path, error)
-        return None
-
-    def _pass_over_if_again(self, path: str, error: OSError) -> None:
-        """Let no bundle that can't be read, time and again, stand before all others."""
-        if error.errno in _UNREADABLE:
+            if error.errno not in _UNREADABLE:
+                self.line.refuse(path, path)
+                raise
             warn(f"{path} can't be read and is passed over: {error.strerror}")
             self.line.pass_over(path, TROUBLED_FOR)
-            return
-        if path in self._refused:
-            self.line.pass_over(path, TROUBLED_FOR)
-        self._refused.add(path)
-        raise error
+        return None
 
     def read(self, lease: Lease) -> Content | None:
         """Read a leased message; None when its file is gone or was set aside in `dead/`.
@@ -655,11 +646,10 @@ class Store:
         found = self.fs.status(path)
         if found is None:
             return False
-        if found.is_directory:
-            is_old = self._is_older(found, ABANDONED_INPUT)
-            return is_old and self._remove_drafts(path)
-        if not self._is_older(found, ABANDONED):
+        if not self._is_older(found, abandoned_after(found)):
             return False
+        if found.is_directory:
+            return self._remove_drafts(path)
         lease = Lease.parse(os.path.basename(path))
         return (lease is None or self.bundles.is_vain(lease)) and self.fs.unlink(path)
 
@@ -754,6 +744,11 @@ class Store:
             self.fs.replace(draft, self._cleaned)
         except OSError:  # then others will clean once more
             self.fs.discard(draft)
+
+
+def abandoned_after(found: Status) -> int:
+    """Return the seconds after which a leftover belongs to a writer that died."""
+    return ABANDONED_INPUT if found.is_directory else ABANDONED
 
 
 def _known(parse: Callable[[str], _Name | None], names: Iterable[str]) -> list[_Name]:

@@ -22,11 +22,12 @@ from ddmq.names import (
     parse_place,
     parse_priority,
 )
-from ddmq.store import ABANDONED, ABANDONED_INPUT, DIRECTORIES, SETTLED
+from ddmq.store import DIRECTORIES, SETTLED, abandoned_after
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
+    from ddmq.fs import Status
     from ddmq.settings import Settings
     from ddmq.store import Store
 
@@ -397,13 +398,17 @@ def leftovers(patient: Patient) -> Iterator[Symptom]:
 
 
 def _is_abandoned(patient: Patient, path: str) -> bool:
-    most = ABANDONED_INPUT if os.path.isdir(path) else ABANDONED
-    return _age(patient, path) > most
+    found = patient.store.fs.status(path)
+    return found is not None and _age_of(patient, found) > abandoned_after(found)
 
 
 def _age(patient: Patient, path: str) -> float:
     found = patient.store.fs.status(path)
-    return 0.0 if found is None else patient.now - found.modified_ns / 1e9
+    return 0.0 if found is None else _age_of(patient, found)
+
+
+def _age_of(patient: Patient, found: Status) -> float:
+    return patient.now - found.modified_ns / 1e9
 
 
 def empty_buckets(patient: Patient) -> Iterator[Symptom]:

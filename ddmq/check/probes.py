@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import errno
 import fcntl
 import os
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
+
+from ddmq.locks import NO_LOCKS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -26,7 +27,6 @@ _EARLY_SECONDS = 3.0
 _SYNCS = 5
 #: How exact stamps are: one tick of the kernel's timer, in seconds.
 TICK = 0.02
-_NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP)
 
 
 # What both can do alone
@@ -375,7 +375,7 @@ def _flock(bench: Bench, descriptor: int) -> str:
     except BlockingIOError:
         return "out"
     except OSError as error:
-        if error.errno not in _NO_LOCKS:
+        if error.errno not in NO_LOCKS:
             raise
         return "none"
     return "in"

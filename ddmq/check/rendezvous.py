@@ -48,7 +48,8 @@ class Party(NamedTuple):
 def party(environ: Mapping[str, str], clients: int | None) -> Party | None:
     """Return with whom we were started; None: alone, as far as anybody tells."""
     if clients is None:
-        return next(filter(None, (_of(l, environ) for l in LAUNCHERS)), None)  # noqa: E741
+        found = (_of(launcher, environ) for launcher in LAUNCHERS)
+        return next(filter(None, found), None)
     return Party(clients, 0, f"clients-{os.getuid()}") if clients > 1 else None
 
 

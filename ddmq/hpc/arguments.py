@@ -6,8 +6,7 @@ import argparse
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ddmq import __version__
-from ddmq.boundary import Help, Parser
-from ddmq.errors import InvalidArgument
+from ddmq.boundary import Help, Parser, typed
 from ddmq.hpc import options
 
 if TYPE_CHECKING:
@@ -266,20 +265,8 @@ def _more(option: Option) -> dict[str, Any]:
     if option.metavar is not None:
         more["metavar"] = option.metavar
     if option.read is not None:
-        more["type"] = _checked(option.read)
+        more["type"] = typed(option.read)
     return more
-
-
-def _checked(read: Callable[[str], Any]) -> Callable[[str], Any]:
-    """Return `read` as argparse wants it."""
-
-    def convert(text: str) -> Any:
-        try:
-            return read(text)
-        except InvalidArgument as error:
-            raise argparse.ArgumentTypeError(str(error)) from error
-
-    return convert
 
 
 def divided(arguments: list[str]) -> tuple[list[str], list[str]]:
