@@ -27,7 +27,6 @@ from support import (
     QUEUE,
     Comparison,
     Cost,
-    CountedCalls,
     Table,
     Target,
     Unmountable,
@@ -43,7 +42,7 @@ from support import (
 )
 
 from ddmq import Broker, store
-from ddmq.fs import FileSystem
+from ddmq.fs import CountedCalls, FileSystem
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -285,9 +284,9 @@ class Counted:
 
     def spent(self, run: Callable[[Broker], object]) -> Spent:
         """Measure what this client does."""
-        self._calls.counts.clear()
+        self._calls.numbers.clear()
         cost = Cost.of(partial(run, self.broker))
-        return Spent(sum(self._calls.counts.values()), *cost)
+        return Spent(sum(self._calls.numbers.values()), *cost)
 
 
 def publish_as(bundled: int, number: int, broker: Broker) -> None:

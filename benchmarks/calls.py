@@ -20,7 +20,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from support import (
-    CountedCalls,
     Table,
     Target,
     arguments,
@@ -33,7 +32,7 @@ from support import (
 )
 
 from ddmq import Broker
-from ddmq.fs import FileSystem
+from ddmq.fs import CountedCalls, FileSystem
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -106,9 +105,9 @@ def made_by_ddmq(operation: Operation, root: Path) -> Counter[str]:
     calls = CountedCalls()
     broker = Broker(root, fs=FileSystem(calls))
     operation.run(broker, 1)
-    calls.counts.clear()
+    calls.numbers.clear()
     operation.run(broker, NUMBER)
-    return calls.counts
+    return Counter(calls.numbers)
 
 
 def seen_by_kernel(name: str, root: Path) -> Counter[str] | None:

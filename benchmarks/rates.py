@@ -21,7 +21,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from support import (
     QUEUE,
-    CountedCalls,
     Table,
     Target,
     arguments,
@@ -34,7 +33,7 @@ from support import (
 )
 
 from ddmq import Broker
-from ddmq.fs import FileSystem
+from ddmq.fs import CountedCalls, FileSystem
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -131,12 +130,12 @@ def take_part(
     calls = CountedCalls()
     broker = Broker(root, fs=FileSystem(calls))
     broker.view(QUEUE)
-    calls.counts.clear()
+    calls.numbers.clear()
     barrier.wait()
     began = now()
     done: list[int] = []
     cpu = cpu_seconds(lambda: done.append(work(broker)))
-    answers.put(Share(began, now(), done[0], calls.counts["rename"], cpu))
+    answers.put(Share(began, now(), done[0], calls.numbers.get("rename", 0), cpu))
 
 
 def publish_share(number: int, broker: Broker) -> int:

@@ -14,11 +14,10 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections import Counter
 from contextlib import contextmanager
 from itertools import repeat
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from ddmq import Broker
 
@@ -140,23 +139,6 @@ def consume_and_ack_in_batches(broker: Broker, number: int) -> None:
         if not messages:
             raise RuntimeError(f"only {done} messages were there")
         broker.ack(messages)
-
-
-class CountedCalls:
-    """The functions of `os`, counted: what a `FileSystem` takes as its `calls`."""
-
-    def __init__(self) -> None:
-        self.counts: Counter[str] = Counter()
-
-    def __getattr__(self, name: str) -> Any:
-        function = getattr(os, name)
-
-        def counted(*args: Any) -> Any:
-            self.counts[name] += 1
-            return function(*args)
-
-        setattr(self, name, counted)  # the next time, this method is not asked
-        return counted
 
 
 # How long it takes

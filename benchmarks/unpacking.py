@@ -19,13 +19,15 @@ import os
 import stat
 import statistics
 import sys
+from collections import Counter
 from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from rates import forked
-from support import TEXT, Cost, CountedCalls, Table, arguments, now, scratch
+from support import TEXT, Cost, Table, arguments, now, scratch
 
+from ddmq.fs import CountedCalls
 from ddmq.names import new_id, new_token
 
 if TYPE_CHECKING:
@@ -64,6 +66,9 @@ class Spread:
 class Design:
     """A queue in a directory, and one process that consumes from it."""
 
+    untouched: str
+    """How the name of a bundle ends of which nothing is taken."""
+
     def __init__(
         self,
         root: str,
@@ -85,12 +90,8 @@ class Design:
             os.makedirs(path, exist_ok=True)
         for number in range(bundles):
             name = f"{_FIRST + number * LINES:019d}.{new_id()}"
-            with open(f"{self.line}/{self.new_name(name)}", "wb") as file:
+            with open(f"{self.line}/{name}{self.untouched}", "wb") as file:
                 file.write(_BUNDLE)
-
-    def new_name(self, name: str) -> str:
-        """Return the name of a bundle of which nothing is taken."""
-        raise NotImplementedError
 
     def watch(self) -> None:
         """Note how many files there are, where that is what is asked for."""
@@ -113,9 +114,7 @@ class Design:
 class Cursor(Design):
     """The name of a bundle ends in the number of the line that is next, and a token."""
 
-    def new_name(self, name: str) -> str:
-        """Return the name of a bundle of which nothing is taken."""
-        return f"{name}.{LINES}-0-0.{_EXPIRY}.{'0' * 16}"
+    untouched = f".{LINES}-0-0.{_EXPIRY}.{'0' * 16}"
 
     def run(self) -> int:
         """Consume and ack until nothing is left; return how many messages."""
@@ -176,9 +175,7 @@ class Cursor(Design):
 class Unpacking(Design):
     """What is in line is a bundle, or a bucket of single files that one became."""
 
-    def new_name(self, name: str) -> str:
-        """Return the name of a bundle that is whole."""
-        return f"{name}.{LINES}"
+    untouched = f".{LINES}"
 
     def run(self) -> int:
         """Consume and ack until nothing is left; return how many messages."""
@@ -298,7 +295,7 @@ def take_part(make: Callable[[Any], Design], barrier: Any, answers: Any) -> None
     barrier.wait()
     began = now()
     cost = Cost.of(lambda: done.append(design.run()))
-    counts, files = calls.counts, max(design.files, default=0)
+    counts, files = Counter(calls.numbers), max(design.files, default=0)
     total = sum(counts.values())
     answers.put(Share(done[0], total, counts["fsync"], cost.cpu, began, now(), files))
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from ddmq.clock import Clock
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 #: The system calls that a `FileSystem` makes.
 SYSTEM_CALLS = frozenset(
@@ -54,6 +56,22 @@ class FakeClock(Clock):
 
     def synchronise(self, before_ns: int, stamped_ns: int, after_ns: int) -> None:
         """Real files bear the real time, which has nothing to do with this clock."""
+
+
+@contextmanager
+def in_time(seconds: int) -> Iterator[None]:
+    """Nobody hangs: whoever waits for what never comes is told after so long."""
+
+    def too_long(*_: Any) -> None:
+        raise AssertionError("waited for something that never comes")
+
+    before = signal.signal(signal.SIGALRM, too_long)
+    signal.alarm(seconds)
+    try:
+        yield
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
 
 
 class Crash(BaseException):

@@ -13,6 +13,7 @@ import sys
 
 import pytest
 import yaml
+from support import in_time
 
 from ddmq import Broker, cli
 from ddmq.commands import COMMANDS
@@ -202,12 +203,15 @@ def test_on_a_terminal_publishing_lines_shows_how_far_it_is(root):
     """Without one it says nothing: that is what all other tests see."""
     terminal, end = pty.openpty()
     ddmq = [sys.executable, "-m", "ddmq", "publish", "-f", root, "testmq"]
-    with subprocess.Popen(
-        [*ddmq, "--no-durable", "--from-file", "-"],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=end,
-    ) as process:
+    with (
+        in_time(60),
+        subprocess.Popen(
+            [*ddmq, "--no-durable", "--from-file", "-"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=end,
+        ) as process,
+    ):
         os.close(end)
         written = 0
         while not select.select([terminal], [], [], 0.01)[0]:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import pytest
+from acceptance.workers import worked
 
-import ddmq
 from ddmq import Broker
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 HOSTILE = [
     *("$(touch {sentinel})", "`touch {sentinel}`", "; touch {sentinel} #", "a\nb\n"),
@@ -19,21 +20,6 @@ HOSTILE = [
     *("\x1b[2J", "| touch {sentinel}", "&& touch {sentinel}", "x" * 100_000, ""),
 ]
 SHOW = "import os, sys; os.write(1, ascii(sys.argv[1:]).encode() + b'\\n')"
-
-
-def worked(*arguments: Any) -> tuple[int, list[str], str]:
-    """Run a worker to its end; return its status, what commands printed, and what it said."""
-    code = "import sys; from ddmq.hpc.cli import main; sys.exit(main())"
-    path = str(Path(ddmq.__file__).parent.parent)
-    done = subprocess.run(
-        [sys.executable, "-c", code, *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        env={**os.environ, "PYTHONPATH": path},
-        timeout=60,
-        check=False,
-    )
-    return done.returncode, done.stdout.splitlines(), done.stderr
 
 
 @pytest.mark.parametrize("argument", [[], ["{}"]])
@@ -47,7 +33,7 @@ def test_a_hostile_text_is_one_argument_and_nothing_more(
     broker.publish_many("jobs", texts)
     command = [sys.executable, "-c", SHOW, *argument]
     status, out, err = worked("-j", 1, tmp_path / "mq", "jobs", "--", *command)
-    assert (status, out) == (0, [ascii([text]) for text in texts])
+    assert (status, out.splitlines()) == (0, [ascii([text]) for text in texts])
     assert not os.path.exists(sentinel)
     assert "Traceback" not in err
 
@@ -60,7 +46,7 @@ def test_a_text_over_the_kernels_limit_is_a_dead_letter_that_names_the_remedy(
     broker.publish_many("jobs", ["x" * 200_000, "a\0b", "good"])
     command = [sys.executable, "-c", SHOW]
     status, out, _ = worked(tmp_path / "mq", "jobs", "--", *command)
-    assert (status, out) == (4, ["['good']"])
+    assert (status, out.splitlines()) == (4, ["['good']"])
     long, null = broker.dead("jobs")
     assert "--stdin" in long.reason
     assert "NUL" in null.reason
@@ -77,7 +63,7 @@ def test_a_text_over_the_kernels_limit_is_a_dead_letter_that_names_the_remedy(
         "-c",
         size,
     ]
-    assert sorted(worked(*command)[1]) == ["200000", "3"]
+    assert sorted(worked(*command)[1].splitlines()) == ["200000", "3"]
 
 
 def test_a_queue_that_everybody_may_write_to_is_named(root: Path) -> None:

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import signal
-import socket
 import subprocess
 import time
 from pathlib import Path
+
+import daemons
+from daemons import free_ports, lacking
 
 PROGRAMS = ("glusterfs", "glusterfsd")
 PACKAGES = ("glusterfs-server", "glusterfs-client")
@@ -106,30 +107,13 @@ end-volume
 
 def missing() -> list[str]:
     """Return what keeps us from it, in words."""
-    path = f"{os.environ['PATH']}:/usr/sbin"
-    lacking = [name for name in PROGRAMS if shutil.which(name, path=path) is None]
-    return lacking + ([] if os.path.exists("/dev/fuse") else ["/dev/fuse"])
+    return lacking(PROGRAMS) + ([] if os.path.exists("/dev/fuse") else ["/dev/fuse"])
 
 
 def install() -> None:
-    """Install what is missing with apt, as root; its own daemons are kept from starting."""
-    if not missing() or os.geteuid() != 0 or shutil.which("apt-get") is None:
-        return
-    policy = Path("/usr/sbin/policy-rc.d")
-    made = not policy.exists()
-    if made:
-        policy.write_text("#!/bin/sh\nexit 101\n")
-        policy.chmod(0o755)
-    apt = ["apt-get", "-qq", "-o", "DPkg::Lock::Timeout=300"]
-    environ = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-    quiet = {"env": environ, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    for command in (
-        ["update"],
-        ["install", "-y", "--no-install-recommends", *PACKAGES],
-    ):
-        subprocess.run([*apt, *command], check=False, **quiet)
-    if made:
-        policy.unlink()
+    """Install what is missing with apt, as root."""
+    if missing():
+        daemons.install(PACKAGES)
 
 
 class Volume:
@@ -139,9 +123,7 @@ class Volume:
         self.dir = directory
         self.mounts = (directory / "a", directory / "b")
         self.environ = {**os.environ, "PATH": f"{os.environ['PATH']}:/usr/sbin"}
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self._port = free.getsockname()[1]
+        [self._port] = free_ports(1)
 
     def start(self) -> None:
         """Start the brick, and mount it twice."""

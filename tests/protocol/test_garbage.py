@@ -5,13 +5,12 @@ from __future__ import annotations
 import errno
 import json
 import os
-import signal
 import socket
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from protocol.scenes import QUEUE, World, new_world, text
-from support import Calls
+from support import Calls, in_time
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -33,18 +32,11 @@ STRAY = ["ready/stray", "ready/999/stray", f"{BUCKET}/0stray", "work/stray"]
 STRAY += ["delayed/stray", "ready/007", f"ready/999/{STAMP}0"]
 
 
-def too_long(*_: Any) -> None:
-    raise AssertionError("waited for something that never comes")
-
-
 @pytest.fixture(autouse=True)
 def alarm() -> Iterator[None]:
     """Whoever waits for a FIFO is told after a while."""
-    before = signal.signal(signal.SIGALRM, too_long)
-    signal.alarm(60)
-    yield
-    signal.alarm(0)
-    signal.signal(signal.SIGALRM, before)
+    with in_time(60):
+        yield
 
 
 @pytest.fixture

@@ -75,6 +75,17 @@ class Item:
     """Where it was put under a name that can be foretold, while it is still there."""
 
     @property
+    def options(self) -> dict[str, Any]:
+        """What its publisher says besides its text."""
+        return {
+            "priority": self.priority,
+            "timeout": self.timeout,
+            "requeue": self.requeue,
+            "requeue_prio": self.requeue_prio,
+            "requeue_limit": self.requeue_limit,
+        }
+
+    @property
     def may_requeue(self) -> bool:
         counter = self.failures + self.losses
         limit = self.requeue_limit
@@ -99,6 +110,12 @@ class Model:
         return tuple(
             len(self.among(state)) for state in ("ready", "work", "delayed", "dead")
         )
+
+    def publish(self, item: Item, delay: float) -> None:
+        self.items.append(item)
+        self.join(item, item.priority)
+        if delay:
+            self.postpone(item, delay)
 
     def join(self, item: Item, priority: int) -> None:
         item.state, item.at, item.lease, item.last = "ready", priority, None, None
@@ -232,20 +249,9 @@ class QueueMachine(RuleBasedStateMachine):
             broker = self.visit(number, hurry=hurry)
             item.text = f"text {len(self.model.items)}"
             item.id = broker.publish(
-                QUEUE,
-                item.text,
-                priority=item.priority,
-                timeout=item.timeout,
-                requeue=item.requeue,
-                requeue_prio=item.requeue_prio,
-                requeue_limit=item.requeue_limit,
-                delay=delay,
-                durable=durable,
+                QUEUE, item.text, delay=delay, durable=durable, **item.options
             )
-            self.model.items.append(item)
-            self.model.join(item, item.priority)
-            if delay:
-                self.model.postpone(item, delay)
+            self.model.publish(item, delay)
 
     @rule(
         number=brokers,
@@ -265,20 +271,13 @@ class QueueMachine(RuleBasedStateMachine):
         assert n == broker.publish_many(
             QUEUE,
             (item.text for item in items),
-            priority=item.priority,
-            timeout=item.timeout,
-            requeue=item.requeue,
-            requeue_prio=item.requeue_prio,
-            requeue_limit=item.requeue_limit,
             delay=delay,
             durable=durable,
+            **item.options,
         )
         self._identify(items)
         for new in items:
-            self.model.items.append(new)
-            self.model.join(new, new.priority)
-            if delay:
-                self.model.postpone(new, delay)
+            self.model.publish(new, delay)
 
     def _identify(self, items: list[Item]) -> None:
         """Find out which ids the messages got."""

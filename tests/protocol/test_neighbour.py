@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import signal
 import socket
 import stat
 import time
@@ -18,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from protocol.scenes import HOUR, QUEUE, World, new_world, text
-from support import Calls, FakeClock
+from support import Calls, FakeClock, in_time
 
 from ddmq import Broker, DdmqError
 from ddmq.fs import FileSystem
@@ -58,18 +57,11 @@ INSTEAD = ["tmp", "ready", "work", "delayed", "dead", "drop", "journal", "jobs"]
 INSTEAD += ["ddmq.yaml", "lock", "../ddmq.yaml", "../lock", "../.deleted-0"]
 
 
-def too_long(*_: Any) -> None:
-    raise AssertionError("waited for something that never comes")
-
-
 @pytest.fixture(autouse=True)
 def alarm() -> Iterator[None]:
     """Nobody hangs: whoever waits is told after a while."""
-    before = signal.signal(signal.SIGALRM, too_long)
-    signal.alarm(20)
-    yield
-    signal.alarm(0)
-    signal.signal(signal.SIGALRM, before)
+    with in_time(20):
+        yield
 
 
 @pytest.fixture

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import signal
 import socket
 import subprocess
 import time
 from pathlib import Path
+
+import daemons
+from daemons import free_ports, lacking
 
 PROGRAMS = ("slurmctld", "slurmd", "munged", "sbatch", "qsub")
 PACKAGES = ("slurmctld", "slurmd", "slurm-client", "slurm-wlm-torque", "munge")
@@ -56,40 +58,15 @@ PartitionName=high Nodes=ALL DefaultTime=10 PriorityTier=9 PreemptMode=off
 """
 
 
-def free_ports(number: int) -> list[int]:
-    """Return ports on which nobody listens, so that two clusters can live side by side."""
-    with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(number)]
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [each.getsockname()[1] for each in sockets]
-
-
 def missing() -> list[str]:
     """Return the programs that are not installed."""
-    path = f"{os.environ['PATH']}:/usr/sbin"
-    return [name for name in PROGRAMS if shutil.which(name, path=path) is None]
+    return lacking(PROGRAMS)
 
 
 def install() -> None:
-    """Install what is missing with apt, as root; its own daemons are kept from starting."""
-    if not missing() or os.geteuid() != 0 or shutil.which("apt-get") is None:
-        return
-    policy = Path("/usr/sbin/policy-rc.d")
-    made = not policy.exists()
-    if made:
-        policy.write_text("#!/bin/sh\nexit 101\n")
-        policy.chmod(0o755)
-    apt = ["apt-get", "-qq", "-o", "DPkg::Lock::Timeout=300"]
-    environ = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-    quiet = {"env": environ, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    for command in (
-        ["update"],
-        ["install", "-y", "--no-install-recommends", *PACKAGES],
-    ):
-        subprocess.run([*apt, *command], check=False, **quiet)
-    if made:
-        policy.unlink()
+    """Install what is missing with apt, as root."""
+    if missing():
+        daemons.install(PACKAGES)
 
 
 class Cluster:
