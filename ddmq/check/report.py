@@ -240,9 +240,9 @@ def of_storm(account: Account) -> Finding:
     """Say what became of the messages."""
     figures = account._asdict()
     text = (
-        f"{account.published} messages published, consumed and acked while {account.kills} "
-        f"processes were killed: {account.lost} lost, {account.acked_twice} acked twice, "
-        f"{account.again} consumed again, since their consumer was killed"
+        f"{account.published} messages published alone and in bundles, consumed and "
+        f"acked while {account.kills} processes were killed: {account.lost} lost, "
+        f"{account.acked_twice} acked twice, {account.again} consumed again, since their consumer was killed"
     )
     broken = [
         f"{number} {what}"

@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 QUEUE = "storm"
 #: Of each client: messages, consumers, kills.
 MESSAGES, CONSUMERS, KILLS = 150, 2, 8
+#: Of so many messages, how many are published together, as a bundle.
+_EVERY, _TOGETHER = 25, 15
+_BATCH = 3
 _BETWEEN_MESSAGES, _BETWEEN_KILLS = 0.004, 0.12
 _WORK = 0.002
 
@@ -148,14 +151,17 @@ def _publish(bench: Bench, path: str, first: int) -> None:
     log, parent = _Log(path), os.getppid()
     try:
         broker = Broker(root_of(bench), fs=bench.fs)
-        for number in range(first, MESSAGES):
-            text = f"{bench.side}{number}"
-            log.write("publishing", text)
-            broker.publish(QUEUE, text, durable=number % 10 == 0)
-            log.write("published", text)
+        while first < MESSAGES and os.getppid() == parent:
+            together = _TOGETHER if first % _EVERY == 0 else 1
+            end = min(first + together, MESSAGES)
+            texts = [f"{bench.side}{number}" for number in range(first, end)]
+            for text in texts:
+                log.write("publishing", text)
+            broker.publish_many(QUEUE, texts, durable=first % 10 == 0)
+            for text in texts:
+                log.write("published", text)
             bench.clock.sleep(_BETWEEN_MESSAGES)
-            if os.getppid() != parent:
-                return
+            first = end
     except DdmqError as error:
         log.write("failed", " ".join(str(error).split()))
 
@@ -166,15 +172,15 @@ def _consume(bench: Bench, path: str) -> None:
     while os.getppid() == parent:
         try:
             broker = broker or Broker(root_of(bench), fs=bench.fs)
-            if not _consume_one(bench, broker, log):
+            if not _consume_some(bench, broker, log):
                 bench.clock.sleep(_WORK * 5)
         except DdmqError as error:
             log.write("failed", " ".join(str(error).split()))
             bench.clock.sleep(_BETWEEN_KILLS)
 
 
-def _consume_one(bench: Bench, broker: Broker, log: _Log) -> bool:
-    messages = broker.consume(QUEUE)
+def _consume_some(bench: Bench, broker: Broker, log: _Log) -> bool:
+    messages = broker.consume(QUEUE, _BATCH)
     for message in messages:
         text = str(message.message)
         log.write("consumed", text, str(message.requeue_counter))

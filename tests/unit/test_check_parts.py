@@ -43,7 +43,7 @@ def test_a_publisher_and_a_consumer_note_all_that_they_do(benches, tmp_path):
     broker = storm.make_queue(bench, 5)
     storm._publish(bench, log, 3)
     assert events(log) == ["publishing", "published"] * 2
-    while storm._consume_one(bench, broker, storm._Log(log)):
+    while storm._consume_some(bench, broker, storm._Log(log)):
         pass
     assert events(log)[4:] == ["consumed", "acking", "acked"] * 2
     assert storm.left_after(bench, broker, 0) == 0
@@ -63,8 +63,17 @@ def orphaned(monkeypatch):
 def test_a_publisher_whose_parent_died_ends(benches, tmp_path, orphaned):
     storm.make_queue(benches[0], 5)
     orphaned(2)
+    storm._publish(benches[0], str(tmp_path / "log"), 3)
+    assert events(tmp_path / "log") == ["publishing", "published"]
+
+
+def test_some_are_published_as_a_bundle(benches, tmp_path, monkeypatch):
+    monkeypatch.setattr(storm, "MESSAGES", 20)
+    broker = storm.make_queue(benches[0], 5)
     storm._publish(benches[0], str(tmp_path / "log"), 0)
-    assert events(tmp_path / "log") == ["publishing", "published"] * 2
+    assert broker.view()[storm.QUEUE].waiting == 20
+    waiting = tmp_path / "here" / "mq" / storm.QUEUE / "ready"
+    assert sum(len(files) for _, _, files in os.walk(waiting)) == 6
 
 
 def test_a_consumer_whose_parent_died_ends(benches, tmp_path, orphaned):
@@ -94,7 +103,7 @@ def test_a_lease_that_ran_over_is_noted(benches, tmp_path):
             super().ack(message)
 
     slow = Slow(storm.root_of(bench))
-    storm._consume_one(bench, slow, storm._Log(log))
+    storm._consume_some(bench, slow, storm._Log(log))
     assert events(log) == ["consumed", "acking", "overrun"]
 
 
