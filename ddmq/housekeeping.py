@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from math import inf
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from ddmq.errors import LockTimeout
@@ -12,7 +13,7 @@ from ddmq.log import warn
 from ddmq.message import of_lease
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from ddmq.clock import Clock
     from ddmq.names import Lease
@@ -27,8 +28,13 @@ SWEEP_EVERY = 1.0
 _LEASES_PER_SECOND = 100
 #: Seconds between two sweeps by a client that found nothing to consume.
 SWEEP_EVERY_IDLE = 0.2
+#: Seconds after which a sweep leaves the rest of each kind to the next one: whoever came
+#: to consume does not wait until 100,000 expired leases are requeued.
+SWEEP_FOR = 0.5
 #: Seconds between two looks into `drop/`.
 DROP_EVERY = 30.0
+#: Seconds between two sweeps of a client that sweeps often.
+OFTEN = 10.0
 #: Seconds between two comparisons with the file server's clock.
 CLOCK_EVERY = 600.0
 #: Seconds after which leftovers are looked for, and after which no lock is waited for.
@@ -64,11 +70,12 @@ class Housekeeper:
         self._store = store
         self._clock = clock
         self._settings = settings
-        self._swept_at = self._dropped_at = float("-inf")
-        self._cleaned_at = float("-inf")
+        self._swept_at = self._dropped_at = self._cleaned_at = -inf
         self._asked_clock_at = clock.monotonic()  # whoever opened the queue did so
         self._interval = SWEEP_EVERY
         self._troubled: set[object] = set()
+        self._unfinished = False
+        self._delayed = 0
 
     def sweep_when_due(self, *, idle: bool = False) -> bool:
         """Sweep if the last time is long enough ago; tell whether it was.
@@ -77,41 +84,78 @@ class Housekeeper:
         """
         now = self._clock.monotonic()
         interval = SWEEP_EVERY_IDLE if idle else self._interval
-        if 0 <= now - self._swept_at < interval:
+        ago = now - self._swept_at
+        if 0 <= ago < interval:
             return False
         self._swept_at = now
         try:
-            self._sweep_all(now)
+            self._sweep_all(now, often=0 <= ago < OFTEN)
         except OSError as error:
             if error.errno not in FORBIDDEN:
                 raise
         return True
 
-    def _sweep_all(self, now: float) -> None:
+    def _sweep_all(self, now: float, *, often: bool) -> None:
         self._store.check()
+        self._unfinished = False
         if now - self._asked_clock_at >= CLOCK_EVERY or self._clock.has_stepped():
             self._asked_clock_at = now
             self._store.learn_clock()
-        self.expire()
-        self.show_due()
-        if not 0 <= now - self._dropped_at < DROP_EVERY:
-            self._dropped_at = now
-            self.adopt()
-        if not 0 <= now - self._cleaned_at < CLEAN_EVERY:
+        self._expire_all(SWEEP_FOR)
+        self._let_in(now, often=often)
+        if not self._unfinished and not 0 <= now - self._cleaned_at < CLEAN_EVERY:
             self._cleaned_at = now
             self._try(self._clean_if_elected, "cleaning")
+        if self._unfinished:
+            self._interval = SWEEP_EVERY
+            self._dropped_at = self._cleaned_at = -inf
 
-    def expire(self) -> Swept:
+    def _let_in(self, now: float, *, often: bool) -> None:
+        """Let the delayed messages into the line that are due, and the dropped ones.
+
+        Who looks often, and saw that none is delayed, looks for dropped ones instead: an
+        idle client makes three calls, for the line, the leases, and one of these.
+        """
+        drop = not 0 <= now - self._dropped_at < DROP_EVERY
+        if not drop or not often or self._delayed:
+            self._show_due(SWEEP_FOR)
+        if drop:
+            self._dropped_at = now
+            self._adopt_all(SWEEP_FOR)
+
+    def _expire_all(self, within: float) -> Swept:
         """Requeue or bury the messages whose lease is over."""
         expired, leases = self._store.expired()
-        self._interval = SWEEP_EVERY * (1 + leases / _LEASES_PER_SECOND)
-        fates = [self._try(self._expire, lease) for lease in expired]
+        held = leases - len(expired)
+        self._interval = SWEEP_EVERY * (1 + held / _LEASES_PER_SECOND)
+        fates = self._each(self._expire, expired, within)
         return Swept(fates.count("requeued"), fates.count("dead"))
 
-    def show_due(self) -> Swept:
+    def _show_due(self, within: float) -> Swept:
         """Put the delayed messages that are due at the end of the line."""
-        shown = [self._try(self._store.show, delayed) for delayed in self._store.due()]
+        due, self._delayed = self._store.due()
+        shown = self._each(self._store.show, due, within)
         return Swept(due=sum(number or 0 for number in shown))
+
+    def _adopt_all(self, within: float) -> Swept:
+        """Make messages of the files in `drop/` that stand still."""
+        names = self._store.dropped()
+        priority = self._settings().priority if names else 0
+        adopt = partial(self._store.adopt, priority=priority)
+        return Swept(adopted=self._each(adopt, names, within).count(True))
+
+    def _each(
+        self, act: Callable[[_Name], _Fate], names: Iterable[_Name], within: float
+    ) -> list[_Fate | None]:
+        """Do something for each message; what is left `within` seconds later is left."""
+        end = self._clock.monotonic() + within
+        fates = []
+        for name in names:
+            if self._clock.monotonic() > end:
+                self._unfinished = True
+                break
+            fates.append(self._try(act, name))
+        return fates
 
     def _try(self, act: Callable[[_Name], _Fate], name: _Name) -> _Fate | None:
         """Do something for one message; its trouble must not stop the others'."""
@@ -143,23 +187,21 @@ class Housekeeper:
         lost = lost._replace(priority=message.requeue_prio)
         return "requeued" if self._store.requeue(lease, lost) else "gone"
 
-    def adopt(self) -> Swept:
-        """Make messages of the files in `drop/` that stand still."""
-        names = self._store.dropped()
-        priority = self._settings().priority if names else 0
-        adopt = partial(self._store.adopt, priority=priority)
-        return Swept(adopted=[self._try(adopt, name) for name in names].count(True))
+    def clean(self, within: float = inf) -> Swept:
+        """Do all housekeeping now, leftovers of dead writers included.
 
-    def clean(self) -> Swept:
-        """Do all housekeeping now, leftovers of dead writers included."""
-        self._store.set_foreign_aside()
-        leftovers = self._store.leftovers()
-        remove = self._store.remove_if_abandoned
-        removed = [self._try(remove, path) for path in leftovers]
-        self._try(lambda _: self._store.complete_all(), "bundles")
-        swept = self.expire().plus(self.show_due()).plus(self.adopt())
-        self._store.line.remove_empty()
-        self._store.mark_cleaned()
+        What is left `within` seconds later, for each kind, is left to the next cleaner.
+        """
+        self._unfinished = False
+        remove, store = self._store.remove_if_abandoned, self._store
+        self._each(store.set_aside, store.foreign(), within)
+        removed = self._each(remove, store.leftovers(), within)
+        self._try(lambda _: store.complete_all(), "bundles")
+        swept = self._expire_all(within).plus(self._show_due(within))
+        swept = swept.plus(self._adopt_all(within))
+        store.line.remove_empty()
+        if not self._unfinished:
+            store.mark_cleaned()
         return swept.plus(Swept(removed=removed.count(True)))
 
     def _clean_if_elected(self, _: str) -> None:
@@ -173,7 +215,7 @@ class Housekeeper:
             return
         try:
             with exclusive(self._store.lock, timeout=0):
-                self.clean()
+                self.clean(SWEEP_FOR)
         except LockTimeout:
             if abs(ago) > CLEAN_ANYWAY:
-                self.clean()
+                self.clean(SWEEP_FOR)

@@ -481,9 +481,10 @@ class Store:
         self.bundles.remove_spent(names)
         return _known(Lease.parse, self._past(names)), len(names)
 
-    def due(self) -> list[Delayed]:
-        """Return the delayed messages that are due, in that order."""
-        return _known(Delayed.parse, self._past(self.fs.listing(self.delayed)))
+    def due(self) -> tuple[list[Delayed], int]:
+        """Return the delayed messages that are due, in that order, and how many there are."""
+        names = self.fs.listing(self.delayed)
+        return _known(Delayed.parse, self._past(names)), len(names)
 
     def _past(self, names: list[str]) -> list[str]:
         now = f"{self._milliseconds(0):013d}"
@@ -717,12 +718,12 @@ class Store:
         delayed = Delayed.parse(name)
         return 1 if delayed is None else delayed.entry.waiting
 
-    def set_foreign_aside(self) -> None:
-        """Move what is no message out of `work/` and `delayed/`."""
+    def foreign(self) -> Iterator[str]:
+        """Yield the paths of what is no message in `work/` and `delayed/`."""
         for path, parse in ((self.work, Lease.parse), (self.delayed, Delayed.parse)):
             for name in self.fs.listing(path):
                 if parse(name) is None and not self._is_spent(path, name):
-                    self.set_aside(f"{path}/{name}")
+                    yield f"{path}/{name}"
 
     def _is_spent(self, path: str, name: str) -> bool:
         if Spent.parse(name) is None:

@@ -16,7 +16,7 @@ from ddmq.hpc.options import Options
 from ddmq.hpc.worker import Worker
 
 HOUR = 3600.0
-DIRECTORIES = {"ready", "work", "delayed"}
+DIRECTORIES = {"ready", "work", "delayed", "drop"}
 
 
 class Asked:
@@ -83,8 +83,9 @@ def test_an_idle_worker_looks_every_five_seconds(idle):
 def test_a_look_costs_three_listings(idle):
     polls, made = idle
     lists = {name: n for (call, name), n in made.items() if call == "listdir"}
-    assert {name for name, n in lists.items() if n > HOUR / 29} == DIRECTORIES
-    assert sum(lists[name] for name in DIRECTORIES) <= 3 * (polls + 20)
+    assert {name for name, n in lists.items() if n > HOUR / 60} == DIRECTORIES
+    cleaning = 9 * HOUR / 600
+    assert sum(lists[name] for name in DIRECTORIES) <= 3 * polls + cleaning
 
 
 def test_what_comes_on_top_is_seldom(idle):
@@ -95,7 +96,7 @@ def test_what_comes_on_top_is_seldom(idle):
         # Of a directory that was listed a moment ago, the client knows the status.
         if key[0] != "lstat" and key not in {("listdir", d) for d in DIRECTORIES}
     }
-    assert sum(on_top.values()) <= 3 * HOUR / 30 + 20 * HOUR / 600
+    assert sum(on_top.values()) <= 20 * HOUR / 600
 
 
 def test_messages_that_fit_no_command_keep_it_from_nothing(root, broker, clock):

@@ -439,6 +439,100 @@ def test_a_consumer_with_nothing_to_do_looks_more_often(broker, clock):
     assert len(broker.consume("q")) == 1
 
 
+# In time
+
+
+class Slow:
+    """The functions of `os`, each of which takes 5 ms."""
+
+    def __init__(self, clock):
+        self._clock = clock
+
+    def __getattr__(self, name):
+        def slowly(*arguments):
+            self._clock.advance(0.005)
+            return getattr(os, name)(*arguments)
+
+        return slowly
+
+
+@pytest.fixture
+def slow(broker, root, clock):
+    """A client far from the file server."""
+    return Broker(root, clock=clock, fs=FileSystem(Slow(clock)))
+
+
+def everything(broker, clock, drop):
+    """Let there be 200 messages of each kind that housekeeping moves."""
+    for number in range(200):
+        broker.publish("q", number, timeout=5)
+        drop(f"{number:03d}", b"dropped")
+    broker.consume("q", 200)
+    for number in range(200):
+        broker.publish("q", number, delay=5)
+    clock.advance(6)
+
+
+def test_who_comes_to_consume_does_not_wait_for_all_the_housekeeping(
+    broker, slow, clock, drop
+):
+    everything(broker, clock, drop)
+    began, found = clock.monotonic(), []
+    while len(found) < 600:
+        called = clock.monotonic()
+        found += slow.consume("q", 10)
+        assert clock.monotonic() - called < 4
+    assert clock.monotonic() - began < 60  # about 50 ms for each message
+
+
+def test_a_client_that_is_never_idle_goes_on_with_it_each_second(
+    broker, slow, clock, drop, root
+):
+    everything(broker, clock, drop)
+    for _ in range(30):
+        slow.publish("q", "x")
+        clock.advance(1)
+    assert [names(root, place) for place in ("work", "delayed", "drop")] == [[], [], []]
+
+
+def test_nobody_is_told_that_a_queue_is_clean_before_it_is(
+    broker, slow, clock, root, aged
+):
+    for number in range(200):
+        path = root / "q" / "tmp" / str(number)
+        path.touch()
+        aged(path, 2 * HOUR)
+    slow.publish("q", "x")
+    assert 0 < len(names(root, "tmp")) < 200
+    assert not (root / "q" / "cleaned").exists()
+    for _ in range(10):
+        clock.advance(1)
+        slow.publish("q", "x")
+    assert names(root, "tmp") == []
+    assert (root / "q" / "cleaned").exists()
+
+
+def test_who_is_told_to_clean_does_all_of_it(broker, slow, clock, drop):
+    everything(broker, clock, drop)
+    assert slow.clean("q")[2:] == (200, 200, 0)
+    assert slow.view()["q"].waiting == 600
+
+
+def test_leases_that_are_over_do_not_keep_a_client_from_the_next_look(
+    broker, clock, root
+):
+    for number in range(300):
+        broker.publish("q", number, timeout=5)
+    broker.consume("q", 300)
+    clock.advance(6)
+    broker.publish("q", "y", timeout=1)  # sweeps 300 leases
+    broker.consume("q", 301)
+    assert len(names(root, "work")) == 301
+    clock.advance(6)
+    broker.publish("q", "z")
+    assert names(root, "work") == []
+
+
 # Trouble
 
 
