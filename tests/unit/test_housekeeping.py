@@ -415,10 +415,8 @@ def test_a_mark_that_can_not_be_set_leaves_nothing_behind(broker, root, refusing
 def test_the_more_leases_the_rarer_each_client_lists_them(
     broker, clock, root, leases, seconds
 ):
+    leased(root, leases)
     work = root / "q" / "work"
-    for n in range(leases):
-        name = f"9999999999999.0.{n:019d}.a.0-0.{n:016x}"
-        (work / name).touch()
     broker.publish("q", "x")
     overdue = work / f"0000000000001.0.{1:019d}.b.0-0.{0:016x}"
     overdue.write_text('{"message": "x"}')
@@ -485,14 +483,23 @@ def test_who_comes_to_consume_does_not_wait_for_all_the_housekeeping(
     assert clock.monotonic() - began < 60  # about 50 ms for each message
 
 
+def leased(root, number):
+    """Let there be so many leases that last."""
+    for n in range(number):
+        name = f"9999999999999.0.{n:019d}.a.0-0.{n:016x}"
+        (root / "q" / "work" / name).touch()
+
+
 def test_a_client_that_is_never_idle_goes_on_with_it_each_second(
     broker, slow, clock, drop, root
 ):
     everything(broker, clock, drop)
+    leased(root, 900)
     for _ in range(30):
         slow.publish("q", "x")
         clock.advance(1)
-    assert [names(root, place) for place in ("work", "delayed", "drop")] == [[], [], []]
+    assert len(names(root, "work")) == 900
+    assert names(root, "delayed") == names(root, "drop") == []
 
 
 def test_nobody_is_told_that_a_queue_is_clean_before_it_is(
@@ -512,25 +519,30 @@ def test_nobody_is_told_that_a_queue_is_clean_before_it_is(
     assert (root / "q" / "cleaned").exists()
 
 
-def test_who_is_told_to_clean_does_all_of_it(broker, slow, clock, drop):
+def test_who_is_told_to_clean_does_all_of_it(broker, slow, clock, drop, root):
     everything(broker, clock, drop)
-    assert slow.clean("q")[2:] == (200, 200, 0)
-    assert slow.view()["q"].waiting == 600
+    slow.publish("q", "x")
+    assert len(names(root, "drop")) > 100
+    (root / "q" / "cleaned").unlink()
+    slow.clean("q")
+    assert (root / "q" / "cleaned").exists()
+    assert slow.view()["q"] == (601, 0, 0, 0)
 
 
-def test_leases_that_are_over_do_not_keep_a_client_from_the_next_look(
-    broker, clock, root
-):
-    for number in range(300):
-        broker.publish("q", number, timeout=5)
-    broker.consume("q", 300)
-    clock.advance(6)
-    broker.publish("q", "y", timeout=1)  # sweeps 300 leases
-    broker.consume("q", 301)
-    assert len(names(root, "work")) == 301
-    clock.advance(6)
-    broker.publish("q", "z")
-    assert names(root, "work") == []
+def test_leases_that_are_over_do_not_put_the_next_sweep_off(broker, clock, root):
+    broker.publish_many("q", range(300), timeout=1)
+    for _ in range(2):
+        assert len(broker.consume("q", 300)) == 300
+        clock.advance(2)
+        broker.publish("q", "y")
+        assert broker.view()["q"].work == 0
+
+
+def test_a_client_that_looks_twice_a_minute_sees_what_is_due(broker, other, clock):
+    for messages in (0, 0, 1):
+        broker.publish_many("q", ["x"] * messages, delay=20)
+        clock.advance(35)
+        assert len(other.consume("q")) == messages
 
 
 # Trouble
