@@ -37,12 +37,13 @@ _STALE_TRIES = 4
 
 
 class Status(NamedTuple):
-    """What `status` tells of a file: its type and mode, size in bytes, time in ns, names."""
+    """What `status` tells of a file: type and mode, size in bytes, time in ns, names, user."""
 
     mode: int
     size: int
     modified_ns: int
     names: int = 1
+    user: int = 0
 
     @property
     def is_file(self) -> bool:
@@ -454,7 +455,10 @@ class FileSystem:
 
 
 def _status(found: os.stat_result) -> Status:
-    return Status(found.st_mode, found.st_size, found.st_mtime_ns, found.st_nlink)
+    return Status(
+        *(found.st_mode, found.st_size, found.st_mtime_ns),
+        *(found.st_nlink, found.st_uid),
+    )
 
 
 def _missing(error: OSError, path: str) -> OSError:

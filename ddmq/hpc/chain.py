@@ -60,6 +60,7 @@ def _requeue(most: int, environ: Mapping[str, str]) -> str | None:
 def _submit_once(
     queue_path: str, environ: Mapping[str, str], fs: FileSystem, clock: Clock
 ) -> str | None:
+    submit.require_ours(environ[SCRIPT], queue_path, fs)
     name = re.sub(r"[^\w.-]", "-", environ.get(ID) or whole_job_id(environ) or "no-job")
     mark = f"{submit.make_directory(queue_path, fs)}/after-{name}-{environ[LEFT]}"
     try:

@@ -6,6 +6,7 @@ import os
 import re
 import shlex
 import shutil
+import stat
 import subprocess
 import sys
 from contextlib import suppress
@@ -269,7 +270,7 @@ def write(script: str, text: str, fs: FileSystem) -> None:
     """Keep a job script, for its chain and for whoever wonders what ran."""
     try:
         directory = make_directory(os.path.dirname(os.path.dirname(script)), fs)
-        fs.create(script, text.encode(), sync=False)
+        fs.create(script, text.encode(), sync=False, mode=0o644)
         _forget_old(directory, script, fs)
     except OSError as error:
         raise StorageError(error) from error
@@ -284,6 +285,27 @@ def _forget_old(directory: str, new: str, fs: FileSystem) -> None:
             remove = fs.rmdir if found.is_directory else fs.unlink
             with suppress(OSError):
                 remove(f"{directory}/{name}")
+
+
+def require_ours(script: str, queue_path: str, fs: FileSystem) -> None:
+    """Raise SubmitFailed where a member of the queue's group may have swapped our script.
+
+    A script elsewhere is the user's own affair.
+    """
+    if os.path.dirname(script) != f"{queue_path}/{DIRECTORY}":
+        return
+    found = fs.status(script)
+    others_write = stat.S_IWGRP | stat.S_IWOTH
+    if (
+        found is None
+        or not found.is_file
+        or (found.names, found.user) != (1, os.geteuid())
+        or found.mode & others_write
+    ):
+        raise SubmitFailed(
+            f"{script} is not as ddmq-submit left it, a file that only you may write, and "
+            "is not submitted again; submit a new job, and ask who changes the queue"
+        )
 
 
 # The scheduler

@@ -396,6 +396,42 @@ def test_storage_that_refuses_is_explained(broker):
         chain.continue_chain("/nowhere/q", chained())
 
 
+def linked(script):
+    os.link(script, script.with_name("mine.sh"))
+
+
+def pointing(script):
+    script.rename(script.with_name("mine.sh"))
+    script.symlink_to("mine.sh")
+
+
+def opened(script):
+    script.chmod(0o664)
+
+
+BY_OTHERS = [Path.unlink, linked, pointing, opened]
+if os.getuid() == 0:
+    BY_OTHERS.append(lambda script: os.chown(script, 12345, -1))
+
+
+@pytest.mark.parametrize("change", BY_OTHERS)
+def test_a_script_that_somebody_else_may_have_written_is_not_submitted_again(
+    capsys, broker, fake, here, change
+):
+    got = fake("sbatch", "Submitted batch job 7")
+    options = ["--chain", "2", "--time", "1:00:00"]
+    run(capsys, "slurm", broker.root, "jobs", *options, *COMMAND)
+    (script,) = Path(f"{broker.root}/jobs/jobs").iterdir()
+    environ = chained(SLURM_JOB_ID="7", DDMQ_CHAIN_SCRIPT=str(script))
+    path = f"{broker.root}/jobs"
+    assert chain.continue_chain(path, environ) == "Submitted batch job 7"
+    submitted = got().count(str(script))
+    change(script)
+    with pytest.raises(submit.SubmitFailed, match="only you may write"):
+        chain.continue_chain(path, {**environ, "DDMQ_CHAIN_LEFT": "1"})
+    assert got().count(str(script)) == submitted
+
+
 def test_pbs_is_handed_the_number_that_is_left(broker, fake):
     got = fake("qsub")
     environ = chained("pbs", PBS_JOBID="7[2].host")
