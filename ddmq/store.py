@@ -192,7 +192,7 @@ class Store:
             self.fs.discard(draft)
             raise
         if not moved:
-            self._explain_missing(draft, entry.stamp)
+            self._explain_missing(draft, entry.stamp, ABANDONED)
 
     def _enter(self, draft: str, entry: Place, options: Options) -> bool:
         if not options.delay:
@@ -216,7 +216,7 @@ class Store:
                 self._remove_drafts(draft)
             raise
         if not moved:
-            self._explain_missing(draft, began)
+            self._explain_missing(draft, began, ABANDONED_INPUT)
         return sum(bundle.lines for bundle in bundles)
 
     def _write(self, draft: str, bunch: list[bytes], options: Options) -> Bundle:
@@ -240,11 +240,11 @@ class Store:
         self.fs.rmdir(draft)
         return True
 
-    def _explain_missing(self, draft: str, began_ns: int) -> None:
+    def _explain_missing(self, draft: str, began_ns: int, kept: int) -> None:
         """Settle whether a draft is gone because it was published.
 
         The rename's reply was lost and a consumer was quick: that is a message. Unless it
-        took so long that somebody may have cleaned the draft away.
+        took so long that somebody may have cleaned the draft away, after `kept` seconds.
         """
         if self.fs.exists(draft):
             if self.fs.is_directory(draft):
@@ -252,7 +252,7 @@ class Store:
             else:
                 self.fs.discard(draft)
             raise OSError(errno.ESTALE, "it could not be moved into the line", draft)
-        if self.clock.time_ns() - began_ns > ABANDONED / 2 * 1e9:
+        if self.clock.time_ns() - began_ns > kept / 2 * 1e9:
             raise FileNotFoundError(
                 errno.ENOENT, "cleaned away before it was published", draft
             )

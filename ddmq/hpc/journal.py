@@ -126,13 +126,21 @@ class Journal:
 
 
 def read(queue_path: str) -> Iterator[Run]:
-    """Yield the runs in all journals of a queue, in no order; what is damaged is left out."""
+    """Yield the runs in all journals of a queue, in no order; a damaged line is left out.
+
+    So is a journal that can't be read, which is told.
+    """
     files = _journals(queue_path)
     merged = {name for path in files for name in _sources(path)}
     for path in files:
         if os.path.basename(path) not in merged:
-            with suppress(OSError), _opened(path) as lines:
-                yield from _runs(lines)
+            try:
+                with _opened(path) as lines:
+                    yield from _runs(lines)
+            except FileNotFoundError:  # somebody compacts them
+                continue
+            except OSError as error:
+                warn(f"{path} is left out: {error.strerror}")
 
 
 def _opened(path: str) -> BinaryIO:

@@ -131,6 +131,32 @@ def test_a_publish_whose_message_is_finished_and_bucket_removed_meanwhile_succee
     assert os.listdir(f"{world.path}/tmp") == []
 
 
+@pytest.mark.parametrize("hours", [10, 13])
+def test_a_bulk_publish_that_takes_hours_and_misses_its_bundles_succeeds(
+    hours: int, tmp_path: Path
+) -> None:
+    """Only who took half a day can't know whether they were cleaned away."""
+    world = new_world(tmp_path)
+
+    def finish() -> None:
+        rival = world.broker()
+        while taken := rival.consume(QUEUE, 500):
+            rival.ack(taken)
+
+    def slowly() -> Iterator[str]:
+        for number in range(1500):
+            yield str(number)
+            if number == 1200:  # a thousand are written
+                world.clock.advance(hours * 3600)
+
+    broker = world.broker(answering_late("rename", finish))
+    if hours == 10:
+        assert broker.publish_many(QUEUE, slowly()) == 1500
+    else:
+        with pytest.raises(StorageError, match="cleaned away"):
+            broker.publish_many(QUEUE, slowly())
+
+
 def test_an_ack_whose_reply_was_lost_can_be_done_again(tmp_path: Path) -> None:
     world = new_world(tmp_path)
     broker = world.broker()

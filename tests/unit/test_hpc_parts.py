@@ -155,6 +155,21 @@ def test_a_damaged_line_is_left_out(tmp_path, kept):
     assert [run.id for run in journal.read(str(tmp_path))] == ["a"]
 
 
+def test_a_journal_that_can_not_be_read_is_left_out_and_told(tmp_path, kept, caplog):
+    kept.add(run_of("a"))
+    kept.flush()
+    kept.close()
+    (tmp_path / "journal" / "0.jsonl").symlink_to(
+        next((tmp_path / "journal").iterdir())
+    )
+    (tmp_path / "journal" / "1.jsonl").mkdir()
+    assert [run.id for run in journal.read(str(tmp_path))] == ["a"]
+    assert [record.message.split()[1:4] for record in caplog.records] == [
+        ["is", "left", "out:"],
+        ["is", "left", "out:"],
+    ]
+
+
 def test_a_journal_goes_on_in_another_file(tmp_path, kept, monkeypatch):
     monkeypatch.setattr(journal, "_ROTATED", 100)
     for name in "abc":
