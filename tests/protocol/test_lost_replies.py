@@ -114,18 +114,24 @@ def test_a_publish_whose_message_is_consumed_before_it_is_missed_succeeds(
     assert world.found() == {"a": ["work"]}
 
 
+def finishing(world: World) -> Callable[[], None]:
+    """Return what lets a rival finish all messages, and remove the bucket."""
+
+    def finish() -> None:
+        rival = world.broker()
+        while taken := rival.consume(QUEUE, 500):
+            rival.ack(taken)
+        world.clock.advance(20)
+        rival.clean(QUEUE)
+
+    return finish
+
+
 def test_a_publish_whose_message_is_finished_and_bucket_removed_meanwhile_succeeds(
     tmp_path: Path,
 ) -> None:
     world = new_world(tmp_path)
-
-    def finish() -> None:
-        rival = world.broker()
-        rival.ack(rival.consume(QUEUE))
-        world.clock.advance(20)
-        rival.clean(QUEUE)
-
-    calls = answering_late("rename", finish)
+    calls = answering_late("rename", finishing(world))
     assert world.broker(calls).publish(QUEUE, text("a"))
     assert world.found() == {}
     assert os.listdir(f"{world.path}/tmp") == []
@@ -138,18 +144,13 @@ def test_a_bulk_publish_that_takes_hours_and_misses_its_bundles_succeeds(
     """Only who took half a day can't know whether they were cleaned away."""
     world = new_world(tmp_path)
 
-    def finish() -> None:
-        rival = world.broker()
-        while taken := rival.consume(QUEUE, 500):
-            rival.ack(taken)
-
     def slowly() -> Iterator[str]:
         for number in range(1500):
             yield str(number)
             if number == 1200:  # a thousand are written
                 world.clock.advance(hours * 3600)
 
-    broker = world.broker(answering_late("rename", finish))
+    broker = world.broker(answering_late("rename", finishing(world)))
     if hours == 10:
         assert broker.publish_many(QUEUE, slowly()) == 1500
     else:
