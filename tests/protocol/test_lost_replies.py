@@ -16,6 +16,7 @@ from protocol.scenes import (
     SCENES,
     Play,
     Scene,
+    World,
     new_world,
     text,
 )
@@ -145,14 +146,14 @@ def test_a_bulk_publish_that_takes_hours_and_misses_its_bundles_succeeds(
     world = new_world(tmp_path)
 
     def slowly() -> Iterator[str]:
-        for number in range(1500):
+        for number in range(2500):
             yield str(number)
-            if number == 1200:  # a thousand are written
+            if number == 2200:  # two bundles are written
                 world.clock.advance(hours * 3600)
 
     broker = world.broker(answering_late("rename", finishing(world)))
     if hours == 10:
-        assert broker.publish_many(QUEUE, slowly()) == 1500
+        assert broker.publish_many(QUEUE, slowly()) == 2500
     else:
         with pytest.raises(StorageError, match="cleaned away"):
             broker.publish_many(QUEUE, slowly())
