@@ -550,14 +550,17 @@ class Broker:
         store = open_queue.store
         timeout = self._wait_for_locks(open_queue.settings.current())
         with exclusive(store.lock, timeout):
-            return Counts(*(store.purge(s) if s in states else 0 for s in STATES))
+            from ddmq.purge import purge  # only this needs it
+
+            return Counts(*(purge(store, s) if s in states else 0 for s in STATES))
 
     @_explained
     def dead(self, queue: str) -> list[DeadLetter]:
         """Return the dead letters of a queue with their reasons, by priority and age."""
         store = self._visited(queue).store
         return [
-            letter(queue, dead, *store.read_letter(dead)) for dead in store.letters()
+            letter(queue, dead, *store.read_letter(dead))
+            for dead in store.letters.all()
         ]
 
     @_explained
@@ -571,7 +574,7 @@ class Broker:
         store = self._visited(queue).store
         return sum(
             store.revive(dead)
-            for dead in store.letters()
+            for dead in store.letters.all()
             if wanted is None or dead.entry.id in wanted
         )
 

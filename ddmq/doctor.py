@@ -146,7 +146,7 @@ def _mend(broker: Broker, name: str, found: Sequence[Symptom]) -> None:
             if symptom.fix == "modes":
                 _set_mode(path, os.lstat(store.path).st_mode)
             elif symptom.fix == "aside":
-                store.set_aside(path)
+                store.letters.set_aside(path)
     if "clean" in fixes:
         broker.clean(name)
 

@@ -194,7 +194,7 @@ class Housekeeper:
         """
         self._unfinished = False
         remove, store = self._store.remove_if_abandoned, self._store
-        self._each(store.set_aside, store.foreign(), within)
+        self._each(store.letters.set_aside, store.foreign(), within)
         removed = self._each(remove, store.leftovers(), within)
         self._try(lambda _: store.complete_all(), "bundles")
         swept = self._expire_all(within).plus(self._show_due(within))

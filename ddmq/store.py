@@ -8,7 +8,6 @@ state. `docs/protocol.md` has the reasons, `ddmq.names` the names.
 from __future__ import annotations
 
 import errno
-import json
 import os
 import stat
 from contextlib import suppress
@@ -19,7 +18,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 from ddmq.bundle import BUNDLE_SIZE, chunks
 from ddmq.bundle import encode as encode_bundle
 from ddmq.bundles import Bundles, beside
-from ddmq.fs import FORBIDDEN, is_shared
+from ddmq.fs import is_shared
+from ddmq.letters import DeadLetters
 from ddmq.line import TROUBLED_FOR, Line, Waiting
 from ddmq.log import warn
 from ddmq.message import (
@@ -32,8 +32,6 @@ from ddmq.message import (
 )
 from ddmq.names import (
     DROPPED,
-    FOREIGN,
-    NOTE_SUFFIX,
     Bundle,
     Dead,
     Delayed,
@@ -70,7 +68,6 @@ _UNREADABLE = (
 )
 #: Said of one file (immutable, or of somebody else in a sticky directory), not of the queue.
 _ONLY_THIS = (errno.EPERM, errno.EBUSY)
-_IMMOVABLE = (*FORBIDDEN, errno.EBUSY, errno.EXDEV)
 
 
 class Counts(NamedTuple):
@@ -99,14 +96,14 @@ class Store:
         self.tmp = f"{path}/tmp"
         self.work = f"{path}/work"
         self.delayed = f"{path}/delayed"
-        self.dead = f"{path}/dead"
         self.drop = f"{path}/drop"
         self.lock = f"{path}/lock"
         self._cleaned = f"{path}/cleaned"
+        self.letters = DeadLetters(path, fs, clock)
         self.bundles = Bundles(path, fs, clock, lambda: self.line)
         self.line = Line(
             *(f"{path}/ready", fs, clock),
-            *(self.set_aside, self.bundles.retire, bucket_size),
+            *(self.letters.set_aside, self.bundles.retire, bucket_size),
         )
         self._bundle_size = bundle_size
         self._file_mode: int | None = None
@@ -121,7 +118,7 @@ class Store:
         found = self.fs.status(self.path)
         if found is not None and is_shared(found.mode):
             self.line.mode = stat.S_IMODE(found.mode)
-            self._file_mode = self.bundles.mode = found.mode & 0o666
+            self._file_mode = self.bundles.mode = self.letters.mode = found.mode & 0o666
 
     def require_change(self) -> None:
         """Raise PermissionError for somebody who may only look."""
@@ -325,11 +322,11 @@ class Store:
         except FileNotFoundError:
             return None
         except InvalidContent as error:
-            self.set_aside(path, f"a bundle that holds no messages: {error}")
+            self.letters.set_aside(path, f"a bundle that holds no messages: {error}")
         except OSError as error:
             found = self.fs.status(path)
             if found is not None and not found.is_file:
-                self.set_aside(path)
+                self.letters.set_aside(path)
                 return None
             if error.errno not in _UNREADABLE:
                 self.line.refuse(path, path)
@@ -426,8 +423,8 @@ class Store:
         which housekeeping removes.
         """
         if note:
-            self.write_note(entry.id, note)
-        return self._moved(lease, f"{self.dead}/{Dead(entry, code).filename}")
+            self.letters.write_note(entry.id, note)
+        return self._moved(lease, self.letters.path_of(Dead(entry, code)))
 
     def current(self, lease: Lease) -> Lease | None:
         """Find a lease by its token: another thread may have renewed it meanwhile."""
@@ -448,7 +445,7 @@ class Store:
 
     def _is_anywhere(self, id_: str) -> bool:
         part = f".{id_}."
-        places = [self.work, self.delayed, self.dead]
+        places = [self.work, self.delayed, self.letters.path]
         places += [path for _, path in self.line.buckets()]
         return any(part in name for path in places for name in self.line.names_in(path))
 
@@ -490,10 +487,6 @@ class Store:
         now = f"{self._milliseconds(0):013d}"
         return sorted(name for name in names if name < now)
 
-    def letters(self) -> list[Dead]:
-        """Return the dead letters by priority and stamp."""
-        return sorted(_known(Dead.parse, self.fs.listing(self.dead)))
-
     def counts(self) -> Counts:
         """Count the messages in each state."""
         places = [place.entry for place in self.line.places()]
@@ -502,7 +495,7 @@ class Store:
             sum(place.waiting for place in places),
             len(_known(Lease.parse, self.fs.listing(self.work))) + taken,
             sum(d.entry.waiting for d in self._all_delayed()),
-            sum(not name.endswith(NOTE_SUFFIX) for name in self.fs.listing(self.dead)),
+            self.letters.count(),
         )
 
     def _pending(self, place: Place) -> int:
@@ -529,19 +522,19 @@ class Store:
 
     def read_letter(self, dead: Dead) -> tuple[Any, Mapping[str, Any]]:
         """Return the message of a dead letter, None where it holds none, and its note."""
-        path = f"{self.dead}/{dead.filename}"
+        path = self.letters.path_of(dead)
         try:
             message = self._decoded(path, dead.entry).message
         except (FileNotFoundError, InvalidContent):
             message = None
-        return message, self._read_note(dead.entry.id)
+        return message, self.letters.note(dead.entry.id)
 
     def revive(self, dead: Dead) -> bool:
         """Put a dead letter at the end of the line, its counts at zero.
 
         It gets the priority that it was published with. False: it holds no message.
         """
-        path = f"{self.dead}/{dead.filename}"
+        path = self.letters.path_of(dead)
         try:
             content = self._decoded(path, dead.entry)
         except (FileNotFoundError, InvalidContent):
@@ -550,7 +543,7 @@ class Store:
         entry = Entry(priority, 0, dead.entry.id)
         joined = self.line.join(path, entry)
         if joined is not None:
-            self.fs.discard(self._note_path(entry.id))
+            self.letters.discard_note(entry.id)
         return joined is not None
 
     def show(self, delayed: Delayed) -> int:
@@ -571,7 +564,7 @@ class Store:
             return False
         found = self.fs.status_when_opened(path) or found
         if not found.is_file or found.names > 1:
-            self.set_aside(path)
+            self.letters.set_aside(path)
             return False
         if not self._is_older(found, SETTLED):
             return False  # an NFS client remembered an older state
@@ -589,58 +582,21 @@ class Store:
         """Return the names in `drop/`, in order."""
         return sorted(self.fs.listing(self.drop))
 
-    def set_aside(self, path: str, reason: str = "not a message of ddmq") -> bool:
-        """Move something that is no message to `dead/`; False where it can't be moved."""
-        entry = Entry(0, self.clock.time_ns(), FOREIGN + new_id())
-        target = f"{self.dead}/{Dead(entry, 'foreign').filename}"
-        try:
-            moved = self.fs.rename(path, target)
-        except OSError as error:
-            if error.errno not in _IMMOVABLE:
-                raise
-            warn(f"{path} is no message, and can't be moved to dead/: {error.strerror}")
-            return False
-        if moved:
-            where = os.path.relpath(path, self.path)
-            self.write_note(entry.id, {"reason": f"{reason}; it was {where}"})
-        return True
-
-    def write_note(self, id_: str, note: Mapping[str, Any]) -> None:
-        """Say more about a dead letter than its name can. Without it, its name must do."""
-        draft = f"{self.tmp}/{new_id()}"
-        data = json.dumps(note).encode()
-        try:
-            self.fs.create(draft, data, sync=False, mode=self._file_mode)
-            self.fs.replace(draft, self._note_path(id_))
-        except OSError as error:
-            self.fs.discard(draft)
-            warn(f"message {id_}: the reason could not be written: {error}")
-
-    def _read_note(self, id_: str) -> Mapping[str, Any]:
-        try:
-            note = json.loads(self.fs.read(self._note_path(id_), MAX_BYTES))
-        except (OSError, ValueError, RecursionError):
-            return {}
-        return note if isinstance(note, dict) else {}
-
-    def _note_path(self, id_: str) -> str:
-        return f"{self.dead}/{id_}{NOTE_SUFFIX}"
-
     # What is left behind
 
     def give_up(self, lease: Lease, error: OSError) -> bool:
         """Set a lease aside that is over for long, and whose message nobody can find."""
         over = self._milliseconds(-ABANDONED) > lease.expiry
-        return lease.is_line and over and self.set_aside(self._path(lease), str(error))
+        return (
+            lease.is_line
+            and over
+            and self.letters.set_aside(self._path(lease), str(error))
+        )
 
     def leftovers(self) -> list[str]:
         """Return what may have been left by writers that died: drafts, and notes alone."""
-        known = {dead.entry.id for dead in self.letters()}
-        leftovers = [f"{self.tmp}/{name}" for name in self.fs.listing(self.tmp)]
-        for name in self.fs.listing(self.dead):
-            if name.endswith(NOTE_SUFFIX) and name[: -len(NOTE_SUFFIX)] not in known:
-                leftovers.append(f"{self.dead}/{name}")
-        return leftovers
+        drafts = [f"{self.tmp}/{name}" for name in self.fs.listing(self.tmp)]
+        return drafts + self.letters.notes_alone()
 
     def remove_if_abandoned(self, path: str) -> bool:
         """Remove a leftover that is older than any writer."""
@@ -666,16 +622,6 @@ class Store:
     def _is_older(self, found: Status, seconds: float) -> bool:
         return self.clock.time_ns() - found.modified_ns > seconds * 1e9
 
-    def purge(self, state: str) -> int:
-        """Remove all messages that are in a state of `Counts`; return how many they were."""
-        places = {"work": self.work, "delayed": self.delayed, "dead": self.dead}
-        if state == "waiting":
-            self.line.forget()
-            return sum(self._purge_bucket(*bucket) for bucket in self.line.buckets())
-        if state == "work":
-            self.complete_all()
-        return self._empty(places[state])
-
     def complete_all(self) -> None:
         """Let all leases be in `work/`, and bundles in line only while a line waits."""
         for entry, path in self.line.places():
@@ -683,40 +629,6 @@ class Store:
                 self.bundles.complete(entry)
                 if not entry.waiting:
                     self.bundles.retire(path, entry)
-
-    def _purge_bucket(self, priority: int, bucket: str) -> int:
-        """Remove what waits; what is taken already still needs its bundle."""
-        purged = 0
-        for name in self.line.names_in(bucket):
-            path, bundle = f"{bucket}/{name}", Bundle.parse(priority, name)
-            if bundle is None:
-                purged += self._purge(path)
-            else:
-                purged += self._purge_bundle(path, bundle)
-        return purged
-
-    def _purge_bundle(self, path: str, bundle: Bundle) -> int:
-        found: tuple[str, Bundle] | None = path, bundle
-        while found is not None:
-            path, bundle = found
-            if self.bundles.empty(path, bundle):
-                return bundle.waiting
-            # Somebody took some of it, and it has another name.
-            found = self.line.find_bundle(bundle.priority, bundle.stamp, bundle.id)
-        return 0
-
-    def _empty(self, directory: str) -> int:
-        names = self.line.names_in(directory)
-        return sum(self._purge(f"{directory}/{name}") for name in names)
-
-    def _purge(self, path: str) -> int:
-        found, name = self.fs.status(path), os.path.basename(path)
-        if found is None or found.is_directory or Spent.parse(name) is not None:
-            return 0
-        if not self.fs.unlink(path) or name.endswith(NOTE_SUFFIX):
-            return 0
-        delayed = Delayed.parse(name)
-        return 1 if delayed is None else delayed.entry.waiting
 
     def foreign(self) -> Iterator[str]:
         """Yield the paths of what is no message in `work/` and `delayed/`."""

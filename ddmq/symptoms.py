@@ -170,7 +170,13 @@ def _is_usable(found: int, queue: int) -> bool:
 def _sampled(patient: Patient) -> Iterator[tuple[str, os.stat_result]]:
     """Yield the directories of a queue and some files of each."""
     store = patient.store
-    paths = [store.tmp, f"{store.path}/ready", store.work, store.delayed, store.dead]
+    paths = [
+        store.tmp,
+        f"{store.path}/ready",
+        store.work,
+        store.delayed,
+        store.letters.path,
+    ]
     for _, buckets in patient.buckets():
         paths += buckets
     for path in (*paths, store.drop):
@@ -358,8 +364,10 @@ def garbage(patient: Patient) -> Iterator[Symptom]:
     if aside:
         remedy = "moves it to dead/, with the reason"
         yield _bad("garbage", f"{_listed(aside)}: no message", remedy, "aside", aside)
-    names = [n for n in patient.names(store.dead) if not n.endswith(NOTE_SUFFIX)]
-    dead = [f"{store.dead}/{name}" for name in names]
+    names = [
+        n for n in patient.names(store.letters.path) if not n.endswith(NOTE_SUFFIX)
+    ]
+    dead = [f"{store.letters.path}/{name}" for name in names]
     odd = [p for p, n in zip(dead, names) if Dead.parse(n) is None or os.path.isdir(p)]
     if odd:
         text = f"{_listed(odd)}: among the dead letters, and no message"
@@ -384,10 +392,10 @@ def leftovers(patient: Patient) -> Iterator[Symptom]:
     """Look for files of writers that died: drafts, and notes without a dead letter."""
     store = patient.store
     drafts = [f"{store.tmp}/{name}" for name in patient.names(store.tmp)]
-    dead = patient.names(store.dead)
+    dead = patient.names(store.letters.path)
     known = {letter.entry.id for letter in _known(Dead.parse, dead)}
     notes = [
-        f"{store.dead}/{name}"
+        f"{store.letters.path}/{name}"
         for name in dead
         if name.endswith(NOTE_SUFFIX) and name[: -len(NOTE_SUFFIX)] not in known
     ]

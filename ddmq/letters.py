@@ -1,0 +1,99 @@
+"""Dead letters: what failed for good, and what is no message, each with its reason in a note."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+from typing import TYPE_CHECKING, Any
+
+from ddmq.fs import FORBIDDEN
+from ddmq.log import warn
+from ddmq.message import MAX_BYTES
+from ddmq.names import FOREIGN, NOTE_SUFFIX, Dead, Entry, new_id
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from ddmq.clock import Clock
+    from ddmq.fs import FileSystem
+
+_IMMOVABLE = (*FORBIDDEN, errno.EBUSY, errno.EXDEV)
+
+
+class DeadLetters:
+    """The directory `dead/` of one queue. Safe to use from several threads."""
+
+    def __init__(self, queue_path: str, fs: FileSystem, clock: Clock) -> None:
+        self.path = f"{queue_path}/dead"
+        self.mode: int | None = None
+        """The mode of new files, where the umask must not decide."""
+        self._queue_path = queue_path
+        self._fs = fs
+        self._clock = clock
+
+    def all(self) -> list[Dead]:
+        """Return the dead letters by priority and stamp."""
+        found = map(Dead.parse, self._fs.listing(self.path))
+        return sorted(dead for dead in found if dead is not None)
+
+    def count(self) -> int:
+        """Return how many there are, and what is no message counts as one."""
+        names = self._fs.listing(self.path)
+        return sum(not name.endswith(NOTE_SUFFIX) for name in names)
+
+    def path_of(self, dead: Dead) -> str:
+        """Return the path of the file of a dead letter."""
+        return f"{self.path}/{dead.filename}"
+
+    def set_aside(self, path: str, reason: str = "not a message of ddmq") -> bool:
+        """Move something that is no message here; False where it can't be moved."""
+        dead = Dead(Entry(0, self._clock.time_ns(), FOREIGN + new_id()), "foreign")
+        try:
+            moved = self._fs.rename(path, self.path_of(dead))
+        except OSError as error:
+            if error.errno not in _IMMOVABLE:
+                raise
+            warn(f"{path} is no message, and can't be moved to dead/: {error.strerror}")
+            return False
+        if moved:
+            where = os.path.relpath(path, self._queue_path)
+            self.write_note(dead.entry.id, {"reason": f"{reason}; it was {where}"})
+        return True
+
+    # Notes
+
+    def write_note(self, id_: str, note: Mapping[str, Any]) -> None:
+        """Say more about a dead letter than its name can. Without it, its name must do."""
+        draft = f"{self._queue_path}/tmp/{new_id()}"
+        data = json.dumps(note).encode()
+        try:
+            self._fs.create(draft, data, sync=False, mode=self.mode)
+            self._fs.replace(draft, self._note_path(id_))
+        except OSError as error:
+            self._fs.discard(draft)
+            warn(f"message {id_}: the reason could not be written: {error}")
+
+    def note(self, id_: str) -> Mapping[str, Any]:
+        """Return the note of a dead letter, which may be empty."""
+        try:
+            note = json.loads(self._fs.read(self._note_path(id_), MAX_BYTES))
+        except (OSError, ValueError, RecursionError):
+            return {}
+        return note if isinstance(note, dict) else {}
+
+    def discard_note(self, id_: str) -> None:
+        """Remove the note of what is no dead letter any more."""
+        self._fs.discard(self._note_path(id_))
+
+    def notes_alone(self) -> list[str]:
+        """Return the paths of notes without a dead letter."""
+        known = {dead.entry.id for dead in self.all()}
+        return [
+            f"{self.path}/{name}"
+            for name in self._fs.listing(self.path)
+            if name.endswith(NOTE_SUFFIX) and name[: -len(NOTE_SUFFIX)] not in known
+        ]
+
+    def _note_path(self, id_: str) -> str:
+        return f"{self.path}/{id_}{NOTE_SUFFIX}"
