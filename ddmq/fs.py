@@ -34,6 +34,7 @@ _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | _FLAGS
 _CHUNK = 1 << 16
 _LARGE = 1 << 20
 _STALE_TRIES = 4
+_ELECTIONS = 8
 
 
 class Status(NamedTuple):
@@ -376,6 +377,37 @@ class FileSystem:
         except OSError as error:
             raise _missing(error, path) from error
         return True
+
+    def elect(self, path: str, candidate: str) -> bool:
+        """Tell whether `candidate` is whom the link at `path` names; it leads nowhere.
+
+        The first one who makes it is elected. Since it says who, in the same step, no lost
+        reply hides that. Two who make one file or link at once may both hear from GlusterFS
+        that it exists, and there is none: so whom it names decides, or it is tried again.
+        """
+        named = ""
+        for _ in range(_ELECTIONS):
+            try:
+                self.calls.symlink(candidate, path)
+            except FileExistsError:
+                pass
+            except OSError:  # which may be an answer that came too late
+                if self._named_by(path) != candidate:
+                    raise
+            named = self._named_by(path)
+            if named:
+                break
+        return named == candidate
+
+    def _named_by(self, link: str) -> str:
+        """Return where a link leads; nothing when there is none."""
+        self._revalidate(os.path.dirname(link))
+        try:
+            return str(self.calls.readlink(link))
+        except OSError as error:
+            if error.errno not in (errno.ENOENT, errno.EINVAL):
+                raise
+            return ""
 
     def chmod(self, path: str, mode: int) -> None:
         """Set a mode that the umask does not touch.

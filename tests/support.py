@@ -28,6 +28,8 @@ SYSTEM_CALLS = frozenset(
         "rename",
         "unlink",
         "mknod",
+        "symlink",
+        "readlink",
         "mkdir",
         "rmdir",
         "chmod",

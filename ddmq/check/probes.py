@@ -294,8 +294,11 @@ def compete(bench: Bench, kind: str, start: float, each: float) -> list[str]:
         "rename": lambda name: bench.fs.rename(
             f"{path}/{name}", f"{target}/{name}.{bench.side}"
         ),
-        "mkdir": lambda name: bench.fs.mkdir(f"{path}/{name}"),
-        "create": lambda name: _creates(bench, f"{path}/{name}"),
+        "mkdir": _or_refused(lambda name: bench.fs.mkdir(f"{path}/{name}")),
+        "create": _or_refused(lambda name: _create(bench, f"{path}/{name}")),
+        "symlink": _or_refused(
+            lambda name: bench.fs.elect(f"{path}/{name}", bench.side)
+        ),
     }
     if kind == "rename":
         bench.until(lambda: len(bench.fs.listing(path)) == NAMES)
@@ -317,11 +320,22 @@ def _side_by_side(bench: Bench, start: float, each: float) -> Iterator[int]:
         yield from range(first, min(first + _STRIDE, NAMES))
 
 
-def _creates(bench: Bench, path: str) -> bool:
-    try:
-        bench.fs.create(path, b"", sync=False)
-    except FileExistsError:
-        return False
+def _or_refused(attempt: Callable[[str], bool]) -> Callable[[str], bool]:
+    """Let an attempt fail: who is slower in making a name may hear any error."""
+
+    def wins(name: str) -> bool:
+        try:
+            return attempt(name)
+        except OSError:
+            return False
+
+    return wins
+
+
+def _create(bench: Bench, path: str) -> bool:
+    """Make a file, and remove none whatever is answered."""
+    calls = bench.fs.calls
+    calls.close(calls.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
     return True
 
 

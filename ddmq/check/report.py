@@ -190,6 +190,7 @@ _RACES = {
     "rename": "rename to a target of one's own",
     "mkdir": "mkdir",
     "create": "create with O_EXCL",
+    "symlink": "symlink that names its maker",
 }
 
 
@@ -203,16 +204,24 @@ def of_race(kind: str, race: Race) -> Finding:
         if number
     ] + ([f"{race.missing} were won, and are not there"] if race.missing else [])
     if broken:
-        text = f"{text}; {', '.join(broken)}"
-        if kind == "mkdir" and not race.twice:
-            remedy = "nothing of ddmq's is elected so; no message depends on it"
-            return Finding(name, NOTE, text, remedy, figures)
-        remedy = "two consumers could get one message, or none: ddmq can't work here"
-        return Finding(name, BAD, text, remedy, figures)
+        level, remedy = _verdict(kind, race)
+        return Finding(name, level, f"{text}; {', '.join(broken)}", remedy, figures)
     if min(race.ours, race.theirs) * 100 < race.names * _HARDLY:
         text += ", each by one; but the two hardly met, so this says little"
         return Finding(name, NOTE, text, "run it again", figures)
     return Finding(name, OK, f"{text}, each by one", figures=figures)
+
+
+def _verdict(kind: str, race: Race) -> tuple[str, str]:
+    """Return level and remedy where a name had not exactly one winner."""
+    if kind == "symlink":
+        remedy = (
+            "a chain of jobs may end early, or go on twice; no message depends on it"
+        )
+        return NOTE, remedy
+    if kind in ("mkdir", "create") and not race.twice:
+        return NOTE, "nothing of ddmq's is elected so; no message depends on it"
+    return BAD, "two consumers could get one message, or none: ddmq can't work here"
 
 
 def of_locks(locked: Locked, nodes: int) -> Finding:

@@ -278,7 +278,7 @@ class _Check:
         yield report.of_early(probes.early(bench, channel))
 
     def _races(self) -> Iterator[Finding]:
-        for kind in ("rename", "mkdir", "create"):
+        for kind in ("rename", "mkdir", "create", "symlink"):
             lead = _LEAD + 3 * self._lag
             race = probes.race(self._bench, self._channel, kind, lead)
             yield report.of_race(kind, race)

@@ -9,6 +9,7 @@ from ddmq.clock import Clock
 from ddmq.errors import StorageError
 from ddmq.fs import FileSystem
 from ddmq.hpc import submit
+from ddmq.names import new_token
 from ddmq.scheduler import SLURM, job_id, whole_job_id
 
 if TYPE_CHECKING:
@@ -30,9 +31,8 @@ def continue_chain(
     """Submit the next job of a chain; return what the scheduler said.
 
     None: this is no chain, its end is reached, or another worker of the job has done it.
-    One of them is elected: who creates, with O_EXCL, the file of the chain's name and the
-    number of jobs left. (A `mkdir` can be won by nobody on GlusterFS.) So each number is
-    reached once, whatever is requeued or submitted twice. Where the scheduler refuses, the
+    One of them is elected, under the chain's name and the number of jobs left. So each
+    number is reached once, whatever is requeued or submitted twice. Where the scheduler refuses, the
     election is void and SubmitFailed is raised: another worker may try. If the elected one
     dies before the scheduler has answered, the chain ends and the messages stay where they
     are.
@@ -63,9 +63,7 @@ def _submit_once(
     submit.require_ours(environ[SCRIPT], queue_path, fs)
     name = re.sub(r"[^\w.-]", "-", environ.get(ID) or whole_job_id(environ) or "no-job")
     mark = f"{submit.make_directory(queue_path, fs)}/after-{name}-{environ[LEFT]}"
-    try:
-        fs.create(mark, b"", sync=False)
-    except FileExistsError:
+    if not fs.elect(mark, new_token()):
         return None
     left = str(int(environ[LEFT]) - 1)
     try:

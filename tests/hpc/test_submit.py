@@ -364,15 +364,15 @@ def test_each_number_is_reached_once_whatever_is_requeued(broker, fake):
     assert got().count("/the/script.sh") == 1
 
 
-def test_somebody_is_elected_where_nobody_wins_a_mkdir(broker, fake):
-    """As on GlusterFS, where all who make one directory at once may hear that it exists."""
+def test_somebody_is_elected_where_all_hear_that_the_mark_exists(broker, fake):
+    """As on GlusterFS, of which all may hear so who make a directory or file at once."""
     got = fake("sbatch")
 
     def call(_, name, function, arguments):
-        if name == "mkdir":
-            function(*arguments)
+        result = function(*arguments)
+        if name in ("mkdir", "symlink"):
             raise FileExistsError(errno.EEXIST, "File exists", arguments[0])
-        return function(*arguments)
+        return result
 
     path, fs = f"{broker.root}/jobs", FileSystem(Calls(call))
     for _ in range(2):

@@ -180,14 +180,23 @@ RACE = Race(400, 150, 250, 0, 0, 0)
     ],
 )
 def test_each_name_must_have_one_winner(race, expected, words):
-    for kind in ("rename", "create"):
-        found = report.of_race(kind, race)
-        assert (found.level, words in found.text) == (expected, True)
+    found = report.of_race("rename", race)
+    assert (found.level, words in found.text) == (expected, True)
 
 
-def test_a_directory_that_nobody_made_costs_no_message():
-    assert report.of_race("mkdir", RACE._replace(nobody=1)).level == "note"
-    assert report.of_race("mkdir", RACE._replace(nobody=1, twice=1)).level == "bad"
+@pytest.mark.parametrize(
+    ("kind", "race", "level", "words"),
+    [
+        ("mkdir", RACE._replace(nobody=1), "note", "nothing of ddmq's is elected so"),
+        ("create", RACE._replace(nobody=1), "note", "nothing of ddmq's is elected so"),
+        ("mkdir", RACE._replace(nobody=1, twice=1), "bad", "can't work here"),
+        ("create", RACE._replace(twice=1), "bad", "can't work here"),
+        ("symlink", RACE._replace(nobody=1, twice=1), "note", "chain of jobs"),
+    ],
+)
+def test_what_no_message_depends_on_is_noted(kind, race, level, words):
+    found = report.of_race(kind, race)
+    assert (found.level, words in found.remedy) == (level, True)
 
 
 @pytest.mark.parametrize(

@@ -325,3 +325,28 @@ def test_a_birth_is_stamped_by_the_file_system_and_leaves_nothing(tmp_path):
     stamped = fs.birth_ns(f"{tmp_path}/a")
     assert abs(stamped - time.time_ns()) < 60 * 10**9
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("code", [errno.EEXIST, errno.EIO])
+def test_the_first_candidate_is_elected_and_knows_it(here, code):
+    calls = losing_reply(0, ("symlink",), code)
+    assert FileSystem(calls).elect(f"{here}/mark", "first") is True
+    assert fs.elect(f"{here}/mark", "second") is False
+    assert fs.elect(f"{here}/mark", "first") is True
+
+
+def test_what_is_no_link_elects_nobody(tmp_path):
+    (tmp_path / "mark").touch()
+    assert fs.elect(f"{tmp_path}/mark", "first") is False
+
+
+def test_who_hears_of_a_link_that_is_not_there_tries_again(here):
+    """As a GlusterFS may tell both who make one link at once."""
+    calls = failing(0, errno.EEXIST)
+    assert FileSystem(calls).elect(f"{here}/mark", "first") is True
+
+
+@pytest.mark.parametrize("call", ["symlink", "readlink"])
+def test_an_election_that_failed_is_told(here, refusing, call):
+    with pytest.raises(OSError, match=os.strerror(errno.EIO)):
+        refusing(call, errno.EIO).elect(f"{here}/mark", "first")
