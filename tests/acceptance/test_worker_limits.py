@@ -20,6 +20,8 @@ from acceptance.workers import (
 
 from ddmq import cli
 
+pytestmark = pytest.mark.slow
+
 # One message
 
 

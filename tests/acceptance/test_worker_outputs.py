@@ -14,6 +14,8 @@ from acceptance.workers import (
     worked,
 )
 
+pytestmark = pytest.mark.slow
+
 # What commands print
 
 

@@ -19,6 +19,8 @@ from acceptance.workers import (
     worked,
 )
 
+pytestmark = pytest.mark.slow
+
 # Nothing runs on
 
 
