@@ -125,14 +125,19 @@ class _Queue:
 
         What the publisher does not set is left out, or is what the settings say now.
         """
-        own = {"timeout": timeout, "requeue": requeue, "requeue_prio": requeue_prio}
-        overrides: dict[str, Any] = {k: v for k, v in own.items() if v is not None}
+        overrides: dict[str, Any] = {}
+        if timeout is not None:
+            overrides["timeout"] = timeout
+        if requeue is not None:
+            overrides["requeue"] = requeue
+        if requeue_prio is not None:
+            overrides["requeue_prio"] = requeue_prio
         if requeue_limit is not UNSET:
             overrides["requeue_limit"] = requeue_limit
+        _check_message(priority, delay, durable, overrides)
         settings = self.settings.current()
         priority = settings.priority if priority is None else priority
         durable = settings.durable if durable is None else durable
-        _check_message(priority, delay, durable, overrides)
         return Options(priority, overrides, delay, durable)
 
     def consume_some(self, n: int) -> list[Message]:
@@ -798,8 +803,10 @@ def _lost_text(messages: Sequence[Message]) -> str:
 def _check_message(
     priority: Any, delay: Any, durable: Any, overrides: Mapping[str, Any]
 ) -> None:
-    check("priority", SETTINGS["priority"], priority)
-    check("durable", SETTINGS["durable"], durable)
+    if priority is not None:
+        check("priority", SETTINGS["priority"], priority)
+    if durable is not None:
+        check("durable", SETTINGS["durable"], durable)
     check("delay", DELAY, delay)
     for key, value in overrides.items():
         check(key, OVERRIDES[key], value)

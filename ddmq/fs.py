@@ -10,11 +10,11 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable
 
 #: What a file system answers to somebody who may only look.
 FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
@@ -80,6 +80,31 @@ class CountedCalls:
         return counted
 
 
+class _Closing:
+    """Closes a file in the end; errors name it, as `os` does for those of a path."""
+
+    __slots__ = ("_close", "_descriptor", "_path")
+
+    def __init__(
+        self, close: Callable[[int], None], descriptor: int, path: str
+    ) -> None:
+        self._close = close
+        self._descriptor = descriptor
+        self._path = path
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
+        try:
+            self._close(self._descriptor)
+        except OSError as failed:
+            failed.filename = self._path
+            raise
+        if isinstance(error, OSError):
+            error.filename = self._path
+
+
 class FileSystem:
     """The file system as seen by one process.
 
@@ -90,17 +115,8 @@ class FileSystem:
     def __init__(self, calls: Any = os) -> None:
         self.calls = calls
 
-    @contextmanager
-    def _closing(self, descriptor: int, path: str) -> Iterator[None]:
-        """Close a file in the end; let errors name it, as `os` does for those of a path."""
-        try:
-            try:
-                yield
-            finally:
-                self.calls.close(descriptor)
-        except OSError as error:
-            error.filename = path
-            raise
+    def _closing(self, descriptor: int, path: str) -> _Closing:
+        return _Closing(self.calls.close, descriptor, path)
 
     def rename(self, source: str, target: str) -> bool:
         """Move `source` to `target`; False when `source` is gone.
@@ -361,12 +377,12 @@ class FileSystem:
     def _read_once(self, path: str, most: int) -> bytes:
         descriptor = self.calls.open(path, _READ)
         with self._closing(descriptor, path):
-            chunks: list[bytes] = [self.calls.read(descriptor, _CHUNK)]
-            size = len(chunks[0])
-            while chunks[-1] and size < most:
-                chunks.append(self.calls.read(descriptor, min(most - size, _LARGE)))
-                size += len(chunks[-1])
-        return b"".join(chunks)
+            data: bytes = self.calls.read(descriptor, _CHUNK)
+            more = data
+            while more and len(data) < most:
+                more = self.calls.read(descriptor, min(most - len(data), _LARGE))
+                data += more
+        return data
 
     def mkdir(self, path: str) -> bool:
         """Make a directory; False when it exists."""
