@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from functools import partial
 from math import inf
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
@@ -208,14 +209,15 @@ class Housekeeper:
         """Clean when nobody has done so for long.
 
         The lock spares the file server a second cleaner. Nothing depends on it: when it
-        can't be had for too long, it is done without.
+        can't be had for too long, or not at all, it is done without.
         """
         ago = self._store.cleaned_ago()
         if -CLEAN_EVERY < ago < CLEAN_EVERY:
             return
-        try:
-            with exclusive(self._store.lock, timeout=0):
-                self.clean(SWEEP_FOR)
-        except LockTimeout:
-            if abs(ago) > CLEAN_ANYWAY:
-                self.clean(SWEEP_FOR)
+        with ExitStack() as stack:
+            try:
+                stack.enter_context(exclusive(self._store.lock, timeout=0))
+            except (LockTimeout, OSError):
+                if abs(ago) <= CLEAN_ANYWAY:
+                    return
+            self.clean(SWEEP_FOR)

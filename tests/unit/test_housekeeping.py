@@ -397,6 +397,19 @@ def test_a_lock_that_is_held_is_waited_for_an_hour(broker, root, aged, age, clea
     assert left.exists() is not cleaned
 
 
+@pytest.mark.parametrize(("age", "cleaned"), [(1000, False), (HOUR + 10, True)])
+def test_a_lock_that_can_not_be_used_is_waited_for_an_hour(
+    broker, root, aged, age, cleaned
+):
+    broker.clean("q")
+    aged(root / "q" / "cleaned", age)
+    left = leftover(root, aged)
+    (root / "q" / "lock").unlink(missing_ok=True)
+    (root / "q" / "lock").mkdir()
+    broker.consume("q")
+    assert left.exists() is not cleaned
+
+
 def test_cleaning_leaves_a_mark_for_others(broker, root):
     broker.consume("q")
     before = (root / "q" / "cleaned").stat().st_ino
