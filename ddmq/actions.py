@@ -267,12 +267,16 @@ def wait(values: Values) -> Reply:
     def progress(name: str) -> None:
         values["tell"](f"{name}: {_told(broker.view(name))}")
 
+    clock, left = Clock(), timeout
+    began = clock.monotonic()
     for name in values["queue"]:
-        if not broker.wait(name, timeout, progress):
+        if not broker.wait(name, left, progress):
             counts = broker.view(name)
             raise DdmqError(
                 f"after {timeout} seconds, queue {name} is not empty: {_told(counts)}"
             )
+        if timeout is not None:
+            left = max(timeout - (clock.monotonic() - began), 0)
     return Reply({"empty": values["queue"]}, "")
 
 

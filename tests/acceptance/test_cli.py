@@ -297,6 +297,21 @@ def test_purge_can_leave_some_states_alone(sh, root):
     assert "states are" in sh.error("purge", root, "testmq", "--only", "everything")
 
 
+def test_several_queues_are_waited_for_in_one_time(sh, root, monkeypatch):
+    Broker(root).create_queue("other")
+    given = []
+
+    def wait(_, name, timeout, progress):
+        given.append((name, timeout))
+        return True
+
+    monkeypatch.setattr(Broker, "wait", wait)
+    sh.ok("wait", root, "testmq", "other", "--timeout", "5")
+    assert given[0] == ("testmq", 5)
+    assert given[1][0] == "other"
+    assert 0 <= given[1][1] < 5
+
+
 def test_wait_ends_when_the_queue_is_empty_and_gives_up_in_time(sh, root):
     assert sh.ok("wait", root, "testmq") == ""
     sh.ok("publish", root, "testmq", "a")
