@@ -306,7 +306,7 @@ def test_several_queues_are_waited_for_in_one_time(sh, root, monkeypatch):
         return True
 
     monkeypatch.setattr(Broker, "wait", wait)
-    sh.ok("wait", root, "testmq", "other", "--timeout", "5")
+    sh.ok("wait", root, "testmq,other", "--timeout", "5")
     assert given[0] == ("testmq", 5)
     assert given[1][0] == "other"
     assert 0 <= given[1][1] < 5
