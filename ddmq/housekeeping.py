@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from contextlib import ExitStack
 from functools import partial
 from math import inf
@@ -12,6 +13,7 @@ from ddmq.fs import FORBIDDEN
 from ddmq.locks import exclusive
 from ddmq.log import warn
 from ddmq.message import of_lease
+from ddmq.names import random_below
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -148,14 +150,28 @@ class Housekeeper:
     def _each(
         self, act: Callable[[_Name], _Fate], names: Iterable[_Name], within: float
     ) -> list[_Fate | None]:
-        """Do something for each message; what is left `within` seconds later is left."""
-        end = self._clock.monotonic() + within
+        """Do something for each message; what is left `within` seconds later is left.
+
+        Half of the time is for the first ones, and half for some of the others: none waits
+        for ever behind those that fail slowly, and several clients do not do the same.
+        """
+        left = deque(names)
+        fates = self._in_time(act, left, within / 2)
+        left.rotate(random_below(len(left)))
+        fates += self._in_time(act, left, within / 2)
+        self._unfinished = self._unfinished or bool(left)
+        return fates
+
+    def _in_time(
+        self, act: Callable[[_Name], _Fate], left: deque[_Name], seconds: float
+    ) -> list[_Fate | None]:
+        """Do something for the first one, and for more while there is time."""
+        end = self._clock.monotonic() + seconds
         fates = []
-        for name in names:
+        while left:
+            fates.append(self._try(act, left.popleft()))
             if self._clock.monotonic() > end:
-                self._unfinished = True
                 break
-            fates.append(self._try(act, name))
         return fates
 
     def _try(self, act: Callable[[_Name], _Fate], name: _Name) -> _Fate | None:

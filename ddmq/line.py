@@ -25,6 +25,7 @@ from ddmq.names import (
     new_id,
     parse_place,
     parse_priority,
+    random_below,
 )
 
 if TYPE_CHECKING:
@@ -338,7 +339,7 @@ class Line:
         """Wait a moment before we try for a bundle again: its rivals share one name."""
         self._losses += 1
         longest_ms = min(1 << self._losses, _LONGEST_WAIT_MS)
-        self._clock.sleep(_random_below(longest_ms * 1000) / 1e6)
+        self._clock.sleep(random_below(longest_ms * 1000) / 1e6)
 
     def _fresh_head(self) -> _Head | None:
         head = self._head
@@ -380,7 +381,7 @@ class Line:
         names.sort(reverse=True)
         skipped = self._before_left(names)
         if skipped is None:
-            skipped = _random_below(min(self._spread, len(names)))
+            skipped = random_below(min(self._spread, len(names)))
         if not self._contended:
             self._spread = max(self._spread // 2, 1)
         self._contended = False
@@ -522,8 +523,3 @@ def _nearest_first(buckets: list[str], wanted: str) -> list[str]:
     """Sort buckets: the one in which a stamp belongs, those before it, and the others."""
     older = [name for name in buckets if name <= wanted]
     return older[::-1] + buckets[len(older) :]
-
-
-def _random_below(limit: int) -> int:
-    """Return a number from 0 to `limit` - 1, without the import of `random`."""
-    return int.from_bytes(os.urandom(4), "big") % limit if limit > 1 else 0

@@ -341,6 +341,11 @@ def new_token() -> str:
     return os.urandom(8).hex()
 
 
+def random_below(limit: int) -> int:
+    """Return a number from 0 to `limit` - 1, without the import of `random`."""
+    return int.from_bytes(os.urandom(4), "big") % limit if limit > 1 else 0
+
+
 def check_queue_name(name: object) -> str:
     """Return `name`, or raise InvalidArgument when it can't name a queue."""
     if not isinstance(name, str):

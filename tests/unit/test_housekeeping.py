@@ -8,7 +8,7 @@ import os
 from contextlib import suppress
 
 import pytest
-from support import FakeClock
+from support import Calls, FakeClock
 
 from ddmq import Broker, QueueNotFound, StorageError
 from ddmq.fs import FileSystem
@@ -513,6 +513,24 @@ def test_a_client_that_is_never_idle_goes_on_with_it_each_second(
         clock.advance(1)
     assert len(names(root, "work")) == 900
     assert names(root, "delayed") == names(root, "drop") == []
+
+
+def test_none_waits_for_ever_behind_those_that_fail_slowly(broker, root, clock):
+    """However many fail, and though each client looks only once."""
+    for number in range(6):
+        broker.publish("q", number, timeout=5)
+    failing = {message.id for message in broker.consume("q", 6)[:4]}
+    clock.advance(6)
+
+    def call(_, name, function, arguments):
+        if name == "open" and any(id_ in arguments[0] for id_ in failing):
+            clock.advance(1)
+            raise OSError(errno.EIO, "away", arguments[0])
+        return function(*arguments)
+
+    for _ in range(100):
+        Broker(root, clock=clock, fs=FileSystem(Calls(call))).publish("q", "x")
+    assert len(names(root, "work")) == 4
 
 
 def test_nobody_is_told_that_a_queue_is_clean_before_it_is(
