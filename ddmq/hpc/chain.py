@@ -60,15 +60,15 @@ def _requeue(most: int, environ: Mapping[str, str]) -> str | None:
 def _submit_once(
     queue_path: str, environ: Mapping[str, str], fs: FileSystem, clock: Clock
 ) -> str | None:
-    submit.require_ours(environ[SCRIPT], queue_path, fs)
     name = re.sub(r"[^\w.-]", "-", environ.get(ID) or whole_job_id(environ) or "no-job")
     mark = f"{submit.make_directory(queue_path, fs)}/after-{name}-{environ[LEFT]}"
     if not fs.elect(mark, new_token()):
         return None
     left = str(int(environ[LEFT]) - 1)
     try:
+        submit.require_ours(environ[SCRIPT], mark, fs)
         return _submit_patiently(environ, {LEFT: left, ID: name}, clock)
-    except submit.SubmitFailed:
+    except (submit.SubmitFailed, OSError):
         fs.discard(mark)
         raise
 

@@ -287,19 +287,21 @@ def _forget_old(directory: str, new: str, fs: FileSystem) -> None:
                 remove(f"{directory}/{name}")
 
 
-def require_ours(script: str, queue_path: str, fs: FileSystem) -> None:
+def require_ours(script: str, mark: str, fs: FileSystem) -> None:
     """Raise SubmitFailed where a member of the queue's group may have swapped our script.
 
-    A script elsewhere is the user's own affair.
+    Ours is what belongs to the owner of `mark`, which we just made beside it: where an NFS
+    names users wrongly, it does so for both. A script elsewhere is the user's own affair.
     """
-    if os.path.dirname(script) != f"{queue_path}/{DIRECTORY}":
+    if os.path.dirname(script) != os.path.dirname(mark):
         return
-    found = fs.status(script)
+    found, ours = fs.status(script), fs.status(mark)
     others_write = stat.S_IWGRP | stat.S_IWOTH
     if (
         found is None
+        or ours is None
         or not found.is_file
-        or (found.names, found.user) != (1, os.geteuid())
+        or (found.names, found.user) != (1, ours.user)
         or found.mode & others_write
     ):
         raise SubmitFailed(

@@ -432,6 +432,23 @@ def test_a_script_that_somebody_else_may_have_written_is_not_submitted_again(
     assert got().count(str(script)) == submitted
 
 
+def test_a_server_that_names_all_users_nobody_stops_no_chain(
+    capsys, broker, fake, here
+):
+    class Squashed(FileSystem):
+        def status(self, path):
+            found = super().status(path)
+            return found and found._replace(user=65534)
+
+    fake("sbatch", "Submitted batch job 7")
+    options = ["--chain", "2", "--time", "1:00:00"]
+    run(capsys, "slurm", broker.root, "jobs", *options, *COMMAND)
+    (script,) = Path(f"{broker.root}/jobs/jobs").iterdir()
+    environ = chained(SLURM_JOB_ID="7", DDMQ_CHAIN_SCRIPT=str(script))
+    said = chain.continue_chain(f"{broker.root}/jobs", environ, Squashed())
+    assert said == "Submitted batch job 7"
+
+
 def test_pbs_is_handed_the_number_that_is_left(broker, fake):
     got = fake("qsub")
     environ = chained("pbs", PBS_JOBID="7[2].host")
