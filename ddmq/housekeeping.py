@@ -100,18 +100,17 @@ class Housekeeper:
 
     def _sweep_all(self, now: float, *, often: bool) -> None:
         self._store.check()
-        self._unfinished = False
+        often, self._unfinished = often and not self._unfinished, False
         if now - self._asked_clock_at >= CLOCK_EVERY or self._clock.has_stepped():
             self._asked_clock_at = now
             self._store.learn_clock()
         self._expire_all(SWEEP_FOR)
         self._let_in(now, often=often)
-        if not self._unfinished and not 0 <= now - self._cleaned_at < CLEAN_EVERY:
+        if not 0 <= now - self._cleaned_at < CLEAN_EVERY:
             self._cleaned_at = now
             self._try(self._clean_if_elected, "cleaning")
         if self._unfinished:
-            self._interval = SWEEP_EVERY
-            self._dropped_at = self._cleaned_at = -inf
+            self._interval, self._dropped_at = SWEEP_EVERY, -inf
 
     def _let_in(self, now: float, *, often: bool) -> None:
         """Let the delayed messages into the line that are due, and the dropped ones.
@@ -204,22 +203,21 @@ class Housekeeper:
         lost = lost._replace(priority=message.requeue_prio)
         return "requeued" if self._store.requeue(lease, lost) else "gone"
 
-    def clean(self, within: float = inf) -> Swept:
-        """Do all housekeeping now, leftovers of dead writers included.
+    def clean(self) -> Swept:
+        """Do all housekeeping now, leftovers of dead writers included."""
+        removed = self._tidy(inf)
+        swept = self._expire_all(inf).plus(self._show_due(inf))
+        return swept.plus(self._adopt_all(inf)).plus(removed)
 
-        What is left `within` seconds later, for each kind, is left to the next cleaner.
-        """
-        self._unfinished = False
-        remove, store = self._store.remove_if_abandoned, self._store
+    def _tidy(self, within: float) -> Swept:
+        """Put right what the dead left behind; the rest is left to the next cleaner."""
+        store = self._store
         self._each(store.letters.set_aside, store.foreign(), within)
-        removed = self._each(remove, store.leftovers(), within)
+        removed = self._each(store.remove_if_abandoned, store.leftovers(), within)
         self._try(lambda _: store.complete_all(), "bundles")
-        swept = self._expire_all(within).plus(self._show_due(within))
-        swept = swept.plus(self._adopt_all(within))
         store.line.remove_empty()
-        if not self._unfinished:
-            store.mark_cleaned()
-        return swept.plus(Swept(removed=removed.count(True)))
+        store.mark_cleaned()
+        return Swept(removed=removed.count(True))
 
     def _clean_if_elected(self, _: str) -> None:
         """Clean when nobody has done so for long.
@@ -236,4 +234,6 @@ class Housekeeper:
             except (LockTimeout, OSError):
                 if abs(ago) <= CLEAN_ANYWAY:
                     return
-            self.clean(SWEEP_FOR)
+                self._store.require_change()
+            self._tidy(SWEEP_FOR)
+            self._expire_all(SWEEP_FOR)

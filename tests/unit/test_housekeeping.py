@@ -8,7 +8,7 @@ import os
 from contextlib import suppress
 
 import pytest
-from support import Calls, FakeClock
+from support import Calls, Crash, FakeClock
 
 from ddmq import Broker, QueueNotFound, StorageError
 from ddmq.fs import FileSystem
@@ -533,21 +533,57 @@ def test_none_waits_for_ever_behind_those_that_fail_slowly(broker, root, clock):
     assert len(names(root, "work")) == 4
 
 
-def test_nobody_is_told_that_a_queue_is_clean_before_it_is(
+def test_a_cleaning_ends_in_time_and_the_next_one_goes_on(
     broker, slow, clock, root, aged
 ):
     for number in range(200):
         path = root / "q" / "tmp" / str(number)
         path.touch()
         aged(path, 2 * HOUR)
+    left = [200]
+    while left[-1]:
+        called = clock.monotonic()
+        slow.publish("q", "x")
+        assert clock.monotonic() - called < 4
+        left.append(len(names(root, "tmp")))
+        aged(root / "q" / "cleaned", 700)
+        clock.advance(700)
+    assert len(left) > 2
+
+
+def test_a_claim_that_was_interrupted_comes_back_whatever_else_is_to_do(
+    broker, root, clock, drop
+):
+    """Three lines of a bundle are taken; then their consumer dies before they are leased."""
+    broker.publish_many("q", range(20), priority=50, timeout=5)
+
+    def call(_, name, function, arguments):
+        if name == "rename" and "/work/" in arguments[1]:
+            raise Crash(0)
+        return function(*arguments)
+
+    with pytest.raises(Crash):
+        Broker(root, clock=clock, fs=FileSystem(Calls(call))).consume("q", 3)
+    for number in range(1000):
+        drop(f"{number:04d}", b'{"message": "x", "priority": 0}')
+    slow = Broker(root, clock=clock, fs=FileSystem(Slow(clock)))
+    clock.advance(700)
     slow.publish("q", "x")
-    assert 0 < len(names(root, "tmp")) < 200
-    assert not (root / "q" / "cleaned").exists()
-    for _ in range(10):
+    clock.advance(1)
+    slow.publish("q", "x")
+    assert slow.view()["q"].work == 0
+    assert len(names(root, "drop")) > 500
+
+
+def test_what_is_due_is_seen_while_much_is_dropped(broker, slow, clock, drop):
+    for number in range(1000):
+        drop(f"{number:04d}", b'{"message": "x", "priority": 999}')
+    slow.publish("q", "x")
+    for _ in range(3):
+        broker.publish("q", "due", delay=1, priority=0)
         clock.advance(1)
         slow.publish("q", "x")
-    assert names(root, "tmp") == []
-    assert (root / "q" / "cleaned").exists()
+        assert [m.message for m in slow.consume("q")] == ["due"]
 
 
 def test_who_is_told_to_clean_does_all_of_it(broker, slow, clock, drop, root):
