@@ -21,8 +21,8 @@ FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
 #: Answers that say for sure that nothing was done; EIO or EINTR may come too late.
 REFUSED = (*FORBIDDEN, errno.ENOSPC, errno.EDQUOT, errno.EBUSY)
 _GONE = (errno.ENOENT, errno.ESTALE)
-#: Where only root may make a file so, or nobody.
-_NO_MKNOD = (errno.EPERM, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EINVAL)
+#: Where only root may make special files, or nobody.
+_NO_SPECIAL = (errno.EPERM, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EINVAL)
 _EMPTY = stat.S_IFREG | 0o666
 _UNSYNCABLE = (errno.EINVAL, errno.ENOTSUP, errno.EBADF, errno.EACCES, errno.EISDIR)
 _FLAGS = os.O_CLOEXEC | os.O_NOFOLLOW
@@ -309,7 +309,7 @@ class FileSystem:
                 self.chmod(path, mode)
         except OSError as error:
             error.filename = path  # which `os.mknod` does not tell
-            if mode is not None or error.errno not in _NO_MKNOD:
+            if mode is not None or error.errno not in _NO_SPECIAL:
                 raise
             self.create(path, b"", sync=False)
 
@@ -377,12 +377,12 @@ class FileSystem:
     def _read_once(self, path: str, most: int) -> bytes:
         descriptor = self.calls.open(path, _READ)
         with self._closing(descriptor, path):
-            data: bytes = self.calls.read(descriptor, _CHUNK)
-            more = data
-            while more and len(data) < most:
-                more = self.calls.read(descriptor, min(most - len(data), _LARGE))
-                data += more
-        return data
+            chunks: list[bytes] = [self.calls.read(descriptor, _CHUNK)]
+            size = len(chunks[0])
+            while chunks[-1] and size < most:
+                chunks.append(self.calls.read(descriptor, min(most - size, _LARGE)))
+                size += len(chunks[-1])
+        return b"".join(chunks)
 
     def mkdir(self, path: str) -> bool:
         """Make a directory; False when it exists."""
@@ -400,28 +400,40 @@ class FileSystem:
         The first one who makes it is elected. Since it says who, in the same step, no lost
         reply hides that. Two who make one file or link at once may both hear from GlusterFS
         that it exists, and there is none: so whom it names decides, or it is tried again.
+        Where there are no links, the first one who makes a file is elected.
         """
-        named = ""
         for _ in range(_ELECTIONS):
             try:
                 self.calls.symlink(candidate, path)
             except FileExistsError:
-                pass
-            except OSError:  # which may be an answer that came too late
-                if self._named_by(path) != candidate:
-                    raise
-            named = self._named_by(path)
-            if named:
-                break
-        return named == candidate
+                named = self._named_by(path)
+                if named:
+                    return named == candidate
+            except OSError as error:
+                error.filename, error.filename2 = path, None
+                return self._elect_despite(error, path, candidate)
+            else:
+                return True
+        return False
+
+    def _elect_despite(self, error: OSError, path: str, candidate: str) -> bool:
+        if error.errno not in _NO_SPECIAL:  # an answer that may have come too late
+            if self._named_by(path) != candidate:
+                raise error
+            return True
+        try:
+            self.create(path, b"", sync=False)
+        except FileExistsError:
+            return False
+        return True
 
     def _named_by(self, link: str) -> str:
-        """Return where a link leads; nothing when there is none."""
-        self._revalidate(os.path.dirname(link))
+        """Return where a link leads; nothing when there is none that can be read now."""
         try:
+            self._revalidate(os.path.dirname(link))
             return str(self.calls.readlink(link))
         except OSError as error:
-            if error.errno not in (errno.ENOENT, errno.EINVAL):
+            if error.errno not in (*_GONE, errno.EINVAL):
                 raise
             return ""
 

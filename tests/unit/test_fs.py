@@ -346,7 +346,24 @@ def test_who_hears_of_a_link_that_is_not_there_tries_again(here):
     assert FileSystem(calls).elect(f"{here}/mark", "first") is True
 
 
-@pytest.mark.parametrize("call", ["symlink", "readlink"])
-def test_an_election_that_failed_is_told(here, refusing, call):
-    with pytest.raises(OSError, match=os.strerror(errno.EIO)):
-        refusing(call, errno.EIO).elect(f"{here}/mark", "first")
+def test_where_there_are_no_links_the_first_file_elects(here, refusing):
+    linkless = refusing("symlink", errno.EPERM)
+    assert linkless.elect(f"{here}/mark", "first") is True
+    assert linkless.elect(f"{here}/mark", "second") is False
+
+
+def test_who_made_the_link_asks_nobody(here, refusing):
+    assert refusing("readlink", errno.EIO).elect(f"{here}/mark", "first") is True
+
+
+def test_a_link_that_can_not_be_read_for_a_moment_is_asked_for_again(here):
+    assert fs.elect(f"{here}/mark", "first") is True
+    stale = FileSystem(losing_reply(0, ("readlink",), errno.ESTALE))
+    assert stale.elect(f"{here}/mark", "second") is False
+    assert stale.calls.made.count("readlink") == 2
+
+
+def test_an_election_that_failed_is_told(here, refusing):
+    with pytest.raises(OSError, match=os.strerror(errno.EIO)) as caught:
+        refusing("symlink", errno.EIO).elect(f"{here}/mark", "first")
+    assert (caught.value.filename, caught.value.filename2) == (f"{here}/mark", None)
