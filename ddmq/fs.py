@@ -38,13 +38,12 @@ _ELECTIONS = 8
 
 
 class Status(NamedTuple):
-    """What `status` tells of a file: type and mode, size in bytes, time in ns, names, user."""
+    """What `status` tells of a file: its type and mode, size in bytes, time in ns, names."""
 
     mode: int
     size: int
     modified_ns: int
     names: int = 1
-    user: int = 0
 
     @property
     def is_file(self) -> bool:
@@ -515,10 +514,7 @@ class FileSystem:
 
 
 def _status(found: os.stat_result) -> Status:
-    return Status(
-        *(found.st_mode, found.st_size, found.st_mtime_ns),
-        *(found.st_nlink, found.st_uid),
-    )
+    return Status(found.st_mode, found.st_size, found.st_mtime_ns, found.st_nlink)
 
 
 def _missing(error: OSError, path: str) -> OSError:

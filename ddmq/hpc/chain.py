@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from ddmq.clock import Clock
@@ -13,11 +14,13 @@ from ddmq.names import new_token
 from ddmq.scheduler import SLURM, job_id, whole_job_id
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
 LEFT, SCRIPT, SCHEDULER = "DDMQ_CHAIN_LEFT", "DDMQ_CHAIN_SCRIPT", "DDMQ_CHAIN_SCHEDULER"
 #: Names the chain; a script that was copied says nothing, then it is its first job's id.
 ID = "DDMQ_CHAIN_ID"
+#: The sum of the script that ddmq-submit wrote.
+SUM = "DDMQ_CHAIN_SUM"
 #: Seconds between two tries: a busy scheduler refuses what it takes a moment later.
 _PAUSES = (2.0, 5.0)
 
@@ -66,17 +69,32 @@ def _submit_once(
         return None
     left = str(int(environ[LEFT]) - 1)
     try:
-        submit.require_ours(environ[SCRIPT], mark, fs)
-        return _submit_patiently(environ, {LEFT: left, ID: name}, clock)
+        with _script(environ, fs) as script:
+            variables = {LEFT: left, ID: name}
+            return _submit_patiently(script, variables, environ, clock)
     except (submit.SubmitFailed, OSError):
         fs.discard(mark)
         raise
 
 
+@contextmanager
+def _script(environ: Mapping[str, str], fs: FileSystem) -> Iterator[str]:
+    """Yield the path of the script to submit; one without a sum is the user's own affair."""
+    script, sum_ = environ[SCRIPT], environ.get(SUM)
+    if not sum_:
+        yield script
+        return
+    with submit.unchanged(script, sum_, fs) as copy:
+        yield copy
+
+
 def _submit_patiently(
-    environ: Mapping[str, str], variables: Mapping[str, str], clock: Clock
+    script: str,
+    variables: Mapping[str, str],
+    environ: Mapping[str, str],
+    clock: Clock,
 ) -> str:
-    scheduler, script = environ.get(SCHEDULER, SLURM.name), environ[SCRIPT]
+    scheduler = environ.get(SCHEDULER, SLURM.name)
     for pause in _PAUSES:
         try:
             return submit.submitted(scheduler, script, variables)

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import shlex
 import shutil
-import stat
 import subprocess
 import sys
-from contextlib import suppress
+import tempfile
+from contextlib import contextmanager, suppress
 from importlib import resources
 from string import Template
 from typing import TYPE_CHECKING, NamedTuple
@@ -20,7 +21,7 @@ from ddmq.names import new_token
 from ddmq.scheduler import environment
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
 #: Seconds before the end when Slurm says so; it looks at its limits every 30 s only.
 WARNING = 120
@@ -29,6 +30,9 @@ DIRECTORY = "jobs"
 #: Seconds after which a script, or the mark of a chain, is of no use to anybody.
 _KEPT = 90 * 86400
 _NOTHING = "# nothing"
+#: What stands in a script for the sum of its text, when that is taken.
+_NO_SUM = b"0" * 64
+_MAX_SCRIPT = 1 << 20
 
 
 class SubmitFailed(DdmqError):
@@ -136,7 +140,8 @@ def rendered(request: Request, script: str) -> str:
         chain=_chain(request, script),
         command=shlex.join(_told_its_time(request, dialect)),
     )
-    return "\n".join(line for line in filled.split("\n") if line != _NOTHING)
+    text = "\n".join(line for line in filled.split("\n") if line != _NOTHING)
+    return text.replace(_NO_SUM.decode(), _sum(text.encode()))
 
 
 class _Template(Template):
@@ -223,7 +228,8 @@ def _chain(request: Request, script: str) -> str:
     return (
         f'export DDMQ_CHAIN_LEFT="${{DDMQ_CHAIN_LEFT:-{request.chain}}}"\n'
         f"export DDMQ_CHAIN_SCRIPT={how}\n"
-        f"export DDMQ_CHAIN_ID={name} DDMQ_CHAIN_SCHEDULER={request.scheduler}"
+        f"export DDMQ_CHAIN_ID={name} DDMQ_CHAIN_SCHEDULER={request.scheduler}\n"
+        f"export DDMQ_CHAIN_SUM={_NO_SUM.decode()}"
     )
 
 
@@ -270,7 +276,7 @@ def write(script: str, text: str, fs: FileSystem) -> None:
     """Keep a job script, for its chain and for whoever wonders what ran."""
     try:
         directory = make_directory(os.path.dirname(os.path.dirname(script)), fs)
-        fs.create(script, text.encode(), sync=False, mode=0o644)
+        fs.create(script, text.encode(), sync=False)
         _forget_old(directory, script, fs)
     except OSError as error:
         raise StorageError(error) from error
@@ -287,27 +293,30 @@ def _forget_old(directory: str, new: str, fs: FileSystem) -> None:
                 remove(f"{directory}/{name}")
 
 
-def require_ours(script: str, mark: str, fs: FileSystem) -> None:
-    """Raise SubmitFailed where a member of the queue's group may have swapped our script.
+@contextmanager
+def unchanged(script: str, sum_: str, fs: FileSystem) -> Iterator[str]:
+    """Yield the path of a copy, of our own, of a job script that is as we submitted it.
 
-    Ours is what belongs to the owner of `mark`, which we just made beside it: where an NFS
-    names users wrongly, it does so for both. A script elsewhere is the user's own affair.
+    Who may write to the queue may swap the script at any moment, but neither its sum, which
+    the running job knows, nor the copy. Raises SubmitFailed.
     """
-    if os.path.dirname(script) != os.path.dirname(mark):
-        return
-    found, ours = fs.status(script), fs.status(mark)
-    others_write = stat.S_IWGRP | stat.S_IWOTH
-    if (
-        found is None
-        or ours is None
-        or not found.is_file
-        or (found.names, found.user) != (1, ours.user)
-        or found.mode & others_write
-    ):
+    try:
+        data = fs.read(script, _MAX_SCRIPT)
+    except OSError as error:
+        raise SubmitFailed(f"{script}: {error.strerror}; the chain ends") from error
+    if _sum(data.replace(sum_.encode(), _NO_SUM)) != sum_:
         raise SubmitFailed(
-            f"{script} is not as ddmq-submit left it, a file that only you may write, and "
-            "is not submitted again; submit a new job, and ask who changes the queue"
+            f"{script} was changed since it was submitted, and is not submitted again; "
+            "submit a new job, and ask who changes the queue"
         )
+    with tempfile.TemporaryDirectory(prefix="ddmq-") as directory:
+        copy = f"{directory}/{os.path.basename(script)}"
+        fs.create(copy, data, sync=False)
+        yield copy
+
+
+def _sum(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
 
 
 # The scheduler
