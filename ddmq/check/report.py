@@ -216,10 +216,10 @@ def _verdict(kind: str, race: Race) -> tuple[str, str]:
     """Return level and remedy where a name had not exactly one winner."""
     if kind == "symlink":
         remedy = (
-            "a chain of jobs may end early, or go on twice; no message depends on it"
+            "chains of jobs may end early, or go on twice; no message depends on it"
         )
         return NOTE, remedy
-    if kind in ("mkdir", "create") and not race.twice:
+    if kind in ("mkdir", "create") and not race.twice and race.nobody < race.names / 2:
         return NOTE, "nothing of ddmq's is elected so; no message depends on it"
     return BAD, "two consumers could get one message, or none: ddmq can't work here"
 

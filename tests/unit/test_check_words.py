@@ -191,7 +191,8 @@ def test_each_name_must_have_one_winner(race, expected, words):
         ("create", RACE._replace(nobody=1), "note", "nothing of ddmq's is elected so"),
         ("mkdir", RACE._replace(nobody=1, twice=1), "bad", "can't work here"),
         ("create", RACE._replace(twice=1), "bad", "can't work here"),
-        ("symlink", RACE._replace(nobody=1, twice=1), "note", "chain of jobs"),
+        ("create", RACE._replace(nobody=400), "bad", "can't work here"),
+        ("symlink", RACE._replace(nobody=1, twice=1), "note", "chains of jobs"),
     ],
 )
 def test_what_no_message_depends_on_is_noted(kind, race, level, words):
