@@ -165,6 +165,25 @@ def test_who_may_read_can_look(place: Path) -> None:
     assert files(world.root) == before
 
 
+def test_who_may_only_look_hears_nothing_of_what_he_can_not_tidy_up(
+    place: Path,
+) -> None:
+    world = queue_of(place, 0o755)
+    world.put("work/foreign", b"")
+    world.clock.advance(7200)  # and nobody has tidied up since
+
+    def view() -> list[str]:
+        said: list[str] = []
+        handler = logging.Handler()
+        handler.emit = lambda record: said.append(record.getMessage())
+        logging.getLogger("ddmq").addHandler(handler)
+        world.broker().view()
+        return said
+
+    got = as_user(READER, view)
+    assert (got.error, got.value) == ("", [])
+
+
 @pytest.mark.parametrize("change", ["view", *CHANGES])
 @pytest.mark.parametrize("mode", [0o700, 0o2770])
 def test_a_stranger_learns_nothing_of_a_closed_queue(
