@@ -587,11 +587,9 @@ class Store:
     def give_up(self, lease: Lease, error: OSError) -> bool:
         """Set a lease aside that is over for long, and whose message nobody can find."""
         over = self._milliseconds(-ABANDONED) > lease.expiry
-        return (
-            lease.is_line
-            and over
-            and self.letters.set_aside(self._path(lease), str(error))
-        )
+        if not (lease.is_line and over and self.fs.may_change(self.work)):
+            return False
+        return self.letters.set_aside(self._path(lease), str(error))
 
     def leftovers(self) -> list[str]:
         """Return what may have been left by writers that died: drafts, and notes alone."""
