@@ -515,6 +515,19 @@ def test_a_client_that_is_never_idle_goes_on_with_it_each_second(
     assert names(root, "delayed") == names(root, "drop") == []
 
 
+def test_many_leases_that_last_do_not_slow_down_what_is_unfinished(
+    broker, slow, clock, root
+):
+    broker.publish_many("q", range(200), timeout=5, requeue_limit=0)
+    broker.consume("q", 200)
+    leased(root, 900)
+    clock.advance(6)
+    for _ in range(20):
+        slow.publish("q", "x")
+        clock.advance(1)
+    assert broker.view()["q"].dead == 200
+
+
 def test_none_waits_for_ever_behind_those_that_fail_slowly(broker, root, clock):
     """However many fail, and though each client looks only once."""
     for number in range(6):
@@ -551,9 +564,8 @@ def test_a_cleaning_ends_in_time_and_the_next_one_goes_on(
     assert len(left) > 2
 
 
-def test_a_claim_that_was_interrupted_comes_back_whatever_else_is_to_do(
-    broker, root, clock, drop
-):
+@pytest.fixture
+def interrupted(broker, root, clock):
     """Three lines of a bundle are taken; then their consumer dies before they are leased."""
     broker.publish_many("q", range(20), priority=50, timeout=5)
 
@@ -564,10 +576,21 @@ def test_a_claim_that_was_interrupted_comes_back_whatever_else_is_to_do(
 
     with pytest.raises(Crash):
         Broker(root, clock=clock, fs=FileSystem(Calls(call))).consume("q", 3)
+    clock.advance(700)
+
+
+@pytest.mark.usefixtures("interrupted")
+def test_a_claim_that_was_interrupted_comes_back_at_once(other):
+    assert [m.message for m in other.consume("q", 3)] == [0, 1, 2]
+
+
+@pytest.mark.usefixtures("interrupted")
+def test_a_claim_that_was_interrupted_comes_back_whatever_else_is_to_do(
+    root, clock, drop
+):
     for number in range(1000):
         drop(f"{number:04d}", b'{"message": "x", "priority": 0}')
     slow = Broker(root, clock=clock, fs=FileSystem(Slow(clock)))
-    clock.advance(700)
     slow.publish("q", "x")
     clock.advance(1)
     slow.publish("q", "x")
