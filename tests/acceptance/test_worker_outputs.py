@@ -84,7 +84,7 @@ def test_a_run_that_lost_its_lease_leaves_no_result(root, broker, tmp_path):
     output = ["--output-dir", tmp_path / "out"]
     script = "echo mine > $DDMQ_OUTPUT; sleep 1"
     process = start("-j", 1, *output, root, "jobs", *shell(script))
-    until(lambda: counts(broker)[1] == 1)
+    until(lambda: is_writing(tmp_path / "out" / ".ddmq-unfinished"))
     [lease] = os.listdir(root / "jobs" / "work")
     broker.release(broker.leased("jobs", lease))
     [message] = broker.consume("jobs")
@@ -93,13 +93,16 @@ def test_a_run_that_lost_its_lease_leaves_no_result(root, broker, tmp_path):
     broker.ack(message)
 
 
+def is_writing(unfinished):
+    return unfinished.exists() and len(os.listdir(unfinished)) == 1
+
+
 def killed_while_writing(root, broker, *options):
     process = start(
         *options, root, "jobs", *shell("echo half > $DDMQ_OUTPUT; sleep 60")
     )
-    until(lambda: counts(broker)[1] == 1)
     unfinished = options[1] / ".ddmq-unfinished"
-    until(lambda: unfinished.exists() and len(os.listdir(unfinished)) == 1)
+    until(lambda: is_writing(unfinished))
     process.kill()
     process.communicate()
     return unfinished
