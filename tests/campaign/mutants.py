@@ -6,16 +6,17 @@
 Run by hand: pytest does not collect it. It collects the tests of `tests/unit` and
 `tests/protocol` (or of `--tests`) once, and runs each in a child to learn its seconds and
 the lines it passes through. Then, for each mutant, a child puts its code in place and runs
-the tests that pass through the changed statement until one fails: the quickest first, a
-case of each test before the second of any, `--seconds` of them at most. A test that takes
-ten times as long as without a change, and ten seconds more, has failed. Hypothesis tries 40
-examples, always the same.
+the tests that pass through the changed statement until one fails: first those of the module's
+own file, the quickest first, but of the cases of one test each later, and `--seconds` of
+them at most. A test that takes ten times as long as without a change, and ten seconds more,
+has failed. Hypothesis tries 40 examples, always the same. Tests that are marked `deep` take
+minutes to measure, and need `--deep`.
 
 It prints each survivor with its line, the original and the changed text, and of each module
 how many mutants there were, were killed and survived.
 
-`changes.py` says what is changed. A constant, and the default of a field, is tried by the
-tests that pass through any line of its module. What runs while tests are collected, or in
+`changes.py` says what is changed. A constant, and the default of a field, is tried by all
+tests that pass through any line of its module, or are in its file. What runs while tests are collected, or in
 processes that a test starts, is not known to pass through a line.
 """
 
@@ -115,6 +116,10 @@ class Test(NamedTuple):
     lines: dict[str, set[int]]
     """The lines of each module, by its path."""
 
+    def passes_through(self, path: str, lines: range) -> bool:
+        """Whether it runs one of these lines of a module."""
+        return any(line in lines for line in self.lines.get(path, ()))
+
 
 def passes(item: pytest.Item, within: float) -> bool:
     """Run a test; a process in which it takes too long dies."""
@@ -139,14 +144,14 @@ def measured(item: pytest.Item) -> tuple[float, dict[str, set[int]]] | None:
 
 
 def in_turn(tests: Iterable[Test]) -> list[Test]:
-    """Sort the quickest first, but a case of each test before the second one of any."""
+    """Sort the quickest first, but the second case of a test as if it took twice as long."""
     seen: Counter[str] = Counter()
     turns = []
     for test in sorted(tests, key=lambda test: test.seconds):
         name = test.item.nodeid.partition("[")[0]
-        turns.append((seen[name], test.seconds, test))
         seen[name] += 1
-    return [test for *_, test in sorted(turns, key=lambda turn: turn[:2])]
+        turns.append((seen[name] * test.seconds, test))
+    return [test for _, test in sorted(turns, key=lambda turn: turn[0])]
 
 
 # The campaign
@@ -213,10 +218,12 @@ class Campaign:
         return all(passes(t.item, PATIENCE * (1 + t.seconds)) for t in chosen)
 
     def _chosen(self, path: str, mutant: Mutant) -> Iterator[Test]:
-        """Yield the tests to run, quickest first."""
+        """Yield the tests to run, first those of the module's own file."""
+        own = f"test_{os.path.basename(path)}"
         left = self._options.seconds
-        for test in self._tests:
-            if any(line in mutant.lines for line in test.lines.get(path, ())):
+        for test in sorted(self._tests, key=lambda test: test.item.path.name != own):
+            is_own = test.item.path.name == own
+            if (is_own and mutant.is_global) or test.passes_through(path, mutant.lines):
                 left -= test.seconds
                 if left < 0:
                     return

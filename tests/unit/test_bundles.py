@@ -314,6 +314,13 @@ def test_who_purges_what_is_leased_completes_the_claim_of_who_died_first(
     assert len(world.broker().consume(QUEUE, 12)) == 9
 
 
+def test_a_purge_of_what_is_leased_counts_messages_and_no_bundle(world, publisher):
+    publisher.consume(QUEUE, 12)
+    assert any("/spent." in path for path in world.files("work"))
+    assert publisher.purge(QUEUE, ["work"]).work == 12
+    assert view(world) == Counts(0, 0, 0, 0)
+
+
 def test_a_purge_counts_nothing_of_a_bundle_that_a_rival_took_whole(world, publisher):
     def call(_, name, function, arguments):
         if name == "rename" and "/ready/" in arguments[0] and not rivals:
