@@ -204,6 +204,7 @@ def test_sorted_leases_expire_in_order(found, entry):
 def test_the_next_state_keeps_priority_and_place():
     entry = Entry(12, 34, "abc", 1, 2)
     assert Delayed(entry, 5).filename == "0000000000005.12.0000000000000000034.abc.1-2"
+    assert Spent(5, "a" * 20).filename == "spent.0000000000005." + "a" * 20
 
 
 def test_the_largest_stamp_has_as_many_digits_as_each():
