@@ -17,7 +17,8 @@ how many mutants there were, were killed and survived.
 
 `changes.py` says what is changed. A constant, and the default of a field, is tried by all
 tests that pass through any line of its module, or are in its file. What runs while tests are collected, or in
-processes that a test starts, is not known to pass through a line.
+processes that a test starts, is not known to pass through a line; a default of a function
+keeps the value of a constant of another module.
 """
 
 from __future__ import annotations

@@ -165,8 +165,9 @@ def lost_lines(world, publisher, n):
 
 
 def seeks_in_vain(client, message):
-    with pytest.raises(StorageError, match="its bundle can't be found"):
+    with pytest.raises(StorageError, match="its bundle can't be found") as caught:
         client.nack(message)
+    assert f"/{QUEUE}/work/{message.filename}: " in str(caught.value)
 
 
 def test_after_one_that_is_lost_bundles_that_are_there_are_found_at_once(

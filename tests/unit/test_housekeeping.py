@@ -612,14 +612,15 @@ def test_a_queue_deleted_meanwhile_is_said_to_be_gone(broker, other, clock):
         other.consume("q")
 
 
+@pytest.mark.parametrize("name", ["tmp", "delayed", "dead"])
 def test_who_runs_notices_a_link_that_takes_the_place_of_a_directory(
-    broker, root, clock, tmp_path
+    broker, root, clock, tmp_path, name
 ):
     broker.consume("q")
-    (root / "q" / "delayed").rmdir()
-    (root / "q" / "delayed").symlink_to(tmp_path)
+    (root / "q" / name).rename(tmp_path / "elsewhere")
+    (root / "q" / name).symlink_to(tmp_path / "elsewhere")
     clock.advance(2)
-    with pytest.raises(StorageError, match="/delayed"):
+    with pytest.raises(StorageError, match=f"/{name}: "):
         broker.publish("q", "x")
 
 
