@@ -6,19 +6,20 @@
 Run by hand: pytest does not collect it. It collects the tests of `tests/unit` and
 `tests/protocol` (or of `--tests`) once, and runs each in a child to learn its seconds and
 the lines it passes through. Then, for each mutant, a child puts its code in place and runs
-the tests that pass through the changed statement until one fails: first those of the module's
-own file, the quickest first, but of the cases of one test each later, and `--seconds` of
-them at most. A test that takes ten times as long as without a change, and ten seconds more,
-has failed. Hypothesis tries 40 examples, always the same. Tests that are marked `deep` take
-minutes to measure, and need `--deep`.
+the tests that pass through the changed statement until one fails: first those of the
+module's own file, the quickest first, but of the cases of one test each later, and
+`--seconds` of them at most. A test that takes ten times as long as without a change, and
+ten seconds more, has failed, and so has one whose process dies. Hypothesis tries 40
+examples, always the same. Tests that are marked `deep` take minutes to measure, and need
+`--deep`.
 
 It prints each survivor with its line, the original and the changed text, and of each module
 how many mutants there were, were killed and survived.
 
 `changes.py` says what is changed. A constant, and the default of a field, is tried by all
-tests that pass through any line of its module, or are in its file. What runs while tests are collected, or in
-processes that a test starts, is not known to pass through a line; a default of a function
-keeps the value of a constant of another module.
+tests that pass through any line of its module or are in its own file. What runs while tests
+are collected, or in processes that a test starts, is not known to pass through a line; a
+default of a function keeps the value of a constant of another module.
 """
 
 from __future__ import annotations
