@@ -426,7 +426,7 @@ def test_a_directory_that_is_named_like_a_spent_bundle_is_set_aside(world, publi
 
 
 @pytest.mark.parametrize("name", ["rmdir", "rename"])
-def test_who_dies_while_it_cleans_leaves_what_housekeeping_finds(world, name):
+def test_who_dies_while_it_removes_drafts_leaves_what_housekeeping_finds(world, name):
     os.mkdir(f"{world.path}/tmp/left")
     os.utime(f"{world.path}/tmp/left", (0, 0))
     before = sorted(os.listdir(world.path))
@@ -434,6 +434,14 @@ def test_who_dies_while_it_cleans_leaves_what_housekeeping_finds(world, name):
         crashing(world, name).clean(QUEUE)
     assert sorted(os.listdir(world.path)) == before
     assert len(os.listdir(f"{world.path}/tmp")) == 1
+
+
+def test_who_dies_before_it_marks_all_as_clean_leaves_what_housekeeping_finds(world):
+    before = sorted(os.listdir(world.path))
+    with pytest.raises(Crash):
+        crashing(world, "rename").clean(QUEUE)
+    assert sorted(os.listdir(world.path)) == before
+    assert len(world.files("tmp")) == 1
 
 
 def test_a_mark_that_all_is_clean_waits_for_no_disk_and_has_the_mode_of_the_group(
