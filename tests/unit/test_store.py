@@ -11,7 +11,6 @@ from protocol.scenes import HOUR, QUEUE, new_world
 from support import Calls, Crash
 
 from ddmq import Broker, Counts, StorageError
-from ddmq.bundle import Options
 from ddmq.fs import FileSystem
 from ddmq.names import Entry, Lease
 from ddmq.store import Store
@@ -382,17 +381,6 @@ def test_an_ack_that_found_nothing_was_done_if_nobody_can_have_taken_the_message
     assert store.is_finished(lease)
     world.clock.advance(0.6)
     assert not store.is_finished(lease)
-
-
-def test_a_message_that_can_not_be_read_is_no_reason_to_call_its_lease_lost(
-    world, publisher
-):
-    store = store_of(world, FileSystem(failing("open", "/work/", errno.EIO)))
-    store.publish(b'{"message": "x"}', Options(5, {}))
-    [lease] = store.claim(next(store.waiting()), HOUR, 1)
-    os.unlink(f"{world.path}/work/{lease.filename}")
-    with pytest.raises(OSError, match=os.strerror(errno.EIO)):
-        store.read(lease)
 
 
 # What is left behind
