@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from pathlib import Path
 
 import pytest
 from protocol.scenes import HOUR, QUEUE, new_world
@@ -43,19 +44,6 @@ def store_of(world, fs=None):
     store = Store(world.path, fs or FileSystem(), world.clock)
     store.open()
     return store
-
-
-def failing(name, where, code, times=10**9):
-    """Return system calls that fail with `code`, so many times, where a path contains `where`."""
-
-    def call(_, made, function, arguments):
-        if made == name and where in str(arguments[0]) and left:
-            left.pop()
-            raise OSError(code, os.strerror(code), arguments[0])
-        return function(*arguments)
-
-    left = [None] * min(times, 1000)
-    return Calls(call)
 
 
 def crashing(world, name):
@@ -118,11 +106,8 @@ def test_files_that_everybody_may_change_are_no_programs(world, umask):
     other.create_queue("all", mode=0o2777)
     other.publish("all", "x")
     other.publish_many("all", ["x"] * 30)
-    waiting = [f for d, _, names in os.walk(f"{world.root}/all/ready") for f in names]
-    assert len(waiting) == 2
-    for directory, _, names in os.walk(f"{world.root}/all/ready"):
-        for name in names:
-            assert stat.S_IMODE(os.stat(f"{directory}/{name}").st_mode) == 0o666
+    files = Path(world.root, "all", "ready").rglob("*.*")
+    assert [stat.S_IMODE(path.stat().st_mode) for path in files] == [0o666] * 2
 
 
 # Messages come
@@ -179,13 +164,15 @@ def test_delayed_bundles_that_somebody_removed_are_told(world):
     assert os.listdir(f"{world.path}/tmp") == []
 
 
-def test_an_error_of_the_messages_is_told_though_their_drafts_can_not_be_removed(world):
+def test_an_error_of_the_messages_is_told_though_their_drafts_can_not_be_removed(
+    world, refusing
+):
     def messages():
         yield from map(str, range(30))
         raise ValueError("no more")
 
     world.bundle_size = 10
-    client = world.broker(failing("rename", "/tmp/", errno.EIO), clean=False)
+    client = world.broker(refusing("rename", errno.EIO, "/tmp/"), clean=False)
     with pytest.raises(ValueError, match="no more"):
         client.publish_many(QUEUE, messages())
 
@@ -218,41 +205,56 @@ def behind_one(publisher):
     publisher.publish(QUEUE, "behind")
 
 
-def unable_to_move(world, path, code, unchangeable=()):
-    """Return a client that can't move what is there, nor change some directories."""
+@pytest.fixture
+def unable_to_move(world, refusing):
+    """Return a function that makes a client that can't move what is there.
+
+    Nor can it change directories whose paths contain one of `unchangeable`.
+    """
 
     class Refusing(FileSystem):
-        def may_change(self, directory):
-            return not any(part in directory for part in unchangeable)
+        unchangeable = ()
 
-    return world.broker(Refusing(failing("rename", path, code)), clean=False)
+        def may_change(self, directory):
+            return not any(part in directory for part in self.unchangeable)
+
+    def make(path, code, unchangeable=()):
+        fs = Refusing(refusing("rename", code, path).calls)
+        fs.unchangeable = unchangeable
+        return world.broker(fs, clean=False)
+
+    return make
 
 
 @pytest.mark.parametrize("code", [errno.EPERM, errno.EBUSY])
 def test_a_message_that_only_others_can_move_is_passed_over(
-    world, publisher, caplog, code
+    world, publisher, unable_to_move, caplog, code
 ):
     behind_one(publisher)
     first, _ = world.files("ready")
-    client = unable_to_move(world, first, code)
+    client = unable_to_move(first, code)
     assert [m.message for m in client.consume(QUEUE, 9)] == ["behind"]
     assert f"{first} can't be moved and is passed over" in caplog.text
 
 
-def test_a_directory_that_can_not_be_moved_is_passed_over(world, publisher):
+def test_a_directory_that_can_not_be_moved_is_passed_over(
+    world, publisher, unable_to_move
+):
     behind_one(publisher)
     first, _ = world.files("ready")
-    client = unable_to_move(world, first, errno.EIO)
+    client = unable_to_move(first, errno.EIO)
     os.unlink(first)
     os.mkdir(first)
     assert [m.message for m in client.consume(QUEUE, 9)] == ["behind"]
 
 
-def test_a_bucket_that_only_others_can_change_is_passed_over(world, publisher, caplog):
+def test_a_bucket_that_only_others_can_change_is_passed_over(
+    world, publisher, unable_to_move, caplog
+):
     behind_one(publisher)
     publisher.publish(QUEUE, "elsewhere", priority=9999)
     bucket = os.path.dirname(world.files("ready")[0])
-    client = unable_to_move(world, bucket, errno.EACCES, ["/ready/"])
+    client = unable_to_move(bucket, errno.EACCES, ["/ready/"])
     assert [m.message for m in client.consume(QUEUE, 9)] == ["elsewhere"]
     assert f"{bucket} can't be moved" in caplog.text
 
@@ -268,11 +270,11 @@ def test_a_bucket_that_only_others_can_change_is_passed_over(world, publisher, c
     ],
 )
 def test_where_it_is_no_matter_of_one_message_or_bucket_it_is_told(
-    world, publisher, code, unchangeable
+    world, publisher, unable_to_move, code, unchangeable
 ):
     behind_one(publisher)
     first, _ = world.files("ready")
-    client = unable_to_move(world, first, code, unchangeable)
+    client = unable_to_move(first, code, unchangeable)
     with pytest.raises(StorageError):
         client.consume(QUEUE, 9)
     assert view(world) == Counts(2, 0, 0, 0)
@@ -292,9 +294,9 @@ def test_a_bundle_that_can_not_be_read_and_then_is_gone_is_an_error(world, publi
     assert view(world) == Counts(0, 0, 0, 0)
 
 
-def test_a_bundle_that_fails_time_and_again_is_passed_over(world, publisher):
+def test_a_bundle_that_fails_time_and_again_is_passed_over(world, publisher, refusing):
     publisher.publish_many(QUEUE, map(str, range(12)))
-    client = world.broker(failing("open", "/ready/", errno.EIO), clean=False)
+    client = world.broker(refusing("open", errno.EIO, "/ready/"), clean=False)
     for _ in range(2):
         with pytest.raises(StorageError):
             client.consume(QUEUE)
@@ -397,10 +399,12 @@ def test_a_directory_that_was_just_dropped_is_left_alone(world, publisher):
     assert view(world) == Counts(0, 0, 0, 1)
 
 
-def test_a_message_that_can_not_be_read_for_an_hour_is_no_dead_letter(world, publisher):
+def test_a_message_that_can_not_be_read_for_an_hour_is_no_dead_letter(
+    world, publisher, refusing
+):
     leased(world, publisher)
     world.clock.advance(2 * HOUR)
-    client = world.broker(failing("open", "/work/", errno.EIO), clean=False)
+    client = world.broker(refusing("open", errno.EIO, "/work/"), clean=False)
     client.clean(QUEUE)
     assert view(world) == Counts(0, 1, 0, 0)
     assert publisher.clean(QUEUE).requeued == 1
