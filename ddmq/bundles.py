@@ -25,7 +25,7 @@ from ddmq.message import MAX_BYTES, InvalidContent
 from ddmq.names import LINE_SUFFIX, Bundle, Lease, Spent, new_token
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
 
     from ddmq.clock import Clock
     from ddmq.fs import FileSystem
@@ -244,12 +244,11 @@ class Bundles:
 
     # What is left of bundles
 
-    def remove_spent(self, names: Iterable[str]) -> None:
+    def remove_spent(self, names: Sequence[str]) -> None:
         """Remove the bundles in `work/` that no lease needs, by a fresh listing of it.
 
         Its leases came there before it, and it long enough ago for the listing to show them.
         """
-        names = list(names)
         spent = [spent for name in names if (spent := Spent.parse(name)) is not None]
         needed = _lines_in(names) if spent else ()
         over = self._now() - SPENT_FOR * 1000

@@ -264,7 +264,7 @@ class Store:
         """Yield what is first in line; being asked again means that a rival took it."""
         return self.line.waiting()
 
-    def claim(self, waiting: Waiting, timeout: float, n: int = 1) -> list[Lease]:
+    def claim(self, waiting: Waiting, timeout: float, n: int) -> list[Lease]:
         """Lease up to `n` waiting messages of one file; none when a rival was faster.
 
         The token in the target's name is new, so of all who rename it one succeeds.

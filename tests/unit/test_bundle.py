@@ -83,11 +83,16 @@ def test_what_has_no_proper_first_line_is_no_bundle(data):
         Lines(data)
 
 
+def test_a_bundle_that_says_no_priority_is_told_apart_from_other_junk():
+    with pytest.raises(InvalidContent, match="has no priority"):
+        Lines(b'{"timeout":5}\n1\n')
+
+
 @pytest.mark.parametrize("number", [1, 2, 10**6])
 def test_a_line_without_an_end_or_none_at_all_is_no_message(number):
     lines = Lines(b'{"priority":5}\n"whole"\n"cut sh')
     assert lines.content(0).message == "whole"
-    with pytest.raises(InvalidContent):
+    with pytest.raises(InvalidContent, match="cut short"):
         lines.content(number)
     assert lines.file_content(number) == b""
 

@@ -155,6 +155,64 @@ def test_a_line_whose_bundle_somebody_removed_is_kept_for_an_hour(world, publish
     assert all("its bundle can't be found" in d.reason for d in late.dead(QUEUE))
 
 
+def lost_lines(world, publisher, n):
+    """Return leases of a bundle that somebody removed."""
+    publisher.publish_many(QUEUE, map(str, range(n)), priority=0)
+    messages = publisher.consume(QUEUE, n)
+    [spent] = [path for path in world.files("work") if "/spent." in path]
+    os.unlink(spent)
+    return messages
+
+
+def seeks_in_vain(client, message):
+    with pytest.raises(StorageError, match="its bundle can't be found") as caught:
+        client.nack(message)
+    assert f"/{QUEUE}/work/{message.filename}: " in str(caught.value)
+
+
+def test_after_one_that_is_lost_bundles_that_are_there_are_found_at_once(
+    world, publisher
+):
+    [lost, *_] = lost_lines(world, publisher, 12)
+    publisher.publish_many(QUEUE, ["spent"] * 10, priority=0)
+    [spent, *_] = publisher.consume(QUEUE, 10)
+    [waits, _] = publisher.consume(QUEUE, 2)
+    late = world.broker(clean=False)
+    seeks_in_vain(late, lost)
+    began = world.clock.monotonic()
+    late.nack(spent)
+    late.nack(waits)
+    assert world.clock.monotonic() == began
+    assert view(world) == Counts(12, 22, 0, 0)
+
+
+def test_bundles_that_come_after_some_were_lost_are_found(world, publisher):
+    lost = lost_lines(world, publisher, 12)
+    late = world.broker(clean=False)
+    for message, pause in zip(lost, (0, 31, 0)):
+        seeks_in_vain(late, message)
+        world.clock.advance(pause)
+    publisher.publish_many(QUEUE, ["new"] * 10, priority=0)
+    [new, *_] = publisher.consume(QUEUE, 3)
+    late.nack(new)
+    assert view(world) == Counts(20, 14, 0, 0)
+
+
+def test_a_bundle_that_is_renamed_before_it_is_opened_is_looked_for_again(
+    world, publisher
+):
+    def call(_, name, function, arguments):
+        if name == "open" and "/ready/" in arguments[0] and not taken:
+            taken.append(publisher.consume(QUEUE, 1))
+        return function(*arguments)
+
+    taken: list[object] = []
+    [message] = publisher.consume(QUEUE, 1)
+    world.broker(Calls(call), clean=False).nack(message)
+    assert taken
+    assert view(world) == Counts(11, 1, 0, 0)
+
+
 def message_timeout(world):
     return world.broker(clean=False).settings(QUEUE).message_timeout
 
@@ -227,6 +285,17 @@ def test_a_claim_whose_drafts_can_not_be_made_takes_nothing_and_leaves_nothing(
     client = world.broker(Calls(call), clean=False)
     with pytest.raises(StorageError):
         client.consume(QUEUE, 12)
+    assert world.files("tmp") == []
+    assert view(world) == Counts(12, 0, 0, 0)
+
+
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EACCES])
+def test_a_claim_that_is_refused_takes_nothing_and_leaves_nothing(
+    world, publisher, refusing, code
+):
+    client = world.broker(refusing("rename", code, "/ready/"), clean=False)
+    with pytest.raises(StorageError):
+        client.consume(QUEUE, 3)
     assert world.files("tmp") == []
     assert view(world) == Counts(12, 0, 0, 0)
 
@@ -312,6 +381,13 @@ def test_who_purges_what_is_leased_completes_the_claim_of_who_died_first(
     assert publisher.purge(QUEUE, ["work"]).work == 3
     assert view(world) == Counts(9, 0, 0, 0)
     assert len(world.broker().consume(QUEUE, 12)) == 9
+
+
+def test_a_purge_of_what_is_leased_counts_messages_and_no_bundle(world, publisher):
+    publisher.consume(QUEUE, 12)
+    assert any("/spent." in path for path in world.files("work"))
+    assert publisher.purge(QUEUE, ["work"]).work == 12
+    assert view(world) == Counts(0, 0, 0, 0)
 
 
 def test_a_purge_counts_nothing_of_a_bundle_that_a_rival_took_whole(world, publisher):

@@ -12,8 +12,9 @@ from support import Calls, Crash, FakeClock
 
 from ddmq import Broker, QueueNotFound, StorageError
 from ddmq.fs import FileSystem
-from ddmq.housekeeping import Swept
+from ddmq.housekeeping import Housekeeper, Swept
 from ddmq.locks import exclusive
+from ddmq.store import Store
 
 HOUR = 3600
 
@@ -450,6 +451,17 @@ def test_a_consumer_with_nothing_to_do_looks_more_often(broker, clock):
     assert len(broker.consume("q")) == 1
 
 
+def test_a_sweep_tells_whether_it_was(broker, root, clock):
+    store = Store(f"{root}/q", FileSystem(), clock)
+    keeper = Housekeeper("q", store, clock, lambda: broker.settings("q"))
+    swept = []
+    for seconds in (0, 0.9, 0.1, 0.1, 0.1):
+        clock.advance(seconds)
+        swept.append(keeper.sweep_when_due())
+    assert swept == [True, False, True, False, False]
+    assert keeper.sweep_when_due(idle=True)
+
+
 # In time
 
 
@@ -653,6 +665,7 @@ def test_a_message_that_makes_trouble_does_not_stop_the_others(
         clock.advance(5)
         client.consume("q")
     assert caplog.text.count(bad.id) == 1
+    assert "housekeeping of queue q: " in caplog.text
     assert len(Broker(root, clock=clock).consume("q")) == 1
 
 
@@ -690,6 +703,18 @@ def test_a_queue_deleted_meanwhile_is_said_to_be_gone(broker, other, clock):
         other.consume("q")
 
 
+@pytest.mark.parametrize("name", ["tmp", "delayed", "dead"])
+def test_who_runs_notices_a_link_that_takes_the_place_of_a_directory(
+    broker, root, clock, tmp_path, name
+):
+    broker.consume("q")
+    (root / "q" / name).rename(tmp_path / "elsewhere")
+    (root / "q" / name).symlink_to(tmp_path / "elsewhere")
+    clock.advance(2)
+    with pytest.raises(StorageError, match=f"/{name}: "):
+        broker.publish("q", "x")
+
+
 def test_who_may_not_list_the_leases_can_publish(root, broker, clock, refusing):
     fs = refusing("listdir", errno.EACCES, "/q/work")
     assert Broker(root, clock=clock, fs=fs).publish("q", "x")
@@ -700,7 +725,9 @@ def test_a_delayed_message_that_makes_trouble_does_not_stop_the_others(
 ):
     ids = [broker.publish("q", text, delay=5) for text in "abc"]
     clock.advance(6)
-    client = Broker(root, clock=clock, fs=refusing("rename", errno.EIO, ids[1]))
+    fs = refusing("rename", errno.EIO, ids[1])
+    client = Broker(root, clock=clock, fs=fs, clean=False)
+    assert client.clean("q").due == 2
     assert [m.message for m in client.consume("q", 9)] == ["a", "c"]
 
 

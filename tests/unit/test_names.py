@@ -114,6 +114,12 @@ def test_a_cursor_that_no_claim_can_have_made_is_none(cursor):
     assert Bundle.parse(5, name) is None
 
 
+def test_the_lines_of_a_bundle_have_stamps_that_names_can_tell():
+    last = Bundle(5, MAX_STAMP - 4, "b" * 20, lines=4)
+    assert Bundle.parse(5, last.filename) == last
+    assert Bundle.parse(5, last.at(last.stamp + 1).filename) is None
+
+
 def test_a_claim_takes_the_next_lines_and_its_name_tells_their_leases():
     bundle = Bundle(5, 100, "b" * 20, lines=4)
     first = bundle.taking(3, 1_700_000_000_000, "1" * 16)
@@ -198,11 +204,13 @@ def test_sorted_leases_expire_in_order(found, entry):
 def test_the_next_state_keeps_priority_and_place():
     entry = Entry(12, 34, "abc", 1, 2)
     assert Delayed(entry, 5).filename == "0000000000005.12.0000000000000000034.abc.1-2"
+    assert Spent(5, "a" * 20).filename == "spent.0000000000005." + "a" * 20
 
 
 def test_the_largest_stamp_has_as_many_digits_as_each():
     assert len(str(MAX_STAMP)) == len(bucket_name(0)) == 19
     assert len(bucket_name(MAX_STAMP)) == 19
+    assert len(bucket_name(MAX_STAMP + 1)) == 20
 
 
 def test_ids_and_tokens_are_new_each_time():
@@ -214,6 +222,11 @@ def test_ids_and_tokens_are_new_each_time():
 @pytest.mark.parametrize("name", ["0", "9", "10", str(MAX_PRIORITY)])
 def test_a_number_is_a_priority(name):
     assert parse_priority(name) == int(name)
+
+
+def test_the_largest_priority_is_the_largest_that_a_name_can_tell():
+    assert parse_priority(str(MAX_PRIORITY)) == MAX_PRIORITY
+    assert parse_priority(str(MAX_PRIORITY + 1)) is None
 
 
 @pytest.mark.parametrize("name", ["", "-1", "01", "1.5", "\u0661", "1\n", "9" * 19])
@@ -256,9 +269,26 @@ def test_these_name_no_queue(name):
     assert str(caught.value).isprintable()
 
 
+@pytest.mark.parametrize(
+    ("name", "fault"),
+    [
+        ("", "'' is empty"),
+        ("work", "'work' is reserved for ddmq's own files"),
+        (".x", "'.x' begins with a dot or a dash"),
+        ("a/b", "'a/b' has a slash, a comma or an unprintable character"),
+        ("x" * 201, "' is longer than 200 bytes"),
+    ],
+)
+def test_who_names_no_queue_is_told_why(name, fault):
+    with pytest.raises(InvalidArgument, match=f"{fault}; choose another") as caught:
+        check_queue_name(name)
+    assert str(caught.value).startswith("queue name '")
+    assert len(str(caught.value)) < 200
+
+
 @pytest.mark.parametrize("name", [None, 5, b"q", ["q"]])
 def test_only_text_names_a_queue(name):
-    with pytest.raises(InvalidArgument, match="is not text"):
+    with pytest.raises(InvalidArgument, match=r"queue name .* is not text"):
         check_queue_name(name)
 
 
