@@ -24,6 +24,7 @@ from ddmq.names import (
     new_token,
     parse_place,
     parse_priority,
+    random_below,
 )
 
 priorities = st.integers(0, MAX_PRIORITY)
@@ -301,3 +302,8 @@ def test_a_good_queue_name_is_one_visible_file_name(text):
     assert "/" not in name
     assert name[0] not in ".-"
     assert 0 < len(name.encode()) <= 200
+
+
+@pytest.mark.parametrize(("limit", "numbers"), [(0, {0}), (1, {0}), (2, {0, 1})])
+def test_each_number_below_a_limit_comes_and_no_other(limit, numbers):
+    assert {random_below(limit) for _ in range(200)} == numbers
