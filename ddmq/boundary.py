@@ -20,6 +20,13 @@ _WIDTH = 80
 class Parser(argparse.ArgumentParser):
     """A parser whose complaints are one line and a pointer to the help."""
 
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Parse; complain of an empty value, as in `-s=`, where Python 3.9 only fails."""
+        try:
+            return super().parse_known_args(args, namespace)
+        except IndexError:
+            self.error("a switch takes no value, and has an empty one after =")
+
     def error(self, message: str) -> NoReturn:
         """Complain, and end with status 2."""
         self.exit(2, f"{self.prog}: {message}; see `{self.prog} -h`\n")

@@ -297,6 +297,11 @@ def test_purge_can_leave_some_states_alone(sh, root):
     assert "states are" in sh.error("purge", root, "testmq", "--only", "everything")
 
 
+def test_an_empty_value_of_a_switch_is_wrong_usage(sh, root):
+    status, out, err = sh("view", root, "testmq", "-s=")
+    assert (status, out, err.count("\n")) == (2, "", 1)
+
+
 def test_several_queues_are_waited_for_in_one_time(sh, root, monkeypatch):
     Broker(root).create_queue("other")
     given = []
