@@ -549,6 +549,8 @@ class Broker:
 
         States are waiting, work, delayed and dead. What comes meanwhile may stay.
         """
+        from ddmq.purge import purge  # only this needs it
+
         states = list(states)
         if not set(states) <= set(STATES):
             raise InvalidArgument(f"states are {', '.join(STATES)}, not {states}")
@@ -556,8 +558,6 @@ class Broker:
         store = open_queue.store
         timeout = self._wait_for_locks(open_queue.settings.current())
         with exclusive(store.lock, timeout):
-            from ddmq.purge import purge  # only this needs it
-
             return Counts(*(purge(store, s) if s in states else 0 for s in STATES))
 
     @_explained

@@ -13,7 +13,7 @@ from ddmq.message import MAX_BYTES
 from ddmq.names import FOREIGN, NOTE_SUFFIX, Dead, Entry, new_id
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from ddmq.clock import Clock
     from ddmq.fs import FileSystem
@@ -34,8 +34,7 @@ class DeadLetters:
 
     def all(self) -> list[Dead]:
         """Return the dead letters by priority and stamp."""
-        found = map(Dead.parse, self._fs.listing(self.path))
-        return sorted(dead for dead in found if dead is not None)
+        return sorted(_parsed(self._fs.listing(self.path)))
 
     def count(self) -> int:
         """Return how many there are, and what is no message counts as one."""
@@ -88,12 +87,17 @@ class DeadLetters:
 
     def notes_alone(self) -> list[str]:
         """Return the paths of notes without a dead letter."""
-        known = {dead.entry.id for dead in self.all()}
+        names = self._fs.listing(self.path)
+        known = {dead.entry.id for dead in _parsed(names)}
         return [
             f"{self.path}/{name}"
-            for name in self._fs.listing(self.path)
+            for name in names
             if name.endswith(NOTE_SUFFIX) and name[: -len(NOTE_SUFFIX)] not in known
         ]
 
     def _note_path(self, id_: str) -> str:
         return f"{self.path}/{id_}{NOTE_SUFFIX}"
+
+
+def _parsed(names: Iterable[str]) -> Iterator[Dead]:
+    return (dead for name in names if (dead := Dead.parse(name)) is not None)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from contextlib import contextmanager
+from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
 from ddmq.clock import Clock
@@ -14,7 +14,8 @@ from ddmq.names import new_token
 from ddmq.scheduler import SLURM, job_id, whole_job_id
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
+    from contextlib import AbstractContextManager
 
 LEFT, SCRIPT, SCHEDULER = "DDMQ_CHAIN_LEFT", "DDMQ_CHAIN_SCRIPT", "DDMQ_CHAIN_SCHEDULER"
 #: Names the chain; a script that was copied says nothing, then it is its first job's id.
@@ -35,10 +36,10 @@ def continue_chain(
 
     None: this is no chain, its end is reached, or another worker of the job has done it.
     One of them is elected, under the chain's name and the number of jobs left. So each
-    number is reached once, whatever is requeued or submitted twice. Where the scheduler refuses, the
-    election is void and SubmitFailed is raised: another worker may try. If the elected one
-    dies before the scheduler has answered, the chain ends and the messages stay where they
-    are.
+    number is reached once, whatever is requeued or submitted twice. Where the scheduler
+    refuses, the election is void and SubmitFailed is raised: another worker may try. If
+    the elected one dies before the scheduler has answered, the chain ends and the messages
+    stay where they are.
     """
     left, script = environ.get(LEFT, ""), environ.get(SCRIPT, "")
     if not left.isdigit() or int(left) < 1 or not script:
@@ -71,30 +72,22 @@ def _submit_once(
     try:
         with _script(environ, fs) as script:
             variables = {LEFT: left, ID: name}
-            return _submit_patiently(script, variables, environ, clock)
+            scheduler = environ.get(SCHEDULER, SLURM.name)
+            return _submit_patiently(scheduler, script, variables, clock)
     except (submit.SubmitFailed, OSError):
         fs.discard(mark)
         raise
 
 
-@contextmanager
-def _script(environ: Mapping[str, str], fs: FileSystem) -> Iterator[str]:
-    """Yield the path of the script to submit; one without a sum is the user's own affair."""
+def _script(environ: Mapping[str, str], fs: FileSystem) -> AbstractContextManager[str]:
+    """Give the path of the script to submit; one without a sum is the user's own affair."""
     script, sum_ = environ[SCRIPT], environ.get(SUM)
-    if not sum_:
-        yield script
-        return
-    with submit.unchanged(script, sum_, fs) as copy:
-        yield copy
+    return submit.unchanged(script, sum_, fs) if sum_ else nullcontext(script)
 
 
 def _submit_patiently(
-    script: str,
-    variables: Mapping[str, str],
-    environ: Mapping[str, str],
-    clock: Clock,
+    scheduler: str, script: str, variables: Mapping[str, str], clock: Clock
 ) -> str:
-    scheduler = environ.get(SCHEDULER, SLURM.name)
     for pause in _PAUSES:
         try:
             return submit.submitted(scheduler, script, variables)

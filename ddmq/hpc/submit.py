@@ -9,7 +9,6 @@ import shlex
 import shutil
 import subprocess
 import sys
-import tempfile
 from contextlib import contextmanager, suppress
 from importlib import resources
 from string import Template
@@ -31,7 +30,7 @@ DIRECTORY = "jobs"
 _KEPT = 90 * 86400
 _NOTHING = "# nothing"
 #: What stands in a script for the sum of its text, when that is taken.
-_NO_SUM = b"0" * 64
+_NO_SUM = "0" * 64
 _MAX_SCRIPT = 1 << 20
 
 
@@ -141,7 +140,7 @@ def rendered(request: Request, script: str) -> str:
         command=shlex.join(_told_its_time(request, dialect)),
     )
     text = "\n".join(line for line in filled.split("\n") if line != _NOTHING)
-    return text.replace(_NO_SUM.decode(), _sum(text.encode()))
+    return text.replace(_NO_SUM, _sum(text.encode()))
 
 
 class _Template(Template):
@@ -229,7 +228,7 @@ def _chain(request: Request, script: str) -> str:
         f'export DDMQ_CHAIN_LEFT="${{DDMQ_CHAIN_LEFT:-{request.chain}}}"\n'
         f"export DDMQ_CHAIN_SCRIPT={how}\n"
         f"export DDMQ_CHAIN_ID={name} DDMQ_CHAIN_SCHEDULER={request.scheduler}\n"
-        f"export DDMQ_CHAIN_SUM={_NO_SUM.decode()}"
+        f"export DDMQ_CHAIN_SUM={_NO_SUM}"
     )
 
 
@@ -304,12 +303,14 @@ def unchanged(script: str, sum_: str, fs: FileSystem) -> Iterator[str]:
         data = fs.read(script, _MAX_SCRIPT)
     except OSError as error:
         raise SubmitFailed(f"{script}: {error.strerror}; the chain ends") from error
-    if _sum(data.replace(sum_.encode(), _NO_SUM)) != sum_:
+    if _sum(data.replace(sum_.encode(), _NO_SUM.encode())) != sum_:
         raise SubmitFailed(
             f"{script} was changed since it was submitted, and is not submitted again; "
             "submit a new job, and ask who changes the queue"
         )
-    with tempfile.TemporaryDirectory(prefix="ddmq-") as directory:
+    from tempfile import TemporaryDirectory  # only a chain needs it
+
+    with TemporaryDirectory(prefix="ddmq-") as directory:
         copy = f"{directory}/{os.path.basename(script)}"
         fs.create(copy, data, sync=False)
         yield copy
