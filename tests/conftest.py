@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from hypothesis import settings
+from protocol.scenes import new_world
 from support import Calls, FakeClock
 
 from ddmq import Broker
@@ -43,6 +44,12 @@ def broker(root, clock):
 
 
 @pytest.fixture
+def world(tmp_path):
+    """A queue as the tests of the protocol see it: its clock, its files and its clients."""
+    return new_world(tmp_path / "root")
+
+
+@pytest.fixture
 def aged(clock):
     """Return a function that makes a file so old, in seconds, by the fake clock."""
 
@@ -52,6 +59,14 @@ def aged(clock):
         return path
 
     return age
+
+
+@pytest.fixture
+def umask():
+    """Return a function that sets the umask until the test ends."""
+    before = os.umask(0o022)
+    yield os.umask
+    os.umask(before)
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from protocol.scenes import QUEUE, World, new_world, text
-from support import Calls, interrupted
+from support import counting, interrupted
 
 from ddmq.message import MAX_BYTES
 
@@ -17,11 +17,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from ddmq import Broker
-
-
-@pytest.fixture
-def world(tmp_path: Path) -> World:
-    return new_world(tmp_path / "root")
 
 
 def moved_in(world: World, name: str, data: bytes) -> None:
@@ -183,7 +178,7 @@ def test_two_clients_at_once_adopt_each_file_once(world: World) -> None:
 def test_a_crowd_in_the_drop_is_adopted_in_order(world: World) -> None:
     for n in range(1200):
         moved_in(world, f"{n:05d}", str(n).encode())
-    calls = Calls(lambda _, __, function, arguments: function(*arguments))
+    calls = counting()
     broker = world.broker(calls)
     assert broker.clean(QUEUE).adopted == 1200
     assert emptied(broker) == [str(n) for n in range(1200)]

@@ -9,11 +9,10 @@ import io
 import json
 import os
 import shutil
-import signal
 import sys
 import tempfile
 import time
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 from unittest import mock
 
@@ -22,6 +21,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from protocol.scenes import HOUR, QUEUE, new_world, text
 from protocol.test_neighbour import BUCKET, ID, STAMP, TOKEN, told_by
+from support import in_time
 
 from ddmq import Broker, cli
 from ddmq.clock import Clock
@@ -48,20 +48,6 @@ def examples(few: int) -> settings:
         deadline=None,
         suppress_health_check=list(HealthCheck),
     )
-
-
-@contextmanager
-def in_time(seconds: int = 20) -> Iterator[None]:
-    def too_long(*_: Any) -> None:
-        raise AssertionError("waited for something that never comes")
-
-    before = signal.signal(signal.SIGALRM, too_long)
-    signal.alarm(seconds)
-    try:
-        yield
-    finally:
-        signal.alarm(0)
-        signal.signal(signal.SIGALRM, before)
 
 
 # What lies in a queue
@@ -149,7 +135,7 @@ def test_whatever_lies_in_a_queue_each_message_comes_once(
     for file in files:
         put(world.path, *file)
     wanted = [text(str(n)) for n in range(16)]
-    with in_time():
+    with in_time(20):
         broker.publish_many(QUEUE, wanted[:14])
         for message in wanted[14:]:
             broker.publish(QUEUE, message, priority=0)
@@ -213,7 +199,7 @@ def test_a_settings_file_is_settings_or_refused_in_one_line(
 ) -> None:
     (tmp_path / "ddmq.yaml").write_bytes(head + data)
     file = SettingsFile(str(tmp_path), FileSystem())
-    with in_time():
+    with in_time(20):
         values = read_or_refused(file)
     assert all(SETTINGS[key].accepts(value) for key, value in values.items())
 
@@ -351,7 +337,7 @@ def check(sandbox: Path) -> None:
 def test_every_command_line_ends_with_a_status(
     sandbox: Path, argv: list[str], data: bytes
 ) -> None:
-    with in_time():
+    with in_time(20):
         status, _, err = ran([word for word in argv if word != "-d"], data)
     assert status in (0, 1, 2, 3, 130)
     assert "Traceback" not in err
@@ -363,7 +349,7 @@ def test_every_command_line_ends_with_a_status(
 def test_every_request_is_answered_with_an_object(
     sandbox: Path, request: Any, cut: int | None
 ) -> None:
-    with in_time():
+    with in_time(20):
         status, out, _ = ran(["json"], json.dumps(request)[:cut].encode())
     assert status in (0, 1, 3, 130)
     if status != 130:

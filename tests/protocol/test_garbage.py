@@ -9,7 +9,7 @@ import socket
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from protocol.scenes import QUEUE, World, new_world, text
+from protocol.scenes import QUEUE, World, text
 from support import Calls, in_time
 
 if TYPE_CHECKING:
@@ -37,11 +37,6 @@ def alarm() -> Iterator[None]:
     """Whoever waits for a FIFO is told after a while."""
     with in_time(60):
         yield
-
-
-@pytest.fixture
-def world(tmp_path: Path) -> World:
-    return new_world(tmp_path / "root")
 
 
 def file_of(data: bytes) -> Callable[[str], None]:

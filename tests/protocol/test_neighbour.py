@@ -65,11 +65,6 @@ def alarm() -> Iterator[None]:
 
 
 @pytest.fixture
-def world(tmp_path: Path) -> World:
-    return new_world(tmp_path / "root")
-
-
-@pytest.fixture
 def home(tmp_path: Path) -> Path:
     """Return a directory of the user's own, outside of the root, with files of some kinds."""
     return new_home(tmp_path)

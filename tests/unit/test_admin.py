@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import stat
 from concurrent.futures import ThreadPoolExecutor
 
@@ -20,14 +19,6 @@ from ddmq import (
 from ddmq.locks import exclusive
 
 DIRECTORIES = {"tmp", "ready", "work", "delayed", "dead", "drop"}
-
-
-@pytest.fixture
-def umask():
-    """Return a function that sets the umask until the test ends."""
-    before = os.umask(0o022)
-    yield os.umask
-    os.umask(before)
 
 
 def modes(paths):

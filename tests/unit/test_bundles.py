@@ -8,18 +8,13 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from protocol.scenes import HOUR, QUEUE, crashing_after_rename_into, new_world
+from protocol.scenes import HOUR, QUEUE, crashing_after_rename_into
 from support import Calls, Crash
 
 from ddmq import Counts, LeaseLost, StorageError
 from ddmq.fs import FileSystem
 
 TOKEN = "0123456789abcdef"
-
-
-@pytest.fixture
-def world(tmp_path):
-    return new_world(tmp_path)
 
 
 @pytest.fixture

@@ -21,10 +21,8 @@ def here(tmp_path):
 
 
 @pytest.fixture
-def _strict_umask():
-    before = os.umask(0o077)
-    yield
-    os.umask(before)
+def _strict_umask(umask):
+    umask(0o077)
 
 
 def mode_of(path):

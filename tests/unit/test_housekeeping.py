@@ -8,6 +8,7 @@ import os
 from contextlib import suppress
 
 import pytest
+from protocol.scenes import crashing_after_rename_into
 from support import Calls, Crash, FakeClock
 
 from ddmq import Broker, QueueNotFound, StorageError
@@ -465,24 +466,15 @@ def test_a_sweep_tells_whether_it_was(broker, root, clock):
 # In time
 
 
-class Slow:
-    """The functions of `os`, each of which takes 5 ms."""
-
-    def __init__(self, clock):
-        self._clock = clock
-
-    def __getattr__(self, name):
-        def slowly(*arguments):
-            self._clock.advance(0.005)
-            return getattr(os, name)(*arguments)
-
-        return slowly
-
-
 @pytest.fixture
 def slow(broker, root, clock):
-    """A client far from the file server."""
-    return Broker(root, clock=clock, fs=FileSystem(Slow(clock)))
+    """A client far from the file server: each system call takes 5 ms."""
+
+    def call(_, __, function, arguments):
+        clock.advance(0.005)
+        return function(*arguments)
+
+    return Broker(root, clock=clock, fs=FileSystem(Calls(call)))
 
 
 def everything(broker, clock, drop):
@@ -581,14 +573,9 @@ def test_a_cleaning_ends_in_time_and_the_next_one_goes_on(
 def interrupted(broker, root, clock):
     """Three lines of a bundle are taken; then their consumer dies before they are leased."""
     broker.publish_many("q", range(20), priority=50, timeout=5)
-
-    def call(_, name, function, arguments):
-        if name == "rename" and "/work/" in arguments[1]:
-            raise Crash(0)
-        return function(*arguments)
-
+    fs = FileSystem(crashing_after_rename_into("/ready/"))
     with pytest.raises(Crash):
-        Broker(root, clock=clock, fs=FileSystem(Calls(call))).consume("q", 3)
+        Broker(root, clock=clock, fs=fs).consume("q", 3)
     clock.advance(700)
 
 
@@ -599,11 +586,10 @@ def test_a_claim_that_was_interrupted_comes_back_at_once(other):
 
 @pytest.mark.usefixtures("interrupted")
 def test_a_claim_that_was_interrupted_comes_back_whatever_else_is_to_do(
-    root, clock, drop
+    slow, root, clock, drop
 ):
     for number in range(1000):
         drop(f"{number:04d}", b'{"message": "x", "priority": 0}')
-    slow = Broker(root, clock=clock, fs=FileSystem(Slow(clock)))
     slow.publish("q", "x")
     clock.advance(1)
     slow.publish("q", "x")

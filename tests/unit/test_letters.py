@@ -6,7 +6,7 @@ import errno
 import os
 
 import pytest
-from support import Calls, Crash
+from support import Calls, Crash, counting
 
 from ddmq.fs import FileSystem
 from ddmq.letters import DeadLetters
@@ -78,7 +78,7 @@ def test_who_dies_while_a_note_is_written_leaves_a_draft_for_housekeeping(queue,
 
 
 def test_a_note_waits_for_no_disk(queue, clock):
-    calls = Calls(lambda _, __, function, arguments: function(*arguments))
+    calls = counting()
     letters = DeadLetters(str(queue), FileSystem(calls), clock)
     letters.write_note("abc", {"reason": "bad"})
     assert letters.note("abc") == {"reason": "bad"}

@@ -8,8 +8,8 @@ import stat
 from pathlib import Path
 
 import pytest
-from protocol.scenes import HOUR, QUEUE, new_world
-from support import Calls, Crash
+from protocol.scenes import HOUR, QUEUE
+from support import Calls, Crash, counting
 
 from ddmq import Broker, Counts, StorageError
 from ddmq.fs import FileSystem
@@ -20,20 +20,8 @@ TOKEN = "0123456789abcdef"
 
 
 @pytest.fixture
-def world(tmp_path):
-    return new_world(tmp_path)
-
-
-@pytest.fixture
 def publisher(world):
     return world.broker(clean=False)
-
-
-@pytest.fixture
-def umask():
-    before = os.umask(0o077)
-    yield
-    os.umask(before)
 
 
 def view(world):
@@ -102,6 +90,7 @@ def test_who_dies_while_it_asks_for_the_time_leaves_what_housekeeping_finds(
 
 
 def test_files_that_everybody_may_change_are_no_programs(world, umask):
+    umask(0o077)
     other = Broker(world.root, create=True)
     other.create_queue("all", mode=0o2777)
     other.publish("all", "x")
@@ -439,7 +428,8 @@ def test_who_dies_before_it_marks_all_as_clean_leaves_what_housekeeping_finds(wo
 def test_a_mark_that_all_is_clean_waits_for_no_disk_and_has_the_mode_of_the_group(
     world, umask
 ):
-    calls = Calls(lambda _, __, function, arguments: function(*arguments))
+    umask(0o077)
+    calls = counting()
     client = world.broker(calls, create=True, clean=False)
     client.create_queue("shared", mode=0o2770)
     before = len(calls.made)
