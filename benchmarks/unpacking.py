@@ -3,7 +3,7 @@
     python benchmarks/unpacking.py [--quick] [--dir DIR]
 
 *Cursor*: the bundle stays, and its name says which line is next. Per message: make an empty
-lease in `tmp/`, rename the bundle, rename the lease into `work/`, unlink it. *Unpacking*: who
+draft in `work/`, rename the bundle, rename the draft to a lease, unlink it. *Unpacking*: who
 renames the bundle first writes a file for each line into a directory, which then becomes
 a bucket by one rename, and removes the bundle. Per message: create, write, close; rename it
 into `work/`, open, read, close, unlink. Where messages are durable each file needs an fsync, too,
@@ -156,8 +156,8 @@ class Cursor(Design):
         """Take one line and finish it; return the new name of the bundle."""
         stamp, id_ = name.split(".")
         token = new_token()
-        lease = f"{_EXPIRY}.999.{stamp}.{id_}-{line}.0-0.{token}.line"
-        draft, leased = f"{self.tmp}/{lease}", f"{self.work}/{lease}"
+        lease = f"{self.work}/{_EXPIRY}.999.{stamp}.{id_}-{line}.0-0.{token}"
+        draft, leased = f"{lease}.draft", f"{lease}.line"
         moved = (
             f"{self.line}/{int(stamp) + 1}.{id_}.{LINES}-{line + 1}-1.{_EXPIRY}.{token}"
         )

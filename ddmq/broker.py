@@ -507,10 +507,13 @@ class Broker:
         open_queue = self._queue(queue)
         wanted = Lease.parse(name)
         for lease in open_queue.store.leases():
-            if name == lease.entry.id or (wanted and wanted.is_same_claim(lease)):
+            message = None
+            if wanted and wanted.is_same_claim(lease):
                 message = self._read_leased(open_queue, lease)
-                if message is not None:
-                    return message
+            elif name == lease.entry.id and (proven := open_queue.store.proven(lease)):
+                message = self._read_leased(open_queue, proven)
+            if message is not None:
+                return message
         raise LeaseLost(
             f"{name}: not at work in queue {queue}; it was settled, or its lease expired"
         )

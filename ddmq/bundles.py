@@ -2,15 +2,18 @@
 
 A claim takes three steps, so that each message is in one state whoever dies in between:
 
-1. For each line an empty file in `tmp/`, named as its lease will be: no message yet.
+1. For each line a draft in `work/`: an empty file, and no lease yet.
 2. The bundle is renamed to a later cursor under the claim's token. Of all who rename it from
-   where it stood, one succeeds; the lines in between are leased from this moment.
-3. The empty files are renamed into `work/`, the last line's last. Whoever claims next sees
-   whether that one is still in `tmp/`, and completes the claim of a client that died.
+   where it stood, one succeeds; the lines in between are leased from this moment, and the
+   bundle's name tells which drafts these are.
+3. The drafts are renamed to what they are now, the last line's last. Whoever claims next
+   gives the bundle another name: so he first looks whether that draft is still there, and
+   completes the claim of a client that died. A client that takes one line after the other,
+   alone, leaves this step out: its draft is acked before anybody claims.
 
-A lease whose file is empty is never renamed, so that no listing can miss it: its message is
-written into it first. A bundle of which no line waits stays in `work/` while there is such a
-lease.
+A completed lease whose file is empty is never renamed, so that no listing can miss it: its
+message is written into it first. A bundle of which no line waits stays in `work/` while there
+is such a lease.
 """
 
 from __future__ import annotations
@@ -22,10 +25,10 @@ from typing import TYPE_CHECKING
 from ddmq.bundle import MAX_BUNDLE_BYTES, Lines
 from ddmq.fs import REFUSED
 from ddmq.message import MAX_BYTES, InvalidContent
-from ddmq.names import LINE_SUFFIX, Bundle, Lease, Spent, new_token
+from ddmq.names import LINE_SUFFIXES, Bundle, Lease, Spent, new_token
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from ddmq.clock import Clock
     from ddmq.fs import FileSystem
@@ -50,13 +53,13 @@ class Bundles:
     ) -> None:
         self.mode: int | None = None
         """The mode of new files, where the umask must not decide."""
-        self._tmp = f"{queue}/tmp"
         self._work = f"{queue}/work"
         self._fs = fs
         self._clock = clock
         self._line = line
         self._read: dict[str, Lines] = {}
         self._completed: dict[str, str] = {}
+        self._acked: dict[str, str] = {}
         self._hasty_until = float("-inf")
         self._known: set[str] | None = None
 
@@ -72,81 +75,123 @@ class Bundles:
         for oldest in list(self._read)[:-_KEPT]:
             self._read.pop(oldest, None)
             self._completed.pop(oldest, None)
+            self._acked.pop(oldest, None)
         return lines
 
-    def claim(self, path: str, target: str, claimed: Bundle) -> list[Lease]:
+    def claim(
+        self, path: str, bundle: Bundle, target: str, claimed: Bundle
+    ) -> list[Lease]:
         """Lease what `claimed` takes of the bundle at `path`, which goes to `target`.
 
         None when a rival was faster. After an error, the bundle's name tells whether the
-        claim was made: then others complete it, and else clean the drafts away.
+        claim was made: then others complete it, and else remove the drafts.
         """
-        leases = claimed.leases()
+        drafts = claimed.drafts()
         try:
-            for lease in leases:
-                self._fs.touch(f"{self._tmp}/{lease.filename}", self.mode)
+            for draft in drafts:
+                self._fs.touch(self._path(draft), self.mode)
         except OSError:
-            self._discard(leases)
+            self._discard(drafts)
             raise
         try:
             won = self._fs.take(path, target)
         except OSError as error:
             if error.errno in REFUSED:  # else it may be done, and needs the drafts
-                self._discard(leases)
+                self._discard(drafts)
             raise
         if won:
-            return self._completing(claimed, leases)
+            alone = self._acked.get(bundle.id) == bundle.token
+            return self._completing(claimed, drafts, alone=alone)
         if won is False:
-            self._discard(leases)
+            self._discard(drafts)
         return []
 
-    def _discard(self, leases: Iterable[Lease]) -> None:
-        for lease in leases:
-            self._fs.discard(f"{self._tmp}/{lease.filename}")
+    def _path(self, lease: Lease) -> str:
+        return f"{self._work}/{lease.filename}"
 
-    def _completing(self, claimed: Bundle, leases: list[Lease]) -> list[Lease]:
-        """Move our leases into `work/`: those that we can, the others come back later."""
-        for number, lease in enumerate(leases):
+    def _discard(self, drafts: Iterable[Lease]) -> None:
+        for draft in drafts:
+            self._fs.discard(self._path(draft))
+
+    def _completing(
+        self, claimed: Bundle, drafts: list[Lease], *, alone: bool
+    ) -> list[Lease]:
+        """Complete our claim as far as we can: the other leases come back later.
+
+        If we are `alone`, having acked the claim before, one line is left to whoever claims
+        next, unless nobody will.
+        """
+        if alone and claimed.taken == 1 and claimed.next < claimed.lines:
+            return drafts
+        leases: list[Lease] = []
+        for draft in drafts:
             try:
-                self._move(lease)
+                leases.append(self._complete(draft))
             except OSError:
-                if not number:
+                if not leases:
                     raise
-                return leases[:number]
+                return leases
         self._completed[claimed.id] = claimed.token
         return leases
 
-    def _move(self, lease: Lease) -> None:
-        name = lease.filename
-        source, target = f"{self._tmp}/{name}", f"{self._work}/{name}"
+    def _complete(self, draft: Lease) -> Lease:
+        lease = draft.completed()
+        source, target = self._path(draft), self._path(lease)
         try:
             self._fs.replace(source, target)
         except OSError:  # the claim is made: try once more before it is left to others
             self._fs.replace(source, target)
+        return lease
 
     def complete(self, bundle: Bundle) -> None:
-        """Complete the claim that was made last, whose client may have died within it."""
+        """Complete the claim that was made last, before the bundle gets another name."""
         if not bundle.taken or self._completed.get(bundle.id) == bundle.token:
             return
-        if self._is_complete(bundle):
-            return
-        for lease in bundle.leases():
-            self._move(lease)
+        if not self._fs.is_gone(self._path(bundle.last_draft())):
+            self._complete_all(bundle)
 
-    def _is_complete(self, bundle: Bundle) -> bool:
-        return self._fs.is_gone(f"{self._tmp}/{bundle.last_lease().filename}")
+    def _complete_all(self, bundle: Bundle) -> None:
+        for draft in bundle.drafts():
+            self._complete(draft)
 
-    def pending(self, bundle: Bundle) -> int:
-        """Count the messages whose leases are still in `tmp/`: their client died or is slow.
+    def ack(self, lease: Lease) -> bool:
+        """Finish a line: unlink its lease, which may be a draft that somebody completed."""
+        if not self._unlink(lease):
+            return False
+        if lease.line is not None and lease.line[0] in self._read:
+            self._acked[lease.line[0]] = lease.token
+            if lease.is_draft:
+                self._completed[lease.line[0]] = lease.token
+        return True
 
-        When the leases are over, they go where housekeeping looks for them.
+    def _unlink(self, lease: Lease) -> bool:
+        if self._fs.unlink(self._path(lease)):
+            return True
+        return lease.is_draft and self._fs.unlink(self._path(lease.completed()))
+
+    def proven(self, draft: Lease) -> Lease | None:
+        """Return the lease that a draft is; None: its claim was not made, and never will be.
+
+        Then the draft goes. A client that is only slow finds the bundle under another token
+        than the one it meant to take.
         """
-        if not bundle.taken or self._is_complete(bundle):
-            return 0
-        if bundle.expiry < self._now():
-            self.complete(bundle)
-            return 0
-        names = set(self._fs.listing(self._tmp))
-        return sum(lease.filename in names for lease in bundle.leases())
+        if draft.line is None:
+            return draft  # of no bundle: it becomes a dead letter
+        if self._fs.is_gone(self._path(draft)):
+            return draft.completed()  # or it was acked: then that is not there
+        path = next(self._sought(draft, draft.line[0]))
+        bundle = Bundle.parse(draft.entry.priority, path.rpartition("/")[2])
+        if bundle is not None and bundle.token == draft.token:
+            self._complete_all(bundle)
+            return draft.completed()
+        if bundle is None or self._fence(path, bundle):
+            self._discard([draft])
+        return None
+
+    def _fence(self, path: str, bundle: Bundle) -> bool:
+        """Let no claim be made that was begun; False: one was, or will be tried again."""
+        self.complete(bundle)
+        return self._fs.rename(path, beside(path, bundle.taking(0, 0, new_token())))
 
     def empty(self, path: str, bundle: Bundle) -> bool:
         """Let nobody take the lines that still wait; False when a rival was faster."""
@@ -162,6 +207,7 @@ class Bundles:
         """Take out of the line a bundle of which no line waits."""
         self.complete(bundle)
         self._completed.pop(bundle.id, None)
+        self._acked.pop(bundle.id, None)
         spent = Spent(self._now(), bundle.id)
         self._fs.rename(path, f"{self._work}/{spent.filename}")
 
@@ -180,7 +226,7 @@ class Bundles:
 
         From then on it is a file as any other message has it.
         """
-        path = f"{self._work}/{lease.filename}"
+        path = self._path(lease)
         try:
             lines, number = self._lines_of(lease)
         except (InvalidContent, OSError) as error:
@@ -198,9 +244,17 @@ class Bundles:
         return self._read.get(id_) or self._find(lease, id_), number
 
     def _find(self, lease: Lease, id_: str) -> Lines:
-        """Read a bundle again. A listing may miss one that others are renaming just then.
+        """Read a bundle again."""
+        for path in self._sought(lease, id_):
+            with suppress(FileNotFoundError):
+                return self._keep(id_, path)
+        raise self._lost(lease)
 
-        When one was waited for in vain, no other is for a while: there may be many.
+    def _sought(self, lease: Lease, id_: str) -> Iterator[str]:
+        """Yield the path of a bundle, or raise the error that it can't be found.
+
+        A listing may miss one that others are renaming just then. When one was waited for in
+        vain, no other is for a while: there may be many.
         """
         patient = self._clock.monotonic() >= self._hasty_until
         if patient:
@@ -211,8 +265,7 @@ class Bundles:
         for pause in (*pauses, 0.0):
             path = self._path_of(lease, id_)
             if path is not None:
-                with suppress(FileNotFoundError):
-                    return self._keep(id_, path)
+                yield path
             self._clock.sleep(pause)
         if patient:
             self._hasty_until = self._clock.monotonic() + _HASTY_FOR
@@ -232,6 +285,9 @@ class Bundles:
         found = self._line().find_bundle(entry.priority, entry.stamp, id_)
         if found is not None:
             return found[0]
+        return self._spent(id_)
+
+    def _spent(self, id_: str) -> str | None:
         for name in self._fs.listing(self._work):
             spent = Spent.parse(name)
             if spent is not None and spent.id == id_:
@@ -239,8 +295,7 @@ class Bundles:
         return None
 
     def _lost(self, lease: Lease) -> OSError:
-        path = f"{self._work}/{lease.filename}"
-        return OSError(errno.ENODATA, "its bundle can't be found", path)
+        return OSError(errno.ENODATA, "its bundle can't be found", self._path(lease))
 
     # What is left of bundles
 
@@ -256,23 +311,6 @@ class Bundles:
             if bundle.id not in needed and bundle.since < over:
                 self._fs.discard(f"{self._work}/{bundle.filename}")
 
-    def is_vain(self, lease: Lease) -> bool:
-        """Tell whether a draft in `tmp/` is of a claim that was not made, and never will be.
-
-        A claim that was made is completed. A client that is only slow finds the bundle
-        under another token than the one it meant to take.
-        """
-        if lease.line is None:
-            return True
-        entry = lease.entry
-        found = self._line().find_bundle(entry.priority, entry.stamp, lease.line[0])
-        if found is None:
-            return True
-        path, bundle = found
-        self.complete(bundle)
-        renamed = beside(path, bundle.taking(0, 0, new_token()))
-        return bundle.token != lease.token and self._fs.rename(path, renamed)
-
 
 def beside(path: str, bundle: Bundle) -> str:
     """Return the path that a bundle at `path` gets under another name."""
@@ -281,5 +319,5 @@ def beside(path: str, bundle: Bundle) -> str:
 
 def _lines_in(names: Iterable[str]) -> set[str]:
     """Return the ids of the bundles of which there are lines among these leases."""
-    leases = (Lease.parse(name) for name in names if name.endswith(LINE_SUFFIX))
+    leases = (Lease.parse(name) for name in names if name.endswith(LINE_SUFFIXES))
     return {lease.line[0] for lease in leases if lease and lease.line}

@@ -186,7 +186,8 @@ class Housekeeper:
     def _expire(self, lease: Lease) -> str:
         """Do for a vanished consumer what a nack does, but count a loss."""
         try:
-            return self._requeue_or_bury(lease)
+            proven = self._store.proven(lease)
+            return "gone" if proven is None else self._requeue_or_bury(proven)
         except OSError as error:
             if self._store.give_up(lease, error):
                 return "dead"

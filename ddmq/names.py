@@ -7,6 +7,7 @@ Every name is made of the *ready name* of a message and what its state adds to i
 the same, a bundle              ``<stamp>.<id>.<lines>-<next>-<taken>.<expiry>.<token>``
 ``work/``                       ``<expiry>.<priority>.<ready name>.<token>``
 the same, a line of a bundle    ``<expiry>.<priority>.<ready name>.<token>.line``
+the same, if the bundle says so ``<expiry>.<priority>.<ready name>.<token>.draft``
 ``delayed/``                    ``<due>.<priority>.<ready name>``
 ``dead/``                       ``<priority>.<ready name>.<code>``
 =============================== =================================================
@@ -46,6 +47,9 @@ FOREIGN = "foreign-"
 NOTE_SUFFIX = ".note"
 #: How the name of a lease ends whose file is empty: its message is a line of a bundle.
 LINE_SUFFIX = ".line"
+#: The same, while the name of the bundle still tells whether the claim was made.
+DRAFT_SUFFIX = ".draft"
+LINE_SUFFIXES = LINE_SUFFIX, DRAFT_SUFFIX
 #: How the name of a bundle in `work/` begins of which no line waits.
 _SPENT = "spent."
 
@@ -76,7 +80,8 @@ _bundle = _Grammar(
 )
 _spent = _Grammar(rf"{re.escape(_SPENT)}([0-9]{{13}})\.([0-9a-f]{{20}})")
 _lease = _Grammar(
-    rf"([0-9]{{13}})\.{_NUMBER}\.{_READY}\.([0-9a-f]{{16}})({re.escape(LINE_SUFFIX)})?"
+    rf"([0-9]{{13}})\.{_NUMBER}\.{_READY}\.([0-9a-f]{{16}})"
+    rf"({re.escape(LINE_SUFFIX)}|{re.escape(DRAFT_SUFFIX)})?"
 )
 _delayed = _Grammar(rf"([0-9]{{13}})\.{_NUMBER}\.(.+)")
 _dead = _Grammar(rf"{_NUMBER}\.{_READY}\.([a-z]{{1,20}})")
@@ -153,7 +158,16 @@ class Lease(NamedTuple):
     @property
     def is_line(self) -> bool:
         """Whether its file is empty, and its message a line of a bundle."""
-        return self.filename.endswith(LINE_SUFFIX)
+        return self.filename.endswith(LINE_SUFFIXES)
+
+    @property
+    def is_draft(self) -> bool:
+        """Whether it is one only if the name of its bundle says that the claim was made."""
+        return self.filename.endswith(DRAFT_SUFFIX)
+
+    def completed(self) -> Lease:
+        """Return the lease that a draft becomes, whatever its bundle is named later."""
+        return Lease.of(self.entry, self.expiry, self.token, LINE_SUFFIX)
 
     @property
     def line(self) -> tuple[str, int] | None:
@@ -226,18 +240,18 @@ class Bundle(NamedTuple):
         until = min(first + n, lines)
         return Bundle(priority, stamp, id_, lines, until, until - first, expiry, token)
 
-    def leases(self) -> list[Lease]:
+    def drafts(self) -> list[Lease]:
         """Return the leases of the last claim, in order."""
         first = self.next - self.taken
-        return [self._lease(number) for number in range(first, self.next)]
+        return [self._draft(number) for number in range(first, self.next)]
 
-    def last_lease(self) -> Lease:
-        """Return the lease that the last claim is complete with."""
-        return self._lease(self.next - 1)
+    def last_draft(self) -> Lease:
+        """Return the lease that the last claim is complete without."""
+        return self._draft(self.next - 1)
 
-    def _lease(self, number: int) -> Lease:
+    def _draft(self, number: int) -> Lease:
         entry = Entry(self.priority, self.stamp + number, f"{self.id}-{number}")
-        return Lease.of(entry, self.expiry, self.token, LINE_SUFFIX)
+        return Lease.of(entry, self.expiry, self.token, DRAFT_SUFFIX)
 
     def emptied(self, token: str) -> Bundle:
         """Return the bundle when no line of it is to be taken any more."""

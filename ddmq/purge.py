@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from ddmq.names import NOTE_SUFFIX, Bundle, Delayed, Spent
+from ddmq.names import DRAFT_SUFFIX, NOTE_SUFFIX, Bundle, Delayed, Spent
 
 if TYPE_CHECKING:
     from ddmq.store import Store
@@ -21,7 +21,11 @@ def purge(store: Store, state: str) -> int:
         store.complete_all()
     directory = places[state]
     names = store.line.names_in(directory)
-    return sum(_purge_file(store, f"{directory}/{name}") for name in names)
+    return sum(
+        _purge_file(store, f"{directory}/{name}")
+        for name in names
+        if not name.endswith(DRAFT_SUFFIX)  # of a claim that is being made
+    )
 
 
 def _purge_bucket(store: Store, priority: int, bucket: str) -> int:

@@ -300,7 +300,7 @@ class Store:
         expiry = self._milliseconds(lines.timeout or timeout)
         claimed = bundle.taking(n, expiry, new_token())
         target = beside(waiting.path, claimed)
-        leases = self.bundles.claim(waiting.path, target, claimed)
+        leases = self.bundles.claim(waiting.path, bundle, target, claimed)
         if leases:
             self._put_back(target, claimed)
         return leases
@@ -390,6 +390,8 @@ class Store:
 
     def ack(self, lease: Lease) -> bool:
         """Finish a message: unlink it. False when it is not there."""
+        if lease.is_line:
+            return self.bundles.ack(lease)
         return self.fs.unlink(self._path(lease))
 
     def requeue(self, lease: Lease, entry: Entry, delay: float = 0) -> bool:
@@ -425,6 +427,10 @@ class Store:
         if note:
             self.letters.write_note(entry.id, note)
         return self._moved(lease, self.letters.path_of(Dead(entry, code)))
+
+    def proven(self, lease: Lease) -> Lease | None:
+        """Return a lease that a listing showed; None: it is none, or is gone."""
+        return self.bundles.proven(lease) if lease.is_draft else lease
 
     def current(self, lease: Lease) -> Lease | None:
         """Find a lease by its token: another thread may have renewed it meanwhile."""
@@ -490,17 +496,18 @@ class Store:
     def counts(self) -> Counts:
         """Count the messages in each state."""
         places = [place.entry for place in self.line.places()]
-        taken = sum(self._pending(place) for place in places)
         return Counts(
             sum(place.waiting for place in places),
-            len(_known(Lease.parse, self.fs.listing(self.work))) + taken,
+            self._count_leases(places),
             sum(d.entry.waiting for d in self._all_delayed()),
             self.letters.count(),
         )
 
-    def _pending(self, place: Place) -> int:
-        """Count the messages that are leased already, though not in `work/` yet."""
-        return self.bundles.pending(place) if isinstance(place, Bundle) else 0
+    def _count_leases(self, places: Iterable[Place]) -> int:
+        """Count what is in `work/`, with the drafts of which a bundle says that it is taken."""
+        made = {p.token for p in places if isinstance(p, Bundle) and p.taken}
+        leases = _known(Lease.parse, self.fs.listing(self.work))
+        return sum(not lease.is_draft or lease.token in made for lease in leases)
 
     def _all_delayed(self) -> list[Delayed]:
         return _known(Delayed.parse, self.fs.listing(self.delayed))
@@ -508,15 +515,15 @@ class Store:
     def is_empty(self) -> bool:
         """Tell whether nothing waits, is leased or delayed: dead letters do not count.
 
-        The line is looked at twice, since a message may go from there and come back.
+        All is looked at twice, since a message may go from the line and come back.
         """
-        if self._waits() or _known(Lease.parse, self.fs.listing(self.work)):
-            return False
-        return not self._all_delayed() and not self._waits()
+        return not (self._is_busy() or self._all_delayed() or self._is_busy())
 
-    def _waits(self) -> bool:
-        places = (place.entry for place in self.line.places())
-        return any(place.waiting or self._pending(place) for place in places)
+    def _is_busy(self) -> bool:
+        places = [place.entry for place in self.line.places()]
+        if any(place.waiting for place in places):
+            return True
+        return self._count_leases(places) > 0
 
     # Dead letters, dropped files, and what is no message
 
@@ -605,8 +612,7 @@ class Store:
             return False
         if found.is_directory:
             return self._remove_drafts(path)
-        lease = Lease.parse(os.path.basename(path))
-        return (lease is None or self.bundles.is_vain(lease)) and self.fs.unlink(path)
+        return self.fs.unlink(path)
 
     def _remove_drafts(self, directory: str) -> bool:
         """Remove a directory of bundles, out of the hands of a publisher that is only slow.
@@ -621,7 +627,7 @@ class Store:
         return self.clock.time_ns() - found.modified_ns > seconds * 1e9
 
     def complete_all(self) -> None:
-        """Let all leases be in `work/`, and bundles in line only while a line waits."""
+        """Let no lease be a draft, and bundles be in line only while a line waits."""
         for entry, path in self.line.places():
             if isinstance(entry, Bundle):
                 self.bundles.complete(entry)

@@ -130,14 +130,15 @@ def _judge(play: Play, fault: Fault, calls: Calls, n: int) -> None:
 
 def _drafts(play: Play) -> set[str]:
     tmp = f"{play.world.path}/tmp"
-    return set(os.listdir(tmp)) if os.path.isdir(tmp) else set()
+    others = os.listdir(tmp) if os.path.isdir(tmp) else []
+    return {*others, *play.world.vain_drafts()}
 
 
 def _assert_no_draft_is_left(play: Play, before: set[str], failed: str) -> None:
     """Unless it was its removal that failed, or a claim that may have been made needs it."""
     left = _drafts(play) - before
     if failed == "rename":
-        left = {path for path in left if not path.endswith(".line")}
+        left = {path for path in left if not path.endswith(".draft")}
     assert not left or failed in ("unlink", "rmdir")
 
 

@@ -29,7 +29,8 @@ _BUNDLE = re.compile(
 )
 _SINGLE = re.compile(r"[/.][0-9]{19}\.(?P<id>[a-z0-9-]{1,64})\.[0-9]+-[0-9]+(?:\.|$)")
 _LINE = re.compile(
-    r"\.(?P<id>[0-9a-f]{20})-(?P<number>[0-9]+)\.0-0\.(?P<token>[0-9a-f]{16})\.line$"
+    r"\.(?P<id>[0-9a-f]{20})-(?P<number>[0-9]+)\.0-0\.(?P<token>[0-9a-f]{16})"
+    r"\.(?P<suffix>line|draft)$"
 )
 
 
@@ -69,13 +70,13 @@ def _single(
     if match is None and state in STATES and not path.endswith(".note"):
         single = _SINGLE.search(path)
         yield state, single["id"] if single else "", Path(path).read_bytes()
-    elif match is not None and (state == "work" or _is_taken(match, paths)):
+    elif match is not None and (match["suffix"] == "line" or _is_taken(match, paths)):
         line = bundles[match["id"]][1 + int(match["number"])]
         yield "work", f"{match['id']}-{match['number']}", line
 
 
 def _is_taken(line: re.Match[str], paths: list[str]) -> bool:
-    """Whether the claim that a draft in `tmp/` is of has been made."""
+    """Whether the claim that a draft is of has been made."""
     wanted = re.compile(rf"/ready/.*\.{line['id']}\..*\.{line['token']}$")
     return any(wanted.search(path) for path in paths)
 
@@ -115,6 +116,15 @@ class World:
             for directory, _, names in os.walk(f"{self.path}/{state}")
             for name in names
         )
+
+    def drafts(self) -> list[str]:
+        """Return the paths of the drafts of leases, sorted."""
+        return [path for path in self.files("work") if path.endswith(".draft")]
+
+    def vain_drafts(self) -> list[str]:
+        """Return the paths of those that are no leases: no bundle says so."""
+        found, waiting = map(_LINE.search, self.drafts()), self.files("ready")
+        return [m.string for m in found if m and not _is_taken(m, waiting)]
 
     def found(self) -> dict[str, list[str]]:
         """Tell in which states each message is, by the texts that the files hold."""
@@ -516,20 +526,50 @@ def _take(n: int, **options: Any) -> Callable[[World, Broker], Any]:
     return prepare
 
 
+def _take_in_turn(n: int, **options: Any) -> Callable[[World, Broker], Any]:
+    """Take one after the other, and ack all but the last, whose lease is a draft."""
+
+    def prepare(world: World, broker: Broker) -> Any:
+        _ack_in_turn(n - 1, **options)(world, broker)
+        [message] = broker.consume(QUEUE)
+        assert len(world.drafts()) == 1
+        return message
+
+    return prepare
+
+
+def _ack_in_turn(n: int, **options: Any) -> Callable[[World, Broker], None]:
+    def prepare(world: World, broker: Broker) -> None:
+        _bundle(**options)(world, broker)
+        for _ in range(n):
+            broker.ack(broker.consume(QUEUE))
+
+    return prepare
+
+
+def _draft_in_vain(world: World, broker: Broker) -> None:
+    """Let one client die when it has made one draft, and another when it has made all."""
+    _bundle()(world, broker)
+    for number in (1, 3):
+        with suppress(Crash):
+            world.broker(crashing_after_drafts(number)).consume(QUEUE, 3)
+    assert len(world.drafts()) == 4
+
+
 def _take_in_vain(world: World, broker: Broker) -> None:
-    """Let a client die when the bundle is renamed, and its leases are not moved yet."""
+    """Let a client die when the bundle is renamed, and its leases are drafts still."""
     _bundle()(world, broker)
     calls = crashing_after_rename_into("/ready/")
     with suppress(Crash):
         world.broker(calls).consume(QUEUE, 3)
-    assert len(world.files("tmp")) == 3
+    assert len(world.drafts()) == 3
 
 
 def _take_all_in_vain(world: World, broker: Broker) -> None:
     _bundle()(world, broker)
     with suppress(Crash):
         world.broker(crashing_after_rename_into("/ready/")).consume(QUEUE, 12)
-    assert len(world.files("tmp")) == 12
+    assert len(world.drafts()) == 12
 
 
 def crashing_after_rename_into(place: str) -> Calls:
@@ -542,6 +582,21 @@ def crashing_after_rename_into(place: str) -> Calls:
         result = function(*arguments)
         if name == "rename" and place in arguments[1]:
             done.append(name)
+        return result
+
+    return Calls(call)
+
+
+def crashing_after_drafts(number: int) -> Calls:
+    """Return system calls that end when so many drafts are made."""
+    made: list[str] = []
+
+    def call(_: int, name: str, function: Callable[..., Any], arguments: Any) -> Any:
+        if len(made) == number:
+            raise Crash
+        result = function(*arguments)
+        if name == "mknod":
+            made.append(name)
         return result
 
     return Calls(call)
@@ -735,7 +790,134 @@ BUNDLES = [
     ),
 ]
 
+_ONE_DRAFT = _all("ready", m00="gone", m01="work")
+
+DRAFTS = [
+    Scene(
+        "consume in turn",
+        _all("ready", m00="gone", m01="ready work"),
+        _consuming,
+        _ack_in_turn(1),
+        _received("m01"),
+        retries=True,
+    ),
+    Scene(
+        "consume in turn for a group",
+        _all("ready", m00="gone", m01="ready work"),
+        _consuming,
+        _ack_in_turn(1),
+        _received("m01"),
+        retries=True,
+        mode=0o2770,
+    ),
+    Scene(
+        "consume beside a draft",
+        {**_ONE_DRAFT, "m02": "ready work"},
+        _consuming,
+        _take_in_turn(2),
+        _received("m02"),
+        retries=True,
+    ),
+    Scene(
+        "consume the rest beside a draft",
+        _all("ready work", m00="gone", m01="work"),
+        lambda b, _: b.consume(QUEUE, 20),
+        _take_in_turn(2),
+        _received(*MANY[2:]),
+        retries=True,
+    ),
+    Scene(
+        "consume the last in turn",
+        _all("gone", m11="ready work"),
+        _consuming,
+        _ack_in_turn(11),
+        _received("m11"),
+        retries=True,
+    ),
+    Scene(
+        "ack a draft",
+        {**_ONE_DRAFT, "m01": "work gone"},
+        lambda b, m: b.ack(m),
+        _take_in_turn(2),
+    ),
+    Scene(
+        "ack a draft by its id",
+        {**_ONE_DRAFT, "m01": "work gone"},
+        lambda b, m: b.ack(b.leased(QUEUE, m.id)),
+        _take_in_turn(2),
+    ),
+    Scene(
+        "ack a draft by its name",
+        {**_ONE_DRAFT, "m01": "work gone"},
+        lambda b, m: b.ack(b.leased(QUEUE, m.filename)),
+        _take_in_turn(2),
+    ),
+    Scene(
+        "nack a draft",
+        {**_ONE_DRAFT, "m01": "work ready"},
+        lambda b, m: b.nack(m),
+        _take_in_turn(2),
+    ),
+    Scene(
+        "release a draft",
+        {**_ONE_DRAFT, "m01": "work ready"},
+        lambda b, m: b.release(m),
+        _take_in_turn(2),
+    ),
+    Scene(
+        "reject a draft",
+        {**_ONE_DRAFT, "m01": "work dead"},
+        lambda b, m: b.reject(m, "it smelled"),
+        _take_in_turn(2),
+    ),
+    Scene(
+        "renew a draft",
+        _ONE_DRAFT,
+        lambda b, m: b.renew(m, 900),
+        _take_in_turn(2),
+        lambda renewed: renewed.message == text("m01"),
+    ),
+    Scene(
+        "expire a draft",
+        {**_ONE_DRAFT, "m01": "work ready"},
+        _cleaning,
+        _later(_take_in_turn(2), 700),
+        lambda swept: swept.requeued == 1,
+        retries=True,
+    ),
+    Scene(
+        "expire drafts of a claim cut short",
+        _all("ready", m00="work ready", m01="work ready", m02="work ready"),
+        _cleaning,
+        _later(_take_in_vain, 700),
+        retries=True,
+    ),
+    Scene(
+        "expire drafts of a claim that was not made",
+        _all("ready"),
+        _cleaning,
+        _later(_draft_in_vain, 700),
+        lambda swept: swept.requeued == 0,
+        retries=True,
+    ),
+    Scene(
+        "purge what waits beside a draft",
+        _all("ready gone", m00="gone", m01="work"),
+        lambda b, _: b.purge(QUEUE, ["waiting"]),
+        _take_in_turn(2),
+        lambda purged: purged.waiting == 10,
+        retries=True,
+    ),
+    Scene(
+        "purge a draft",
+        {**_ONE_DRAFT, "m01": "work gone"},
+        lambda b, _: b.purge(QUEUE, ["work"]),
+        _take_in_turn(2),
+        retries=True,
+    ),
+]
+
 SCENES = [
     *(*PUBLISHING, *CONSUMING, *SETTLING, *HOUSEKEEPING, *ADMINISTRATION),
-    *BUNDLES,
+    *(*BUNDLES, *DRAFTS),
 ]

@@ -42,6 +42,25 @@ def with_some_expired(world: World, broker: Broker) -> Any:
     return messages[-1]
 
 
+def with_one_acked(world: World, broker: Broker) -> list[Message]:
+    """Return what is done: the next line that this client takes is a draft."""
+    with_a_bundle(world, broker)
+    done = broker.consume(QUEUE)
+    broker.ack(done)
+    return done
+
+
+def with_a_draft(world: World, broker: Broker) -> Message:
+    with_one_acked(world, broker)
+    return broker.consume(QUEUE)[0]
+
+
+def with_an_expired_draft(world: World, broker: Broker) -> Message:
+    message = with_a_draft(world, broker)
+    world.clock.advance(601)
+    return message
+
+
 def taking(n: int) -> Callable[..., list[Message]]:
     return lambda broker, _=None: broker.consume(QUEUE, n)
 
@@ -94,6 +113,24 @@ def clean_much_later(world: World) -> Callable[..., Any]:
         return broker.clean(QUEUE)
 
     return act
+
+
+def taking_in_turn(broker: Broker, done: list[Message] | None = None) -> list[Message]:
+    """Ack two, and keep the third."""
+    messages = list(done or ())
+    for _ in range(2):
+        messages += broker.consume(QUEUE)
+        broker.ack(messages[-1])
+    return messages + broker.consume(QUEUE)
+
+
+@pytest.mark.parametrize("rival", [taking(1), taking(3), taking(12), taking_in_turn])
+def test_who_takes_in_turn_and_a_rival_get_other_lines(
+    rival: Any, tmp_path: Path
+) -> None:
+    """What is acked can be acked again, while the lease would last."""
+    for world, first, second in duels(tmp_path, with_one_acked, taking_in_turn, rival):
+        assert_all_come_once(world, first, second)
 
 
 @pytest.mark.parametrize("number", [1, 3, 12])
@@ -165,6 +202,13 @@ def test_a_late_holder_of_a_line_and_a_housekeeper_do_not_both_win(
     def settle(broker: Broker, message: Message) -> Any:
         return getattr(broker, verb)(message)
 
+    for world, result, _ in duels(
+        tmp_path / "draft", with_an_expired_draft, settle, clean
+    ):
+        found = world.found()
+        assert all(len(states) == 1 for states in found.values())
+        state = " ".join(found.get("m01", ["gone"]))
+        assert state == ("ready" if result is LeaseLost else end)
     for world, result, swept in duels(tmp_path, with_some_expired, settle, clean):
         found = world.found()
         assert all(len(states) == 1 for states in found.values())

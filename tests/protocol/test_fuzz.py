@@ -76,7 +76,7 @@ _bundles = joined(_stamps, ".", _ids, ".", _cursors, ".", _times, ".", _tokens)
 _ready = st.one_of(_entries, _bundles)
 _leases = joined(
     *(_times, ".", _priorities, ".", _entries, ".", _tokens),
-    st.sampled_from(["", ".line", ".lin"]),
+    st.sampled_from(["", ".line", ".draft", ".lin"]),
 )
 _strange = st.text("abc.-0 \n\t'\"$\udcff\u00e4*\\", min_size=1, max_size=20).filter(
     lambda name: name not in (".", "..")

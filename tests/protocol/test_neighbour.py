@@ -323,7 +323,7 @@ def test_a_name_that_lies_about_a_bundle_keeps_nobody_busy(
     world.put(f"{place}{lie}", content)
     claimed = Bundle.parse(0, lie)
     if claimed is not None and claimed.taken:
-        world.put(f"tmp/{claimed.last_lease().filename}")
+        world.put(f"work/{claimed.last_draft().filename}")
     broker = world.broker()
     broker.publish_many(QUEUE, [text("a")] * 12)
     got = []
@@ -368,8 +368,8 @@ CROWDS = {
     ),
     "drafts": ("tmp", "{:020d}"),
     "drafts of lines": (
-        "tmp",
-        f"1600000000000.0.{{stamp}}.{{:020d}}-1.0-0.{TOKEN}.line",
+        "work",
+        f"1600000000000.0.{{stamp}}.{{:020d}}-1.0-0.{TOKEN}.draft",
     ),
     "notes": ("dead", "{:020d}.note"),
     "dropped": ("drop", "thing{}"),

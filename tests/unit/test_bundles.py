@@ -34,12 +34,12 @@ def claim_cut_short(world, n):
     """Let a client die when it has taken lines, and their leases are not in `work/`."""
     with suppress(Crash):
         world.broker(crashing_after_rename_into("/ready/")).consume(QUEUE, n)
-    assert len(world.files("tmp")) == n
+    assert len(world.drafts()) == n
 
 
-def move_first_draft(world):
-    first = world.files("tmp")[0]
-    os.rename(first, f"{world.path}/work/{os.path.basename(first)}")
+def complete_first_draft(world):
+    first = world.drafts()[0]
+    os.rename(first, first.replace(".draft", ".line"))
 
 
 # A claim whose client died
@@ -49,19 +49,17 @@ def test_what_a_client_took_before_it_died_is_counted_once(world, publisher):
     assert view(world) == Counts(12, 0, 0, 0)
     claim_cut_short(world, 3)
     assert view(world) == Counts(9, 3, 0, 0)
-    move_first_draft(world)
+    complete_first_draft(world)
     assert view(world) == Counts(9, 3, 0, 0)
-    assert len(world.files("tmp")) == 2
+    assert len(world.drafts()) == 2
 
 
-def test_when_its_leases_are_over_whoever_counts_puts_them_where_they_are_looked_for(
-    world, publisher
-):
+def test_when_its_leases_are_over_the_next_sweep_requeues_all(world, publisher):
     claim_cut_short(world, 3)
     world.clock.advance(HOUR)
-    assert view(world) == Counts(9, 3, 0, 0)
-    assert world.files("tmp") == []
-    assert len(world.files("work")) == 3
+    world.broker().publish(QUEUE, "x")
+    assert view(world) == Counts(13, 0, 0, 0)
+    assert world.files("work") == []
 
 
 def test_all_lines_may_be_taken_by_a_client_that_died(world, publisher):
@@ -82,19 +80,16 @@ def test_who_purges_what_waits_completes_the_claim_of_who_died(world, publisher)
 def test_drafts_of_a_claim_that_was_not_made_go_and_those_of_one_that_was_stay(
     world, publisher
 ):
-    [path] = world.files("ready")
-    publisher.consume(QUEUE, 2)
+    held = publisher.consume(QUEUE, 2)
     claim_cut_short(world, 3)
-    name = os.path.basename(world.files("tmp")[0]).replace(".line", "")
-    vain = f"{name.rpartition('.')[0]}.{TOKEN}.line"
-    world.put(f"tmp/{vain}", age=2 * HOUR)
-    other = vain.replace(os.path.basename(path).split(".")[1], "f" * 20)
-    world.put(f"tmp/{other}", age=2 * HOUR)
-    for draft in world.files("tmp"):
-        os.utime(draft, (0, 0))
-    assert world.broker(clean=False).clean(QUEUE).removed == 2
-    assert world.files("tmp") == []
+    name = os.path.basename(world.drafts()[0]).replace(".draft", "")
+    world.put(f"work/{name.rpartition('.')[0]}.{TOKEN}.draft")
     assert view(world) == Counts(7, 5, 0, 0)
+    publisher.renew(held, 9 * HOUR)
+    world.clock.advance(HOUR)
+    assert world.broker(clean=False).clean(QUEUE).requeued == 3
+    assert world.drafts() == []
+    assert view(world) == Counts(10, 2, 0, 0)
 
 
 def test_the_bundle_of_a_claim_in_vain_is_renamed_but_no_line_of_it_is_taken(
@@ -102,16 +97,87 @@ def test_the_bundle_of_a_claim_in_vain_is_renamed_but_no_line_of_it_is_taken(
 ):
     publisher.ack(publisher.consume(QUEUE, 2))
     [before] = world.files("ready")
-    first = before.replace(".12-2-2.", ".12-2-0.")
-    entry = os.path.basename(first).split(".")
-    name = f"{'1' * 13}.5.{entry[0]}.{entry[1]}-2.0-0.{TOKEN}.line"
+    stamp, id_ = os.path.basename(before).split(".")[:2]
     priority = before.split("/")[-3]
-    world.put(f"tmp/{name.replace('.5.', f'.{priority}.')}", age=2 * HOUR)
-    assert publisher.clean(QUEUE).removed == 1
+    world.put(f"work/{'1' * 13}.{priority}.{stamp}.{id_}-2.0-0.{TOKEN}.draft")
+    assert publisher.clean(QUEUE).requeued == 0
+    assert world.drafts() == []
     [after] = world.files("ready")
     assert after != before
     assert view(world) == Counts(10, 0, 0, 0)
     assert len(publisher.consume(QUEUE, 12)) == 10
+
+
+# A client that takes one line after the other
+
+
+@pytest.fixture
+def draft(world, publisher):
+    """A message that was taken after another one was acked."""
+    publisher.ack(publisher.consume(QUEUE))
+    [message] = publisher.consume(QUEUE)
+    assert len(world.drafts()) == 1
+    return message
+
+
+def test_a_draft_of_which_the_bundle_says_that_it_is_taken_is_a_lease(world, draft):
+    assert view(world) == Counts(10, 1, 0, 0)
+    assert world.broker(clean=False).leased(QUEUE, draft.id).id == draft.id
+
+
+def test_a_draft_that_others_completed_is_acked_all_the_same(world, publisher, draft):
+    [other] = world.broker(clean=False).consume(QUEUE)
+    assert world.drafts() == []
+    publisher.ack([draft, other])
+    assert view(world) == Counts(9, 0, 0, 0)
+
+
+def test_a_draft_that_is_over_is_lost(world, publisher, draft):
+    world.clock.advance(HOUR)
+    world.broker().clean(QUEUE)
+    with pytest.raises(LeaseLost):
+        publisher.ack(draft)
+    assert view(world) == Counts(11, 0, 0, 0)
+
+
+def test_who_takes_several_or_shares_a_bundle_leaves_no_draft(world, publisher, draft):
+    publisher.ack(draft)
+    publisher.ack(publisher.consume(QUEUE, 2))
+    world.broker(clean=False).consume(QUEUE)
+    publisher.consume(QUEUE)
+    assert world.drafts() == []
+    publisher.consume(QUEUE)  # which nobody acked meanwhile
+    assert world.drafts() == []
+
+
+def test_the_last_line_is_no_draft_for_nobody_claims_after(world, publisher):
+    for _ in range(11):
+        publisher.ack(publisher.consume(QUEUE))
+    [last] = publisher.consume(QUEUE)
+    assert world.drafts() == []
+    publisher.ack(last)
+    assert view(world) == Counts(0, 0, 0, 0)
+
+
+def test_a_draft_of_a_claim_that_was_not_made_is_no_lease(world, draft):
+    [path] = world.drafts()
+    os.rename(path, path.replace(draft.filename.split(".")[-2], TOKEN))
+    assert view(world) == Counts(10, 0, 0, 0)
+    with pytest.raises(LeaseLost):
+        world.broker(clean=False).leased(QUEUE, draft.id)
+
+
+def test_a_draft_keeps_its_bundle_until_it_is_judged(world, publisher):
+    [path] = world.files("ready")
+    publisher.ack(publisher.consume(QUEUE, 12))
+    stamp, id_ = os.path.basename(path).split(".")[:2]
+    over = world.clock.time_ns() // 10**6 + 60_000
+    world.put(f"work/{over}.999.{stamp}.{id_}-0.0-0.{TOKEN}.draft")
+    assert publisher.is_empty(QUEUE)
+    for seconds, left in ((11, 2), (50, 1), (2, 0)):
+        world.clock.advance(seconds)
+        publisher.clean(QUEUE)
+        assert len(world.files("work")) == left
 
 
 # A line whose bundle is gone
@@ -212,8 +278,9 @@ def message_timeout(world):
     return world.broker(clean=False).settings(QUEUE).message_timeout
 
 
-def test_a_lease_that_says_no_line_is_a_dead_letter_with_the_reason(world):
-    name = f"{'1' * 13}.5.{'1' * 19}.abc.0-0.{TOKEN}.line"
+@pytest.mark.parametrize("suffix", ["line", "draft"])
+def test_a_lease_that_says_no_line_is_a_dead_letter_with_the_reason(world, suffix):
+    name = f"{'1' * 13}.5.{'1' * 19}.abc.0-0.{TOKEN}.{suffix}"
     world.put(f"work/{name}")
     broker = world.broker(clean=False)
     broker.clean(QUEUE)
@@ -270,7 +337,7 @@ def test_a_claim_whose_drafts_can_not_be_made_takes_nothing_and_leaves_nothing(
     world, publisher
 ):
     def call(_, name, function, arguments):
-        if "/q/tmp/" in str(arguments[0]) and ".line" in str(arguments[0]):
+        if ".draft" in str(arguments[0]):
             made.append(name)
             if len(made) == 4:
                 raise OSError(errno.ENOSPC, "full", arguments[0])
@@ -280,7 +347,7 @@ def test_a_claim_whose_drafts_can_not_be_made_takes_nothing_and_leaves_nothing(
     client = world.broker(Calls(call), clean=False)
     with pytest.raises(StorageError):
         client.consume(QUEUE, 12)
-    assert world.files("tmp") == []
+    assert world.drafts() == []
     assert view(world) == Counts(12, 0, 0, 0)
 
 
@@ -291,7 +358,7 @@ def test_a_claim_that_is_refused_takes_nothing_and_leaves_nothing(
     client = world.broker(refusing("rename", code, "/ready/"), clean=False)
     with pytest.raises(StorageError):
         client.consume(QUEUE, 3)
-    assert world.files("tmp") == []
+    assert world.drafts() == []
     assert view(world) == Counts(12, 0, 0, 0)
 
 
@@ -299,7 +366,7 @@ def test_leases_that_can_not_be_moved_come_back_and_the_others_are_consumed(
     world, publisher
 ):
     def call(_, name, function, arguments):
-        if name == "rename" and "/q/tmp/" in arguments[0]:
+        if name == "rename" and ".draft" in arguments[0]:
             moved.append(arguments[0])
             if len(moved) > 5:
                 raise OSError(errno.EIO, "failed", arguments[0])
@@ -323,7 +390,7 @@ def test_a_claim_of_which_no_lease_can_be_moved_is_an_error_and_comes_back(
     world, publisher
 ):
     def call(_, name, function, arguments):
-        if name == "rename" and "/q/tmp/" in arguments[0]:
+        if name == "rename" and ".draft" in arguments[0]:
             raise OSError(errno.EIO, "failed", arguments[0])
         return function(*arguments)
 
@@ -345,7 +412,7 @@ def test_who_is_slower_than_a_rival_leaves_no_drafts(world, publisher):
     rivals: list[object] = []
     messages = world.broker(Calls(call), clean=False).consume(QUEUE, 2)
     assert [m.message for m in messages] == ["3", "4"]
-    assert world.files("tmp") == []
+    assert world.drafts() == []
 
 
 def test_who_looks_for_a_bundle_waits_while_others_rename_it(world, publisher):
@@ -395,14 +462,6 @@ def test_a_purge_counts_nothing_of_a_bundle_that_a_rival_took_whole(world, publi
     client = world.broker(Calls(call), clean=False)
     assert client.purge(QUEUE, ["waiting"]).waiting == 0
     assert view(world) == Counts(0, 12, 0, 0)
-
-
-def test_a_draft_that_is_of_no_bundle_is_removed_after_an_hour(world):
-    for id_, suffix in (("abc", ".line"), ("abc", "")):
-        name = f"{'1' * 13}.5.{'1' * 19}.{id_}.0-0.{TOKEN}{suffix}"
-        world.put(f"tmp/{name}", age=2 * HOUR)
-    assert world.broker(clean=False).clean(QUEUE).removed == 2
-    assert world.files("tmp") == []
 
 
 def test_a_line_that_was_renewed_has_a_file_of_its_own_and_needs_no_bundle(

@@ -35,7 +35,7 @@ milliseconds = st.integers(0, 10**13 - 1)
 entries = st.builds(Entry, priorities, stamps, ids, counts, counts)
 tokens = st.from_regex("[0-9a-f]{16}", fullmatch=True)
 leases = st.builds(
-    Lease.of, entries, milliseconds, tokens, st.sampled_from(["", ".line"])
+    Lease.of, entries, milliseconds, tokens, st.sampled_from(["", ".line", ".draft"])
 )
 lines = st.integers(0, 99_999)
 cursors = st.tuples(lines, lines, lines).map(sorted)
@@ -126,21 +126,21 @@ def test_a_claim_takes_the_next_lines_and_its_name_tells_their_leases():
     first = bundle.taking(3, 1_700_000_000_000, "1" * 16)
     last = first.taking(3, 1_800_000_000_000, "2" * 16)
     assert (bundle.waiting, first.waiting, last.waiting) == (4, 1, 0)
-    assert [lease.entry for lease in first.leases()] == [
+    assert [lease.entry for lease in first.drafts()] == [
         Entry(5, 100 + number, f"{'b' * 20}-{number}") for number in range(3)
     ]
-    assert [lease.line for lease in last.leases()] == [("b" * 20, 3)]
-    assert {lease.token for lease in first.leases()} == {"1" * 16}
-    assert {lease.expiry for lease in last.leases()} == {1_800_000_000_000}
-    assert first.last_lease() == first.leases()[-1]
-    assert bundle.leases() == []
+    assert [lease.line for lease in last.drafts()] == [("b" * 20, 3)]
+    assert {lease.token for lease in first.drafts()} == {"1" * 16}
+    assert {lease.expiry for lease in last.drafts()} == {1_800_000_000_000}
+    assert first.last_draft() == first.drafts()[-1]
+    assert bundle.drafts() == []
 
 
 def test_of_an_emptied_bundle_nothing_waits_and_nothing_was_taken():
     bundle = Bundle(5, 100, "b" * 20, lines=4).taking(3, 1_700_000_000_000, "1" * 16)
     emptied = bundle.emptied("2" * 16)
     assert emptied == Bundle(5, 100, "b" * 20, 4, 4, 0, 0, "2" * 16)
-    assert (emptied.waiting, emptied.leases()) == (0, [])
+    assert (emptied.waiting, emptied.drafts()) == (0, [])
 
 
 def test_a_bundle_is_sorted_where_its_next_line_stands():
