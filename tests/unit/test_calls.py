@@ -150,11 +150,11 @@ def test_a_thousand_messages_are_published_by_at_most_10_system_calls(
     assert made <= 10
 
 
-def test_a_consume_from_a_bundle_and_its_ack_are_at_most_6_system_calls(counted, calls):
+def test_a_consume_from_a_bundle_and_its_ack_are_3_system_calls(counted, calls):
     publish_bundled(counted, BUNDLE)
     counted.ack(counted.consume("q"))  # it is read once
     for _ in range(50):
-        assert cost(calls, lambda: counted.ack(counted.consume("q"))) <= 6
+        assert cost(calls, lambda: counted.ack(counted.consume("q"))) == 3
 
 
 def test_a_batch_of_100_is_at_most_3_2_system_calls_a_message(counted, calls):
