@@ -119,9 +119,9 @@ class Bundles:
         """Complete our claim as far as we can: the other leases come back later.
 
         If we are `alone`, having acked the claim before, one line is left to whoever claims
-        next, unless nobody will.
+        next, or puts the bundle away.
         """
-        if alone and claimed.taken == 1 and claimed.next < claimed.lines:
+        if alone and claimed.taken == 1:
             return drafts
         leases: list[Lease] = []
         for draft in drafts:

@@ -54,11 +54,18 @@ def test_what_a_client_took_before_it_died_is_counted_once(world, publisher):
     assert len(world.drafts()) == 2
 
 
-def test_when_its_leases_are_over_the_next_sweep_requeues_all(world, publisher):
+@pytest.fixture
+def sweeper(world, publisher):
+    """A client that only sweeps, since the queue was cleaned just now."""
+    publisher.update_settings(QUEUE, message_timeout=30)
+    publisher.clean(QUEUE)
+    return world.broker()
+
+
+def test_when_its_leases_are_over_one_sweep_requeues_all(world, sweeper):
     claim_cut_short(world, 3)
-    world.clock.advance(HOUR)
-    world.broker().publish(QUEUE, "x")
-    assert view(world) == Counts(13, 0, 0, 0)
+    world.clock.advance(31)
+    assert sweeper.view(QUEUE)[QUEUE] == Counts(12, 0, 0, 0)
     assert world.files("work") == []
 
 
@@ -140,9 +147,26 @@ def test_a_draft_that_is_over_is_lost(world, publisher, draft):
     assert view(world) == Counts(11, 0, 0, 0)
 
 
+def test_a_draft_is_completed_before_its_bundle_gets_another_token(
+    world, publisher, sweeper
+):
+    publisher.ack(publisher.consume(QUEUE))
+    publisher.consume(QUEUE)
+    [path] = world.drafts()
+    name = os.path.basename(path).replace("-1.0-0.", "-2.0-0.").split(".")
+    world.put(f"work/{'1' * 13}.{'.'.join(name[1:-2])}.{TOKEN}.draft")
+    sweeper.view(QUEUE)
+    assert world.drafts() == []
+    assert view(world) == Counts(10, 1, 0, 0)
+    world.clock.advance(31)
+    assert sweeper.view(QUEUE)[QUEUE] == Counts(11, 0, 0, 0)
+
+
 def test_who_takes_several_or_shares_a_bundle_leaves_no_draft(world, publisher, draft):
     publisher.ack(draft)
-    publisher.ack(publisher.consume(QUEUE, 2))
+    several = publisher.consume(QUEUE, 2)
+    assert world.drafts() == []
+    publisher.ack(several)
     world.broker(clean=False).consume(QUEUE)
     publisher.consume(QUEUE)
     assert world.drafts() == []
@@ -150,7 +174,7 @@ def test_who_takes_several_or_shares_a_bundle_leaves_no_draft(world, publisher, 
     assert world.drafts() == []
 
 
-def test_the_last_line_is_no_draft_for_nobody_claims_after(world, publisher):
+def test_the_last_line_is_completed_for_nobody_claims_after(world, publisher):
     for _ in range(11):
         publisher.ack(publisher.consume(QUEUE))
     [last] = publisher.consume(QUEUE)

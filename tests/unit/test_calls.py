@@ -157,6 +157,18 @@ def test_a_consume_from_a_bundle_and_its_ack_are_3_system_calls(counted, calls):
         assert cost(calls, lambda: counted.ack(counted.consume("q"))) == 3
 
 
+def test_a_draft_that_others_completed_is_found_without_a_listing(
+    counted, calls, broker
+):
+    publish_bundled(counted, BUNDLE)
+    counted.ack(counted.consume("q"))
+    messages = counted.consume("q")
+    broker.consume("q")
+    before = len(calls.made)
+    counted.ack(messages)
+    assert calls.made[before:] == ["unlink", "unlink"]
+
+
 def test_a_batch_of_100_is_at_most_3_2_system_calls_a_message(counted, calls):
     publish_bundled(counted, BUNDLE)
     for _ in range(BUNDLE // 100):
