@@ -187,6 +187,49 @@ def test_leases_that_are_over_for_long_are_kept_while_the_disk_is_full(
     assert rest(world) == MANY
 
 
+# What is only called stale
+
+
+def test_a_claim_whose_bucket_is_called_stale_as_well_is_no_loss(
+    tmp_path: Path,
+) -> None:
+    world = new_world(tmp_path)
+    publish(world)
+    told: list[str] = []
+
+    def call(_: int, name: str, function: Callable[..., Any], arguments: Any) -> Any:
+        into_line = name == "rename" and "/ready/" in arguments[1]
+        if told == ["rename"] or (into_line and not told):
+            told.append(name)
+            if into_line:
+                function(*arguments)
+            raise OSError(errno.ESTALE, "stale", arguments[0])
+        return function(*arguments)
+
+    world.broker(Calls(call)).consume(QUEUE, 3)
+    assert told == ["rename", "open"]
+    assert rest(world) == MANY
+
+
+@pytest.mark.parametrize("which", [0, 1, 2])
+def test_a_draft_that_is_called_stale_again_and_again_is_not_taken_for_complete(
+    which: int, tmp_path: Path
+) -> None:
+    world = new_world(tmp_path)
+    publish(world)
+    cut_short(world, 3)
+    draft = world.drafts()[which]
+
+    def call(_: int, name: str, function: Callable[..., Any], arguments: Any) -> Any:
+        if arguments[0] == draft:
+            raise OSError(errno.ESTALE, "stale", draft)
+        return function(*arguments)
+
+    with pytest.raises(StorageError):
+        world.broker(Calls(call)).consume(QUEUE)
+    assert rest(world) == MANY
+
+
 # Buckets and stamps
 
 
