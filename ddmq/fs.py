@@ -178,14 +178,17 @@ class FileSystem:
         """Tell whether `path` exists now, on the server.
 
         Opening its directory first drops what an NFS client remembers of names that were
-        missing. FileNotFoundError: the directory itself is missing. Another error: nobody
-        knows; so it is if `path` is called stale.
+        missing. FileNotFoundError: the directory itself is missing. If `path` is called
+        stale even then, a listing decides.
         """
-        self._revalidate(os.path.dirname(path))
+        directory, name = os.path.split(path)
+        self._revalidate(directory)
         try:
             self.calls.lstat(path)
-        except FileNotFoundError:
-            return False
+        except OSError as error:
+            if error.errno not in _GONE:
+                raise
+            return error.errno == errno.ESTALE and name in self.calls.listdir(directory)
         return True
 
     def is_gone(self, path: str) -> bool:
