@@ -507,11 +507,10 @@ class Broker:
         open_queue = self._queue(queue)
         wanted = Lease.parse(name)
         for lease in open_queue.store.leases():
-            message = None
-            if wanted and wanted.is_same_claim(lease):
-                message = self._read_leased(open_queue, lease)
-            elif name == lease.entry.id and (proven := open_queue.store.proven(lease)):
-                message = self._read_leased(open_queue, proven)
+            if name != lease.entry.id and not (wanted and wanted.is_same_claim(lease)):
+                continue
+            proven = open_queue.store.proven(lease)
+            message = self._read_leased(open_queue, proven) if proven else None
             if message is not None:
                 return message
         raise LeaseLost(

@@ -191,14 +191,15 @@ class Bundles:
     def _fence(self, path: str, bundle: Bundle) -> bool:
         """Let no claim be made that was begun; False: one was, or will be tried again."""
         self.complete(bundle)
-        return self._fs.rename(path, beside(path, bundle.taking(0, 0, new_token())))
+        fenced = beside(path, bundle.taking(0, 0, new_token()))
+        return bool(self._fs.take(path, fenced))
 
     def empty(self, path: str, bundle: Bundle) -> bool:
         """Let nobody take the lines that still wait; False when a rival was faster."""
         self.complete(bundle)
         emptied = bundle.emptied(new_token())
         target = beside(path, emptied)
-        if not self._fs.rename(path, target):
+        if not self._fs.take(path, target):
             return False
         self.retire(target, emptied)
         return True

@@ -147,7 +147,7 @@ class FileSystem:
 
     def _is_there(self, path: str) -> bool | None:
         try:
-            self._revalidate(os.path.dirname(path))
+            self._reopen(os.path.dirname(path))
             self.calls.lstat(path)
         except OSError as error:
             return False if error.errno == errno.ENOENT else None
@@ -178,10 +178,18 @@ class FileSystem:
         """Tell whether `path` exists now, on the server.
 
         Opening its directory first drops what an NFS client remembers of names that were
-        missing. FileNotFoundError: the directory itself is missing.
+        missing. FileNotFoundError: the directory itself is missing. If `path` is called
+        stale even then, a listing decides.
         """
-        self._revalidate(os.path.dirname(path))
-        return self.status(path) is not None
+        directory, name = os.path.split(path)
+        self._revalidate(directory)
+        try:
+            self.calls.lstat(path)
+        except OSError as error:
+            if error.errno not in _GONE:
+                raise
+            return error.errno == errno.ESTALE and name in self.calls.listdir(directory)
+        return True
 
     def is_gone(self, path: str) -> bool:
         """Tell whether a file is gone that we never missed before; ESTALE alone is no proof."""
@@ -195,10 +203,13 @@ class FileSystem:
 
     def _revalidate(self, directory: str) -> None:
         try:
-            with self._closing(self.calls.open(directory, _DIRECTORY), directory):
-                pass
+            self._reopen(directory)
         except OSError as error:
             raise _missing(error, directory) from error
+
+    def _reopen(self, directory: str) -> None:
+        with self._closing(self.calls.open(directory, _DIRECTORY), directory):
+            pass
 
     def status(self, path: str) -> Status | None:
         """Tell the type, size and age of `path` itself, no link followed; None: gone."""

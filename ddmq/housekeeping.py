@@ -190,7 +190,7 @@ class Housekeeper:
             return "gone" if proven is None else self._requeue_or_bury(proven)
         except OSError as error:
             if self._store.give_up(lease, error):
-                return "dead"
+                return "gone" if lease.is_draft else "dead"
             raise
 
     def _requeue_or_bury(self, lease: Lease) -> str:

@@ -31,6 +31,7 @@ from ddmq.message import (
     decode_dropped,
 )
 from ddmq.names import (
+    DRAFT_SUFFIX,
     DROPPED,
     Bundle,
     Dead,
@@ -433,7 +434,13 @@ class Store:
         return self.bundles.proven(lease) if lease.is_draft else lease
 
     def current(self, lease: Lease) -> Lease | None:
-        """Find a lease by its token: another thread may have renewed it meanwhile."""
+        """Find a lease by its token: another thread may have renewed it meanwhile.
+
+        Who completed a draft did so on another node, maybe: a listing shows that later.
+        """
+        completed = lease.completed()
+        if lease.is_draft and self.fs.exists(self._path(completed)):
+            return completed
         for name in self.fs.listing(self.work):
             if lease.token in name and f".{lease.entry.id}." in name:  # renewed, maybe
                 return Lease.parse(name)
@@ -453,7 +460,9 @@ class Store:
         part = f".{id_}."
         places = [self.work, self.delayed, self.letters.path]
         places += [path for _, path in self.line.buckets()]
-        return any(part in name for path in places for name in self.line.names_in(path))
+        names = (name for path in places for name in self.line.names_in(path))
+        # A draft of it is a rival's, who was too late: ours would be current.
+        return any(part in name and not name.endswith(DRAFT_SUFFIX) for name in names)
 
     def _path(self, lease: Lease) -> str:
         return f"{self.work}/{lease.filename}"
@@ -592,10 +601,16 @@ class Store:
     # What is left behind
 
     def give_up(self, lease: Lease, error: OSError) -> bool:
-        """Set a lease aside that is over for long, and whose message nobody can find."""
+        """Set a lease aside that is over for long, and whose message nobody can find.
+
+        Any other error may pass. A draft goes: its bundle would be there if it were a lease.
+        """
         over = self._milliseconds(-ABANDONED) > lease.expiry
-        if not (lease.is_line and over and self.fs.may_change(self.work)):
+        lost = error.errno == errno.ENODATA and lease.is_line
+        if not (lost and over and self.fs.may_change(self.work)):
             return False
+        if lease.is_draft:
+            return self.fs.unlink(self._path(lease))
         return self.letters.set_aside(self._path(lease), str(error))
 
     def leftovers(self) -> list[str]:

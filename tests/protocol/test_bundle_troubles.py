@@ -11,16 +11,18 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from protocol.scenes import (
+    HOUR,
     MANY,
     QUEUE,
     World,
+    crashing_after_drafts,
     crashing_after_rename_into,
     new_world,
     text,
 )
 from support import Calls, Crash, interrupted, losing_reply
 
-from ddmq import Broker, InvalidArgument, StorageError
+from ddmq import Broker, InvalidArgument, LeaseLost, StorageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -78,6 +80,153 @@ def test_a_claim_that_two_stale_answers_hide_is_no_loss(tmp_path: Path) -> None:
         return result
 
     world.broker(Calls(call)).consume(QUEUE, 3)
+    assert rest(world) == MANY
+
+
+# Drafts that somebody names, or meets
+
+
+def draft_in_vain(world: World, n: int) -> None:
+    """Let a client die when it made so many drafts, and no claim."""
+    with pytest.raises(Crash):
+        world.broker(crashing_after_drafts(n)).consume(QUEUE, n)
+
+
+@pytest.mark.parametrize("verb", ["ack", "nack", "renew"])
+@pytest.mark.parametrize("which", [0, 1, 2])
+def test_the_others_of_a_claim_cut_short_outlive_a_draft_that_is_settled_by_its_name(
+    which: int, verb: str, tmp_path: Path
+) -> None:
+    world = new_world(tmp_path)
+    publish(world)
+    cut_short(world, 3)
+    broker = world.broker()
+    draft = os.path.basename(world.drafts()[which])
+    getattr(broker, verb)(broker.leased(QUEUE, draft))
+    broker.release(broker.consume(QUEUE, 9))
+    gone = [MANY[which]] if verb == "ack" else []
+    assert sorted([*rest(world), *gone]) == MANY
+
+
+def test_a_draft_that_is_no_lease_is_not_settled_by_its_name(tmp_path: Path) -> None:
+    world = new_world(tmp_path)
+    broker = publish(world)
+    draft_in_vain(world, 3)
+    with pytest.raises(LeaseLost):
+        broker.leased(QUEUE, os.path.basename(world.drafts()[0]))
+    assert rest(world) == MANY
+
+
+def test_a_second_ack_is_harmless_beside_the_draft_of_a_rival(tmp_path: Path) -> None:
+    world = new_world(tmp_path)
+    broker = publish(world)
+    draft_in_vain(world, 1)
+    messages = broker.consume(QUEUE)
+    broker.ack(messages)
+    broker.ack(messages)
+
+
+@pytest.mark.parametrize("verb", ["ack", "nack", "release", "reject", "renew"])
+def test_a_draft_that_somebody_completed_is_held_though_a_listing_is_late(
+    verb: str, tmp_path: Path
+) -> None:
+    world = new_world(tmp_path)
+    seen: list[str] = []
+
+    def call(_: int, name: str, function: Callable[..., Any], arguments: Any) -> Any:
+        late = name == "listdir" and arguments[0].endswith("/work")
+        return list(seen) if late and seen else function(*arguments)
+
+    broker = publish(world, calls=Calls(call))
+    broker.ack(broker.consume(QUEUE))
+    message = broker.consume(QUEUE)
+    seen += os.listdir(f"{world.path}/work")
+    world.broker().consume(QUEUE)
+    assert not world.drafts()
+    getattr(broker, verb)(message)
+
+
+def test_a_draft_that_was_made_when_its_bundle_was_gone_goes_an_hour_after_its_end(
+    tmp_path: Path,
+) -> None:
+    world = new_world(tmp_path)
+    publish(world)
+    made: list[str] = []
+
+    def call(_: int, name: str, function: Callable[..., Any], arguments: Any) -> Any:
+        if made:
+            raise Crash
+        if name == "mknod":
+            made.append(name)
+            assert rest(world) == MANY
+            world.clock.advance(11)
+            world.broker().clean(QUEUE)
+        return function(*arguments)
+
+    with pytest.raises(Crash):
+        world.broker(Calls(call)).consume(QUEUE)
+    assert len(world.files("work")) == len(world.drafts()) == 1
+    assert world.rescue().dead(QUEUE) == []
+    assert world.files("work") == []
+
+
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EIO])
+def test_leases_that_are_over_for_long_are_kept_while_the_disk_is_full(
+    code: int, tmp_path: Path
+) -> None:
+    world = new_world(tmp_path)
+    publish(world).consume(QUEUE, 3)
+    world.clock.advance(2 * HOUR)
+
+    def call(_: int, name: str, function: Callable[..., Any], arguments: Any) -> Any:
+        if name == "write":
+            raise OSError(code, os.strerror(code))
+        return function(*arguments)
+
+    world.broker(Calls(call)).clean(QUEUE)
+    assert rest(world) == MANY
+
+
+# What is only called stale
+
+
+def test_a_claim_whose_bucket_is_called_stale_as_well_is_no_loss(
+    tmp_path: Path,
+) -> None:
+    world = new_world(tmp_path)
+    publish(world)
+    told: list[str] = []
+
+    def call(_: int, name: str, function: Callable[..., Any], arguments: Any) -> Any:
+        into_line = name == "rename" and "/ready/" in arguments[1]
+        if told == ["rename"] or (into_line and not told):
+            told.append(name)
+            if into_line:
+                function(*arguments)
+            raise OSError(errno.ESTALE, "stale", arguments[0])
+        return function(*arguments)
+
+    world.broker(Calls(call)).consume(QUEUE, 3)
+    assert told == ["rename", "open"]
+    assert rest(world) == MANY
+
+
+@pytest.mark.parametrize("which", [0, 1, 2])
+def test_a_draft_that_is_called_stale_again_and_again_is_not_taken_for_complete(
+    which: int, tmp_path: Path
+) -> None:
+    world = new_world(tmp_path)
+    publish(world)
+    cut_short(world, 3)
+    draft = world.drafts()[which]
+
+    def call(_: int, name: str, function: Callable[..., Any], arguments: Any) -> Any:
+        if arguments[0] == draft:
+            raise OSError(errno.ESTALE, "stale", draft)
+        return function(*arguments)
+
+    with pytest.raises(StorageError):
+        world.broker(Calls(call)).consume(QUEUE)
     assert rest(world) == MANY
 
 
