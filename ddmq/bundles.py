@@ -170,7 +170,7 @@ class Bundles:
         return lease.is_draft and self._fs.unlink(self._path(lease.completed()))
 
     def proven(self, draft: Lease) -> Lease | None:
-        """Return the lease that a draft is; None: its claim was not made, and never will be.
+        """Return the lease that a draft is; None: it is settled, or none and never will be.
 
         Then the draft goes. A client that is only slow finds the bundle under another token
         than the one it meant to take.
@@ -178,7 +178,8 @@ class Bundles:
         if draft.line is None:
             return draft  # of no bundle: it becomes a dead letter
         if self._fs.is_gone(self._path(draft)):
-            return draft.completed()  # or it was acked: then that is not there
+            lease = draft.completed()
+            return lease if self._fs.exists(self._path(lease)) else None
         path = next(self._sought(draft, draft.line[0]))
         bundle = Bundle.parse(draft.entry.priority, path.rpartition("/")[2])
         if bundle is not None and bundle.token == draft.token:

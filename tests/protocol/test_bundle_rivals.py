@@ -231,6 +231,30 @@ def test_who_purges_and_who_consumes_share_the_lines(tmp_path: Path) -> None:
             assert world.broker().view(QUEUE)[QUEUE].waiting == len(held)
 
 
+def test_who_purges_a_bundle_that_another_empties_fails_at_no_bucket_that_went(
+    tmp_path: Path,
+) -> None:
+    def purge(broker: Broker, _: Any = None) -> Any:
+        return broker.purge(QUEUE, ["waiting"]).waiting
+
+    def take_all_and_clean(world: World) -> Callable[..., Any]:
+        def act(broker: Broker) -> Any:
+            taken = len(broker.consume(QUEUE, 12))
+            world.clock.advance(11)
+            broker.clean(QUEUE)
+            return taken
+
+        return act
+
+    for n in itertools.count():
+        duel = Duel(tmp_path / str(n), with_a_bundle)
+        act = take_all_and_clean(duel.world)
+        purged, came = duel.interrupted_at(n, purge, act)
+        if not came:
+            break
+        assert purged + duel.said[0] == 12
+
+
 def test_a_bundle_is_kept_while_a_lease_needs_it(tmp_path: Path) -> None:
     last: list[Message] = []
 

@@ -117,6 +117,28 @@ def test_a_draft_that_is_no_lease_is_not_settled_by_its_name(tmp_path: Path) -> 
     assert rest(world) == MANY
 
 
+@pytest.mark.parametrize("by", ["id", "filename"])
+def test_a_draft_that_its_maker_takes_back_is_not_acked(
+    by: str, tmp_path: Path
+) -> None:
+    """An ack of what waits in a bundle would be believed: its id is in no name."""
+    world = new_world(tmp_path)
+    publish(world)
+    draft_in_vain(world, 1)
+    [draft] = world.drafts()
+
+    def call(_: int, name: str, function: Callable[..., Any], arguments: Any) -> Any:
+        if name == "lstat" and arguments[0] == draft:
+            os.unlink(draft)
+        return function(*arguments)
+
+    name = os.path.basename(draft)
+    with pytest.raises(LeaseLost):
+        world.broker(Calls(call)).leased(
+            QUEUE, name if by == "filename" else name.split(".")[3]
+        )
+
+
 def test_a_second_ack_is_harmless_beside_the_draft_of_a_rival(tmp_path: Path) -> None:
     world = new_world(tmp_path)
     broker = publish(world)

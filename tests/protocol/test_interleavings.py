@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
-from protocol.scenes import QUEUE, new_world, text
+from protocol.scenes import QUEUE, crashing_after_drafts, new_world, text
 from support import Calls, Crash, in_time
 
 from ddmq import LeaseLost, StorageError
@@ -253,6 +253,11 @@ def all_of_them(client: Client) -> None:
     client.ack(client.take(6))
 
 
+def keeping(client: Client) -> None:
+    client.ack(client.take())
+    client.take()
+
+
 def nacking(client: Client) -> None:
     client.give_back("nack", client.take())
     client.ack(client.take())
@@ -327,7 +332,10 @@ def looking(client: Client) -> None:
         client.broker.view(QUEUE)
 
 
-CONSUMING = [in_turn, two_at_once, several, all_of_them, nacking, releasing, renewing]
+CONSUMING = [
+    *(in_turn, two_at_once, several, all_of_them),
+    *(keeping, nacking, releasing, renewing),
+]
 SCRIPTS = [
     *(*CONSUMING, cleaning, cleaning_later, cleaning_much_later),
     *(purging_waiting, purging_work, acking_by_id, publishing, looking),
@@ -335,6 +343,7 @@ SCRIPTS = [
 TRIPLES = [
     (in_turn, several, cleaning_later),
     (two_at_once, in_turn, cleaning),
+    (keeping, keeping, cleaning),
     (nacking, acking_by_id, several),
     (renewing, in_turn, cleaning_later),
     (in_turn, all_of_them, purging_waiting),
@@ -354,8 +363,10 @@ class Play:
         self.story = Story(self.world)
         self.world.broker().publish_many(QUEUE, map(text, NAMES))
         self.clients = [Client(n, self.story) for n in range(len(scripts))]
+        with suppress(Crash):  # drafts of a claim that was not made, and are over soon
+            self.world.broker(crashing_after_drafts(2)).consume(QUEUE, 3)
         self.clients[0].ack(self.clients[0].take())  # its next lease is a draft
-        self.world.clock.advance(1)
+        self.world.clock.advance(601)
         self.scripts = scripts
         self.failures: list[BaseException] = []
 
