@@ -733,6 +733,15 @@ BUNDLES = [
         mode=0o2770,
     ),
     Scene(
+        "publish several bundles on a new shelf",
+        _all("gone ready", old="ready", older="ready"),
+        _publishing_many(),
+        _publish("old", "older"),
+        _counted(12),
+        bucket_size=1,
+        bundle_size=5,
+    ),
+    Scene(
         "publish many with a delay",
         _all("gone delayed"),
         _publishing_many(delay=60),
