@@ -202,12 +202,10 @@ class Buckets:
     ) -> tuple[str, list[str]] | None:
         """Find the first of these that holds something; `newest`: nothing comes after them."""
         for name in names:
-            path, is_last = f"{directory}/{name}", newest and name == names[-1]
-            found = self._filled(path, newest=is_last)
-            if found is None and not self._remove_empty(path, newest=is_last):
-                found = self._filled(
-                    path, newest=is_last
-                )  # somebody added one just now
+            path, last = f"{directory}/{name}", newest and name == names[-1]
+            found = self._filled(path, newest=last)
+            if found is None and not self._remove_empty(path, newest=last):
+                found = self._filled(path, newest=last)  # somebody just added to it
             if found is not None:
                 return found
         return None
@@ -239,10 +237,10 @@ class Buckets:
         self, directory: str, names: list[str], *, newest: bool
     ) -> None:
         for name in names:
-            path, is_last = f"{directory}/{name}", newest and name == names[-1]
+            path, last = f"{directory}/{name}", newest and name == names[-1]
             if is_shelf(path):
-                self._remove_empty_of(path, self._in_shelf(path), newest=is_last)
-            self._remove_empty(path, newest=is_last)
+                self._remove_empty_of(path, self._in_shelf(path), newest=last)
+            self._remove_empty(path, newest=last)
 
     # All of them
 

@@ -201,9 +201,8 @@ PUBLISHING = [
         ["a"],
         _after_the_shelf_was_removed,
         _two_old,
-        ("old", "older"),
         bucket_size=1,
-        loose=("x",),
+        loose=("old", "older", "x"),
     ),
     Story(
         "a new shelf for a group",
