@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import stat
@@ -10,6 +11,7 @@ import pytest
 from support import Calls, interrupted
 from unit.lines import FRESH, OLD, Client, buckets, number, sizes
 
+from ddmq.fs import FileSystem
 from ddmq.names import Bundle, Entry
 
 
@@ -37,6 +39,13 @@ def test_a_bucket_holds_so_many_and_no_more(client, queue):
     for id_ in number(10):
         client.join(id_)
     assert sizes(queue) == [3, 3, 3, 1]
+
+
+def test_a_bucket_that_was_emptied_is_used_again(client, other, queue):
+    client.join("a")
+    assert client.take() == "a"
+    other.join("b")
+    assert sizes(queue) == [1]
 
 
 def test_a_new_bucket_that_others_made_is_used(client, other, queue, clock):
@@ -224,6 +233,13 @@ def test_buckets_that_are_too_many_stand_on_shelves(filled, queue):
     assert layout(queue) == [3, 3, [3, 3], [3, 1]]
 
 
+def test_a_shelf_holds_half_as_many_buckets_as_a_bucket_files(queue, clock):
+    client = Client(queue, clock, bucket_size=8)
+    for id_ in number(8 * 4 + 8 * 4 + 1):
+        client.join(id_)
+    assert layout(queue) == [8, 8, 8, 8, [8, 8, 8, 8], [1]]
+
+
 def test_a_shelf_has_the_stamp_of_its_first_bucket(filled, queue):
     for shelf in shelves(queue):
         assert shelf.stem == min(bucket.name for bucket in shelf.iterdir())
@@ -364,13 +380,22 @@ def test_shelves_in_use_are_never_removed(filled, queue, clock):
     assert layout(queue) == [3, 3, [3, 3], [3, 1]]
 
 
-def test_an_empty_bucket_that_another_follows_on_its_shelf_is_removed(
-    filled, queue, clock
+@pytest.mark.parametrize(
+    ("empty", "left"),
+    [
+        (2, [3, 3, [3], [3, 1]]),
+        (3, [3, 3, [3], [3, 1]]),
+        (4, [3, 3, [3, 3], [1]]),
+        (5, [3, 3, [3, 3], [3, 0]]),
+    ],
+)
+def test_an_empty_bucket_on_a_shelf_is_removed_unless_it_is_the_newest_of_all(
+    filled, queue, empty, left
 ):
-    for path in buckets(queue)[4].iterdir():
+    for path in buckets(queue)[empty].iterdir():
         path.unlink()
     filled.buckets.remove_empty()
-    assert layout(queue) == [3, 3, [3, 3], [1]]
+    assert layout(queue) == left
 
 
 def test_a_message_that_comes_onto_a_shelf_just_seen_empty_is_not_overtaken(
@@ -511,6 +536,70 @@ def test_a_directory_that_is_gone_becomes_no_bucket(filled):
     assert filled.line.join_together(draft, bundles, sync=False) is False
 
 
+class Kept(FileSystem):
+    """A file system where somebody keeps one directory to himself."""
+
+    def __init__(self, directory):
+        self.directory = str(directory)
+        super().__init__(Calls(self._call))
+
+    def _call(self, _, name, function, arguments):
+        changed = {"mkdir": arguments[0], "rename": arguments[-1]}.get(name, "")
+        if os.path.dirname(changed) == self.directory:
+            raise PermissionError(errno.EACCES, "not yours", changed)
+        return function(*arguments)
+
+    def may_change(self, directory):
+        return directory != self.directory and super().may_change(directory)
+
+
+def keep(client, directory):
+    """Let a directory be for nobody but its owner, from now on."""
+    client.fs = client.line._fs = client.buckets._fs = Kept(directory)
+
+
+@pytest.mark.parametrize("mode", [None, 0o2770])
+def test_a_shelf_that_somebody_keeps_to_himself_is_passed_over(
+    client, other, queue, mode
+):
+    ids = number(9)
+    entries = [client.join(id_) for id_ in ids]
+    (shelf,) = shelves(queue)
+    client.buckets.mode = mode
+    keep(client, shelf)
+    client.join("a")
+    draft, bundles = bundles_in(client, "b" * 20)
+    assert client.line.join_together(draft, bundles, sync=True) is True
+    assert [other.take() for _ in range(9)] == ids
+    (queue / "tmp" / "back").touch()
+    assert client.line.rejoin(f"{queue}/tmp/back", entries[8]) is True
+    assert layout(queue)[-1] == [1, 1]
+    assert other.take_all() == [ids[8], "a", "b" * 20]
+
+
+def test_a_directory_of_bundles_finds_out_about_such_a_shelf_itself(
+    filled, other, queue
+):
+    keep(filled, shelves(queue)[1])
+    for bucket in list(shelves(queue)[1].iterdir())[1:]:
+        shutil.rmtree(bucket)
+    draft, bundles = bundles_in(filled, "b" * 20)
+    assert filled.line.join_together(draft, bundles, sync=True) is True
+    assert layout(queue)[-1] == [1]
+    assert "b" * 20 in other.take_all()
+
+
+def test_a_priority_that_somebody_keeps_to_himself_is_told(client, queue):
+    for id_ in number(6):
+        client.join(id_)
+    keep(client, queue / "ready" / "5")
+    with pytest.raises(PermissionError):
+        client.join("a")
+    draft, bundles = bundles_in(client, "b" * 20)
+    with pytest.raises(PermissionError):
+        client.line.join_together(draft, bundles, sync=True)
+
+
 # What comes back
 
 
@@ -568,17 +657,18 @@ def test_on_a_shelf_there_are_only_buckets(filled, queue):
 
 @pytest.mark.parametrize("stamp", ["0000000000000000001", "2999999999999999999"])
 @pytest.mark.parametrize("kind", ["file", "link"])
-def test_what_only_has_the_name_of_a_shelf_is_set_aside(
-    filled, queue, clock, tmp_path, stamp, kind
+@pytest.mark.parametrize("suffix", ["", ".shelf"])
+def test_what_only_has_the_name_of_a_bucket_or_shelf_is_set_aside(
+    filled, queue, clock, tmp_path, stamp, kind, suffix
 ):
     elsewhere = tmp_path / "elsewhere" / stamp
     elsewhere.mkdir(parents=True)
     (elsewhere / f"{stamp}.foreign.0-0").touch()
-    planted = queue / "ready" / "5" / f"{stamp}.shelf"
+    planted = queue / "ready" / "5" / f"{stamp}{suffix}"
     if kind == "file":
         planted.touch()
     else:
-        planted.symlink_to(elsewhere.parent)
+        planted.symlink_to(elsewhere.parent if suffix else elsewhere)
     clock.advance(1)
     client = Client(queue, clock)
     for id_ in ("a", "b", "c"):
