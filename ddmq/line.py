@@ -204,12 +204,13 @@ class Line:
         return tail
 
     def _last(self, priority: int, found: _Tail, before: _Tail | None) -> _Tail:
-        """Keep what we found, unless another thread found a later bucket meanwhile.
+        """Keep what we found, unless another thread found something meanwhile.
 
-        What it publishes next must not go to ours, on a shelf before that.
+        That may be a later one, and what it publishes next must not go to ours, on a shelf
+        before that.
         """
         others = self._tails.get(priority)
-        if others is None or others is before or others.path < found.path:
+        if others is None or others is before:
             self._tails[priority] = others = found
         return others
 

@@ -6,6 +6,7 @@ import errno
 import os
 import shutil
 import stat
+from contextlib import suppress
 
 import pytest
 from support import Calls, interrupted
@@ -295,6 +296,11 @@ def test_buckets_are_looked_through_from_where_a_stamp_belongs(filled, queue, fi
     assert sorted(found) == paths
 
 
+def test_a_stamp_belongs_in_the_bucket_that_is_named_by_it(filled, queue):
+    for bucket in buckets(queue):
+        assert filled.buckets.place_of(5, int(bucket.name)) == str(bucket)
+
+
 def test_directories_on_shelves_get_the_mode_that_a_group_needs(client, queue):
     client.buckets.mode = 0o2770
     before = os.umask(0o077)
@@ -539,8 +545,9 @@ def test_a_directory_that_is_gone_becomes_no_bucket(filled):
 class Kept(FileSystem):
     """A file system where somebody keeps one directory to himself."""
 
-    def __init__(self, directory):
+    def __init__(self, directory, *, known=True):
         self.directory = str(directory)
+        self.known = known
         super().__init__(Calls(self._call))
 
     def _call(self, _, name, function, arguments):
@@ -550,12 +557,13 @@ class Kept(FileSystem):
         return function(*arguments)
 
     def may_change(self, directory):
-        return directory != self.directory and super().may_change(directory)
+        kept = self.known and directory == self.directory
+        return not kept and super().may_change(directory)
 
 
-def keep(client, directory):
+def keep(client, directory, **options):
     """Let a directory be for nobody but its owner, from now on."""
-    client.fs = client.line._fs = client.buckets._fs = Kept(directory)
+    client.fs = client.line._fs = client.buckets._fs = Kept(directory, **options)
 
 
 @pytest.mark.parametrize("mode", [None, 0o2770])
@@ -587,6 +595,21 @@ def test_a_directory_of_bundles_finds_out_about_such_a_shelf_itself(
     assert filled.line.join_together(draft, bundles, sync=True) is True
     assert layout(queue)[-1] == [1]
     assert "b" * 20 in other.take_all()
+
+
+def test_a_shelf_that_is_refused_for_no_known_reason_is_told(filled, queue):
+    (shelf,) = shelves(queue)[1:]
+    for bucket in list(shelf.iterdir())[1:]:
+        shutil.rmtree(bucket)
+    keep(filled, shelf, known=False)
+    draft, bundles = bundles_in(filled, "b" * 20)
+    with pytest.raises(PermissionError):
+        filled.line.join_together(draft, bundles, sync=True)
+    for id_ in number(3):
+        with suppress(PermissionError):
+            filled.join(id_)
+    with pytest.raises(PermissionError):
+        filled.join("a")
 
 
 def test_a_priority_that_somebody_keeps_to_himself_is_told(client, queue):
