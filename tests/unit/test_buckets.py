@@ -13,6 +13,7 @@ from support import Calls, interrupted
 from unit.lines import FRESH, OLD, Client, buckets, number, sizes
 
 from ddmq.fs import FileSystem
+from ddmq.line import Waiting
 from ddmq.names import Bundle, Entry
 
 
@@ -339,6 +340,17 @@ def test_a_shelf_is_looked_into_when_it_is_its_turn(filled, queue, clock):
     assert listings(filled, filled.take) == ["ready", "5", shelf, shelf[:19]]
 
 
+def test_a_bucket_is_not_taken_for_the_shelf_of_the_same_stamp(client, queue):
+    for id_ in ("a", "b"):
+        client.join(id_)
+    assert client.take() == "a"
+    (bucket,) = buckets(queue)
+    bundle = Bundle(5, int(bucket.name), "c" * 20, 2)
+    on_shelf = f"{bucket}.shelf/{bucket.name}/{bundle.filename}"
+    client.line.stands_first(Waiting(bundle, on_shelf))
+    assert next(client.line.waiting()).entry.id == "b"
+
+
 # They are removed
 
 
@@ -473,9 +485,7 @@ def test_publishers_that_open_shelves_at_once_keep_what_each_published(
     assert taken.index("a") < taken.index("b")
 
 
-def test_what_another_thread_put_behind_a_shelf_is_not_overtaken(
-    client, other, queue, clock
-):
+def test_what_another_thread_put_behind_a_shelf_is_not_overtaken(client, other, queue):
     for id_ in number(9):
         client.join(id_)
     shelf = shelves(queue)[0]
@@ -483,7 +493,6 @@ def test_what_another_thread_put_behind_a_shelf_is_not_overtaken(
     def fill_the_shelf_and_go_on():
         for id_ in ("r1", "r2", "r3"):
             other.join(id_)
-        clock.advance(FRESH)
         client.join("y1")
 
     calls = interrupted(1, fill_the_shelf_and_go_on, "mkdir")
