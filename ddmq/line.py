@@ -134,7 +134,7 @@ class Line:
         path = self._become_bucket(source, end, priority, stamp)
         if path is None:
             return False
-        self._tails.pop(priority, None)
+        self._tails[priority] = _Tail(path, stamp, 0, 0.0)  # full: look again
         self._notice(priority)
         if sync:
             self._buckets.sync(path)

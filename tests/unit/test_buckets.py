@@ -505,6 +505,25 @@ def test_what_another_thread_put_behind_a_shelf_is_not_overtaken(client, other, 
     assert sorted(taken[9:]) == ["r1", "r2", "r3", "x", "y1", "y2"]
 
 
+def test_nor_is_a_directory_that_became_a_bucket_there(client, other, queue):
+    for id_ in number(9):
+        client.join(id_)
+    fresh = Client(queue, client.line._clock)
+
+    def fill_the_shelf_and_go_on():
+        for id_ in ("r1", "r2", "r3"):
+            other.join(id_)
+        draft, bundles = bundles_in(fresh, "b" * 20)
+        assert fresh.line.join_together(draft, bundles, sync=False) is True
+
+    fresh.fs.calls = interrupted(1, fill_the_shelf_and_go_on, "mkdir")
+    fresh.join("x")
+    fresh.join("y")
+    taken = client.take_all()
+    assert taken.index("b" * 20) < taken.index("y")
+    assert sorted(taken[9:]) == ["b" * 20, "r1", "r2", "r3", "x", "y"]
+
+
 def bundles_in(client, *ids, lines=2):
     """Write bundles into a directory that is to be a bucket."""
     draft = client.queue / "tmp" / "draft"
