@@ -44,7 +44,7 @@ class End(NamedTuple):
     bucket: str
     """The path of the newest one; empty when there is none."""
     stamp: int
-    """That of the newest bucket or shelf: the next one has a later stamp."""
+    """That of the newest bucket or shelf, later than which the next one is; 0: none."""
     room: str
     """The directory in which the next one is made; empty: in a new shelf."""
 
@@ -114,7 +114,8 @@ class Buckets:
 
         Others may remove that again while it is empty: then nothing can be moved there.
         """
-        self._make_priority(priority)
+        if not end.stamp:  # else we saw that it is there
+            self._make_priority(priority)
         if end.room:
             return f"{end.room}/{bucket_name(stamp)}"
         shelf = f"{self.path}/{priority}/{shelf_name(stamp)}"

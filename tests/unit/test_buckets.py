@@ -463,7 +463,7 @@ def test_a_publisher_whose_shelf_vanishes_while_it_makes_a_bucket_makes_another(
     (shelf,) = shelves(queue)
     for bucket in shelf.iterdir():
         bucket.rmdir()
-    filled.fs.calls = interrupted(1, lambda: removed(shelf), "mkdir")
+    filled.fs.calls = interrupted(0, lambda: removed(shelf), "mkdir")
     for id_ in ("a", "b"):
         filled.join(id_)
     assert not shelf.exists()
@@ -475,7 +475,7 @@ def test_publishers_that_open_shelves_at_once_keep_what_each_published(
 ):
     for id_ in number(6):
         client.join(id_)
-    client.fs.calls = interrupted(1, lambda: other.join("rival"), "mkdir")
+    client.fs.calls = interrupted(0, lambda: other.join("rival"), "mkdir")
     client.join("a")
     client.join("b")
     assert len(shelves(queue)) in (1, 2)
@@ -495,7 +495,7 @@ def test_what_another_thread_put_behind_a_shelf_is_not_overtaken(client, other, 
             other.join(id_)
         client.join("y1")
 
-    calls = interrupted(1, fill_the_shelf_and_go_on, "mkdir")
+    calls = interrupted(0, fill_the_shelf_and_go_on, "mkdir")
     client.fs.calls = calls
     client.join("x")
     assert len(list(shelf.iterdir())) == 3
@@ -516,7 +516,7 @@ def test_nor_is_a_directory_that_became_a_bucket_there(client, other, queue):
         draft, bundles = bundles_in(fresh, "b" * 20)
         assert fresh.line.join_together(draft, bundles, sync=False) is True
 
-    fresh.fs.calls = interrupted(1, fill_the_shelf_and_go_on, "mkdir")
+    fresh.fs.calls = interrupted(0, fill_the_shelf_and_go_on, "mkdir")
     fresh.join("x")
     fresh.join("y")
     taken = client.take_all()
