@@ -132,17 +132,18 @@ class Buckets:
         """Return the path of the bucket in which a stamp belongs, maybe a new one."""
         path, own = f"{self.path}/{priority}", bucket_name(stamp)
         older = _not_after(self._in_priority(path), own)
-        if older and not is_shelf(older[-1]):
-            return f"{path}/{older[-1]}"
-        if older:
+        if older and is_shelf(older[-1]):
             path = f"{path}/{older[-1]}"
-            older = _not_after(self._in_shelf(path), own)
-        else:
+            return self._place_in(path, _not_after(self._in_shelf(path), own), own)
+        if not older:
             self._make_priority(priority)
+        return self._place_in(path, older, own)
+
+    def _place_in(self, directory: str, older: list[str], own: str) -> str:
         if older:
-            return f"{path}/{older[-1]}"
-        self._make(f"{path}/{own}")
-        return f"{path}/{own}"
+            return f"{directory}/{older[-1]}"
+        self._make(f"{directory}/{own}")
+        return f"{directory}/{own}"
 
     def _make_priority(self, priority: int) -> None:
         path = f"{self.path}/{priority}"
