@@ -113,7 +113,12 @@ def test_no_death_and_no_lost_reply_loses_or_doubles_a_message(
 @pytest.mark.campaign
 @every_cast
 @either_way
-def test_no_two_switches_lose_double_or_disorder_a_message(
-    scripts: Sequence[Any], order: tuple[int, ...], tmp_path: Path
+def test_no_two_switches_lose_or_double_a_message(
+    scripts: Sequence[Any],
+    order: tuple[int, ...],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    """Order is not promised: who looks may have listed what was there before a bucket."""
+    monkeypatch.setattr(several, "Play", Play)
     list(Explorer(tmp_path, scripts).all_of(order, switches=2))
