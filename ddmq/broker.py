@@ -662,7 +662,7 @@ class Broker:
     @_explained
     def mode_of(self, queue: str) -> int | None:
         """Return the mode for new directories in a queue that a group shares, else None."""
-        return self._queue(queue).store.line.mode
+        return self._queue(queue).store.buckets.mode
 
     # Within
 

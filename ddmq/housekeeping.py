@@ -216,7 +216,7 @@ class Housekeeper:
         self._each(store.letters.set_aside, store.foreign(), within)
         removed = self._each(store.remove_if_abandoned, store.leftovers(), within)
         self._try(lambda _: store.complete_all(), "bundles")
-        store.line.remove_empty()
+        store.buckets.remove_empty()
         store.mark_cleaned()
         return Swept(removed=removed.count(True))
 

@@ -1,49 +1,31 @@
-"""The line of waiting messages: `ready/<priority>/<bucket>/<ready name>`.
+"""The line of waiting messages: who joins it, and who stands first in it.
 
-A bucket holds about 500 files, each a message or a bundle of many, and is named by the stamp
-of its first one, so nothing that is listed on the way to a message grows with the backlog.
-What is kept of a listing is a hint for a fraction of a second, and a rename that fails
-corrects it.
+Its buckets are those of `ddmq.buckets`. What is kept of a listing is a hint for a fraction
+of a second, and a rename that fails corrects it.
 """
 
 from __future__ import annotations
 
 import errno
 import os
-from contextlib import suppress
 from math import inf
 from typing import TYPE_CHECKING, NamedTuple
 
-from ddmq.log import warn
-from ddmq.names import (
-    MAX_STAMP,
-    Bundle,
-    Entry,
-    Place,
-    are_buckets,
-    bucket_name,
-    new_id,
-    parse_place,
-    parse_priority,
-    random_below,
-)
+from ddmq.buckets import TROUBLED_FOR
+from ddmq.names import MAX_STAMP, Bundle, Entry, Place, parse_place, random_below
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
+    from ddmq.buckets import Buckets, End
     from ddmq.clock import Clock
     from ddmq.fs import FileSystem
 
 #: Seconds for which a listing is believed: so long may a message of higher priority wait
 #: that another process published.
 FRESH = 0.2
-#: Seconds for which this client passes over what it could not read, or may not: a ticket
-#: may be renewed.
-TROUBLED_FOR = 30.0
 #: Messages that one process adds to a bucket before it counts again.
 _COUNT_EVERY = 100
-#: Age at which even the newest bucket of a priority is removed when it is empty.
-_NEWEST_AGE_NS = 10 * 10**9
 _MAX_SPREAD = 512
 #: The longest pause after a bundle was lost to a rival, in milliseconds.
 _LONGEST_WAIT_MS = 256
@@ -85,21 +67,15 @@ class Line:
 
     def __init__(
         self,
-        path: str,
+        buckets: Buckets,
         fs: FileSystem,
         clock: Clock,
-        set_aside: Callable[[str], bool],
         retire: Callable[[str, Bundle], object],
-        bucket_size: int,
     ) -> None:
-        self.path = path
-        self.mode: int | None = None
-        """The mode of new directories, where the umask must not decide."""
+        self._buckets = buckets
         self._fs = fs
         self._clock = clock
-        self._set_aside = set_aside
         self._retire = retire
-        self._bucket_size = bucket_size
         self._tails: dict[int, _Tail] = {}
         self._head: _Head | None = None
         self._spread = 1
@@ -108,7 +84,6 @@ class Line:
         self._shared = False
         self._left: Waiting | None = None
         self._stamp = 0
-        self._stuck: dict[str, float] = {}
         self._refused: set[str] = set()
 
     # Joining the line
@@ -128,7 +103,7 @@ class Line:
                 self._tails.pop(entry.priority, None)
                 continue
             except PermissionError:
-                if not self._is_kept(tail.path, source):
+                if not self._buckets.is_kept(tail.path, os.path.dirname(source)):
                     raise
                 self._tails.pop(entry.priority, None)
                 self.pass_over(tail.path)
@@ -141,11 +116,6 @@ class Line:
             return joined
         raise FileNotFoundError(errno.ENOENT, "its buckets keep vanishing", tail.path)
 
-    def _is_kept(self, bucket: str, source: str) -> bool:
-        """Tell whether somebody keeps a bucket to himself, in a queue that we may change."""
-        ours = self._fs.may_change(os.path.dirname(source))
-        return ours and not self._fs.may_change(bucket)
-
     def join_together(
         self, source: str, bundles: Sequence[Bundle], *, sync: bool
     ) -> bool:
@@ -156,17 +126,18 @@ class Line:
         """
         priority = bundles[0].priority
         messages = sum(bundle.waiting for bundle in bundles)
-        stamp = self.next_stamp(self._newest_stamp(priority) + 1, messages)
+        end = self._buckets.end(priority)
+        stamp = self.next_stamp(end.stamp + 1, messages)
         self._name(source, bundles, stamp)
         if sync:
             self._fs.sync_directory(source)
-        if not self._become_bucket(source, priority, stamp):
+        path = self._become_bucket(source, end, priority, stamp)
+        if path is None:
             return False
-        self._tails.pop(priority, None)
+        self._tails[priority] = _Tail(path, stamp, 0, 0.0)  # full: look again
         self._notice(priority)
         if sync:
-            self._fs.sync_directory(f"{self.path}/{priority}")
-            self._fs.sync_directory(self.path)
+            self._buckets.sync(path)
         return True
 
     def _name(self, directory: str, bundles: Sequence[Bundle], stamp: int) -> None:
@@ -176,15 +147,20 @@ class Line:
                 raise FileNotFoundError(errno.ENOENT, "cleaned away meanwhile", draft)
             stamp += bundle.waiting
 
-    def _become_bucket(self, source: str, priority: int, stamp: int) -> bool:
+    def _become_bucket(
+        self, source: str, end: End, priority: int, stamp: int
+    ) -> str | None:
+        """Move a directory to the end; return its new path, or None when it is gone."""
         for _ in range(_TRIES):
-            self._make_priority(priority)
+            path = self._buckets.place_after(end, priority, stamp)
             try:
-                return self._fs.rename(
-                    source, self._bucket(priority, bucket_name(stamp))
-                )
-            except FileNotFoundError:  # a consumer removed the empty priority
-                continue
+                return path if self._fs.rename(source, path) else None
+            except FileNotFoundError:  # a consumer removed what it was to be in
+                end = self._buckets.end(priority)
+            except PermissionError:
+                if not self._buckets.passes_over_shelf_of(path):
+                    raise
+                end = self._buckets.end(priority)
             except OSError as error:
                 if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
                     raise
@@ -194,7 +170,7 @@ class Line:
     def rejoin(self, source: str, entry: Entry) -> bool:
         """Move the file `source` back to its old place; False when `source` is gone."""
         for _ in range(_TRIES):
-            path = self._place_of(entry)
+            path = self._buckets.place_of(entry.priority, entry.stamp)
             try:
                 moved = self._fs.rename(source, f"{path}/{entry.filename}")
             except FileNotFoundError:
@@ -220,58 +196,35 @@ class Line:
         tail = self._tails.get(priority)
         now = self._clock.monotonic()
         if tail is None or tail.room <= 0 or not 0 <= now - tail.seen < FRESH:
-            tail = self._tails[priority] = self._newest(priority, tail, now)
+            tail = self._last(priority, self._newest(priority, tail, now), tail)
         tail.room -= 1
         if sync and not tail.synced:
-            self._fs.sync_directory(os.path.dirname(tail.path))
-            self._fs.sync_directory(self.path)
+            self._buckets.sync(tail.path)
             tail.synced = True
         return tail
 
+    def _last(self, priority: int, found: _Tail, before: _Tail | None) -> _Tail:
+        """Keep what we found, unless another thread found something meanwhile.
+
+        That may be a later one, and what it publishes next must not go to ours, on a shelf
+        before that.
+        """
+        others = self._tails.get(priority)
+        if others is None or others is before:
+            self._tails[priority] = others = found
+        return others
+
     def _newest(self, priority: int, kept: _Tail | None, now: float) -> _Tail:
-        newest = self._newest_stamp(priority)
-        if kept is not None and kept.stamp == newest and kept.room > 0:
+        end = self._buckets.end(priority)
+        path, stamp = end.bucket, end.stamp
+        if kept is not None and kept.path == path and kept.room > 0:
             kept.seen = now
             return kept
-        room = self._room(priority, newest) if newest else 0
+        room = self._buckets.room_in(path) if path else 0
         if room <= 0:
-            newest, room = self.next_stamp(newest + 1), self._bucket_size
-            self._make(priority, newest)
-        path = self._bucket(priority, bucket_name(newest))
-        return _Tail(path, newest, min(room, _COUNT_EVERY), now)
-
-    def _room(self, priority: int, bucket: int) -> int:
-        path = self._bucket(priority, bucket_name(bucket))
-        number = len(self._names(path))
-        if not number and not self._fs.is_directory(path):
-            return 0  # it was a file, set aside just now
-        return self._bucket_size - number
-
-    def _place_of(self, entry: Entry) -> str:
-        own = bucket_name(entry.stamp)
-        older = [name for name in self._buckets(entry.priority) if name <= own]
-        if not older:
-            self._make(entry.priority, entry.stamp)
-        return self._bucket(entry.priority, older[-1] if older else own)
-
-    def _make_priority(self, priority: int) -> None:
-        path = f"{self.path}/{priority}"
-        if not self._mkdir(path):
-            self._fs.exists(path)  # an NFS client may remember that it was missing
-
-    def _make(self, priority: int, bucket: int) -> None:
-        self._make_priority(priority)
-        with suppress(FileNotFoundError):  # then the rename into it will fail, too
-            self._mkdir(self._bucket(priority, bucket_name(bucket)))
-
-    def _mkdir(self, path: str) -> bool:
-        if self.mode is None:
-            return self._fs.mkdir(path)
-        draft = f"{os.path.dirname(self.path)}/tmp/{new_id()}"
-        return self._fs.mkdir_with_mode(path, self.mode, draft)
-
-    def _bucket(self, priority: int, name: str) -> str:
-        return f"{self.path}/{priority}/{name}"
+            stamp, room = self.next_stamp(stamp + 1), self._buckets.size
+            path = self._buckets.open_after(end, priority, stamp)
+        return _Tail(path, stamp, min(room, _COUNT_EVERY), now)
 
     # Standing first in line
 
@@ -298,7 +251,7 @@ class Line:
                 continue
             path, entry = f"{head.path}/{name}", parse_place(head.priority, name)
             if entry is None:
-                self._put_aside(path)
+                self._buckets.put_aside(path)
             elif isinstance(entry, Bundle) and not entry.waiting:
                 self._retire(path, entry)
             else:
@@ -316,7 +269,7 @@ class Line:
         """
         self._losses = 0
         head = self._head
-        if head is None or not bundle.path.startswith(head.path):
+        if head is None or not bundle.path.startswith(f"{head.path}/"):
             return
         if self._shared:
             head.names, self._left = [], bundle
@@ -346,35 +299,17 @@ class Line:
         if head is None or not 0 <= self._clock.monotonic() - head.seen < FRESH:
             self._head = head = self._look()
         elif not head.names and head.bundle is None:
-            head.names = self._order(self._names(head.path))
+            head.names = self._order(self._buckets.names_in(head.path))
             if not head.names:
                 self._head = head = self._look()
         return head
 
     def _look(self) -> _Head | None:
         now = self._clock.monotonic()
-        for priority in self.priorities():
-            buckets = self._buckets(priority)
-            for bucket in buckets:
-                path = self._bucket(priority, bucket)
-                names = self._names(path)
-                if not names and not self._remove_empty(path, buckets[-1]):
-                    names = self._names(path)  # somebody added one just now
-                if names:
-                    return _Head(priority, path, self._order(names), now)
-            if not buckets:
-                self._fs.rmdir(f"{self.path}/{priority}")
-        return None
-
-    def _remove_empty(self, path: str, newest: str) -> bool:
-        """Remove an empty bucket; False when it is not empty any more.
-
-        The newest stays while somebody may be about to add to it.
-        """
-        age_ns = self._clock.time_ns() - int(newest)
-        if path.endswith(newest) and age_ns <= _NEWEST_AGE_NS:
-            return True
-        return self._fs.rmdir(path)
+        found = self._buckets.first()
+        if found is None:
+            return None
+        return _Head(found.priority, found.path, self._order(found.names), now)
 
     def _order(self, names: list[str]) -> list[str]:
         """Sort the first one last, without the few that rivals are probably after."""
@@ -399,90 +334,14 @@ class Line:
 
     # All of it
 
-    def priorities(self) -> list[int]:
-        """Return the priorities that have a directory, the first one first."""
-        found = []
-        for name in self._fs.listing(self.path):
-            priority = parse_priority(name)
-            if priority is not None:
-                found.append(priority)
-            else:
-                self._put_aside(f"{self.path}/{name}")
-        return sorted(found)
-
-    def _buckets(self, priority: int) -> list[str]:
-        """Return the names of the buckets of a priority, in order."""
-        path = f"{self.path}/{priority}"
-        names = self._names(path)
-        if not are_buckets(names):
-            names = [name for name in names if self._is_bucket(path, name)]
-        names.sort()
-        return names
-
-    def _is_bucket(self, path: str, name: str) -> bool:
-        if are_buckets([name]):
-            return True
-        self._put_aside(f"{path}/{name}")
-        return False
-
-    def _newest_stamp(self, priority: int) -> int:
-        buckets = self._buckets(priority)
-        return int(buckets[-1]) if buckets else 0
-
-    def _names(self, path: str) -> list[str]:
-        names = self._listed(path)
-        if self._stuck:
-            return [name for name in names if not self._is_stuck(path, name)]
-        return names
-
-    def _listed(self, path: str) -> list[str]:
-        try:
-            return self._fs.listing(path)
-        except FileNotFoundError:
-            return []
-        except NotADirectoryError:
-            self._put_aside(path)
-            return []
-        except PermissionError as error:
-            self.pass_over(path, TROUBLED_FOR)
-            warn(f"{path} is passed over: {error.strerror}")
-            return []
-
-    def _is_stuck(self, path: str, name: str) -> bool:
-        now = self._clock.monotonic()
-        return any(self._stuck.get(key, 0) > now for key in (name, f"{path}/{name}"))
-
-    def _put_aside(self, path: str) -> None:
-        if path not in self._stuck and not self._set_aside(path):
-            self.pass_over(path)
-
-    def pass_over(self, name: str, seconds: float = inf) -> None:
-        """Leave out what can't be moved, by name or path, whenever a listing shows it."""
-        self._stuck[name] = self._clock.monotonic() + seconds
-
-    def refuse(self, name: str, known_as: str) -> None:
-        """Let nothing that can't be read, time and again, stand before all others.
-
-        The second time that it is refused, its name or path is passed over for a while.
-        """
-        if known_as in self._refused:
-            self.pass_over(name, TROUBLED_FOR)
-        self._refused.add(known_as)
-
-    def buckets(self) -> Iterator[tuple[int, str]]:
-        """Yield priority and path of every bucket, in order."""
-        for priority in self.priorities():
-            for bucket in self._buckets(priority):
-                yield priority, self._bucket(priority, bucket)
-
     def places(self) -> Iterator[Waiting]:
         """Yield what waits, bucket by bucket; files that are neither are left out."""
-        for priority, bucket in self.buckets():
+        for priority, bucket in self._buckets.all():
             yield from self.places_in(priority, bucket)
 
     def places_in(self, priority: int, bucket: str) -> Iterator[Waiting]:
         """Yield what waits in one bucket, in order, what is passed over too."""
-        for name in sorted(self._listed(bucket)):
+        for name in sorted(self._buckets.listed(bucket)):
             entry = parse_place(priority, name)
             if entry is not None:
                 yield Waiting(entry, f"{bucket}/{name}")
@@ -491,8 +350,7 @@ class Line:
         self, priority: int, stamp: int, id_: str
     ) -> tuple[str, Bundle] | None:
         """Find a bundle by its id, and first where the stamp of one of its lines belongs."""
-        for bucket in _nearest_first(self._buckets(priority), bucket_name(stamp)):
-            path = self._bucket(priority, bucket)
+        for path in self._buckets.nearest(priority, stamp):
             for name in self._all_names(path):
                 bundle = Bundle.parse(priority, name) if f".{id_}." in name else None
                 if bundle is not None and bundle.id == id_:
@@ -506,20 +364,15 @@ class Line:
         except (FileNotFoundError, NotADirectoryError):
             return []
 
-    def names_in(self, bucket: str) -> list[str]:
-        """Return the names in one bucket, in order; none when it is gone."""
-        return sorted(self._names(bucket))
+    def pass_over(self, name: str, seconds: float = inf) -> None:
+        """Leave out what can't be moved, by name or path, whenever a listing shows it."""
+        self._buckets.pass_over(name, seconds)
 
-    def remove_empty(self) -> None:
-        """Remove buckets and priorities that are empty; `rmdir` decides."""
-        for priority in self.priorities():
-            buckets = self._buckets(priority)
-            for bucket in buckets:
-                self._remove_empty(self._bucket(priority, bucket), buckets[-1])
-            self._fs.rmdir(f"{self.path}/{priority}")
+    def refuse(self, name: str, known_as: str) -> None:
+        """Let nothing that can't be read, time and again, stand before all others.
 
-
-def _nearest_first(buckets: list[str], wanted: str) -> list[str]:
-    """Sort buckets: the one in which a stamp belongs, those before it, and the others."""
-    older = [name for name in buckets if name <= wanted]
-    return older[::-1] + buckets[len(older) :]
+        The second time that it is refused, its name or path is passed over for a while.
+        """
+        if known_as in self._refused:
+            self.pass_over(name, TROUBLED_FOR)
+        self._refused.add(known_as)

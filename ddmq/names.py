@@ -3,8 +3,9 @@
 Every name is made of the *ready name* of a message and what its state adds to it:
 
 =============================== =================================================
-``ready/<priority>/<bucket>/``  ``<stamp>.<id>.<failures>-<losses>``
-the same, a bundle              ``<stamp>.<id>.<lines>-<next>-<taken>.<expiry>.<token>``
+``ready/<priority>/``           a bucket: ``<stamp>``; a shelf of buckets: ``<stamp>.shelf``
+in a bucket, a message          ``<stamp>.<id>.<failures>-<losses>``
+in a bucket, a bundle           ``<stamp>.<id>.<lines>-<next>-<taken>.<expiry>.<token>``
 ``work/``                       ``<expiry>.<priority>.<ready name>.<token>``
 the same, a line of a bundle    ``<expiry>.<priority>.<ready name>.<token>.line``
 the same, if the bundle says so ``<expiry>.<priority>.<ready name>.<token>.draft``
@@ -50,6 +51,8 @@ LINE_SUFFIX = ".line"
 #: The same, while the name of the bundle still tells whether the claim was made.
 DRAFT_SUFFIX = ".draft"
 LINE_SUFFIXES = LINE_SUFFIX, DRAFT_SUFFIX
+#: How the name of a shelf ends: a directory of buckets, where a priority has many.
+SHELF_SUFFIX = ".shelf"
 #: How the name of a bundle in `work/` begins of which no line waits.
 _SPENT = "spent."
 
@@ -73,6 +76,7 @@ class _Grammar:
 
 _priority = _Grammar(_NUMBER)
 _buckets = _Grammar("(?:[0-9]{19}/)*")
+_in_priority = _Grammar(rf"(?:[0-9]{{19}}(?:{re.escape(SHELF_SUFFIX)})?/)*")
 _ready = _Grammar(_READY)
 _bundle = _Grammar(
     rf"([0-9]{{19}})\.([0-9a-f]{{20}})\.{_LINES}-{_LINES}-{_LINES}"
@@ -338,6 +342,26 @@ def bucket_name(stamp: int) -> str:
 def are_buckets(names: list[str]) -> bool:
     """Tell whether all are names of buckets: of thousands, quicker than one by one."""
     return _buckets.fullmatch("/".join((*names, ""))) is not None
+
+
+def are_in_priority(names: list[str]) -> bool:
+    """Tell whether all are names of buckets or shelves."""
+    return _in_priority.fullmatch("/".join((*names, ""))) is not None
+
+
+def shelf_name(stamp: int) -> str:
+    """Return the name of the shelf whose first bucket has this stamp."""
+    return f"{bucket_name(stamp)}{SHELF_SUFFIX}"
+
+
+def is_shelf(name: str) -> bool:
+    """Tell which of the two a bucket or shelf is, by its name or path."""
+    return name.endswith(SHELF_SUFFIX)
+
+
+def stamp_of(name: str) -> int:
+    """Return the stamp in the name of a bucket or shelf."""
+    return int(name[:19])
 
 
 def parse_priority(name: str) -> int | None:

@@ -16,11 +16,11 @@ def purge(store: Store, state: str) -> int:
     places = {"work": store.work, "delayed": store.delayed, "dead": store.letters.path}
     if state == "waiting":
         store.line.forget()
-        return sum(_purge_bucket(store, *bucket) for bucket in store.line.buckets())
+        return sum(_purge_bucket(store, *bucket) for bucket in store.buckets.all())
     if state == "work":
         store.complete_all()
     directory = places[state]
-    names = store.line.names_in(directory)
+    names = store.buckets.names_in(directory)
     return sum(
         _purge_file(store, f"{directory}/{name}")
         for name in names
@@ -31,7 +31,7 @@ def purge(store: Store, state: str) -> int:
 def _purge_bucket(store: Store, priority: int, bucket: str) -> int:
     """Remove what waits; what is taken already still needs its bundle."""
     purged = 0
-    for name in store.line.names_in(bucket):
+    for name in store.buckets.names_in(bucket):
         path, bundle = f"{bucket}/{name}", Bundle.parse(priority, name)
         if bundle is None:
             purged += _purge_file(store, path)

@@ -15,12 +15,13 @@ from itertools import chain
 from math import ceil, inf
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
+from ddmq.buckets import TROUBLED_FOR, Buckets
 from ddmq.bundle import BUNDLE_SIZE, chunks
 from ddmq.bundle import encode as encode_bundle
 from ddmq.bundles import Bundles, beside
 from ddmq.fs import is_shared
 from ddmq.letters import DeadLetters
-from ddmq.line import TROUBLED_FOR, Line, Waiting
+from ddmq.line import Line, Waiting
 from ddmq.log import warn
 from ddmq.message import (
     MAX_BYTES,
@@ -102,10 +103,10 @@ class Store:
         self._cleaned = f"{path}/cleaned"
         self.letters = DeadLetters(path, fs, clock)
         self.bundles = Bundles(path, fs, clock, lambda: self.line)
-        self.line = Line(
-            *(f"{path}/ready", fs, clock),
-            *(self.letters.set_aside, self.bundles.retire, bucket_size),
+        self.buckets = Buckets(
+            *(f"{path}/ready", fs, clock), self.letters.set_aside, bucket_size
         )
+        self.line = Line(self.buckets, fs, clock, self.bundles.retire)
         self._bundle_size = bundle_size
         self._file_mode: int | None = None
 
@@ -118,7 +119,7 @@ class Store:
         self.check()
         found = self.fs.status(self.path)
         if found is not None and is_shared(found.mode):
-            self.line.mode = stat.S_IMODE(found.mode)
+            self.buckets.mode = stat.S_IMODE(found.mode)
             self._file_mode = self.bundles.mode = self.letters.mode = found.mode & 0o666
 
     def require_change(self) -> None:
@@ -205,8 +206,8 @@ class Store:
         draft, began = f"{self.tmp}/{new_id()}", self.clock.time_ns()
         try:
             self.fs.mkdir(draft)
-            if self.line.mode is not None:
-                self.fs.chmod(draft, self.line.mode)
+            if self.buckets.mode is not None:
+                self.fs.chmod(draft, self.buckets.mode)
             bundles = [self._write(draft, bunch, options) for bunch in bunches]
             moved = self._enter_together(draft, bundles, options)
         except BaseException:  # whatever stops those who give us the messages
@@ -459,8 +460,8 @@ class Store:
     def _is_anywhere(self, id_: str) -> bool:
         part = f".{id_}."
         places = [self.work, self.delayed, self.letters.path]
-        places += [path for _, path in self.line.buckets()]
-        names = (name for path in places for name in self.line.names_in(path))
+        places += [path for _, path in self.buckets.all()]
+        names = (name for path in places for name in self.buckets.names_in(path))
         # A draft of it is a rival's, who was too late: ours would be current.
         return any(part in name and not name.endswith(DRAFT_SUFFIX) for name in names)
 

@@ -19,6 +19,8 @@ from ddmq.names import (
     Lease,
     Spent,
     are_buckets,
+    are_in_priority,
+    is_shelf,
     parse_place,
     parse_priority,
 )
@@ -78,12 +80,27 @@ class Patient(NamedTuple):
         """Return the leases, first the one that expires first."""
         return _known(Lease.parse, self.names(self.store.work))
 
-    def buckets(self) -> Iterator[tuple[int, list[str]]]:
-        """Yield each priority and the paths of its buckets, in order."""
+    def in_priorities(self) -> Iterator[tuple[int, list[str]]]:
+        """Yield each priority and the paths of its buckets and shelves, in order."""
         ready = f"{self.store.path}/ready"
         for priority in filter(_is_priority, self.names(ready)):
-            names = filter(_is_bucket, self.names(f"{ready}/{priority}"))
+            names = filter(_is_in_priority, self.names(f"{ready}/{priority}"))
             yield int(priority), [f"{ready}/{priority}/{name}" for name in names]
+
+    def shelves(self) -> list[str]:
+        """Return the paths of all shelves."""
+        return [p for _, paths in self.in_priorities() for p in paths if is_shelf(p)]
+
+    def buckets(self) -> Iterator[tuple[int, list[str]]]:
+        """Yield each priority and the paths of its buckets, in order."""
+        for priority, paths in self.in_priorities():
+            yield priority, [bucket for path in paths for bucket in self._at(path)]
+
+    def _at(self, path: str) -> list[str]:
+        """Return the paths of the buckets on a shelf, or that of a bucket alone."""
+        if not is_shelf(path):
+            return [path]
+        return [f"{path}/{name}" for name in filter(_is_bucket, self.names(path))]
 
 
 def symptoms(patient: Patient) -> Iterator[Symptom]:
@@ -176,11 +193,12 @@ def _sampled(patient: Patient) -> Iterator[tuple[str, os.stat_result]]:
         store.work,
         store.delayed,
         store.letters.path,
+        *patient.shelves(),
     ]
     for _, buckets in patient.buckets():
         paths += buckets
     for path in (*paths, store.drop):
-        names = patient.names(path)[:_SAMPLE]
+        names = [] if is_shelf(path) else patient.names(path)[:_SAMPLE]
         for each in (path, *(f"{path}/{name}" for name in names)):
             found = _lstat(each)
             if found is not None and not stat.S_ISLNK(found.st_mode):
@@ -377,9 +395,11 @@ def garbage(patient: Patient) -> Iterator[Symptom]:
 def _garbage_in_line(patient: Patient) -> list[str]:
     ready = f"{patient.store.path}/ready"
     found = [f"{ready}/{n}" for n in patient.names(ready) if not _is_priority(n)]
+    for shelf in patient.shelves():
+        found += [f"{shelf}/{n}" for n in patient.names(shelf) if not _is_bucket(n)]
     for priority, buckets in patient.buckets():
         path = f"{ready}/{priority}"
-        found += [f"{path}/{n}" for n in patient.names(path) if not _is_bucket(n)]
+        found += [f"{path}/{n}" for n in patient.names(path) if not _is_in_priority(n)]
         for bucket in buckets:
             names = patient.names(bucket)
             found += [
@@ -420,13 +440,14 @@ def _age_of(patient: Patient, found: Status) -> float:
 
 
 def empty_buckets(patient: Patient) -> Iterator[Symptom]:
-    """Look for buckets in which nothing waits, but for the newest one of each priority."""
-    empty = [
-        path
-        for _, buckets in patient.buckets()
-        for path in buckets[:-1]
-        if not patient.names(path) and os.access(path, os.R_OK)
-    ]
+    """Look for buckets in which nothing waits, but for the newest one of each priority.
+
+    The same goes for shelves on which no bucket is.
+    """
+    older = [path for _, buckets in patient.buckets() for path in buckets[:-1]]
+    for _, paths in patient.in_priorities():
+        older += filter(is_shelf, paths[:-1])
+    empty = [p for p in older if not patient.names(p) and os.access(p, os.R_OK)]
     if empty:
         text = f"{_listed(empty)}: empty, and not the newest"
         yield _bad("buckets", text, "removes them", "clean", empty)
@@ -464,6 +485,10 @@ def _unknown(parse: Callable[[str], Any], names: Iterable[str]) -> list[str]:
 
 def _is_priority(name: str) -> bool:
     return parse_priority(name) is not None
+
+
+def _is_in_priority(name: str) -> bool:
+    return are_in_priority([name])
 
 
 def _is_bucket(name: str) -> bool:

@@ -197,6 +197,29 @@ def test_empty_buckets_are_found_and_removed(ward):
     assert ward.broker.view()["q"].waiting == 1
 
 
+@pytest.mark.parametrize("bucket", ["", "1700000000000000000"])
+def test_empty_shelves_are_found_and_removed(ward, bucket):
+    ward.broker.publish("q", "x")
+    shelf = ward.path / "ready" / "999" / "1700000000000000000.shelf"
+    (shelf / bucket).mkdir(parents=True)
+    ward.assert_found("buckets", f"{shelf / bucket}: empty, and not the newest")
+    ward.assert_mended("buckets")
+    assert ward.broker.view()["q"].waiting == 1
+
+
+def test_what_is_no_bucket_on_a_shelf_and_no_message_in_one_is_garbage(ward):
+    shelf = ward.path / "ready" / "999" / "1700000000000000000.shelf"
+    bucket = shelf / "1700000000000000000"
+    bucket.mkdir(parents=True)
+    ward.message(shelf, "1700000000000000001.shelf")
+    ward.message(bucket, "1700000000000000000.a.0-0")
+    ward.message(bucket, "stray")
+    found = ward.assert_found("garbage", "no message")
+    assert found["figures"]["number"] == 2
+    ward.assert_mended("garbage")
+    assert ward.broker.view()["q"].waiting == 1
+
+
 def test_buckets_from_the_future_are_told(ward):
     bucket = ward.path / "ready" / "999" / "4000000000000000000"
     bucket.mkdir(parents=True)
@@ -257,17 +280,19 @@ def test_a_group_that_may_write_is_named(shared):
 
 
 def test_modes_that_the_group_can_not_use_are_found_and_set(shared):
-    bucket = shared.path / "ready" / "999" / "1700000000000000000"
+    shelf = shared.path / "ready" / "999" / "1700000000000000000.shelf"
+    bucket = shelf / "1700000000000000000"
     bucket.mkdir(parents=True)
-    for directory in (bucket, bucket.parent):
+    for directory in (bucket, shelf, shelf.parent):
         directory.chmod(0o755)
     path = shared.message(bucket, "1700000000000000000.a.0-0")
     path.chmod(0o600)
     status, found = shared.doctor("g")
-    assert (status, found["g: modes"]["figures"]["number"]) == (1, 3)
+    assert (status, found["g: modes"]["figures"]["number"]) == (1, 4)
     status, found = shared.doctor("g", "--fix")
     assert (status, found["g: modes"]["level"]) == (0, "mended")
     assert stat.S_IMODE(bucket.stat().st_mode) == 0o2770
+    assert stat.S_IMODE(shelf.stat().st_mode) == 0o2770
     assert stat.S_IMODE(path.stat().st_mode) == 0o660
 
 

@@ -1,6 +1,6 @@
 """A process that publishes, consumes or cleans, and notes what it does in a log of its own.
 
-Started by `test_processes.py`: `actor.py ROLE ROOT LOG [ARGUMENT]`. Each line of the log
+Started by `test_processes.py`: `actor.py ROLE ROOT LOG ARGUMENT BUCKET_SIZE`. Each line of the log
 is written whole before and after what it tells of, so that a killed process leaves a
 record that does not depend on the queue. A file server that is away is noted as such and
 tried again; only what was being published then stays in doubt.
@@ -20,6 +20,7 @@ from ddmq import Broker, LeaseLost, StorageError
 from ddmq.fs import FileSystem
 
 QUEUE = "q"
+BUCKET_SIZE = int(sys.argv[5])
 
 
 class Log:
@@ -43,6 +44,11 @@ def patiently(log: Log, act, *arguments, **options):
             away(log, error)
 
 
+def client(root: str, log: Log, **options) -> Broker:
+    """Open the root as a client of this process."""
+    return patiently(log, Broker, root, bucket_size=BUCKET_SIZE, **options)
+
+
 def away(log: Log, error: StorageError) -> None:
     log.write("away", error.errno, error.path)
     time.sleep(0.3)
@@ -64,7 +70,7 @@ def published(log: Log, texts: list[str], act) -> None:
 
 def publish(root: str, log: Log, texts: str) -> None:
     """Publish `<owner>:<first>:<last>` one by one."""
-    broker = patiently(log, Broker, root)
+    broker = client(root, log)
     owner, first, last = texts.split(":")
     for number in range(int(first), int(last)):
         text, durable = f"{owner}-{number}", number % 10 == 0
@@ -75,7 +81,7 @@ def publish(root: str, log: Log, texts: str) -> None:
 
 def publish_many(root: str, log: Log, texts: str) -> None:
     """Publish `<owner>:<first>:<last>` in bundles, of which some need several."""
-    broker = patiently(log, Broker, root, bundle_size=20)
+    broker = client(root, log, bundle_size=20)
     owner, first, last = texts.split(":")
     numbers = list(range(int(first), int(last)))
     while numbers:
@@ -91,7 +97,7 @@ def consume(root: str, log: Log, stop: str) -> None:
     """Consume and ack until a file tells that no more will come: one, then several."""
     renames = [0]
     fs = FileSystem(counting_claims(renames))
-    broker = patiently(log, Broker, root, fs=fs)
+    broker = client(root, log, fs=fs)
     for n in itertools.cycle((1, 1, 4, 12) if stop.endswith(".several") else (1,)):
         messages = patiently(log, broker.consume, QUEUE, n)
         for message in messages:
@@ -137,7 +143,7 @@ def ack(broker: Broker, message) -> str:
 
 def clean(root: str, log: Log, stop: str) -> None:
     """Keep house all the time."""
-    broker = patiently(log, Broker, root)
+    broker = client(root, log)
     while not os.path.exists(stop):
         log.write("cleaned", patiently(log, broker.clean, QUEUE))
         time.sleep(0.02)

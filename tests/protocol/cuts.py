@@ -133,6 +133,26 @@ def _old(_: World, broker: Broker) -> None:
     broker.publish(QUEUE, text("old"))
 
 
+def _two_old(world: World, broker: Broker) -> None:
+    _old(world, broker)
+    broker.publish(QUEUE, text("older"))
+
+
+def _onto_a_shelf_of_others(world: World, broker: Broker, told: Told) -> None:
+    """Somebody else made the shelf, and saw no need to sync anything."""
+    _into_a_bucket_of_others(world, broker, told)
+    _one_by_one("b")(world, broker, told)
+
+
+def _after_the_shelf_was_removed(world: World, broker: Broker, told: Told) -> None:
+    broker.publish(QUEUE, text("x"))
+    broker.ack(broker.consume(QUEUE, 3)[2])
+    world.clock.advance(20)
+    broker.clean(QUEUE)
+    assert not any(".shelf" in path for path, _, _ in os.walk(world.path))
+    _one_by_one("a")(world, broker, told)
+
+
 def _into_a_bucket_of_others(world: World, broker: Broker, told: Told) -> None:
     """Somebody else made the bucket, and saw no need to sync anything."""
     other = world.broker(broker._fs)
@@ -159,6 +179,48 @@ PUBLISHING = [
     Story("behind others", ["a"], _one_by_one("a"), _old, ("old",)),
     Story(
         "full buckets", ["a", "b"], _one_by_one("a", "b"), _old, ("old",), bucket_size=1
+    ),
+    Story(
+        "a new shelf, and on it",
+        ["a", "b"],
+        _one_by_one("a", "b"),
+        _two_old,
+        ("old", "older"),
+        bucket_size=1,
+    ),
+    Story(
+        "shelf of others",
+        ["x", "a", "b"],
+        _onto_a_shelf_of_others,
+        _two_old,
+        ("old", "older"),
+        bucket_size=1,
+    ),
+    Story(
+        "a shelf anew",
+        ["a"],
+        _after_the_shelf_was_removed,
+        _two_old,
+        bucket_size=1,
+        loose=("old", "older", "x"),
+    ),
+    Story(
+        "a new shelf for a group",
+        ["a"],
+        _one_by_one("a"),
+        _two_old,
+        ("old", "older"),
+        bucket_size=1,
+        mode=0o2770,
+    ),
+    Story(
+        "bundles on a new shelf",
+        MANY,
+        _at_once(),
+        _two_old,
+        ("old", "older"),
+        bucket_size=1,
+        bundle_size=7,
     ),
     Story("with a delay", ["a"], _one_by_one("a", delay=60)),
     Story("not durably", ["a", "b"], _one_by_one("a", "b", durable=False)),

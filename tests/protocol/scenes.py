@@ -24,7 +24,7 @@ HOUR = 3600
 _TEXT = re.compile(rb"text of (\w+)")
 _BUNDLE = re.compile(
     r"/work/spent\.[0-9]{13}\.(?P<spent>[0-9a-f]{20})$"
-    r"|/(?:ready/[0-9]+/|delayed/)[^/]*(?:/|\.[0-9]+\.)[0-9]{19}\.(?P<id>[0-9a-f]{20})"
+    r"|/(?:ready/[0-9]+/(?:[0-9]{19}\.shelf/)?|delayed/)[^/]*(?:/|\.[0-9]+\.)[0-9]{19}\.(?P<id>[0-9a-f]{20})"
     r"\.(?P<lines>[0-9]+)-(?P<next>[0-9]+)-[0-9]+\.[0-9]{13}\.[0-9a-f]{16}$"
 )
 _SINGLE = re.compile(r"[/.][0-9]{19}\.(?P<id>[a-z0-9-]{1,64})\.[0-9]+-[0-9]+(?:\.|$)")
@@ -258,6 +258,33 @@ def _stray_beside(world: World, broker: Broker) -> None:
     world.clock.advance(1)
 
 
+def _all_but_the_last_taken(world: World, broker: Broker) -> None:
+    """Leave empty buckets, and an empty one on a shelf, before the only message."""
+    _publish("one", "two", "three", "four", "a")(world, broker)
+    broker.ack(broker.consume(QUEUE, 4))
+    assert len(_shelves(world)) == 2
+
+
+def _on_a_shelf(world: World, broker: Broker) -> Any:
+    _publish("one", "two", "a")(world, broker)
+    *others, message = broker.consume(QUEUE, 3)
+    broker.ack(others)
+    assert len(_shelves(world)) == 1
+    return message
+
+
+def _shelf_vanished(world: World, broker: Broker) -> Any:
+    message = _on_a_shelf(world, broker)
+    world.clock.advance(20)
+    broker.clean(QUEUE)
+    assert os.listdir(f"{world.path}/ready") == []
+    return message
+
+
+def _shelves(world: World) -> list[Path]:
+    return list(Path(world.path, "ready").glob("*/*.shelf"))
+
+
 def _bucket_vanished(world: World, broker: Broker) -> Any:
     message = _consume()(world, broker)
     world.clock.advance(20)
@@ -309,6 +336,7 @@ def _cleaning(broker: Broker, _: Any) -> Any:
 
 
 _NEW = {"new": "gone ready"}
+_BEHIND_TWO = {"old": "ready", "older": "ready", **_NEW}
 _EXPIRES = {"a": "work ready"}
 _IS_CONSUMED = {"a": "ready work"}
 _NEVER = {"requeue": False}
@@ -331,6 +359,32 @@ PUBLISHING = [
         _publishing(),
         _publish("old"),
         bool,
+        bucket_size=1,
+    ),
+    Scene(
+        "publish on a new shelf",
+        _BEHIND_TWO,
+        _publishing(),
+        _publish("old", "older"),
+        bool,
+        bucket_size=1,
+        returns=0,
+    ),
+    Scene(
+        "publish on a shelf",
+        {**_BEHIND_TWO, "third": "ready"},
+        _publishing(),
+        _publish("old", "older", "third"),
+        bool,
+        bucket_size=1,
+        returns=0,
+    ),
+    Scene(
+        "publish for a group on a new shelf",
+        _BEHIND_TWO,
+        _publishing(),
+        _publish("old", "older"),
+        mode=0o2770,
         bucket_size=1,
     ),
     Scene("publish with a delay", {"new": "gone delayed"}, _publishing(delay=60)),
@@ -359,6 +413,15 @@ CONSUMING = [
         _IS_CONSUMED,
         _consuming,
         _empty_bucket_first,
+        _received("a"),
+        bucket_size=1,
+        retries=True,
+    ),
+    Scene(
+        "consume behind an empty shelf",
+        _IS_CONSUMED,
+        _consuming,
+        _all_but_the_last_taken,
         _received("a"),
         bucket_size=1,
         retries=True,
@@ -409,6 +472,20 @@ SETTLING = [
         _EXPIRES,
         lambda b, m: b.release(m),
         _bucket_vanished,
+    ),
+    Scene(
+        "release on a shelf",
+        _EXPIRES,
+        lambda b, m: b.release(m),
+        _on_a_shelf,
+        bucket_size=1,
+    ),
+    Scene(
+        "release on a shelf that vanished",
+        _EXPIRES,
+        lambda b, m: b.release(m),
+        _shelf_vanished,
+        bucket_size=1,
     ),
     Scene(
         "reject", {"a": "work dead"}, lambda b, m: b.reject(m, "it smelled"), _consume()
@@ -465,6 +542,14 @@ HOUSEKEEPING = [
         _dropped,
         lambda swept: swept.adopted == 1,
         returns=0,
+        retries=True,
+    ),
+    Scene(
+        "clean an empty shelf",
+        {"a": "ready"},
+        _cleaning,
+        _all_but_the_last_taken,
+        bucket_size=1,
         retries=True,
     ),
     Scene(
@@ -646,6 +731,15 @@ BUNDLES = [
         says=_counted(12),
         bundle_size=5,
         mode=0o2770,
+    ),
+    Scene(
+        "publish several bundles on a new shelf",
+        _all("gone ready", old="ready", older="ready"),
+        _publishing_many(),
+        _publish("old", "older"),
+        _counted(12),
+        bucket_size=1,
+        bundle_size=5,
     ),
     Scene(
         "publish many with a delay",

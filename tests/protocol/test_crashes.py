@@ -157,10 +157,12 @@ def test_a_creation_that_crashed_is_done_again_with_its_mode(
 
 
 @cold_and_warm
+@pytest.mark.parametrize("place", ["", " on a new shelf"])
 def test_buckets_are_made_with_the_mode_of_their_queue_or_not_at_all(
-    warm: bool, tmp_path: Path
+    warm: bool, place: str, tmp_path: Path
 ) -> None:
-    for play, _ in crashes(named("publish for a group"), tmp_path, warm=warm):
+    scene = named(f"publish for a group{place}")
+    for play, _ in crashes(scene, tmp_path, warm=warm):
         for directory, _, _ in os.walk(f"{play.world.path}/ready"):
             assert oct(stat.S_IMODE(os.stat(directory).st_mode)) == "0o2770"
 

@@ -20,7 +20,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from protocol.scenes import HOUR, QUEUE, new_world, text
-from protocol.test_neighbour import BUCKET, ID, STAMP, TOKEN, told_by
+from protocol.test_neighbour import BUCKET, ID, SHELF, STAMP, TOKEN, told_by
 from support import in_time
 
 from ddmq import Broker, cli
@@ -96,8 +96,10 @@ _directories = st.one_of(
     st.sampled_from(
         ["tmp", "work", "delayed", "dead", "drop", "ready", "journal", "."]
     ),
-    st.sampled_from(["ready/0", "ready/999", BUCKET, "tmp/directory"]),
+    st.sampled_from(["ready/0", "ready/999", BUCKET, SHELF, "tmp/directory"]),
     joined("ready/", _priorities, "/", _stamps),
+    joined("ready/", _priorities, "/", _stamps, ".shelf"),
+    joined("ready/", _priorities, "/", _stamps, ".shelf/", _stamps),
 )
 _LINE = b'{"message":"another\'s","priority":7}\n'
 _contents = st.one_of(

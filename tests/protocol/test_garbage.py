@@ -21,15 +21,22 @@ if TYPE_CHECKING:
 ID = "0123456789abcdef0123"
 STAMP = 1_600_000_000_000_000_000
 BUCKET = f"ready/999/{STAMP}"
+SHELF = f"{BUCKET}.shelf"
 ENTRY = f"{STAMP}.{ID}.0-0"
 LEASE = f"1600000000000.999.{ENTRY}.0123456789abcdef"
 DELAYED = f"1600000000000.999.{ENTRY}"
 
 #: Places where something may lie that has the name of a message.
-NAMED = [f"{BUCKET}/{ENTRY}", f"work/{LEASE}", f"delayed/{DELAYED}"]
+NAMED = [
+    f"{BUCKET}/{ENTRY}",
+    f"{SHELF}/{STAMP}/{ENTRY}",
+    f"work/{LEASE}",
+    f"delayed/{DELAYED}",
+]
 #: Places where something may lie whose name means nothing.
 STRAY = ["ready/stray", "ready/999/stray", f"{BUCKET}/0stray", "work/stray"]
 STRAY += ["delayed/stray", "ready/007", f"ready/999/{STAMP}0"]
+STRAY += [f"{SHELF}/stray", f"{SHELF}/{STAMP}.shelf", f"{SHELF}/{STAMP}/0stray"]
 
 
 @pytest.fixture(autouse=True)
@@ -130,7 +137,7 @@ def assert_set_aside(world: World, path: str, codes: tuple[str, ...]) -> DeadLet
 
 
 @everything
-@pytest.mark.parametrize("place", NAMED, ids=["ready", "work", "delayed"])
+@pytest.mark.parametrize("place", NAMED, ids=["ready", "shelf", "work", "delayed"])
 def test_a_file_with_the_name_of_a_message_that_holds_none_is_a_dead_letter(
     place: str, thing: str, world: World, tmp_path: Path
 ) -> None:
@@ -160,7 +167,7 @@ def test_a_stray_file_is_set_aside_by_whoever_cleans(
 
 
 @everything
-@pytest.mark.parametrize("place", ["ready/5", f"ready/999/{STAMP}"])
+@pytest.mark.parametrize("place", ["ready/5", BUCKET, SHELF, f"{SHELF}/{STAMP}"])
 def test_what_stands_in_the_place_of_a_directory_is_set_aside(
     place: str, thing: str, world: World, tmp_path: Path
 ) -> None:
@@ -174,7 +181,7 @@ def test_what_stands_in_the_place_of_a_directory_is_set_aside(
     assert snapshot(tmp_path) == before
 
 
-@pytest.mark.parametrize("place", ["ready/999", f"ready/999/{STAMP}"])
+@pytest.mark.parametrize("place", ["ready/999", BUCKET, SHELF, f"{SHELF}/{STAMP}"])
 @pytest.mark.parametrize("verb", ["publish", "consume", "view", "clean", "purge"])
 def test_a_link_in_place_of_a_directory_is_never_followed(
     verb: str, place: str, world: World, tmp_path: Path
@@ -244,7 +251,9 @@ def test_a_dropped_file_is_left_alone_until_it_stands_still(world: World) -> Non
 # Names of the file system, and names of nobody
 
 
-@pytest.mark.parametrize("directory", ["ready", "ready/999", BUCKET, "work", "delayed"])
+@pytest.mark.parametrize(
+    "directory", ["ready", "ready/999", BUCKET, SHELF, "work", "delayed"]
+)
 def test_names_that_begin_with_a_dot_are_the_file_systems_own(
     directory: str, world: World
 ) -> None:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from protocol.scenes import (
+    MANY,
     QUEUE,
     SCENES,
     Play,
@@ -235,6 +236,41 @@ def test_each_verb_succeeds_where_what_is_gone_is_called_stale(
     result = play.act(saying_stale())
     assert scene.says(result)
     assert play.states() == play.ends()
+
+
+@pytest.mark.parametrize("calls", [counting, saying_stale])
+@pytest.mark.parametrize("verb", ["publish", "publish_many", "release"])
+def test_nobody_needs_the_shelf_that_another_node_removes_meanwhile(
+    calls: Callable[[], Calls], verb: str, tmp_path: Path
+) -> None:
+    world = new_world(tmp_path, bucket_size=1, bundle_size=5)
+    broker = world.broker(clean=False)
+    for name in "abc":
+        broker.publish(QUEUE, text(name))
+    *others, third = broker.consume(QUEUE, 3)
+    broker.ack(others)
+    [shelf] = Path(world.path, "ready/999").glob("*.shelf")
+    bare = calls()
+    hit = []
+
+    def call(number: int, name: str, function: Callable[..., Any], made: Any) -> Any:
+        if name in ("mkdir", "rename") and f"{shelf}/" in made[-1] and not hit:
+            hit.append(name)
+            shutil.rmtree(shelf)
+        return bare.call(number, name, function, made)
+
+    broker = world.broker(Calls(call), clean=False)
+    if verb == "publish":
+        os.rmdir(shelf / shelf.stem)
+        broker.publish(QUEUE, text("d"))
+    elif verb == "publish_many":
+        broker.publish_many(QUEUE, map(text, MANY))
+    else:
+        broker.release(third)
+    assert hit
+    assert set(world.found()) == {"publish": {"c", "d"}, "release": {"c"}}.get(
+        verb, {"c", *MANY}
+    )
 
 
 @pytest.mark.parametrize("calls", [counting, saying_stale])

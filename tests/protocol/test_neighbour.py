@@ -32,6 +32,7 @@ ID = "0123456789abcdef0123"
 TOKEN = "0123456789abcdef"
 STAMP = 1_600_000_000_000_000_000
 BUCKET = f"ready/0/{STAMP}"
+SHELF = f"{BUCKET}.shelf"
 ENTRY = f"{STAMP}.{ID}.0-0"
 BUNDLE = f"{STAMP}.{ID}.5-0-0.0000000000000.{'0' * 16}"
 LATE_BUNDLE = f"{STAMP + 3}.{ID}.5-3-3.1600000000000.{TOKEN}"
@@ -48,6 +49,7 @@ PLACES = [
         f"work/{LINE}",
         f"work/spent.1600000000000.{ID}",
     ),
+    *(SHELF, f"{SHELF}/thing", f"{SHELF}/{STAMP}", f"{SHELF}/{STAMP}/{ENTRY}"),
     *("work/thing", f"delayed/1600000000000.0.{ENTRY}", "delayed/thing"),
     *(f"delayed/1600000000000.0.{BUNDLE}", f"dead/0.{ENTRY}.failed"),
     *(f"dead/{ID}.note", "dead/thing", "drop/thing", "cleaned"),
@@ -354,6 +356,9 @@ CROWDS = {
     "strays in a bucket": (BUCKET, "thing{}"),
     "strays in ready": ("ready", "thing{}"),
     "buckets": ("ready/0", "{stamp}"),
+    "shelves": ("ready/0", "{stamp}.shelf"),
+    "strays on a shelf": (SHELF, "thing{}"),
+    "buckets on a shelf": (SHELF, "{stamp}"),
     "messages of one bucket": (BUCKET, "{stamp}.{:020d}.0-0"),
     "strays in work": ("work", "thing{}"),
     "spent bundles": ("work", "spent.1600000000000.{:020d}"),

@@ -21,6 +21,8 @@ import pytest
 import yaml
 from protocol.scenes import QUEUE, World, text
 
+from ddmq import Broker
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
@@ -280,3 +282,30 @@ def test_a_bucket_that_a_member_keeps_to_himself_stops_no_consumer(
 
     got = as_user(OWNER, work)
     assert (got.error, got.value) == ("", [text("1"), text("a"), text("b")])
+
+
+def test_a_shelf_that_a_member_keeps_to_himself_stops_no_publisher(
+    place: Path,
+) -> None:
+    world = queue_of(place, 0o2770)
+
+    def publish(names: str) -> None:
+        broker = world.broker()
+        broker.publish(QUEUE, text(names[0]), priority=0)
+        broker = Broker(world.root, clock=world.clock, bundle_size=6)
+        broker.publish_many(QUEUE, names[1:], priority=0)
+
+    def plant() -> None:
+        os.mkdir(f"{world.path}/ready/0/{10**18}.shelf")
+        os.mkdir(f"{world.path}/ready/0/{10**19 - 1}.shelf")
+
+    as_user(OWNER, lambda: world.broker().publish(QUEUE, text("b"), priority=0))
+    assert as_user(MEMBER, plant).error == ""
+    assert as_user(OWNER, lambda: publish("abcdefghijklmn")).error == ""
+    got = as_user(
+        OWNER, lambda: sorted(m.message for m in world.broker().consume(QUEUE, 15))
+    )
+    assert (got.error, got.value) == (
+        "",
+        [*"bcdefghijklmn", text("a"), text("b")],
+    )

@@ -33,11 +33,12 @@ class Stage:
     turn.
     """
 
-    def __init__(self, directory: Path, *roots: Path) -> None:
+    def __init__(self, directory: Path, *roots: Path, bucket_size: int = 500) -> None:
         self.roots = roots or (directory / "root",)
         self.root = self.roots[0]
         self.logs = directory / "logs"
         self.stop = directory / "stop.several"
+        self.bucket_size = bucket_size
         self.logs.mkdir()
         self.broker = Broker(self.root, create=True)
         self.broker.create_queue(QUEUE)
@@ -52,7 +53,10 @@ class Stage:
         errors = open(f"{log}.stderr", "w")  # noqa: SIM115 - the process writes to it
         with errors:
             process = subprocess.Popen(
-                [sys.executable, ACTOR, role, root, log, str(argument)],
+                [
+                    *(sys.executable, ACTOR, role, root, log),
+                    *map(str, (argument, self.bucket_size)),
+                ],
                 stderr=errors,
                 env={
                     **os.environ,
@@ -100,6 +104,14 @@ def stage(tmp_path: Path) -> Iterator[Stage]:
     stage.abandon()
 
 
+@pytest.fixture
+def shelved(tmp_path: Path) -> Iterator[Stage]:
+    """Give a stage whose buckets are so small that shelves come and go."""
+    stage = Stage(tmp_path, bucket_size=2)
+    yield stage
+    stage.abandon()
+
+
 def next_of(publisher: str, stage: Stage, first: int) -> int:
     """Return the number that a publisher has not tried yet."""
     tried = [text.split("-") for text in stage.told("publishing")]
@@ -131,9 +143,17 @@ class Cast:
 
 
 def test_killed_processes_lose_no_message_and_finish_none_twice(stage: Stage) -> None:
+    kill_some(stage, each=600, times=25)
+
+
+def test_nor_do_they_while_shelves_come_and_go(shelved: Stage) -> None:
+    kill_some(shelved, each=300, times=12)
+
+
+def kill_some(stage: Stage, *, each: int, times: int) -> None:
     chance = random.Random(7)
-    cast = Cast(stage, each=600)
-    for _ in range(25):
+    cast = Cast(stage, each=each)
+    for _ in range(times):
         time.sleep(chance.uniform(0.02, 0.25))
         cast.kill(chance.randrange(len(cast.running)))
     for publisher in cast.running[:4]:
@@ -161,6 +181,10 @@ def test_one_consumer_gets_the_messages_of_each_publisher_in_order(
     stage: Stage,
 ) -> None:
     assert_each_publishers_order_is_kept(stage)
+
+
+def test_so_does_one_while_shelves_come_and_go(shelved: Stage) -> None:
+    assert_each_publishers_order_is_kept(shelved)
 
 
 def assert_each_publishers_order_is_kept(stage: Stage) -> None:

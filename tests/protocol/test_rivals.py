@@ -537,6 +537,24 @@ def test_a_lone_consumer_keeps_the_order_over_all_buckets(tmp_path: Path) -> Non
     assert got == [text(name) for name in names]
 
 
+def test_a_lone_consumer_keeps_the_order_over_all_shelves(tmp_path: Path) -> None:
+    world = new_world(tmp_path, bucket_size=2, bundle_size=5)
+    broker = world.broker()
+    names = [f"m{number}" for number in range(96)]
+    for first in range(0, 96, 12):
+        broker.publish_many(QUEUE, map(text, names[first : first + 11]))
+        broker.publish(QUEUE, text(names[first + 11]))
+    assert any(".shelf/" in path for path in world.files("ready"))
+    back = broker.consume(QUEUE, 70)
+    for message in reversed(back[::2]):
+        broker.release(message)
+    broker.ack(back[1::2])
+    got = []
+    while messages := broker.consume(QUEUE):
+        got.append(messages[0].message)
+    assert got == [text(name) for name in (*names[:70:2], *names[70:])]
+
+
 def test_a_publisher_starts_a_new_bucket_when_one_is_full(tmp_path: Path) -> None:
     world = new_world(tmp_path, bucket_size=3)
     broker = world.broker()

@@ -23,6 +23,7 @@ CORE = [
     "ddmq.message",
     "ddmq.fs",
     "ddmq.locks",
+    "ddmq.buckets",
     "ddmq.line",
     "ddmq.bundle",
     "ddmq.bundles",

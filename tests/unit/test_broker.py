@@ -190,6 +190,28 @@ def test_a_durable_message_is_synced_with_all_that_leads_to_it(broker, root, clo
     assert synced[-1] == f"{root}/q/delayed"
 
 
+@pytest.mark.parametrize("number", [1, 2, 3, 12])
+def test_on_a_shelf_a_durable_message_or_bundle_is_synced_with_all_that_leads_to_it(
+    broker, root, clock, number
+):
+    synced = []
+
+    def call(_, name, function, arguments):
+        if name == "fsync":
+            synced.append(os.readlink(f"/proc/self/fd/{arguments[0]}"))
+        return function(*arguments)
+
+    small = {"clock": clock, "bucket_size": 2, "bundle_size": 4}
+    Broker(root, **small).publish_many("q", "abcd", durable=False)
+    client = Broker(root, fs=FileSystem(Calls(call)), **small)
+    client.publish_many("q", "x" * number, durable=True)
+    priority = root / "q" / "ready" / "999"
+    made = list(priority.glob("*.shelf/*" if number < 3 else "*.shelf"))
+    assert made
+    assert {*map(str, made), str(priority), str(priority.parent)} <= set(synced)
+    assert {str(bucket.parent) for bucket in made} <= set(synced)
+
+
 WRONG_OPTIONS = [
     {"priority": -1},
     {"priority": 1.5},

@@ -18,13 +18,17 @@ from ddmq.names import (
     Lease,
     Spent,
     are_buckets,
+    are_in_priority,
     bucket_name,
     check_queue_name,
+    is_shelf,
     new_id,
     new_token,
     parse_place,
     parse_priority,
     random_below,
+    shelf_name,
+    stamp_of,
 )
 
 priorities = st.integers(0, MAX_PRIORITY)
@@ -94,6 +98,22 @@ def test_a_dead_letter_survives_its_name(name):
 def test_of_buckets_one_that_is_none_spoils_all(names, other):
     assert are_buckets(names)
     assert are_buckets([*names, other]) == are_buckets([other])
+
+
+@given(st.lists(stamps.map(bucket_name) | stamps.map(shelf_name)), texts)
+def test_of_buckets_and_shelves_one_that_is_neither_spoils_all(names, other):
+    assert are_in_priority(names)
+    assert are_in_priority([*names, other]) == are_in_priority([other])
+
+
+@given(stamps)
+def test_a_shelf_survives_its_name_and_is_no_bucket(stamp):
+    name = shelf_name(stamp)
+    assert (stamp_of(name), is_shelf(name), are_buckets([name])) == (stamp, True, False)
+    name = bucket_name(stamp)
+    assert (stamp_of(name), is_shelf(name), are_in_priority([name])) == (
+        *(stamp, False, True),
+    )
 
 
 @given(stamps)
