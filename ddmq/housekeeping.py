@@ -215,7 +215,7 @@ class Housekeeper:
         store = self._store
         self._each(store.letters.set_aside, store.foreign(), within)
         removed = self._each(store.remove_if_abandoned, store.leftovers(), within)
-        self._try(lambda _: store.complete_all(), "bundles")
+        self._each(store.complete_in, store.buckets.all(), within)
         store.buckets.remove_empty()
         store.mark_cleaned()
         return Swept(removed=removed.count(True))

@@ -644,7 +644,12 @@ class Store:
 
     def complete_all(self) -> None:
         """Let no lease be a draft, and bundles be in line only while a line waits."""
-        for entry, path in self.line.places():
+        for bucket in self.buckets.all():
+            self.complete_in(bucket)
+
+    def complete_in(self, bucket: tuple[int, str]) -> None:
+        """Do so in one bucket, given by its priority and path."""
+        for entry, path in self.line.places_in(*bucket):
             if isinstance(entry, Bundle):
                 self.bundles.complete(entry)
                 if not entry.waiting:

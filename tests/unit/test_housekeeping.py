@@ -569,6 +569,23 @@ def test_a_cleaning_ends_in_time_and_the_next_one_goes_on(
     assert len(left) > 2
 
 
+def test_a_cleaning_looks_for_half_a_second_into_buckets(broker, root, clock):
+    def call(_, name, function, arguments):
+        clock.advance(0.005)
+        if name == "listdir" and os.path.dirname(arguments[0]).endswith("/5"):
+            looks.append(arguments[0])
+        return function(*arguments)
+
+    for _ in range(500):
+        broker.publish("q", "x", priority=5)
+    for number in range(200):  # as many buckets, without a shelf
+        (root / "q" / "ready" / "5" / f"{10**18 + number:019d}").mkdir()
+    clock.advance(700)
+    looks: list[str] = []
+    Broker(root, clock=clock, fs=FileSystem(Calls(call))).publish("q", "x")
+    assert 40 < len(looks) < 60
+
+
 @pytest.fixture
 def interrupted(broker, root, clock):
     """Three lines of a bundle are taken; then their consumer dies before they are leased."""
