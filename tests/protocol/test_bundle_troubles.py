@@ -20,9 +20,10 @@ from protocol.scenes import (
     new_world,
     text,
 )
-from support import Calls, Crash, interrupted, losing_reply
+from support import Calls, Crash, counting, interrupted, losing_reply
 
 from ddmq import Broker, InvalidArgument, LeaseLost, StorageError
+from ddmq.names import Bundle, Lease
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -137,6 +138,84 @@ def test_a_draft_that_its_maker_takes_back_is_not_acked(
         world.broker(Calls(call)).leased(
             QUEUE, name if by == "filename" else name.split(".")[3]
         )
+
+
+def test_a_claim_that_is_made_while_its_drafts_are_judged_is_no_loss(
+    tmp_path: Path,
+) -> None:
+    """Its client was suspended for long, and comes just before the bundle is renamed."""
+    world = new_world(tmp_path)
+    publish(world)
+    draft_in_vain(world, 2)
+    world.clock.advance(601)
+
+    def claim() -> None:
+        [path] = world.files("ready")
+        bundle = Bundle.parse(999, os.path.basename(path))
+        lease = Lease.parse(os.path.basename(world.drafts()[0]))
+        assert bundle is not None
+        assert lease is not None
+        claimed = bundle.taking(2, lease.expiry, lease.token)
+        os.rename(path, os.path.join(os.path.dirname(path), claimed.filename))
+
+    world.broker(interrupted(0, claim, "rename")).clean(QUEUE)
+    assert world.found()["m00"]
+    assert rest(world) == MANY
+
+
+def test_a_live_draft_outlives_the_drafts_of_others_that_are_judged(
+    tmp_path: Path,
+) -> None:
+    world = new_world(tmp_path)
+    broker = publish(world)
+    draft_in_vain(world, 2)
+    broker.ack(broker.consume(QUEUE))
+    world.clock.advance(601)
+    broker.consume(QUEUE)
+    world.broker().clean(QUEUE)
+    assert rest(world) == MANY[1:]
+
+
+def completing(most: int, error: BaseException) -> Calls:
+    """Return system calls that complete so many drafts."""
+    done: list[str] = []
+
+    def call(_: int, name: str, function: Callable[..., Any], arguments: Any) -> Any:
+        if name == "rename" and arguments[0].endswith(".draft"):
+            if len(done) == most:
+                raise error
+            done.append(name)
+        return function(*arguments)
+
+    return Calls(call)
+
+
+@pytest.mark.parametrize("number", [1, 2])
+def test_a_claim_that_is_completed_in_part_is_completed_by_who_acked_that_part(
+    number: int, tmp_path: Path
+) -> None:
+    world = new_world(tmp_path)
+    publish(world)
+    calls = completing(number, OSError(errno.EIO, "who knows"))
+    broker = world.broker(calls)
+    messages = broker.consume(QUEUE, 3)
+    assert len(messages) == number
+    broker.ack(messages)
+    broker._fs.calls = counting()
+    broker.ack(broker.consume(QUEUE))
+    assert rest(world) == [*MANY[number:3], *MANY[4:]]
+
+
+def test_who_dies_while_completing_another_claim_leaves_it_to_the_next(
+    tmp_path: Path,
+) -> None:
+    for n in range(3):
+        world = new_world(tmp_path / str(n))
+        publish(world)
+        cut_short(world, 3)
+        with pytest.raises(Crash):
+            world.broker(completing(n, Crash())).consume(QUEUE)
+        assert rest(world) == MANY
 
 
 def test_a_second_ack_is_harmless_beside_the_draft_of_a_rival(tmp_path: Path) -> None:
