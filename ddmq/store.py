@@ -461,6 +461,7 @@ class Store:
         part = f".{id_}."
         places = [self.work, self.delayed, self.letters.path]
         places += [path for _, path in self.buckets.all()]
+        places.append(self.work)  # somebody may have taken it meanwhile
         names = (name for path in places for name in self.buckets.names_in(path))
         # A draft of it is a rival's, who was too late: ours would be current.
         return any(part in name and not name.endswith(DRAFT_SUFFIX) for name in names)

@@ -20,9 +20,10 @@ from protocol.scenes import (
     new_world,
     text,
 )
-from support import Calls, Crash, interrupted, losing_reply
+from support import Calls, Crash, counting, interrupted, losing_reply
 
 from ddmq import Broker, InvalidArgument, LeaseLost, StorageError
+from ddmq.names import Bundle, Lease
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -137,6 +138,136 @@ def test_a_draft_that_its_maker_takes_back_is_not_acked(
         world.broker(Calls(call)).leased(
             QUEUE, name if by == "filename" else name.split(".")[3]
         )
+
+
+def test_a_claim_that_is_made_while_its_drafts_are_judged_is_no_loss(
+    tmp_path: Path,
+) -> None:
+    """Its client was suspended for long, and comes just before the bundle is renamed."""
+    world = new_world(tmp_path)
+    publish(world)
+    draft_in_vain(world, 2)
+    world.clock.advance(601)
+
+    def claim(path: str) -> None:
+        bundle = Bundle.parse(999, os.path.basename(path))
+        lease = Lease.parse(os.path.basename(world.drafts()[0]))
+        assert bundle is not None
+        assert lease is not None
+        claimed = bundle.taking(2, lease.expiry, lease.token)
+        os.rename(path, os.path.join(os.path.dirname(path), claimed.filename))
+
+    def call(_: int, name: str, function: Callable[..., Any], arguments: Any) -> Any:
+        if name == "rename" and "/ready/" in arguments[0] and world.vain_drafts():
+            claim(arguments[0])
+        return function(*arguments)
+
+    world.broker(Calls(call)).clean(QUEUE)
+    assert world.vain_drafts() == []
+    assert rest(world) == MANY
+
+
+def test_a_live_draft_outlives_the_drafts_of_others_that_are_judged(
+    tmp_path: Path,
+) -> None:
+    world = new_world(tmp_path)
+    broker = publish(world, clean=False)
+    draft_in_vain(world, 2)
+    broker.ack(broker.consume(QUEUE))
+    world.clock.advance(601)
+    broker.consume(QUEUE)
+    assert len(world.drafts()) == 3
+    world.broker().view(QUEUE)
+    assert rest(world) == MANY[1:]
+
+
+def completing(most: int, error: BaseException) -> Calls:
+    """Return system calls that complete so many drafts."""
+    done: list[str] = []
+
+    def call(_: int, name: str, function: Callable[..., Any], arguments: Any) -> Any:
+        if name == "rename" and arguments[0].endswith(".draft"):
+            if len(done) == most:
+                raise error
+            done.append(name)
+        return function(*arguments)
+
+    return Calls(call)
+
+
+@pytest.mark.parametrize("number", [1, 2])
+def test_a_claim_that_is_completed_in_part_is_completed_by_who_acked_that_part(
+    number: int, tmp_path: Path
+) -> None:
+    world = new_world(tmp_path)
+    publish(world)
+    calls = completing(number, OSError(errno.EIO, "who knows"))
+    broker = world.broker(calls)
+    messages = broker.consume(QUEUE, 3)
+    assert len(messages) == number
+    broker.ack(messages)
+    broker._fs.calls = counting()
+    broker.ack(broker.consume(QUEUE))
+    assert rest(world) == [*MANY[number:3], *MANY[4:]]
+
+
+def test_who_dies_while_completing_another_claim_leaves_it_to_the_next(
+    tmp_path: Path,
+) -> None:
+    for n in range(3):
+        world = new_world(tmp_path / str(n))
+        publish(world)
+        cut_short(world, 3)
+        with pytest.raises(Crash):
+            world.broker(completing(n, Crash())).consume(QUEUE)
+        world.broker().release(world.broker().consume(QUEUE))
+        assert rest(world) == MANY
+
+
+def test_the_first_of_several_is_held_when_the_last_is_acked(tmp_path: Path) -> None:
+    world = new_world(tmp_path)
+    broker = publish(world)
+    broker.ack(broker.consume(QUEUE))
+    broker.ack(broker.consume(QUEUE, 3)[1:])
+    world.broker().release(world.broker().consume(QUEUE))
+    assert rest(world) == [MANY[1], *MANY[4:]]
+
+
+def test_a_draft_that_is_completed_at_that_moment_is_settled_by_its_id(
+    tmp_path: Path,
+) -> None:
+    world = new_world(tmp_path)
+    publish(world)
+    cut_short(world, 3)
+    draft = world.drafts()[0]
+
+    def call(_: int, name: str, function: Callable[..., Any], arguments: Any) -> Any:
+        if name == "lstat" and arguments[0] == draft and world.drafts():
+            world.broker().clean(QUEUE)
+        return function(*arguments)
+
+    broker = world.broker(Calls(call))
+    broker.ack(broker.leased(QUEUE, os.path.basename(draft).split(".")[3]))
+    assert rest(world) == MANY[1:]
+
+
+@pytest.mark.parametrize("drafts", [0, 1, 2, 3])
+def test_who_purges_what_is_leased_spares_the_drafts_of_a_claim_that_is_made_later(
+    drafts: int, tmp_path: Path
+) -> None:
+    world = new_world(tmp_path)
+    publish(world)
+    purged: list[int] = []
+
+    def call(_: int, name: str, function: Callable[..., Any], arguments: Any) -> Any:
+        if len(world.drafts()) == drafts and name in ("mknod", "rename") and not purged:
+            purged.append(world.broker().purge(QUEUE, ["work"]).work)
+        return function(*arguments)
+
+    assert len(world.broker(Calls(call)).consume(QUEUE, 3)) == 3
+    assert purged == [0]
+    assert world.broker().view(QUEUE)[QUEUE] == (9, 3, 0, 0)
+    assert rest(world) == MANY
 
 
 def test_a_second_ack_is_harmless_beside_the_draft_of_a_rival(tmp_path: Path) -> None:

@@ -255,7 +255,12 @@ def all_of_them(client: Client) -> None:
 
 def keeping(client: Client) -> None:
     client.ack(client.take())
-    client.take()
+    for _ in range(2):
+        client.take()
+
+
+def keeping_the_first(client: Client) -> None:
+    client.ack(client.take(3)[1:])
 
 
 def nacking(client: Client) -> None:
@@ -334,7 +339,7 @@ def looking(client: Client) -> None:
 
 CONSUMING = [
     *(in_turn, two_at_once, several, all_of_them),
-    *(keeping, nacking, releasing, renewing),
+    *(keeping, keeping_the_first, nacking, releasing, renewing),
 ]
 SCRIPTS = [
     *(*CONSUMING, cleaning, cleaning_later, cleaning_much_later),
@@ -344,6 +349,7 @@ TRIPLES = [
     (in_turn, several, cleaning_later),
     (two_at_once, in_turn, cleaning),
     (keeping, keeping, cleaning),
+    (keeping_the_first, two_at_once, cleaning_later),
     (nacking, acking_by_id, several),
     (renewing, in_turn, cleaning_later),
     (in_turn, all_of_them, purging_waiting),

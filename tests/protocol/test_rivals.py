@@ -711,3 +711,23 @@ def test_a_message_is_found_at_work_though_its_holder_renews_it_meanwhile(
 
     for _, found, renewed in duels(tmp_path, prepare, look, renew):
         assert found.id == renewed.id
+
+
+def test_who_acks_what_is_given_back_and_taken_again_is_told_that_it_is_lost(
+    tmp_path: Path,
+) -> None:
+    world = new_world(tmp_path)
+    broker = world.broker()
+    broker.publish(QUEUE, text("a"))
+    [message] = broker.consume(QUEUE)
+    broker.release(message)
+    taken: list[Any] = []
+
+    def call(_: int, name: str, function: Callable[..., Any], arguments: Any) -> Any:
+        if name == "listdir" and "/ready/999/" in arguments[0]:
+            taken.extend(world.broker().consume(QUEUE))
+        return function(*arguments)
+
+    with pytest.raises(LeaseLost):
+        world.broker(Calls(call)).ack(message)
+    assert [m.message for m in taken] == [text("a")]
