@@ -319,8 +319,9 @@ def acking_by_id(client: Client) -> None:
 
 
 def settle_by(client: Client, name: str) -> None:
-    with suppress(LeaseLost):
-        client.ack([client.broker.leased(QUEUE, name)])
+    with suppress(LeaseLost, StorageError):  # that its bundle can't be found
+        message = client.broker.leased(QUEUE, name)
+        client.ack([message])
 
 
 def publishing(client: Client) -> None:
