@@ -505,20 +505,21 @@ class Broker:
         LeaseLost when there is none.
         """
         open_queue = self._queue(queue)
-        wanted = Lease.parse(name)
-        for lease in open_queue.store.leases():
-            if name != lease.entry.id and not (wanted and wanted.is_same_claim(lease)):
+        trouble: OSError | None = None
+        for lease in _named(name, open_queue.store.leases()):
+            try:
+                message = self._read_leased(open_queue, lease)
+            except OSError as error:  # of a claim that was not made, maybe
+                trouble = error
                 continue
-            proven = open_queue.store.proven(lease)
-            message = self._read_leased(open_queue, proven) if proven else None
             if message is not None:
                 return message
-        raise LeaseLost(
+        raise trouble or LeaseLost(
             f"{name}: not at work in queue {queue}; it was settled, or its lease expired"
         )
 
     def _read_leased(self, queue: _Queue, lease: Lease) -> Message | None:
-        current: Lease | None = lease
+        current = queue.store.proven(lease)
         for _ in range(_RENEWALS):
             if current is None:
                 break
@@ -719,6 +720,14 @@ class Broker:
 
     def _not_found(self, queue: str) -> DdmqError:
         return admin.queue_not_found(self.root, queue)
+
+
+def _named(name: str, leases: Iterable[Lease]) -> Iterator[Lease]:
+    """Yield the leases that have this id, or are of the claim with this file name."""
+    wanted = Lease.parse(name)
+    for lease in leases:
+        if name == lease.entry.id or (wanted and wanted.is_same_claim(lease)):
+            yield lease
 
 
 def _ack(store: Store, _: Message, lease: Lease) -> bool:

@@ -270,6 +270,21 @@ def test_who_purges_what_is_leased_spares_the_drafts_of_a_claim_that_is_made_lat
     assert rest(world) == MANY
 
 
+def test_a_draft_whose_bundle_is_gone_hides_no_lease(tmp_path: Path) -> None:
+    world = new_world(tmp_path)
+    broker = publish(world)
+    draft_in_vain(world, 1)
+    [message] = broker.consume(QUEUE)
+    bundle = message.id.split("-")[0]
+    [path] = world.files("ready")
+    renewed = broker.renew(message, 900)  # it needs no bundle any more
+    os.rename(path, path.replace(bundle, "f" * 20))
+    assert broker.leased(QUEUE, message.id).filename == renewed.filename
+    broker.ack(renewed)
+    with pytest.raises(StorageError, match="its bundle can't be found"):
+        broker.leased(QUEUE, message.id)
+
+
 def test_a_second_ack_is_harmless_beside_the_draft_of_a_rival(tmp_path: Path) -> None:
     world = new_world(tmp_path)
     broker = publish(world)
