@@ -158,10 +158,11 @@ class Bundles:
         """Finish a line: unlink its lease, which may be a draft that somebody completed."""
         if not self._unlink(lease):
             return False
-        if lease.line is not None and lease.line[0] in self._read:
-            self._acked[lease.line[0]] = lease.token
+        bundle = lease.entry.id.partition("-")[0]
+        if bundle in self._read:
+            self._acked[bundle] = lease.token
             if lease.is_draft:
-                self._completed[lease.line[0]] = lease.token
+                self._completed[bundle] = lease.token
         return True
 
     def _unlink(self, lease: Lease) -> bool:
