@@ -13,6 +13,7 @@ a target is missed.
 from __future__ import annotations
 
 import multiprocessing
+import os
 import statistics
 import sys
 from collections import defaultdict
@@ -33,7 +34,7 @@ from support import (
 )
 
 from ddmq import Broker
-from ddmq.fs import CountedCalls, FileSystem
+from ddmq.fs import FileSystem
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -85,6 +86,21 @@ def alone(root: Path, backlogs: tuple[int, ...], rounds: int) -> Table:
 # Several processes
 
 
+class Claims:
+    """The system calls of a consumer, with a count of how often it tried to claim something."""
+
+    def __init__(self) -> None:
+        self.tried = 0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(os, name)
+
+    def rename(self, source: str, target: str) -> None:
+        """Count a rename of what stands in line: a message, or a bundle with its cursor."""
+        self.tried += "/ready/" in source
+        os.rename(source, target)
+
+
 class Share(NamedTuple):
     """What one of several processes did."""
 
@@ -100,7 +116,7 @@ class Together(NamedTuple):
 
     rate: float
     renames: float
-    """Renames tried per message."""
+    """Renames of what stands in line, tried per message."""
     cpu: float
     """Seconds of CPU time per message."""
 
@@ -127,15 +143,14 @@ def take_part(
     root: Path, work: Callable[[Broker], int], barrier: Any, answers: Any
 ) -> None:
     """Work as one of several processes, when all are ready."""
-    calls = CountedCalls()
+    calls = Claims()
     broker = Broker(root, fs=FileSystem(calls))
     broker.view(QUEUE)
-    calls.numbers.clear()
     barrier.wait()
     began = now()
     done: list[int] = []
     cpu = cpu_seconds(lambda: done.append(work(broker)))
-    answers.put(Share(began, now(), done[0], calls.numbers.get("rename", 0), cpu))
+    answers.put(Share(began, now(), done[0], calls.tried, cpu))
 
 
 def publish_share(number: int, broker: Broker) -> int:
