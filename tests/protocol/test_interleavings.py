@@ -513,6 +513,7 @@ def try_at_random(root: Path, number: int, seed: int) -> None:
         explorer.attempt(at_random(chance, range(len(scripts))))
 
 
+@pytest.mark.deep
 @every_triple
 def test_no_switch_loses_or_doubles_a_message(
     scripts: Sequence[Script], tmp_path: Path

@@ -91,6 +91,7 @@ every_cast = pytest.mark.parametrize(
 either_way = pytest.mark.parametrize("order", [(0, 1, 2), (2, 1, 0)])
 
 
+@pytest.mark.deep
 @every_cast
 @either_way
 def test_no_switch_loses_doubles_or_disorders_a_message(
