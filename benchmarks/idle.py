@@ -32,6 +32,8 @@ BACKED_OFF = 45
 A_LOOK, LOOKS = 3, 1 / 5
 LISTINGS = Target(A_LOOK * LOOKS * 1.05)
 LISTING = "listdir"
+#: Calls a second that only tell that some workers started later than others.
+NOTHING = 0.005
 
 
 def started(root: Path, number: int) -> list[subprocess.Popen[str]]:
@@ -73,7 +75,8 @@ def idling(root: Path, workers: int, seconds: int) -> Table:
     for kind in kinds:
         rate = rate_of(kind, before, after) / seconds
         verdict = LISTINGS.verdict(rate) if kind == LISTING else ""
-        table.add(kind, f"{rate:.2f}", verdict, f"{rate * workers:,.0f}")
+        if verdict or rate > NOTHING:
+            table.add(kind, f"{rate:.2f}", verdict, f"{rate * workers:,.0f}")
     return table
 
 
