@@ -50,7 +50,7 @@ class End(NamedTuple):
 
 
 class Filled(NamedTuple):
-    """A bucket in which something waits, and what."""
+    """A bucket in which something waits, and what, in order."""
 
     priority: int
     path: str
@@ -215,7 +215,7 @@ class Buckets:
     def _filled(self, path: str, *, newest: bool) -> tuple[str, list[str]] | None:
         if is_shelf(path):
             return self._first_of(path, self._in_shelf(path), newest=newest)
-        names = self._names(path)
+        names = self.names_in(path)
         return (path, names) if names else None
 
     def _remove_empty(self, path: str, *, newest: bool) -> bool:
@@ -261,7 +261,7 @@ class Buckets:
         """Yield priority and path of every bucket, in order."""
         for priority in self.priorities():
             path = f"{self.path}/{priority}"
-            for bucket in self._below(path, self._in_priority(path), sorted):
+            for bucket in self._below(path, self._in_priority(path), list):
                 yield priority, bucket
 
     def nearest(self, priority: int, stamp: int) -> Iterator[str]:
@@ -280,7 +280,10 @@ class Buckets:
         names: list[str],
         order: Callable[[list[str]], list[str]],
     ) -> Iterator[str]:
-        """Yield the paths of buckets; a shelf is listed when it is its turn."""
+        """Yield the paths of buckets; a shelf is listed when it is its turn.
+
+        `order` is given names in order, those of a priority and of each shelf.
+        """
         for name in order(names):
             path = f"{directory}/{name}"
             if is_shelf(path):

@@ -179,9 +179,10 @@ class Bundles:
         if draft.line is None:
             return draft  # of no bundle: it becomes a dead letter
         if self._fs.is_gone(self._path(draft)):
-            lease = draft.completed()
-            return lease if self._fs.exists(self._path(lease)) else None
-        path = next(self._sought(draft, draft.line[0]))
+            return self.completed(draft)
+        path = next(self._sought(draft, draft.line[0]), None)
+        if path is None:
+            raise self._lost(draft)
         bundle = Bundle.parse(draft.entry.priority, path.rpartition("/")[2])
         if bundle is not None and bundle.token == draft.token:
             self._complete_all(bundle)
@@ -189,6 +190,11 @@ class Bundles:
         if bundle is None or self._fence(path, bundle):
             self._discard([draft])
         return None
+
+    def completed(self, draft: Lease) -> Lease | None:
+        """Return the lease that somebody made of a draft; None: there is none."""
+        lease = draft.completed()
+        return lease if self._fs.exists(self._path(lease)) else None
 
     def _fence(self, path: str, bundle: Bundle) -> bool:
         """Let no claim be made that was begun; False: one was, or will be tried again."""
@@ -254,7 +260,7 @@ class Bundles:
         raise self._lost(lease)
 
     def _sought(self, lease: Lease, id_: str) -> Iterator[str]:
-        """Yield the path of a bundle, or raise the error that it can't be found.
+        """Yield the path of a bundle each time that a look shows it; give up after a while.
 
         A listing may miss one that others are renaming just then. When one was waited for in
         vain, no other is for a while: there may be many.
@@ -263,7 +269,7 @@ class Bundles:
         if patient:
             self._known = None
         elif not self._may_be_there(id_):
-            raise self._lost(lease)
+            return
         pauses = _PAUSES if patient else ()
         for pause in (*pauses, 0.0):
             path = self._path_of(lease, id_)
@@ -272,7 +278,6 @@ class Bundles:
             self._clock.sleep(pause)
         if patient:
             self._hasty_until = self._clock.monotonic() + _HASTY_FOR
-        raise self._lost(lease)
 
     def _may_be_there(self, id_: str) -> bool:
         """Tell by one look at the whole queue whether to look for a bundle once more."""

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import errno
 import os
-from math import inf
 from typing import TYPE_CHECKING, NamedTuple
 
 from ddmq.buckets import TROUBLED_FOR
@@ -106,7 +105,7 @@ class Line:
                 if not self._buckets.is_kept(tail.path, os.path.dirname(source)):
                     raise
                 self._tails.pop(entry.priority, None)
-                self.pass_over(tail.path)
+                self._buckets.pass_over(tail.path)
                 continue
             if not moved:
                 return None
@@ -312,8 +311,8 @@ class Line:
         return _Head(found.priority, found.path, self._order(found.names), now)
 
     def _order(self, names: list[str]) -> list[str]:
-        """Sort the first one last, without the few that rivals are probably after."""
-        names.sort(reverse=True)
+        """Turn names round, without the few first ones that rivals are probably after."""
+        names.reverse()
         skipped = self._before_left(names)
         if skipped is None:
             skipped = random_below(min(self._spread, len(names)))
@@ -364,15 +363,11 @@ class Line:
         except (FileNotFoundError, NotADirectoryError):
             return []
 
-    def pass_over(self, name: str, seconds: float = inf) -> None:
-        """Leave out what can't be moved, by name or path, whenever a listing shows it."""
-        self._buckets.pass_over(name, seconds)
-
     def refuse(self, name: str, known_as: str) -> None:
         """Let nothing that can't be read, time and again, stand before all others.
 
         The second time that it is refused, its name or path is passed over for a while.
         """
         if known_as in self._refused:
-            self.pass_over(name, TROUBLED_FOR)
+            self._buckets.pass_over(name, TROUBLED_FOR)
         self._refused.add(known_as)

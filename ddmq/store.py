@@ -280,7 +280,7 @@ class Store:
             stuck = self._stuck_part(waiting.path, error)
             if stuck is None:
                 raise
-            self.line.pass_over(stuck)
+            self.buckets.pass_over(stuck)
             warn(f"{stuck} can't be moved and is passed over: {error.strerror}")
             return []
 
@@ -334,7 +334,7 @@ class Store:
                 self.line.refuse(path, path)
                 raise
             warn(f"{path} can't be read and is passed over: {error.strerror}")
-            self.line.pass_over(path, TROUBLED_FOR)
+            self.buckets.pass_over(path, TROUBLED_FOR)
         return None
 
     def read(self, lease: Lease) -> Content | None:
@@ -439,8 +439,8 @@ class Store:
 
         Who completed a draft did so on another node, maybe: a listing shows that later.
         """
-        completed = lease.completed()
-        if lease.is_draft and self.fs.exists(self._path(completed)):
+        completed = self.bundles.completed(lease) if lease.is_draft else None
+        if completed is not None:
             return completed
         for name in self.fs.listing(self.work):
             if lease.token in name and f".{lease.entry.id}." in name:  # renewed, maybe
