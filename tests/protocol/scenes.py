@@ -227,9 +227,11 @@ def _consume(**options: Any) -> Callable[[World, Broker], Any]:
     return prepare
 
 
-def _later(
+def later(
     prepare: Callable[[World, Broker], Any], seconds: float
 ) -> Callable[[World, Broker], Any]:
+    """Return what prepares the same, and lets time pass."""
+
     def prepare_and_wait(world: World, broker: Broker) -> Any:
         handle = prepare(world, broker)
         world.clock.advance(seconds)
@@ -505,7 +507,7 @@ HOUSEKEEPING = [
         "expire",
         _EXPIRES,
         _cleaning,
-        _later(_consume(), 700),
+        later(_consume(), 700),
         lambda swept: swept.requeued == 1,
         returns=1,
         retries=True,
@@ -514,7 +516,7 @@ HOUSEKEEPING = [
         "expire for good",
         {"a": "work dead"},
         _cleaning,
-        _later(_consume(requeue=False), 700),
+        later(_consume(requeue=False), 700),
         lambda swept: swept.dead == 1,
         retries=True,
     ),
@@ -522,7 +524,7 @@ HOUSEKEEPING = [
         "expire and consume",
         {"a": "work ready work"},
         _consuming,
-        _later(_consume(), 700),
+        later(_consume(), 700),
         _received("a"),
         retries=True,
     ),
@@ -530,7 +532,7 @@ HOUSEKEEPING = [
         "show what is due",
         {"a": "delayed ready"},
         _cleaning,
-        _later(_publish("a", delay=60), 61),
+        later(_publish("a", delay=60), 61),
         lambda swept: swept.due == 1,
         returns=0,
         retries=True,
@@ -659,29 +661,23 @@ def _take_all_in_vain(world: World, broker: Broker) -> None:
 
 def crashing_after_rename_into(place: str) -> Calls:
     """Return system calls that end with the first rename into a place."""
-    done: list[str] = []
-
-    def call(_: int, name: str, function: Callable[..., Any], arguments: Any) -> Any:
-        if done:
-            raise Crash
-        result = function(*arguments)
-        if name == "rename" and place in arguments[1]:
-            done.append(name)
-        return result
-
-    return Calls(call)
+    return _crashing_after(1, lambda name, a: name == "rename" and place in a[1])
 
 
 def crashing_after_drafts(number: int) -> Calls:
     """Return system calls that end when so many drafts are made."""
-    made: list[str] = []
+    return _crashing_after(number, lambda name, _: name == "mknod")
+
+
+def _crashing_after(number: int, counts: Callable[[str, Any], bool]) -> Calls:
+    done: list[str] = []
 
     def call(_: int, name: str, function: Callable[..., Any], arguments: Any) -> Any:
-        if len(made) == number:
+        if len(done) == number:
             raise Crash
         result = function(*arguments)
-        if name == "mknod":
-            made.append(name)
+        if counts(name, arguments):
+            done.append(name)
         return result
 
     return Calls(call)
@@ -854,7 +850,7 @@ BUNDLES = [
         "expire lines",
         _all("ready", m00="work ready", m01="work ready"),
         _cleaning,
-        _later(_take(2), 700),
+        later(_take(2), 700),
         lambda swept: swept.requeued == 2,
         retries=True,
     ),
@@ -862,7 +858,7 @@ BUNDLES = [
         "expire the lines of a spent bundle for good",
         _all("work dead"),
         _cleaning,
-        _later(_take(12, requeue=False), 700),
+        later(_take(12, requeue=False), 700),
         lambda swept: swept.dead == 12,
         retries=True,
     ),
@@ -870,7 +866,7 @@ BUNDLES = [
         "show a bundle that is due",
         _all("delayed ready"),
         _cleaning,
-        _later(_bundle(delay=60), 61),
+        later(_bundle(delay=60), 61),
         retries=True,
     ),
     Scene("remove a spent bundle", _all("gone"), _cleaning, _finish_all, retries=True),
@@ -975,7 +971,7 @@ DRAFTS = [
         "expire a draft",
         {**_ONE_DRAFT, "m01": "work ready"},
         _cleaning,
-        _later(_take_in_turn(2), 700),
+        later(_take_in_turn(2), 700),
         lambda swept: swept.requeued == 1,
         retries=True,
     ),
@@ -983,14 +979,14 @@ DRAFTS = [
         "expire drafts of a claim cut short",
         _all("ready", m00="work ready", m01="work ready", m02="work ready"),
         _cleaning,
-        _later(_take_in_vain, 700),
+        later(_take_in_vain, 700),
         retries=True,
     ),
     Scene(
         "expire drafts of a claim that was not made",
         _all("ready"),
         _cleaning,
-        _later(_draft_in_vain, 700),
+        later(_draft_in_vain, 700),
         lambda swept: swept.requeued == 0,
         retries=True,
     ),

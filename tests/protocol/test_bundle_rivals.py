@@ -7,7 +7,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from protocol.scenes import HOUR, MANY, QUEUE, text
+from protocol.scenes import HOUR, MANY, QUEUE, later, text
 from protocol.test_rivals import Duel, duels
 
 from ddmq import LeaseLost, StorageError
@@ -35,11 +35,7 @@ def with_a_few_left(world: World, broker: Broker) -> Any:
     return broker.consume(QUEUE, 10)[-1]
 
 
-def with_some_expired(world: World, broker: Broker) -> Any:
-    with_a_bundle(world, broker)
-    messages = broker.consume(QUEUE, 10)
-    world.clock.advance(601)
-    return messages[-1]
+with_some_expired = later(with_a_few_left, 601)
 
 
 def with_one_acked(world: World, broker: Broker) -> list[Message]:
@@ -53,12 +49,6 @@ def with_one_acked(world: World, broker: Broker) -> list[Message]:
 def with_a_draft(world: World, broker: Broker) -> Message:
     with_one_acked(world, broker)
     return broker.consume(QUEUE)[0]
-
-
-def with_an_expired_draft(world: World, broker: Broker) -> Message:
-    message = with_a_draft(world, broker)
-    world.clock.advance(601)
-    return message
 
 
 def taking(n: int) -> Callable[..., list[Message]]:
@@ -203,7 +193,7 @@ def test_a_late_holder_of_a_line_and_a_housekeeper_do_not_both_win(
         return getattr(broker, verb)(message)
 
     for world, result, _ in duels(
-        tmp_path / "draft", with_an_expired_draft, settle, clean
+        tmp_path / "draft", later(with_a_draft, 601), settle, clean
     ):
         found = world.found()
         assert all(len(states) == 1 for states in found.values())

@@ -406,7 +406,7 @@ class Play:
         except StorageError as error:
             if turns.schedule.lost is None:
                 self.failures.append(error)
-        except BaseException as error:  # noqa: BLE001
+        except BaseException as error:  # noqa: BLE001 - `run` raises whatever it is
             self.failures.append(error)
         turns.end(client.number)
 

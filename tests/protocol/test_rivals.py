@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from protocol.scenes import QUEUE, SCENES, Play, Scene, World, new_world, text
+from protocol.scenes import QUEUE, SCENES, Play, Scene, World, later, new_world, text
 from support import Calls, counting, interrupted
 
 from ddmq import LeaseLost, QueueNotFound, StorageError
@@ -150,10 +150,7 @@ def with_one_leased(world: World, broker: Broker) -> Any:
     return broker.consume(QUEUE)[0]
 
 
-def with_one_expired(world: World, broker: Broker) -> Any:
-    message = with_one_leased(world, broker)
-    world.clock.advance(601)
-    return message
+with_one_expired = later(with_one_leased, 601)
 
 
 def with_one_expired_for_good(world: World, broker: Broker) -> None:

@@ -16,24 +16,6 @@ from ddmq.fs import FileSystem
 from ddmq.line import Waiting
 from ddmq.names import Bundle, Entry
 
-
-@pytest.fixture
-def queue(tmp_path):
-    for name in ("ready", "tmp"):
-        (tmp_path / name).mkdir()
-    return tmp_path
-
-
-@pytest.fixture
-def client(queue, clock):
-    return Client(queue, clock)
-
-
-@pytest.fixture
-def other(queue, clock):
-    return Client(queue, clock)
-
-
 # Buckets
 
 

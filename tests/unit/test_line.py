@@ -4,29 +4,10 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 
-import pytest
 from support import counting
 from unit.lines import FRESH, OLD, Client, buckets, number
 
 from ddmq.names import Entry
-
-
-@pytest.fixture
-def queue(tmp_path):
-    for name in ("ready", "tmp"):
-        (tmp_path / name).mkdir()
-    return tmp_path
-
-
-@pytest.fixture
-def client(queue, clock):
-    return Client(queue, clock)
-
-
-@pytest.fixture
-def other(queue, clock):
-    return Client(queue, clock)
-
 
 # Order
 
@@ -228,5 +209,5 @@ def test_what_can_not_be_moved_is_passed_over(client):
     for id_ in number(3):
         client.join(id_)
     waiting = client.line.waiting()
-    client.line.pass_over(next(waiting).path)
+    client.buckets.pass_over(next(waiting).path)
     assert sorted(client.take_all()) == ["001", "002"]
