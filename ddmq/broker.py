@@ -30,6 +30,7 @@ from ddmq.message import (
     Message,
     encode,
     encode_message,
+    encode_options,
     letter,
     of_lease,
 )
@@ -179,18 +180,12 @@ class _Queue:
 
     def _receive(self, lease: Lease, settings: Settings) -> Message | None:
         try:
-            message = self.read(lease, settings)
-            if message is None or lease.is_line:  # a line was claimed with its timeout
-                return message
-            if message.timeout == settings.message_timeout:
-                return message
-            renewed = self.store.renew(lease, message.timeout)
+            return self.read(lease, settings)
         except OSError:
             with suppress(OSError):
                 self.store.release(lease)
-            self.store.line.refuse(lease.entry.filename, lease.entry.id)
+            self.store.buckets.refuse(lease.entry.filename, lease.entry.id)
             raise
-        return message._replace(filename=renewed.filename) if renewed else None
 
     def read(self, lease: Lease, settings: Settings) -> Message | None:
         """Return the message of a lease, None when its file is gone or holds none."""
@@ -320,7 +315,7 @@ class Broker:
             delay=delay,
             durable=durable,
         )
-        data = encode(message, options.priority, options.overrides)
+        data = encode(message, options.priority)
         return open_queue.store.publish(data, options)
 
     @_explained
@@ -354,7 +349,7 @@ class Broker:
             delay=delay,
             durable=durable,
         )
-        size = len(options.encoded())
+        size = len(encode_options(options.priority))
         encoded = (encode_message(message, size) for message in _theirs(messages))
         return open_queue.store.publish_many(encoded, options)
 

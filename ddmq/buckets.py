@@ -10,7 +10,6 @@ has no shelf.
 from __future__ import annotations
 
 import os
-from math import inf
 from typing import TYPE_CHECKING, NamedTuple
 
 from ddmq.log import warn
@@ -31,9 +30,9 @@ if TYPE_CHECKING:
     from ddmq.clock import Clock
     from ddmq.fs import FileSystem
 
-#: Seconds for which this client passes over what it could not read, or may not: a ticket
-#: may be renewed.
-TROUBLED_FOR = 30.0
+#: Seconds for which this client passes over what it could not read, move or change: that
+#: may pass, as when a ticket is renewed.
+_PASSED_OVER_FOR = 30.0
 #: Age at which even the newest bucket or shelf of a priority is removed when it is empty.
 _NEWEST_AGE_NS = 10 * 10**9
 
@@ -77,7 +76,10 @@ class Buckets:
         self._clock = clock
         self._set_aside = set_aside
         self._shelf_size = max(size // 2, 2)
-        self._stuck: dict[str, float] = {}
+        self._passed_over: dict[str, float] = {}
+        """Until when, by name or path: a hint for claiming and joining alone."""
+        self._refused: set[str] = set()
+        self._told: set[str] = set()
 
     # Where something is added
 
@@ -261,7 +263,7 @@ class Buckets:
         """Yield priority and path of every bucket, in order."""
         for priority in self.priorities():
             path = f"{self.path}/{priority}"
-            for bucket in self._below(path, self._in_priority(path), list):
+            for bucket in self._below(path, self._in_priority(path, every=True), list):
                 yield priority, bucket
 
     def nearest(self, priority: int, stamp: int) -> Iterator[str]:
@@ -272,7 +274,7 @@ class Buckets:
             older = _not_after(names, own)
             return older[::-1] + names[len(older) :]
 
-        return self._below(path, self._in_priority(path), nearest_first)
+        return self._below(path, self._in_priority(path, every=True), nearest_first)
 
     def _below(
         self,
@@ -287,22 +289,24 @@ class Buckets:
         for name in order(names):
             path = f"{directory}/{name}"
             if is_shelf(path):
-                yield from self._below(path, self._in_shelf(path), order)
+                yield from self._below(path, self._in_shelf(path, every=True), order)
             else:
                 yield path
 
     # What a listing shows, and what is passed over
 
-    def _in_priority(self, path: str) -> list[str]:
+    def _in_priority(self, path: str, *, every: bool = False) -> list[str]:
         """Return the names of the buckets and shelves of a priority, in order."""
-        return self._sorted(path, are_in_priority)
+        return self._sorted(path, are_in_priority, every=every)
 
-    def _in_shelf(self, path: str) -> list[str]:
+    def _in_shelf(self, path: str, *, every: bool = False) -> list[str]:
         """Return the names of the buckets of a shelf, in order."""
-        return self._sorted(path, are_buckets)
+        return self._sorted(path, are_buckets, every=every)
 
-    def _sorted(self, path: str, are_ours: Callable[[list[str]], bool]) -> list[str]:
-        names = sorted(self._names(path))
+    def _sorted(
+        self, path: str, are_ours: Callable[[list[str]], bool], *, every: bool
+    ) -> list[str]:
+        names = sorted(self.listed(path) if every else self._names(path))
         if are_ours(names):  # of hundreds, quicker than one by one
             return names
         ours = [name for name in names if are_ours([name])]
@@ -311,17 +315,19 @@ class Buckets:
         return ours
 
     def names_in(self, directory: str) -> list[str]:
-        """Return the names in a directory, in order; none when it is gone."""
+        """Return the names in a directory, in order, but for what is passed over."""
         return sorted(self._names(directory))
 
     def _names(self, path: str) -> list[str]:
         names = self.listed(path)
-        if self._stuck:
-            return [name for name in names if not self._is_stuck(path, name)]
-        return names
+        if not self._passed_over:
+            return names
+        now, known = self._clock.monotonic(), list(self._passed_over.items())
+        self._passed_over = over = {key: until for key, until in known if until > now}
+        return [n for n in names if n not in over and f"{path}/{n}" not in over]
 
     def listed(self, path: str) -> list[str]:
-        """Return the names in a directory, of what is passed over too."""
+        """Return all names in a directory; none when it is gone, or we may not look."""
         try:
             return self._fs.listing(path)
         except FileNotFoundError:
@@ -330,22 +336,35 @@ class Buckets:
             self.put_aside(path)
             return []
         except PermissionError as error:
-            self.pass_over(path, TROUBLED_FOR)
-            warn(f"{path} is passed over: {error.strerror}")
+            self.pass_over(path, "can't be listed", error)
             return []
 
-    def _is_stuck(self, path: str, name: str) -> bool:
-        now = self._clock.monotonic()
-        return any(self._stuck.get(key, 0) > now for key in (name, f"{path}/{name}"))
-
     def put_aside(self, path: str) -> None:
-        """Set aside what does not belong here, or pass it over from now on."""
-        if path not in self._stuck and not self._set_aside(path):
+        """Set aside what does not belong here; what can't be moved is passed over."""
+        now = self._clock.monotonic()
+        if self._passed_over.get(path, now) <= now and not self._set_aside(path):
             self.pass_over(path)
 
-    def pass_over(self, name: str, seconds: float = inf) -> None:
-        """Leave out what can't be moved, by name or path, whenever a listing shows it."""
-        self._stuck[name] = self._clock.monotonic() + seconds
+    def pass_over(
+        self, name: str, trouble: str = "", error: OSError | None = None
+    ) -> None:
+        """Let claims and publishers leave something out for half a minute, by name or path.
+
+        That is a hint: whoever looks for evidence sees it nevertheless. The `trouble` is told once.
+        """
+        self._passed_over[name] = self._clock.monotonic() + _PASSED_OVER_FOR
+        if error is not None and name not in self._told:
+            self._told.add(name)
+            warn(f"{name} {trouble} and is passed over: {error.strerror}")
+
+    def refuse(self, name: str, known_as: str) -> None:
+        """Let nothing that can't be read, time and again, stand before all others.
+
+        The second time that it is refused, its name or path is passed over.
+        """
+        if known_as in self._refused:
+            self.pass_over(name)
+        self._refused.add(known_as)
 
 
 def _not_after(names: list[str], bucket: str) -> list[str]:

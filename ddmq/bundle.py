@@ -1,4 +1,4 @@
-"""What a bundle holds: the options of its messages, then one message a line; pure."""
+"""What a bundle holds: a first line with what all have in common, then one message a line; pure."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from ddmq.message import (
     Content,
     InvalidContent,
-    content_from,
     content_of,
     decode_message,
     decode_object,
     encode_options,
 )
+from ddmq.names import policy_of
 from ddmq.settings import SETTINGS
 
 if TYPE_CHECKING:
@@ -33,9 +33,10 @@ class Options(NamedTuple):
     durable: bool = True
     """Whether they survive a power cut once they are published."""
 
-    def encoded(self) -> bytes:
-        """Return what a message file says of them."""
-        return encode_options(self.priority, self.overrides)
+    @property
+    def policy(self) -> str:
+        """What the names of the messages say of them."""
+        return policy_of(self.overrides)
 
 
 def chunks(lines: Iterable[bytes], most: int) -> Iterator[list[bytes]]:
@@ -55,7 +56,7 @@ def chunks(lines: Iterable[bytes], most: int) -> Iterator[list[bytes]]:
 def encode(lines: Iterable[bytes], options: Options) -> bytes:
     """Return the content of a bundle."""
     durable = b"true" if options.durable else b"false"
-    head = b'{"durable":%b,%b}' % (durable, options.encoded())
+    head = b'{"durable":%b,%b}' % (durable, encode_options(options.priority))
     return b"\n".join((head, *lines, b""))
 
 
@@ -65,20 +66,13 @@ class Lines:
     def __init__(self, data: bytes) -> None:
         first, *self._lines = data.split(b"\n")
         head = decode_object(first)
-        self._head = content_from(head)
-        self._options = encode_options(_priority(head), self._head.overrides)
+        self._priority = _priority(head)
         self.durable = bool(head.get("durable", True))
         """Whether a message must be on stable storage before it leaves its bundle."""
 
-    @property
-    def timeout(self) -> float | None:
-        """How many seconds the lease of each lasts, where the publisher said so."""
-        return self._head.overrides.get("timeout")
-
     def content(self, number: int) -> Content:
         """Return one message, or raise InvalidContent."""
-        message, head = decode_message(self._line(number)), self._head
-        return Content(message, head.priority, head.overrides)
+        return Content(decode_message(self._line(number)), self._priority)
 
     def file_content(self, number: int) -> bytes:
         """Return what the file of one message would hold, had it come alone."""
@@ -86,7 +80,7 @@ class Lines:
             line = self._line(number)
         except InvalidContent:
             return b""
-        return content_of(line, self._options)
+        return content_of(line, encode_options(self._priority))
 
     def _line(self, number: int) -> bytes:
         if not number < len(self._lines) - 1:

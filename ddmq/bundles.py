@@ -28,7 +28,7 @@ from ddmq.message import MAX_BYTES, InvalidContent
 from ddmq.names import LINE_SUFFIXES, Bundle, Lease, Spent, new_token
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from ddmq.clock import Clock
     from ddmq.fs import FileSystem
@@ -37,12 +37,22 @@ if TYPE_CHECKING:
 
 #: How many bundles that were read are kept in memory.
 _KEPT = 16
+#: How often a bundle is looked for that others rename before it is read.
+_RENAMES = 8
 #: Seconds between looks for a bundle that others may be renaming, or that is shown late.
 _PAUSES = 0.02, 0.1, 0.5, 2.0
-#: Seconds for which no bundle is waited for after one that could not be found.
-_HASTY_FOR = 30.0
+#: The longest time, in seconds, until housekeeping looks again for a bundle that it missed.
+_LONGEST_REST = 300.0
 #: Seconds after which a listing shows all that was in `work/` before a bundle came there.
 SPENT_FOR = 10
+
+
+class BundleNotFound(OSError):
+    """No look showed the bundle of a lease. That proves nothing: the lease stays as it is."""
+
+    def __init__(self, path: str, id_: str) -> None:
+        super().__init__(errno.ENODATA, "its bundle can't be found", path)
+        self.id = id_
 
 
 class Bundles:
@@ -60,8 +70,8 @@ class Bundles:
         self._read: dict[str, Lines] = {}
         self._completed: dict[str, str] = {}
         self._acked: dict[str, str] = {}
-        self._hasty_until = float("-inf")
-        self._known: set[str] | None = None
+        self._missed: dict[str, tuple[float, float]] = {}
+        """Of bundles that one look missed: when to look again, and for how long that was."""
 
     # Taking lines
 
@@ -170,7 +180,7 @@ class Bundles:
             return True
         return lease.is_draft and self._fs.unlink(self._path(lease.completed()))
 
-    def proven(self, draft: Lease) -> Lease | None:
+    def proven(self, draft: Lease, *, patient: bool) -> Lease | None:
         """Return the lease that a draft is; None: it is settled, or none and never will be.
 
         Then the draft goes. A client that is only slow finds the bundle under another token
@@ -180,9 +190,7 @@ class Bundles:
             return draft  # of no bundle: it becomes a dead letter
         if self._fs.is_gone(self._path(draft)):
             return self.completed(draft)
-        path = next(self._sought(draft, draft.line[0]), None)
-        if path is None:
-            raise self._lost(draft)
+        path = self._sought(draft, draft.line[0], patient=patient)
         bundle = Bundle.parse(draft.entry.priority, path.rpartition("/")[2])
         if bundle is not None and bundle.token == draft.token:
             self._complete_all(bundle)
@@ -250,43 +258,44 @@ class Bundles:
         if lease.line is None:
             raise InvalidContent("it is named as a line of a bundle, but not as which")
         id_, number = lease.line
-        return self._read.get(id_) or self._find(lease, id_), number
+        return self.find(lease, id_), number
 
-    def _find(self, lease: Lease, id_: str) -> Lines:
-        """Read a bundle again."""
-        for path in self._sought(lease, id_):
-            with suppress(FileNotFoundError):
+    def find(self, lease: Lease, id_: str, *, patient: bool = True) -> Lines:
+        """Return what the bundle of a lease holds; BundleNotFound where no look shows it."""
+        known = self._read.get(id_)
+        if known is not None:
+            return known
+        for _ in range(_RENAMES):
+            path = self._sought(lease, id_, patient=patient)
+            with suppress(FileNotFoundError):  # somebody renamed it since
                 return self._keep(id_, path)
-        raise self._lost(lease)
+        raise BundleNotFound(self._path(lease), id_)
 
-    def _sought(self, lease: Lease, id_: str) -> Iterator[str]:
-        """Yield the path of a bundle each time that a look shows it; give up after a while.
+    def _sought(self, lease: Lease, id_: str, *, patient: bool) -> str:
+        """Return the path of a bundle; BundleNotFound where no look shows it.
 
-        A listing may miss one that others are renaming just then. When one was waited for in
-        vain, no other is for a while: there may be many.
+        A listing may miss one that others are renaming just then. So whoever is `patient`
+        looks for three seconds. Housekeeping looks once, and the longer a bundle is missed,
+        the longer it waits until it looks again: there may be many.
         """
-        patient = self._clock.monotonic() >= self._hasty_until
-        if patient:
-            self._known = None
-        elif not self._may_be_there(id_):
-            return
-        pauses = _PAUSES if patient else ()
-        for pause in (*pauses, 0.0):
+        if not patient:
+            again, rested = self._missed.get(id_, (0.0, 0.0))
+            now = self._clock.monotonic()
+            path = self._path_of(lease, id_) if now >= again else None
+            if path is None and now >= again:
+                rest = min(max(2 * rested, 1.0), _LONGEST_REST)
+                self._missed[id_] = now + rest, rest
+        else:
             path = self._path_of(lease, id_)
-            if path is not None:
-                yield path
-            self._clock.sleep(pause)
-        if patient:
-            self._hasty_until = self._clock.monotonic() + _HASTY_FOR
-
-    def _may_be_there(self, id_: str) -> bool:
-        """Tell by one look at the whole queue whether to look for a bundle once more."""
-        if self._known is None:
-            places = (waiting.entry for waiting in self._line().places())
-            names = map(Spent.parse, self._fs.listing(self._work))
-            self._known = {p.id for p in places if isinstance(p, Bundle)}
-            self._known |= {spent.id for spent in names if spent is not None}
-        return id_ in self._known
+            for pause in _PAUSES:
+                if path is not None:
+                    break
+                self._clock.sleep(pause)
+                path = self._path_of(lease, id_)
+        if path is None:
+            raise BundleNotFound(self._path(lease), id_)
+        self._missed.pop(id_, None)
+        return path
 
     def _path_of(self, lease: Lease, id_: str) -> str | None:
         entry = lease.entry
@@ -301,9 +310,6 @@ class Bundles:
             if spent is not None and spent.id == id_:
                 return f"{self._work}/{name}"
         return None
-
-    def _lost(self, lease: Lease) -> OSError:
-        return OSError(errno.ENODATA, "its bundle can't be found", self._path(lease))
 
     # What is left of bundles
 

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
 #: Answers that say for sure that nothing was done; EIO or EINTR may come too late.
 REFUSED = (*FORBIDDEN, errno.ENOSPC, errno.EDQUOT, errno.EBUSY)
+#: Answers to a rename that say that this file, or its directory, is not for us to move.
+IMMOVABLE = (*FORBIDDEN, errno.EBUSY, errno.EXDEV)
 _GONE = (errno.ENOENT, errno.ESTALE)
 #: Where only root may make special files, or nobody.
 _NO_SPECIAL = (errno.EPERM, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EINVAL)

@@ -8,11 +8,12 @@ from functools import partial
 from math import inf
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
+from ddmq.bundles import BundleNotFound
 from ddmq.errors import LockTimeout
 from ddmq.fs import FORBIDDEN
 from ddmq.locks import exclusive
 from ddmq.log import warn
-from ddmq.message import of_lease
+from ddmq.message import Policy
 from ddmq.names import random_below
 
 if TYPE_CHECKING:
@@ -178,31 +179,35 @@ class Housekeeper:
         try:
             return act(name)
         except OSError as error:
-            if error.errno not in FORBIDDEN and name not in self._troubled:
-                self._troubled.add(name)
-                warn(f"housekeeping of queue {self._queue}: {error}")
+            if error.errno not in FORBIDDEN:
+                self._warn_once(name, str(error))
             return None
 
-    def _expire(self, lease: Lease) -> str:
-        """Do for a vanished consumer what a nack does, but count a loss."""
-        try:
-            proven = self._store.proven(lease)
-            return "gone" if proven is None else self._requeue_or_bury(proven)
-        except OSError as error:
-            if self._store.give_up(lease, error):
-                return "gone" if lease.is_draft else "dead"
-            raise
+    def _warn_once(self, about: object, text: str) -> None:
+        if about not in self._troubled:
+            self._troubled.add(about)
+            warn(f"housekeeping of queue {self._queue}: {text}")
 
-    def _requeue_or_bury(self, lease: Lease) -> str:
-        content = self._store.read_if_allowed(lease)
-        if content is None:
+    def _expire(self, lease: Lease) -> str:
+        """Do for a vanished consumer what a nack does, but count a loss.
+
+        The name tells all that is needed: nothing is read but, for a line, its bundle. A line
+        whose bundle can't be found stays where it is, and is looked at again later.
+        """
+        try:
+            proven = self._store.proven(lease, patient=False)
+        except BundleNotFound as error:
+            self._warn_once(error.id, str(error))
+            return "unknown"
+        if proven is None:
             return "gone"
-        message = of_lease(self._queue, lease, content, self._settings())
-        lost = lease.entry._replace(losses=lease.entry.losses + 1)
-        if not message.may_requeue:
-            return "dead" if self._store.bury(lease, lost, "expired") else "gone"
-        lost = lost._replace(priority=message.requeue_prio)
-        return "requeued" if self._store.requeue(lease, lost) else "gone"
+        entry = proven.entry
+        policy = Policy.of(entry, self._settings())
+        lost = entry._replace(losses=entry.losses + 1)
+        if not policy.may_requeue(entry.failures + entry.losses):
+            return "dead" if self._store.bury(proven, lost, "expired") else "gone"
+        lost = lost._replace(priority=policy.requeue_prio)
+        return "requeued" if self._store.requeue(proven, lost) else "gone"
 
     def clean(self) -> Swept:
         """Do all housekeeping now, leftovers of dead writers included."""

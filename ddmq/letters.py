@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import errno
 import json
 import os
 from typing import TYPE_CHECKING, Any
 
-from ddmq.fs import FORBIDDEN
+from ddmq.fs import IMMOVABLE
 from ddmq.log import warn
 from ddmq.message import MAX_BYTES
-from ddmq.names import FOREIGN, NOTE_SUFFIX, Dead, Entry, new_id
+from ddmq.names import FOREIGN, NOTE_SUFFIX, Dead, Entry, new_id, new_token
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
     from ddmq.clock import Clock
     from ddmq.fs import FileSystem
-
-_IMMOVABLE = (*FORBIDDEN, errno.EBUSY, errno.EXDEV)
 
 
 class DeadLetters:
@@ -31,6 +28,7 @@ class DeadLetters:
         self._queue_path = queue_path
         self._fs = fs
         self._clock = clock
+        self._told: set[str] = set()
 
     def all(self) -> list[Dead]:
         """Return the dead letters by priority and stamp."""
@@ -47,56 +45,62 @@ class DeadLetters:
 
     def set_aside(self, path: str, reason: str = "not a message of ddmq") -> bool:
         """Move something that is no message here; False where it can't be moved."""
-        dead = Dead(Entry(0, self._clock.time_ns(), FOREIGN + new_id()), "foreign")
+        entry = Entry(0, self._clock.time_ns(), FOREIGN + new_id())
+        dead = Dead(entry, new_token(), "foreign")
         try:
             moved = self._fs.rename(path, self.path_of(dead))
         except OSError as error:
-            if error.errno not in _IMMOVABLE:
+            if error.errno not in IMMOVABLE:
                 raise
-            warn(f"{path} is no message, and can't be moved to dead/: {error.strerror}")
+            if path not in self._told:
+                self._told.add(path)
+                warn(
+                    f"{path} is no message, and can't be moved to dead/: {error.strerror}"
+                )
             return False
         if moved:
             where = os.path.relpath(path, self._queue_path)
-            self.write_note(dead.entry.id, {"reason": f"{reason}; it was {where}"})
+            self.write_note(dead, {"reason": f"{reason}; it was {where}"})
         return True
 
     # Notes
 
-    def write_note(self, id_: str, note: Mapping[str, Any]) -> None:
+    def write_note(self, dead: Dead, note: Mapping[str, Any]) -> None:
         """Say more about a dead letter than its name can. Without it, its name must do."""
         draft = f"{self._queue_path}/tmp/{new_id()}"
         data = json.dumps(note).encode()
         try:
             self._fs.create(draft, data, sync=False, mode=self.mode)
-            self._fs.replace(draft, self._note_path(id_))
+            self._fs.replace(draft, self._note_path(dead))
         except OSError as error:
             self._fs.discard(draft)
+            id_ = dead.entry.id
             warn(f"message {id_}: the reason could not be written: {error}")
 
-    def note(self, id_: str) -> Mapping[str, Any]:
+    def note(self, dead: Dead) -> Mapping[str, Any]:
         """Return the note of a dead letter, which may be empty."""
         try:
-            note = json.loads(self._fs.read(self._note_path(id_), MAX_BYTES))
+            note = json.loads(self._fs.read(self._note_path(dead), MAX_BYTES))
         except (OSError, ValueError, RecursionError):
             return {}
         return note if isinstance(note, dict) else {}
 
-    def discard_note(self, id_: str) -> None:
+    def discard_note(self, dead: Dead) -> None:
         """Remove the note of what is no dead letter any more."""
-        self._fs.discard(self._note_path(id_))
+        self._fs.discard(self._note_path(dead))
 
     def notes_alone(self) -> list[str]:
         """Return the paths of notes without a dead letter."""
         names = self._fs.listing(self.path)
-        known = {dead.entry.id for dead in _parsed(names)}
+        known = {dead.note for dead in _parsed(names)}
         return [
             f"{self.path}/{name}"
             for name in names
-            if name.endswith(NOTE_SUFFIX) and name[: -len(NOTE_SUFFIX)] not in known
+            if name.endswith(NOTE_SUFFIX) and name not in known
         ]
 
-    def _note_path(self, id_: str) -> str:
-        return f"{self.path}/{id_}{NOTE_SUFFIX}"
+    def _note_path(self, dead: Dead) -> str:
+        return f"{self.path}/{dead.note}"
 
 
 def _parsed(names: Iterable[str]) -> Iterator[Dead]:

@@ -10,7 +10,7 @@ import errno
 import os
 from typing import TYPE_CHECKING, NamedTuple
 
-from ddmq.buckets import TROUBLED_FOR
+from ddmq.fs import IMMOVABLE
 from ddmq.names import MAX_STAMP, Bundle, Entry, Place, parse_place, random_below
 
 if TYPE_CHECKING:
@@ -83,7 +83,6 @@ class Line:
         self._shared = False
         self._left: Waiting | None = None
         self._stamp = 0
-        self._refused: set[str] = set()
 
     # Joining the line
 
@@ -252,9 +251,19 @@ class Line:
             if entry is None:
                 self._buckets.put_aside(path)
             elif isinstance(entry, Bundle) and not entry.waiting:
-                self._retire(path, entry)
+                self._retire_spent(path, entry)
             else:
                 return Waiting(entry, path)
+
+    def _retire_spent(self, path: str, bundle: Bundle) -> None:
+        """Take out of the line a bundle of which no line waits, or pass it over."""
+        try:
+            self._retire(path, bundle)
+        except OSError as error:
+            if error.errno not in IMMOVABLE:
+                self._buckets.refuse(path, path)
+                raise
+            self._buckets.pass_over(path, "can't be moved to work/", error)
 
     def forget(self) -> None:
         """List again before the next message: we changed the line ourselves."""
@@ -362,12 +371,3 @@ class Line:
             return self._fs.listing(path)
         except (FileNotFoundError, NotADirectoryError):
             return []
-
-    def refuse(self, name: str, known_as: str) -> None:
-        """Let nothing that can't be read, time and again, stand before all others.
-
-        The second time that it is refused, its name or path is passed over for a while.
-        """
-        if known_as in self._refused:
-            self._buckets.pass_over(name, TROUBLED_FOR)
-        self._refused.add(known_as)

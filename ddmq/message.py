@@ -6,7 +6,7 @@ import json
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ddmq.errors import InvalidArgument
-from ddmq.names import Lease
+from ddmq.names import Lease, overrides_of
 from ddmq.settings import OVERRIDES, SETTINGS, fault
 
 if TYPE_CHECKING:
@@ -28,12 +28,40 @@ class Content(NamedTuple):
 
     message: Any
     priority: Any
-    overrides: Mapping[str, Any]
+    """As it was published."""
+    overrides: Mapping[str, Any] = {}
+    """What a dropped file sets of timeout and so on: its name says so once it is adopted."""
 
     def priority_or(self, default: int) -> int:
         """Return the priority it was published with, where it says so."""
         own = self.priority
         return own if SETTINGS["priority"].accepts(own) else default
+
+
+class Policy(NamedTuple):
+    """What holds for a message: what its name says goes before the queue's settings."""
+
+    timeout: float
+    requeue: bool
+    requeue_prio: int
+    requeue_limit: int | None
+
+    @classmethod
+    def of(cls, entry: Entry, settings: Settings) -> Policy:
+        """Return the policy of a message, without a look at its content."""
+        own = overrides_of(entry.policy) if entry.policy else {}
+        return cls(
+            own.get("timeout", settings.message_timeout),
+            own.get("requeue", settings.requeue),
+            own.get("requeue_prio", settings.requeue_prio),
+            own.get("requeue_limit", settings.requeue_limit),
+        )
+
+    def may_requeue(self, counter: int) -> bool:
+        """Tell whether a message that came back so often is tried once more."""
+        if not self.requeue:
+            return False
+        return self.requeue_limit is None or counter < self.requeue_limit
 
 
 class Message(NamedTuple):
@@ -65,9 +93,8 @@ class Message(NamedTuple):
     @property
     def may_requeue(self) -> bool:
         """Whether it would be tried again after one more failure or loss."""
-        if not self.requeue:
-            return False
-        return self.requeue_limit is None or self.requeue_counter < self.requeue_limit
+        own = self.timeout, self.requeue, self.requeue_prio, self.requeue_limit
+        return Policy(*own).may_requeue(self.requeue_counter)
 
     def as_dict(self) -> dict[str, Any]:
         """Return everything as JSON types."""
@@ -102,16 +129,13 @@ class DeadLetter(NamedTuple):
 
 def of_lease(queue: str, lease: Lease, content: Content, settings: Settings) -> Message:
     """Return the message of a lease: what it sets itself goes before the settings."""
-    entry, own = lease.entry, content.overrides
+    entry = lease.entry
     return Message(
         content.message,
         entry.id,
         queue,
         entry.priority,
-        own.get("timeout", settings.message_timeout),
-        own.get("requeue", settings.requeue),
-        own.get("requeue_prio", settings.requeue_prio),
-        own.get("requeue_limit", settings.requeue_limit),
+        *Policy.of(entry, settings),
         entry.failures,
         entry.losses,
         lease.filename,
@@ -156,9 +180,9 @@ _encoder = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(","
 _decoder = json.JSONDecoder(parse_constant=_refuse_constant)
 
 
-def encode(message: Any, priority: int, overrides: Mapping[str, Any]) -> bytes:
+def encode(message: Any, priority: int) -> bytes:
     """Return the content of a new message file."""
-    options = encode_options(priority, overrides)
+    options = encode_options(priority)
     return content_of(encode_message(message, len(options)), options)
 
 
@@ -181,12 +205,9 @@ def encode_message(message: Any, options_size: int) -> bytes:
     return data
 
 
-def encode_options(priority: int, overrides: Mapping[str, Any]) -> bytes:
-    """Return what a message file says besides its message, as JSON members."""
-    # Piece by piece: for text alone the encoder has a short cut.
-    parts = [f'"priority":{priority:d}']
-    parts += [f'"{key}":{_encoder.encode(own)}' for key, own in overrides.items()]
-    return ",".join(parts).encode()
+def encode_options(priority: int) -> bytes:
+    """Return what a message file says besides its message, as a JSON member."""
+    return b'"priority":%d' % priority
 
 
 def content_of(message: bytes, options: bytes) -> bytes:
@@ -233,7 +254,7 @@ def decode_dropped(data: bytes) -> Content:
     try:
         return decode(data)
     except InvalidContent:
-        return Content(_text(data), None, {})
+        return Content(_text(data), None)
 
 
 def _text(data: bytes) -> str:

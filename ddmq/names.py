@@ -4,14 +4,18 @@ Every name is made of the *ready name* of a message and what its state adds to i
 
 =============================== =================================================
 ``ready/<priority>/``           a bucket: ``<stamp>``; a shelf of buckets: ``<stamp>.shelf``
-in a bucket, a message          ``<stamp>.<id>.<failures>-<losses>``
-in a bucket, a bundle           ``<stamp>.<id>.<lines>-<next>-<taken>.<expiry>.<token>``
+in a bucket, a message          ``<stamp>.<id>.<failures>-<losses>[.<policy>]``
+in a bucket, a bundle           ``<stamp>.<id>.<lines>-<next>-<taken>.<expiry>.<token>[.<policy>]``
 ``work/``                       ``<expiry>.<priority>.<ready name>.<token>``
 the same, a line of a bundle    ``<expiry>.<priority>.<ready name>.<token>.line``
 the same, if the bundle says so ``<expiry>.<priority>.<ready name>.<token>.draft``
 ``delayed/``                    ``<due>.<priority>.<ready name>``
-``dead/``                       ``<priority>.<ready name>.<code>``
+``dead/``                       ``<priority>.<ready name>.<token>.<code>``
+the note of a dead letter       ``<id>.<token>.note``
 =============================== =================================================
+
+The policy is what the publisher set for this message: ``t<timeout in ms>``, ``r<requeue: 0 or 1>``,
+``p<requeue_prio>`` and ``l<requeue_limit, or n for none>``, in this order, each of them optional.
 
 Pure: nothing here touches a file. For each kind of name ``parse`` is the exact inverse of
 ``filename``; it returns None for anything that is no such name.
@@ -21,9 +25,12 @@ from __future__ import annotations
 
 import os
 import re
-from typing import Any, NamedTuple, Union
+from typing import TYPE_CHECKING, Any, NamedTuple, Union
 
 from ddmq.errors import InvalidArgument
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 MAX_PRIORITY = 10**18 - 1
 MAX_STAMP = 10**19 - 1
@@ -59,7 +66,11 @@ _SPENT = "spent."
 _NUMBER = "(0|[1-9][0-9]{0,17})"
 _COUNT = "(0|[1-9][0-9]{0,8})"
 _LINES = "(0|[1-9][0-9]{0,4})"
-_READY = rf"([0-9]{{19}})\.([a-z0-9-]{{1,64}})\.{_COUNT}-{_COUNT}"
+_POLICY = (
+    r"(?=[trpl])(?:t[1-9][0-9]{0,12})?(?:r[01])?"
+    r"(?:p(?:0|[1-9][0-9]{0,17}))?(?:l(?:n|0|[1-9][0-9]{0,8}))?"
+)
+_READY = rf"([0-9]{{19}})\.([a-z0-9-]{{1,64}})\.{_COUNT}-{_COUNT}(?:\.({_POLICY}))?"
 
 
 class _Grammar:
@@ -80,15 +91,16 @@ _in_priority = _Grammar(rf"(?:[0-9]{{19}}(?:{re.escape(SHELF_SUFFIX)})?/)*")
 _ready = _Grammar(_READY)
 _bundle = _Grammar(
     rf"([0-9]{{19}})\.([0-9a-f]{{20}})\.{_LINES}-{_LINES}-{_LINES}"
-    r"\.([0-9]{13})\.([0-9a-f]{16})"
+    rf"\.([0-9]{{13}})\.([0-9a-f]{{16}})(?:\.({_POLICY}))?"
 )
+_policy = _Grammar(r"(?:t([0-9]+))?(?:r([01]))?(?:p([0-9]+))?(?:l([0-9]+|n))?")
 _spent = _Grammar(rf"{re.escape(_SPENT)}([0-9]{{13}})\.([0-9a-f]{{20}})")
 _lease = _Grammar(
     rf"([0-9]{{13}})\.{_NUMBER}\.{_READY}\.([0-9a-f]{{16}})"
     rf"({re.escape(LINE_SUFFIX)}|{re.escape(DRAFT_SUFFIX)})?"
 )
 _delayed = _Grammar(rf"([0-9]{{13}})\.{_NUMBER}\.(.+)")
-_dead = _Grammar(rf"{_NUMBER}\.{_READY}\.([a-z]{{1,20}})")
+_dead = _Grammar(rf"{_NUMBER}\.{_READY}\.([0-9a-f]{{16}})\.([a-z]{{1,20}})")
 
 
 class Entry(NamedTuple):
@@ -100,10 +112,13 @@ class Entry(NamedTuple):
     id: str
     failures: int = 0
     losses: int = 0
+    policy: str = ""
+    """What the publisher set of timeout, requeue, requeue_prio and requeue_limit."""
 
     def at(self, stamp: int) -> Entry:
         """Return the entry with another place in line: `_replace`, but quick."""
-        return Entry(self.priority, stamp, self.id, self.failures, self.losses)
+        priority, _, id_, failures, losses, policy = self
+        return Entry(priority, stamp, id_, failures, losses, policy)
 
     @property
     def waiting(self) -> int:
@@ -113,7 +128,8 @@ class Entry(NamedTuple):
     @property
     def filename(self) -> str:
         """The name in a bucket, and the middle of the name in every other state."""
-        return f"{self.stamp:019d}.{self.id}.{self.failures}-{self.losses}"
+        name = f"{self.stamp:019d}.{self.id}.{self.failures}-{self.losses}"
+        return f"{name}.{self.policy}" if self.policy else name
 
     @classmethod
     def parse(cls, priority: int, filename: str) -> Entry | None:
@@ -123,10 +139,17 @@ class Entry(NamedTuple):
 
     @classmethod
     def of(
-        cls, priority: str | int, stamp: str, id_: str, failures: str, losses: str
+        cls,
+        priority: str | int,
+        stamp: str,
+        id_: str,
+        failures: str,
+        losses: str,
+        policy: str | None,
     ) -> Entry:
         """Make an entry of the fields of a name."""
-        return cls(int(priority), int(stamp), id_, int(failures), int(losses))
+        counts = int(failures), int(losses)
+        return cls(int(priority), int(stamp), id_, *counts, policy or "")
 
 
 class Lease(NamedTuple):
@@ -204,10 +227,12 @@ class Bundle(NamedTuple):
     """When the leases of the last claim end."""
     token: str = "0" * 16
     """The token of the last claim."""
+    policy: str = ""
+    """What the publisher set of timeout and so on, for all its messages."""
 
     def at(self, stamp: int) -> Bundle:
         """Return the bundle, of which nothing is taken yet, with another place in line."""
-        return Bundle(self.priority, stamp, self.id, self.lines)
+        return Bundle(self.priority, stamp, self.id, self.lines, policy=self.policy)
 
     @property
     def waiting(self) -> int:
@@ -217,11 +242,12 @@ class Bundle(NamedTuple):
     @property
     def filename(self) -> str:
         """The name in a bucket; by its stamp it is sorted where its next line is."""
-        _, stamp, id_, lines, following, taken, expiry, token = self
-        return (
+        _, stamp, id_, lines, following, taken, expiry, token, policy = self
+        name = (
             f"{stamp + following:019d}.{id_}.{lines}-{following}-{taken}"
             f".{expiry:013d}.{token}"
         )
+        return f"{name}.{policy}" if policy else name
 
     @classmethod
     def parse(cls, priority: int, filename: str) -> Bundle | None:
@@ -229,20 +255,22 @@ class Bundle(NamedTuple):
         match = _bundle.fullmatch(filename)
         if match is None:
             return None
-        stamp, id_, *counts, expiry, token = match.groups()
+        stamp, id_, *counts, expiry, token, policy = match.groups()
         lines, next_, taken = map(int, counts)
         first = int(stamp) - next_
         if not taken <= next_ <= lines:
             return None
         if not 0 <= first <= MAX_STAMP - lines:  # then a line's name would be none
             return None
-        return cls(priority, first, id_, lines, next_, taken, int(expiry), token)
+        last = int(expiry), token, policy or ""
+        return cls(priority, first, id_, lines, next_, taken, *last)
 
     def taking(self, n: int, expiry: int, token: str) -> Bundle:
         """Return the bundle after a claim of its next `n` lines, or of all it has."""
-        priority, stamp, id_, lines, first, _, _, _ = self
+        priority, stamp, id_, lines, first, _, _, _, policy = self
         until = min(first + n, lines)
-        return Bundle(priority, stamp, id_, lines, until, until - first, expiry, token)
+        claim = until, until - first, expiry, token
+        return Bundle(priority, stamp, id_, lines, *claim, policy)
 
     def drafts(self) -> list[Lease]:
         """Return the leases of the last claim, in order."""
@@ -254,7 +282,8 @@ class Bundle(NamedTuple):
         return self._draft(self.next - 1)
 
     def _draft(self, number: int) -> Lease:
-        entry = Entry(self.priority, self.stamp + number, f"{self.id}-{number}")
+        id_ = f"{self.id}-{number}"
+        entry = Entry(self.priority, self.stamp + number, id_, policy=self.policy)
         return Lease.of(entry, self.expiry, self.token, DRAFT_SUFFIX)
 
     def emptied(self, token: str) -> Bundle:
@@ -317,12 +346,20 @@ class Dead(NamedTuple):
     """A message in `dead/`, with the code of the reason why."""
 
     entry: Entry
+    token: str
+    """The token of the claim that was its last: a note is of the same claim, or of another death."""
     code: str
 
     @property
     def filename(self) -> str:
         """The name in `dead/`."""
-        return f"{self.entry.priority}.{self.entry.filename}.{self.code}"
+        entry = self.entry
+        return f"{entry.priority}.{entry.filename}.{self.token}.{self.code}"
+
+    @property
+    def note(self) -> str:
+        """The name of its note, beside it."""
+        return note_name(self.entry.id, self.token)
 
     @classmethod
     def parse(cls, filename: str) -> Dead | None:
@@ -330,8 +367,53 @@ class Dead(NamedTuple):
         match = _dead.fullmatch(filename)
         if match is None:
             return None
-        *fields, code = match.groups()
-        return cls(Entry.of(*fields), code)
+        *fields, token, code = match.groups()
+        return cls(Entry.of(*fields), token, code)
+
+
+def note_name(id_: str, token: str) -> str:
+    """Return the name of the note that the holder of a claim leaves in `dead/`."""
+    return f"{id_}.{token}{NOTE_SUFFIX}"
+
+
+def policy_of(overrides: Mapping[str, Any]) -> str:
+    """Return what a publisher set for a message as the field of a name; empty: nothing.
+
+    `overrides` has the keys `timeout` (seconds; rounded to milliseconds, at least one),
+    `requeue`, `requeue_prio` and `requeue_limit` (None: no limit), or some of them.
+    """
+    if not overrides:
+        return ""
+    parts = []
+    if "timeout" in overrides:
+        parts.append(f"t{max(round(overrides['timeout'] * 1000), 1)}")
+    if "requeue" in overrides:
+        parts.append(f"r{overrides['requeue']:d}")
+    if "requeue_prio" in overrides:
+        parts.append(f"p{overrides['requeue_prio']}")
+    if "requeue_limit" in overrides:
+        limit = overrides["requeue_limit"]
+        parts.append("ln" if limit is None else f"l{limit}")
+    return "".join(parts)
+
+
+def overrides_of(policy: str) -> dict[str, Any]:
+    """Read what `policy_of` wrote, in a name that was parsed."""
+    match = _policy.fullmatch(policy)
+    if not policy or match is None:
+        return {}
+    timeout, requeue, priority, limit = match.groups()
+    overrides: dict[str, Any] = {}
+    if timeout is not None:
+        seconds, rest = divmod(int(timeout), 1000)
+        overrides["timeout"] = seconds if not rest else int(timeout) / 1000
+    if requeue is not None:
+        overrides["requeue"] = requeue == "1"
+    if priority is not None:
+        overrides["requeue_prio"] = int(priority)
+    if limit is not None:
+        overrides["requeue_limit"] = None if limit == "n" else int(limit)
+    return overrides
 
 
 def bucket_name(stamp: int) -> str:

@@ -20,7 +20,7 @@ def purge(store: Store, state: str) -> int:
     if state == "work":
         store.complete_all()
     directory = places[state]
-    names = store.buckets.names_in(directory)
+    names = store.buckets.listed(directory)
     return sum(
         _purge_file(store, f"{directory}/{name}")
         for name in names
@@ -31,7 +31,7 @@ def purge(store: Store, state: str) -> int:
 def _purge_bucket(store: Store, priority: int, bucket: str) -> int:
     """Remove what waits; what is taken already still needs its bundle."""
     purged = 0
-    for name in store.buckets.names_in(bucket):
+    for name in store.buckets.listed(bucket):
         path, bundle = f"{bucket}/{name}", Bundle.parse(priority, name)
         if bundle is None:
             purged += _purge_file(store, path)

@@ -15,14 +15,13 @@ from itertools import chain
 from math import ceil, inf
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
-from ddmq.buckets import TROUBLED_FOR, Buckets
+from ddmq.buckets import Buckets
 from ddmq.bundle import BUNDLE_SIZE, chunks
 from ddmq.bundle import encode as encode_bundle
 from ddmq.bundles import Bundles, beside
 from ddmq.fs import is_shared
 from ddmq.letters import DeadLetters
 from ddmq.line import Line, Waiting
-from ddmq.log import warn
 from ddmq.message import (
     MAX_BYTES,
     Content,
@@ -30,6 +29,7 @@ from ddmq.message import (
     content_of,
     decode,
     decode_dropped,
+    encode_options,
 )
 from ddmq.names import (
     DRAFT_SUFFIX,
@@ -42,12 +42,14 @@ from ddmq.names import (
     Spent,
     new_id,
     new_token,
+    overrides_of,
+    policy_of,
 )
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
-    from ddmq.bundle import Lines, Options
+    from ddmq.bundle import Options
     from ddmq.clock import Clock
     from ddmq.fs import FileSystem, Status
     from ddmq.names import Place
@@ -155,7 +157,8 @@ class Store:
         A crash leaves at most a file in `tmp/`, which is no message. Where it is durable,
         the message survives a power cut from the moment that this returns.
         """
-        entry = Entry(options.priority, self.line.next_stamp(), new_id())
+        stamp, id_ = self.line.next_stamp(), new_id()
+        entry = Entry(options.priority, stamp, id_, policy=options.policy)
         self._publish_file(data, entry, options)
         return entry.id
 
@@ -170,7 +173,7 @@ class Store:
         if second is not None:
             return self._publish_bundles(chain((first, second), bunches), options)
         if len(first) < BUNDLE_FROM:
-            said = options.encoded()
+            said = encode_options(options.priority)
             for message in first:
                 self.publish(content_of(message, said), options)
         else:
@@ -180,7 +183,7 @@ class Store:
 
     def _new_bundle(self, lines: int, options: Options) -> Bundle:
         stamp = self.line.next_stamp(0, lines)
-        return Bundle(options.priority, stamp, new_id(), lines)
+        return Bundle(options.priority, stamp, new_id(), lines, policy=options.policy)
 
     def _publish_file(self, data: bytes, entry: Place, options: Options) -> None:
         draft = f"{self.tmp}/{entry.id}"
@@ -269,19 +272,22 @@ class Store:
     def claim(self, waiting: Waiting, timeout: float, n: int) -> list[Lease]:
         """Lease up to `n` waiting messages of one file; none when a rival was faster.
 
-        The token in the target's name is new, so of all who rename it one succeeds.
+        The lease lasts for `timeout` seconds where the name says nothing else. The token in
+        the target's name is new, so of all who rename it one succeeds.
         """
+        entry = waiting.entry
+        if entry.policy:
+            timeout = overrides_of(entry.policy).get("timeout", timeout)
         try:
-            if isinstance(waiting.entry, Bundle):
-                return self._claim_lines(waiting, waiting.entry, timeout, n)
-            lease = Lease.of(waiting.entry, self._milliseconds(timeout), new_token())
+            if isinstance(entry, Bundle):
+                return self._claim_lines(waiting, entry, timeout, n)
+            lease = Lease.of(entry, self._milliseconds(timeout), new_token())
             return [lease] if self.fs.rename(waiting.path, self._path(lease)) else []
         except OSError as error:
             stuck = self._stuck_part(waiting.path, error)
             if stuck is None:
                 raise
-            self.buckets.pass_over(stuck)
-            warn(f"{stuck} can't be moved and is passed over: {error.strerror}")
+            self.buckets.pass_over(stuck, "can't be moved", error)
             return []
 
     def _stuck_part(self, path: str, error: OSError) -> str | None:
@@ -295,11 +301,10 @@ class Store:
     def _claim_lines(
         self, waiting: Waiting, bundle: Bundle, timeout: float, n: int
     ) -> list[Lease]:
-        lines = self._lines(waiting.path, bundle)
-        if lines is None:
+        if not self._is_readable(waiting.path, bundle):
             return []
         self.bundles.complete(bundle)
-        expiry = self._milliseconds(lines.timeout or timeout)
+        expiry = self._milliseconds(timeout)
         claimed = bundle.taking(n, expiry, new_token())
         target = beside(waiting.path, claimed)
         leases = self.bundles.claim(waiting.path, bundle, target, claimed)
@@ -314,28 +319,32 @@ class Store:
         with suppress(OSError):  # the messages are ours; whoever looks next retires it
             self.bundles.retire(path, bundle)
 
-    def _lines(self, path: str, bundle: Bundle) -> Lines | None:
-        """Read a bundle; None when it was renamed meanwhile, or can't be read.
+    def _is_readable(self, path: str, bundle: Bundle) -> bool:
+        """Read a bundle; False when it was renamed meanwhile, or can't be read.
 
-        What is no bundle is set aside. What can't be read now, by us, stands before no others.
+        What is no bundle is set aside. What can't be read now, by us, and what can't be set
+        aside stands before no others.
         """
         try:
-            return self.bundles.lines(path, bundle)
+            self.bundles.lines(path, bundle)
         except FileNotFoundError:
-            return None
+            return False
         except InvalidContent as error:
-            self.letters.set_aside(path, f"a bundle that holds no messages: {error}")
+            reason = f"a bundle that holds no messages: {error}"
+            if not self.letters.set_aside(path, reason):
+                self.buckets.pass_over(path)
         except OSError as error:
             found = self.fs.status(path)
             if found is not None and not found.is_file:
-                self.letters.set_aside(path)
-                return None
-            if error.errno not in _UNREADABLE:
-                self.line.refuse(path, path)
+                self.buckets.put_aside(path)
+            elif error.errno in _UNREADABLE:
+                self.buckets.pass_over(path, "can't be read", error)
+            else:
+                self.buckets.refuse(path, path)
                 raise
-            warn(f"{path} can't be read and is passed over: {error.strerror}")
-            self.buckets.pass_over(path, TROUBLED_FOR)
-        return None
+        else:
+            return True
+        return False
 
     def read(self, lease: Lease) -> Content | None:
         """Read a leased message; None when its file is gone or was set aside in `dead/`.
@@ -355,15 +364,6 @@ class Store:
             if lease.is_line and self.fs.is_gone(self._path(lease)):
                 return None  # it was settled, and its bundle removed
             raise
-
-    def read_if_allowed(self, lease: Lease) -> Content | None:
-        """Read a message of somebody else's lease.
-
-        What we may not read is not judged, since others may: it has only what its name says.
-        """
-        if self.fs.may_read(self._path(lease)):
-            return self.read(lease)
-        return Content(None, None, {})
 
     def _decoded(self, path: str, entry: Entry) -> Content:
         parse = decode_dropped if entry.id.startswith(DROPPED) else decode
@@ -424,15 +424,25 @@ class Store:
         """Make a message a dead letter, as `entry`.
 
         The note is written first: a crash in between leaves a note without a dead letter,
-        which housekeeping removes.
+        which housekeeping removes. Both names have the token of the claim: whoever has
+        lost the lease by then leaves a note that belongs to no dead letter.
         """
+        dead = Dead(entry, lease.token, code)
         if note:
-            self.letters.write_note(entry.id, note)
-        return self._moved(lease, self.letters.path_of(Dead(entry, code)))
+            self.letters.write_note(dead, note)
+        return self._moved(lease, self.letters.path_of(dead))
 
-    def proven(self, lease: Lease) -> Lease | None:
-        """Return a lease that a listing showed; None: it is none, or is gone."""
-        return self.bundles.proven(lease) if lease.is_draft else lease
+    def proven(self, lease: Lease, *, patient: bool = True) -> Lease | None:
+        """Return a lease that a listing showed; None: it is none, or is gone.
+
+        BundleNotFound: its message is in a bundle that can't be found. Who is not `patient`
+        looks for it once, and meets it again later.
+        """
+        if lease.is_draft:
+            return self.bundles.proven(lease, patient=patient)
+        if lease.is_line and lease.line is not None and not patient:
+            self.bundles.find(lease, lease.line[0], patient=False)
+        return lease
 
     def current(self, lease: Lease) -> Lease | None:
         """Find a lease by its token: another thread may have renewed it meanwhile.
@@ -462,9 +472,15 @@ class Store:
         places = [self.work, self.delayed, self.letters.path]
         places += [path for _, path in self.buckets.all()]
         places.append(self.work)  # somebody may have taken it meanwhile
-        names = (name for path in places for name in self.buckets.names_in(path))
-        # A draft of it is a rival's, who was too late: ours would be current.
-        return any(part in name and not name.endswith(DRAFT_SUFFIX) for name in names)
+        for path in places:
+            with suppress(FileNotFoundError, NotADirectoryError):
+                # A draft of it is a rival's, who was too late: ours would be current.
+                if any(
+                    part in name and not name.endswith(DRAFT_SUFFIX)
+                    for name in self.fs.listing(path)
+                ):
+                    return True
+        return False
 
     def _path(self, lease: Lease) -> str:
         return f"{self.work}/{lease.filename}"
@@ -545,7 +561,7 @@ class Store:
             message = self._decoded(path, dead.entry).message
         except (FileNotFoundError, InvalidContent):
             message = None
-        return message, self.letters.note(dead.entry.id)
+        return message, self.letters.note(dead)
 
     def revive(self, dead: Dead) -> bool:
         """Put a dead letter at the end of the line, its counts at zero.
@@ -558,10 +574,10 @@ class Store:
         except (FileNotFoundError, InvalidContent):
             return False
         priority = content.priority_or(dead.entry.priority)
-        entry = Entry(priority, 0, dead.entry.id)
+        entry = Entry(priority, 0, dead.entry.id, policy=dead.entry.policy)
         joined = self.line.join(path, entry)
         if joined is not None:
-            self.letters.discard_note(entry.id)
+            self.letters.discard_note(dead)
         return joined is not None
 
     def show(self, delayed: Delayed) -> int:
@@ -586,34 +602,23 @@ class Store:
             return False
         if not self._is_older(found, SETTLED):
             return False  # an NFS client remembered an older state
-        entry = Entry(self._dropped_priority(path, priority), 0, DROPPED + new_id())
-        return self.line.join(path, entry) is not None
+        return self.line.join(path, self._dropped(path, priority)) is not None
 
-    def _dropped_priority(self, path: str, default: int) -> int:
+    def _dropped(self, path: str, priority: int) -> Entry:
+        """Return the entry of a dropped file: with what it sets itself, if it does so."""
+        entry = Entry(priority, 0, DROPPED + new_id())
         try:
-            dropped = self._decoded(path, Entry(default, 0, DROPPED))
-            return dropped.priority_or(default)
+            content = self._decoded(path, entry)
         except InvalidContent:
-            return default  # whoever consumes it sets it aside
+            return entry  # whoever consumes it sets it aside
+        own = content.priority_or(priority), policy_of(content.overrides)
+        return entry._replace(priority=own[0], policy=own[1])
 
     def dropped(self) -> list[str]:
         """Return the names in `drop/`, in order."""
         return sorted(self.fs.listing(self.drop))
 
     # What is left behind
-
-    def give_up(self, lease: Lease, error: OSError) -> bool:
-        """Set a lease aside that is over for long, and whose message nobody can find.
-
-        Any other error may pass. A draft goes: its bundle would be there if it were a lease.
-        """
-        over = self._milliseconds(-ABANDONED) > lease.expiry
-        lost = error.errno == errno.ENODATA and lease.is_line
-        if not (lost and over and self.fs.may_change(self.work)):
-            return False
-        if lease.is_draft:
-            return self.fs.unlink(self._path(lease))
-        return self.letters.set_aside(self._path(lease), str(error))
 
     def leftovers(self) -> list[str]:
         """Return what may have been left by writers that died: drafts, and notes alone."""

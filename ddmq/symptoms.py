@@ -6,14 +6,14 @@ import os
 import stat
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ddmq.bundle import Lines
 from ddmq.clock import date
 from ddmq.errors import DdmqError, LockTimeout
 from ddmq.fs import FORBIDDEN, is_shared
 from ddmq.locks import exclusive
-from ddmq.message import MAX_BYTES, InvalidContent, decode
+from ddmq.message import Policy
 from ddmq.names import (
     NOTE_SUFFIX,
+    Bundle,
     Dead,
     Delayed,
     Lease,
@@ -106,8 +106,8 @@ class Patient(NamedTuple):
 def symptoms(patient: Patient) -> Iterator[Symptom]:
     """Look at a queue without disturbing it; yield all that is to be said."""
     for look in (
-        directories, writers, owners, modes, clock, lock, expired, leased_for_long,
-        soon_over, due, stamped_ahead, garbage, leftovers, empty_buckets, undropped,
+        directories, writers, owners, modes, clock, lock, expired, lost_bundles,
+        leased_for_long, soon_over, due, stamped_ahead, garbage, leftovers, empty_buckets, undropped,
     ):  # fmt: skip
         yield from look(patient)
 
@@ -293,28 +293,38 @@ def leased_for_long(patient: Patient) -> Iterator[Symptom]:
 
 def _own_timeout(patient: Patient, lease: Lease) -> float:
     """Return the timeout that a message has: its own, or that of the queue."""
-    default = patient.settings.message_timeout
-    try:
-        if lease.line is not None and lease.is_line:
-            data = patient.store.fs.read(_bundle_of(patient, lease.line[0]), 1 << 30)
-            return float(Lines(data).timeout or default)
-        path = f"{patient.store.work}/{lease.filename}"
-        content = decode(patient.store.fs.read(path, MAX_BYTES))
-        return float(content.overrides.get("timeout", default))
-    except (OSError, InvalidContent):
-        return default
+    return Policy.of(lease.entry, patient.settings).timeout
 
 
-def _bundle_of(patient: Patient, id_: str) -> str:
-    """Return the path of a bundle: in line, or spent."""
-    for _, buckets in patient.buckets():
+def lost_bundles(patient: Patient) -> Iterator[Symptom]:
+    """Look for leases that are over, of messages whose bundle is nowhere.
+
+    All is looked at twice: a listing may miss a bundle that others are renaming.
+    """
+    late = (patient.now - _LATE) * 1000
+    lost = [x for x in patient.leases() if x.is_line and x.line and x.expiry < late]
+    for _ in range(2):
+        known = _bundles(patient) if lost else set()
+        lost = [lease for lease in lost if lease.line and lease.line[0] not in known]
+    if lost:
+        text = f"{_count(lost, 'lease')} over, and the bundle with the message can't be found"
+        text += f": {', '.join(sorted({x.line[0] for x in lost if x.line})[:3])}"
+        remedy = "was it moved, or is it in a directory that we may not list? "
+        remedy += "put it back, or remove these leases: their messages are gone with it"
+        paths = [f"{patient.store.work}/{lease.filename}" for lease in lost]
+        yield _bad("lost bundles", text, remedy, "", paths)
+
+
+def _bundles(patient: Patient) -> set[str]:
+    """Return the ids of all bundles that are in line, or of which no line waits any more."""
+    found = {
+        spent.id for spent in _known(Spent.parse, patient.names(patient.store.work))
+    }
+    for priority, buckets in patient.buckets():
         for bucket in buckets:
-            for name in patient.names(bucket):
-                if f".{id_}." in name:
-                    return f"{bucket}/{name}"
-    work = patient.store.work
-    spent = [n for n in patient.names(work) if n.startswith("spent.") and id_ in n]
-    return f"{work}/{(spent or [id_])[0]}"
+            places = (parse_place(priority, name) for name in patient.names(bucket))
+            found |= {place.id for place in places if isinstance(place, Bundle)}
+    return found
 
 
 def due(patient: Patient) -> Iterator[Symptom]:
@@ -413,11 +423,11 @@ def leftovers(patient: Patient) -> Iterator[Symptom]:
     store = patient.store
     drafts = [f"{store.tmp}/{name}" for name in patient.names(store.tmp)]
     dead = patient.names(store.letters.path)
-    known = {letter.entry.id for letter in _known(Dead.parse, dead)}
+    known = {letter.note for letter in _known(Dead.parse, dead)}
     notes = [
         f"{store.letters.path}/{name}"
         for name in dead
-        if name.endswith(NOTE_SUFFIX) and name[: -len(NOTE_SUFFIX)] not in known
+        if name.endswith(NOTE_SUFFIX) and name not in known
     ]
     old = [path for path in (*drafts, *notes) if _is_abandoned(patient, path)]
     if old:
