@@ -41,8 +41,8 @@ _KEPT = 16
 _RENAMES = 8
 #: Seconds between looks for a bundle that others may be renaming, or that is shown late.
 _PAUSES = 0.02, 0.1, 0.5, 2.0
-#: The longest time, in seconds, until housekeeping looks again for a bundle that it missed.
-_LONGEST_REST = 300.0
+#: Seconds until housekeeping looks again for a bundle that it missed: at first, and at most.
+_REST, _LONGEST_REST = 1.0, 300.0
 #: Seconds after which a listing shows all that was in `work/` before a bundle came there.
 SPENT_FOR = 10
 
@@ -71,7 +71,9 @@ class Bundles:
         self._completed: dict[str, str] = {}
         self._acked: dict[str, str] = {}
         self._missed: dict[str, tuple[float, float]] = {}
-        """Of bundles that one look missed: when to look again, and for how long that was."""
+        """Of bundles that housekeeping missed: when to look again, and how long that is."""
+        self._seen: tuple[float, dict[str, str]] = float("-inf"), {}
+        """When it last looked everywhere, and the path of each bundle by its id."""
 
     # Taking lines
 
@@ -275,16 +277,10 @@ class Bundles:
         """Return the path of a bundle; BundleNotFound where no look shows it.
 
         A listing may miss one that others are renaming just then. So whoever is `patient`
-        looks for three seconds. Housekeeping looks once, and the longer a bundle is missed,
-        the longer it waits until it looks again: there may be many.
+        looks for three seconds.
         """
         if not patient:
-            again, rested = self._missed.get(id_, (0.0, 0.0))
-            now = self._clock.monotonic()
-            path = self._path_of(lease, id_) if now >= again else None
-            if path is None and now >= again:
-                rest = min(max(2 * rested, 1.0), _LONGEST_REST)
-                self._missed[id_] = now + rest, rest
+            path = self._looked_up(lease, id_)
         else:
             path = self._path_of(lease, id_)
             for pause in _PAUSES:
@@ -294,8 +290,44 @@ class Bundles:
                 path = self._path_of(lease, id_)
         if path is None:
             raise BundleNotFound(self._path(lease), id_)
-        self._missed.pop(id_, None)
         return path
+
+    def _looked_up(self, lease: Lease, id_: str) -> str | None:
+        """Look for a bundle as housekeeping does: there may be thousands of such leases.
+
+        One look everywhere is for all of them, at most once a second. The longer a bundle
+        is missed, the longer it is until this client looks for it again.
+        """
+        now = self._clock.monotonic()
+        again, rest = self._missed.get(id_, (now, _REST / 2))
+        if now < again:
+            return None
+        seen_at, seen = self._seen
+        path = seen.get(id_)
+        if not 0 <= now - seen_at < _REST:
+            path = self._path_of(lease, id_)
+            if path is None:
+                self._seen = now, self._everywhere()
+                path = self._seen[1].get(id_)
+        if path is None:
+            rest = min(2 * rest, _LONGEST_REST)
+            self._missed[id_] = now + rest, rest
+        else:
+            self._missed.pop(id_, None)
+        return path
+
+    def _everywhere(self) -> dict[str, str]:
+        """Return the path of each bundle, in line or in `work/`, by its id."""
+        found = {
+            waiting.entry.id: waiting.path
+            for waiting in self._line().places()
+            if isinstance(waiting.entry, Bundle)
+        }
+        for name in self._fs.listing(self._work):
+            spent = Spent.parse(name)
+            if spent is not None:
+                found[spent.id] = f"{self._work}/{name}"
+        return found
 
     def _path_of(self, lease: Lease, id_: str) -> str | None:
         entry = lease.entry

@@ -333,18 +333,22 @@ class Store:
             reason = f"a bundle that holds no messages: {error}"
             if not self.letters.set_aside(path, reason):
                 self.buckets.pass_over(path)
+            return False
         except OSError as error:
-            found = self.fs.status(path)
-            if found is not None and not found.is_file:
-                self.buckets.put_aside(path)
-            elif error.errno in _UNREADABLE:
-                self.buckets.pass_over(path, "can't be read", error)
-            else:
-                self.buckets.refuse(path, path)
-                raise
+            self._pass_over_unreadable(path, error)
+            return False
+        return True
+
+    def _pass_over_unreadable(self, path: str, error: OSError) -> None:
+        """Let what we can't read stand before no others; an error that may pass is raised."""
+        found = self.fs.status(path)
+        if found is not None and not found.is_file:
+            self.buckets.put_aside(path)
+        elif error.errno in _UNREADABLE:
+            self.buckets.pass_over(path, "can't be read", error)
         else:
-            return True
-        return False
+            self.buckets.refuse(path, path)
+            raise error
 
     def read(self, lease: Lease) -> Content | None:
         """Read a leased message; None when its file is gone or was set aside in `dead/`.

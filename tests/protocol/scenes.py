@@ -25,12 +25,12 @@ _TEXT = re.compile(rb"text of (\w+)")
 _BUNDLE = re.compile(
     r"/work/spent\.[0-9]{13}\.(?P<spent>[0-9a-f]{20})$"
     r"|/(?:ready/[0-9]+/(?:[0-9]{19}\.shelf/)?|delayed/)[^/]*(?:/|\.[0-9]+\.)[0-9]{19}\.(?P<id>[0-9a-f]{20})"
-    r"\.(?P<lines>[0-9]+)-(?P<next>[0-9]+)-[0-9]+\.[0-9]{13}\.[0-9a-f]{16}$"
+    r"\.(?P<lines>[0-9]+)-(?P<next>[0-9]+)-[0-9]+\.[0-9]{13}\.[0-9a-f]{16}(?:\.[a-z0-9]+)?$"
 )
 _SINGLE = re.compile(r"[/.][0-9]{19}\.(?P<id>[a-z0-9-]{1,64})\.[0-9]+-[0-9]+(?:\.|$)")
 _LINE = re.compile(
-    r"\.(?P<id>[0-9a-f]{20})-(?P<number>[0-9]+)\.0-0\.(?P<token>[0-9a-f]{16})"
-    r"\.(?P<suffix>line|draft)$"
+    r"\.(?P<id>[0-9a-f]{20})-(?P<number>[0-9]+)\.0-0(?:\.[a-z0-9]+)?"
+    r"\.(?P<token>[0-9a-f]{16})\.(?P<suffix>line|draft)$"
 )
 
 
@@ -77,7 +77,7 @@ def _single(
 
 def _is_taken(line: re.Match[str], paths: list[str]) -> bool:
     """Whether the claim that a draft is of has been made."""
-    wanted = re.compile(rf"/ready/.*\.{line['id']}\..*\.{line['token']}$")
+    wanted = re.compile(rf"/ready/.*\.{line['id']}\..*\.{line['token']}(?:\.|$)")
     return any(wanted.search(path) for path in paths)
 
 

@@ -23,7 +23,11 @@ from protocol.scenes import (
 from support import Calls, Crash, counting, interrupted, losing_reply
 
 from ddmq import Broker, InvalidArgument, LeaseLost, StorageError
+from ddmq.fs import FileSystem
 from ddmq.names import Bundle, Lease
+from ddmq.settings import Settings
+from ddmq.store import Store
+from ddmq.symptoms import Patient, lost_bundles
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -314,9 +318,10 @@ def test_a_draft_that_somebody_completed_is_held_though_a_listing_is_late(
     getattr(broker, verb)(message)
 
 
-def test_a_draft_that_was_made_when_its_bundle_was_gone_goes_an_hour_after_its_end(
+def test_a_draft_that_was_made_when_its_bundle_was_gone_is_no_lease_and_stays(
     tmp_path: Path,
 ) -> None:
+    """Nobody can tell it from one whose bundle is only hidden: it is reported, and harms nobody."""
     world = new_world(tmp_path)
     publish(world)
     made: list[str] = []
@@ -334,8 +339,18 @@ def test_a_draft_that_was_made_when_its_bundle_was_gone_goes_an_hour_after_its_e
     with pytest.raises(Crash):
         world.broker(Calls(call)).consume(QUEUE)
     assert len(world.files("work")) == len(world.drafts()) == 1
-    assert world.rescue().dead(QUEUE) == []
-    assert world.files("work") == []
+    rescuer = world.rescue()
+    assert rescuer.dead(QUEUE) == []
+    assert rescuer.is_empty(QUEUE)
+    assert len(world.files("work")) == 1
+    assert_doctor_reports_a_lost_bundle(world)
+
+
+def assert_doctor_reports_a_lost_bundle(world: World) -> None:
+    store = Store(world.path, FileSystem(), world.clock)
+    [symptom] = lost_bundles(Patient(store, Settings()))
+    assert "the bundle with the message can't be found" in symptom.text
+    assert symptom.paths == tuple(world.files("work"))
 
 
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EIO])
@@ -493,7 +508,7 @@ def test_what_only_looks_like_a_spent_bundle_stops_nobody(tmp_path: Path) -> Non
     assert rest(world) == MANY
 
 
-def test_a_lease_of_no_bundle_is_set_aside_an_hour_after_its_end(
+def test_a_lease_of_no_bundle_stays_and_the_doctor_says_so(
     tmp_path: Path,
 ) -> None:
     world = new_world(tmp_path)
@@ -501,9 +516,10 @@ def test_a_lease_of_no_bundle_is_set_aside_an_hour_after_its_end(
     world.put(f"work/{name}")
     broker = world.broker()
     broker.clean(QUEUE)
-    [letter] = broker.dead(QUEUE)
-    assert "bundle" in letter.reason
-    assert broker.is_empty(QUEUE)
+    assert broker.dead(QUEUE) == []
+    assert not broker.is_empty(QUEUE)
+    assert os.listdir(f"{world.path}/work") == [name]
+    assert_doctor_reports_a_lost_bundle(world)
 
 
 def test_a_bundle_that_claims_more_lines_than_any_has_is_set_aside(

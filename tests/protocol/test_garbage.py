@@ -336,6 +336,43 @@ def test_a_file_that_can_not_be_moved_is_passed_over_and_named(
     assert os.path.exists(path)
 
 
+def test_what_could_not_be_moved_once_is_tried_again_after_half_a_minute(
+    world: World,
+) -> None:
+    """However long the client runs on: a file that was busy is not lost to it."""
+    world.put(f"{BUCKET}/{ENTRY}", b'{"message": 1}')
+    busy = [True]
+
+    def call(_: int, name: str, function: Callable[..., Any], arguments: Any) -> Any:
+        if name == "rename" and ID in arguments[0] and busy:
+            busy.clear()
+            raise OSError(errno.EBUSY, "busy", arguments[0])
+        return function(*arguments)
+
+    broker = world.broker(Calls(call))
+    assert broker.consume(QUEUE) == []
+    world.clock.advance(29)
+    assert broker.consume(QUEUE) == []
+    world.clock.advance(2)
+    assert [m.message for m in broker.consume(QUEUE)] == [1]
+
+
+@pytest.mark.parametrize("code", [errno.EACCES, errno.EPERM, errno.EBUSY])
+@pytest.mark.parametrize("what", ["spent", "invalid"])
+def test_what_stands_behind_a_bundle_that_can_not_be_moved_is_consumed(
+    what: str, code: int, world: World
+) -> None:
+    """It is in a bucket, say, that somebody keeps to himself."""
+    next_ = 12 if what == "spent" else 0
+    stamp = 1_600_000_000_000_000_000 + next_
+    name = f"{stamp}.{'a' * 20}.12-{next_}-0.{0:013d}.{'0' * 16}"
+    path = world.put(f"{BUCKET}/{name}", b"no bundle\n")
+    broker = consumer(world, refusing(code, "rename", "a" * 20))
+    assert [m.message for m in broker.consume(QUEUE)] == [text("a")]
+    assert broker.consume(QUEUE) == []
+    assert os.path.exists(path)
+
+
 @pytest.mark.parametrize("code", [errno.EPERM, errno.EACCES, errno.EBUSY, errno.EXDEV])
 def test_a_stray_file_that_can_not_be_moved_is_passed_over(
     code: int, world: World

@@ -23,6 +23,7 @@ from ddmq import (
     errors,
 )
 from ddmq.fs import FileSystem
+from ddmq.names import Lease
 
 
 @pytest.fixture
@@ -682,7 +683,33 @@ def test_a_note_is_named_as_the_message_that_it_is_about(broker, root):
     message = consumed(broker)
     broker.reject(message, "bad")
     notes = [path.name for path in (root / "q" / "dead").glob("*.note")]
-    assert notes == [f"{message.id}.note"]
+    assert notes == [f"{message.id}.{Lease.parse(message.filename).token}.note"]
+
+
+def test_who_lost_the_lease_gives_no_reason_for_the_death(broker, other, clock):
+    lost = consumed(broker, timeout=5)
+    clock.advance(6)
+    broker.clean("q")
+    [held] = other.consume("q")
+    other.reject(held, "the holder's")
+    with pytest.raises(LeaseLost):
+        broker.reject(lost, "not the holder's")
+    assert broker.dead("q")[0].reason == "the holder's"
+
+
+def test_a_redrive_leaves_the_note_of_the_next_death(broker, root, clock):
+    broker.reject(consumed(broker), "the first time")
+
+    def call(_, name, function, arguments):
+        if name == "unlink" and arguments[0].endswith(".note") and not died:
+            died.append(True)
+            broker.reject(broker.consume("q"), "the second time")
+        return function(*arguments)
+
+    died = []
+    assert Broker(root, clock=clock, fs=FileSystem(Calls(call))).redrive("q") == 1
+    assert died
+    assert [dead.reason for dead in broker.dead("q")] == ["the second time"]
 
 
 def test_only_those_that_are_named_come_back(broker):

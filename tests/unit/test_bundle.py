@@ -23,11 +23,10 @@ def encoded(messages):
 def test_messages_survive_their_bundle(messages, chosen):
     lines = Lines(encode(encoded(messages), chosen))
     for number, message in enumerate(messages):
-        content = Content(message, chosen.priority, chosen.overrides)
+        content = Content(message, chosen.priority)
         assert lines.content(number) == content
         assert decode(lines.file_content(number)) == content
     assert lines.durable == chosen.durable
-    assert lines.timeout == chosen.overrides.get("timeout")
 
 
 @given(st.lists(st.text("ab\n\0\u2028\x85 ", max_size=9), min_size=1))
@@ -73,7 +72,6 @@ def test_what_is_published_comes_at_once_and_to_stay_unless_told_otherwise():
         b'"text"\n1\n',
         b'{"timeout":5}\n1\n',
         b'{"priority":-1}\n1\n',
-        b'{"priority":5,"timeout":-1}\n1\n',
         b'{"priority":5',
         b"\xff\n1\n",
     ],

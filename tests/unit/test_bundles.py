@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pytest
 from protocol.scenes import HOUR, QUEUE, crashing_after_rename_into
-from support import Calls, Crash
+from support import Calls, Crash, counting
 
 from ddmq import Counts, LeaseLost, StorageError
 from ddmq.fs import FileSystem
+from ddmq.housekeeping import Swept
 
 TOKEN = "0123456789abcdef"
 
@@ -222,22 +223,26 @@ def test_a_line_that_others_settled_is_lost_though_its_bundle_is_gone_too(
     assert view(world) == Counts(0, 0, 0, 0)
 
 
-def test_a_line_whose_bundle_somebody_removed_is_kept_for_an_hour(world, publisher):
+def test_a_line_whose_bundle_can_not_be_found_stays_where_it_is(
+    world, publisher, caplog
+):
+    """It may be in a directory that comes back: nothing that is not found is given up."""
     message = publisher.consume(QUEUE, 12)[3]
     publisher.ack([m for m in publisher.consume(QUEUE, 12) if m.id != message.id])
     [spent] = [path for path in world.files("work") if "/spent." in path]
-    os.unlink(spent)
+    away = f"{world.root}/away"
+    os.rename(spent, away)
     late = world.broker(clean=False)
     with pytest.raises(StorageError, match="its bundle can't be found"):
         late.nack(message)
-    assert view(world).work == 12
-    world.clock.advance(message_timeout(world) + HOUR - 60)
-    late.clean(QUEUE)
-    assert view(world).work == 12
-    world.clock.advance(120)
-    assert late.clean(QUEUE).dead == 12
-    assert view(world) == Counts(0, 0, 0, 12)
-    assert all("its bundle can't be found" in d.reason for d in late.dead(QUEUE))
+    world.clock.advance(message_timeout(world) + 1000 * HOUR)
+    for _ in range(3):
+        assert late.clean(QUEUE) == Swept()
+        world.clock.advance(HOUR)
+    assert view(world) == Counts(0, 12, 0, 0)
+    assert caplog.text.count("its bundle can't be found") == 1
+    os.rename(away, spent)
+    assert late.clean(QUEUE).requeued == 12
 
 
 def lost_lines(world, publisher, n):
@@ -255,20 +260,24 @@ def seeks_in_vain(client, message):
     assert f"/{QUEUE}/work/{message.filename}: " in str(caught.value)
 
 
-def test_after_one_that_is_lost_bundles_that_are_there_are_found_at_once(
-    world, publisher
-):
-    [lost, *_] = lost_lines(world, publisher, 12)
-    publisher.publish_many(QUEUE, ["spent"] * 10, priority=0)
-    [spent, *_] = publisher.consume(QUEUE, 10)
-    [waits, _] = publisher.consume(QUEUE, 2)
-    late = world.broker(clean=False)
-    seeks_in_vain(late, lost)
-    began = world.clock.monotonic()
-    late.nack(spent)
-    late.nack(waits)
-    assert world.clock.monotonic() == began
-    assert view(world) == Counts(12, 22, 0, 0)
+def test_housekeeping_looks_once_everywhere_for_all_that_is_missed(world, publisher):
+    """And less and less often, the longer a bundle is missed."""
+    lost_lines(world, publisher, 12)
+    world.clock.advance(message_timeout(world) + 1)
+    calls = counting()
+    late = world.broker(calls, clean=False)
+    late.view(QUEUE)
+    looks = []
+    for _ in range(12):
+        before = calls.made.count("listdir")
+        late.clean(QUEUE)
+        looks.append(calls.made.count("listdir") - before)
+        world.clock.advance(2)
+    usual = min(looks)
+    assert sum(number > usual for number in looks) <= 5
+    assert max(looks) <= usual + 12
+    world.clock.advance(600)
+    assert late.clean(QUEUE) == Swept()
 
 
 def test_bundles_that_come_after_some_were_lost_are_found(world, publisher):
@@ -279,8 +288,32 @@ def test_bundles_that_come_after_some_were_lost_are_found(world, publisher):
         world.clock.advance(pause)
     publisher.publish_many(QUEUE, ["new"] * 10, priority=0)
     [new, *_] = publisher.consume(QUEUE, 3)
+    began = world.clock.monotonic()
     late.nack(new)
+    assert world.clock.monotonic() == began
     assert view(world) == Counts(20, 14, 0, 0)
+
+
+def test_a_lease_of_a_bundle_is_settled_whose_bucket_is_passed_over(
+    world, publisher, caplog
+):
+    """What a client passes over for claiming it still looks at for evidence."""
+    message = publisher.consume(QUEUE, 2)[1]
+    refuse = [True]
+
+    def call(_, name, function, arguments):
+        if name == "rename" and "/ready/" in arguments[0] and refuse:
+            raise PermissionError(errno.EPERM, "not now", arguments[0])
+        return function(*arguments)
+
+    client = world.broker(Calls(call), clean=False)
+    assert client.consume(QUEUE) == []
+    assert "is passed over" in caplog.text
+    refuse.clear()
+    client.nack(message)
+    assert view(world) == Counts(11, 1, 0, 0)
+    world.clock.advance(message_timeout(world) + 1)
+    assert client.clean(QUEUE).requeued == 1
 
 
 def test_a_bundle_that_is_renamed_before_it_is_opened_is_looked_for_again(
@@ -308,8 +341,9 @@ def test_a_lease_that_says_no_line_is_a_dead_letter_with_the_reason(world, suffi
     world.put(f"work/{name}")
     broker = world.broker(clean=False)
     broker.clean(QUEUE)
+    assert broker.consume(QUEUE) == []
     [dead] = broker.dead(QUEUE)
-    assert "but not as which" in dead.reason
+    assert dead.reason == "its file is empty"
     assert view(world) == Counts(0, 0, 0, 1)
 
 

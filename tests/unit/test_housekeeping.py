@@ -146,13 +146,56 @@ def test_the_settings_of_now_decide_where_the_message_says_nothing(broker, clock
     assert broker.clean("q") == Swept(dead=1)
 
 
-def test_an_expired_file_that_holds_no_message_is_dead_with_the_reason(
+def test_an_expired_file_that_holds_no_message_is_dead_when_it_is_read(
     broker, clock, root
 ):
     message = expired(broker, clock)
     (root / "q" / "work" / message.filename).write_text("")
-    assert broker.clean("q").requeued == 0
+    assert broker.clean("q").requeued == 1
+    assert broker.consume("q") == []
     assert [dead.reason for dead in broker.dead("q")] == ["its file is empty"]
+
+
+@pytest.mark.parametrize("limit", [0, None], ids=["dead", "requeued"])
+def test_no_content_is_read_of_a_message_that_was_lost(broker, root, clock, limit):
+    """However large it is, and whoever may read it: its name says what its publisher set."""
+    message = expired(broker, clock, requeue_limit=limit, requeue_prio=7)
+
+    def call(_, name, function, arguments):
+        assert name != "open" or message.id not in arguments[0]
+        return function(*arguments)
+
+    swept = Broker(root, clock=clock, fs=FileSystem(Calls(call))).clean("q")
+    assert (swept.requeued, swept.dead) == ((0, 1) if limit == 0 else (1, 0))
+    if limit is None:
+        assert "7" in names(root, "ready")
+
+
+@pytest.mark.parametrize("many", [1, 12], ids=["single", "bundled"])
+def test_a_message_comes_back_by_its_own_timeout_wherever_its_consumer_dies(
+    broker, root, clock, many
+):
+    """Also before it read the message: it has only seen the name."""
+    broker.publish_many("q", map(str, range(many)), timeout=3)
+    for dies in range(100):
+        left = [10**9]
+
+        def call(_, name, function, arguments, left=left):
+            left[0] -= 1
+            if left[0] < 0:
+                raise Crash
+            return function(*arguments)
+
+        client = Broker(root, clock=clock, fs=FileSystem(Calls(call)))
+        client.view("q")
+        left[0] = dies
+        with suppress(Crash):
+            if client.consume("q"):
+                break
+        clock.advance(3.5)
+        assert broker.clean("q").dead == 0
+        assert broker.view("q")["q"] == (many, 0, 0, 0)
+    assert 5 < dies < 99
 
 
 def test_of_two_housekeepers_one_requeues(broker, other, clock):
@@ -541,7 +584,7 @@ def test_none_waits_for_ever_behind_those_that_fail_slowly(broker, root, clock):
     clock.advance(6)
 
     def call(_, name, function, arguments):
-        if name == "open" and any(id_ in arguments[0] for id_ in failing):
+        if name == "rename" and any(id_ in arguments[0] for id_ in failing):
             clock.advance(1)
             raise OSError(errno.EIO, "away", arguments[0])
         return function(*arguments)
@@ -662,7 +705,7 @@ def test_a_message_that_makes_trouble_does_not_stop_the_others(
         broker.publish("q", name, timeout=5)
     broker.consume("q")
     clock.advance(6)
-    client = Broker(root, clock=clock, fs=refusing("open", errno.EIO, bad.id))
+    client = Broker(root, clock=clock, fs=refusing("rename", errno.EIO, bad.id))
     with caplog.at_level(logging.WARNING, "ddmq"):
         assert [m.message for m in client.consume("q", 2)] == ["y", "z"]
         clock.advance(5)

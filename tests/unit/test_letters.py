@@ -10,6 +10,10 @@ from support import Calls, Crash, counting
 
 from ddmq.fs import FileSystem
 from ddmq.letters import DeadLetters
+from ddmq.names import Dead, Entry
+
+ABC = Dead(Entry(5, 1, "abc"), "0123456789abcdef", "rejected")
+NOTE = "abc.0123456789abcdef.note"
 
 
 @pytest.fixture
@@ -36,9 +40,7 @@ def test_what_is_set_aside_says_where_it_was_and_comes_first(letters, junk):
     [dead] = letters.all()
     assert (dead.code, dead.entry.priority) == ("foreign", 0)
     assert dead.entry.id.startswith("foreign-")
-    assert letters.note(dead.entry.id) == {
-        "reason": "not a message of ddmq; it was work/junk"
-    }
+    assert letters.note(dead) == {"reason": "not a message of ddmq; it was work/junk"}
 
 
 @pytest.mark.parametrize("code", [errno.EACCES, errno.EBUSY, errno.EXDEV])
@@ -72,7 +74,7 @@ def test_who_dies_while_a_note_is_written_leaves_a_draft_for_housekeeping(queue,
 
     letters = DeadLetters(str(queue), FileSystem(Calls(call)), clock)
     with pytest.raises(Crash):
-        letters.write_note("abc", {"reason": "bad"})
+        letters.write_note(ABC, {"reason": "bad"})
     assert len(os.listdir(queue / "tmp")) == 1
     assert sorted(os.listdir(queue)) == ["dead", "tmp", "work"]
 
@@ -80,22 +82,22 @@ def test_who_dies_while_a_note_is_written_leaves_a_draft_for_housekeeping(queue,
 def test_a_note_waits_for_no_disk(queue, clock):
     calls = counting()
     letters = DeadLetters(str(queue), FileSystem(calls), clock)
-    letters.write_note("abc", {"reason": "bad"})
-    assert letters.note("abc") == {"reason": "bad"}
+    letters.write_note(ABC, {"reason": "bad"})
+    assert letters.note(ABC) == {"reason": "bad"}
     assert "fsync" not in calls.made
 
 
 def test_a_note_has_the_mode_that_a_group_needs(letters, queue):
     letters.mode = 0o666
-    letters.write_note("abc", {"reason": "bad"})
-    assert (queue / "dead" / "abc.note").stat().st_mode & 0o777 == 0o666
+    letters.write_note(ABC, {"reason": "bad"})
+    assert (queue / "dead" / NOTE).stat().st_mode & 0o777 == 0o666
 
 
 def test_a_note_that_can_not_be_written_leaves_no_draft_and_is_warned_of(
     queue, clock, refusing, caplog
 ):
     letters = DeadLetters(str(queue), refusing("rename", errno.ENOSPC), clock)
-    letters.write_note("abc", {"reason": "bad"})
+    letters.write_note(ABC, {"reason": "bad"})
     assert os.listdir(queue / "tmp") == []
     assert "message abc: the reason could not be written" in caplog.text
     assert os.strerror(errno.ENOSPC) in caplog.text
@@ -103,7 +105,16 @@ def test_a_note_that_can_not_be_written_leaves_no_draft_and_is_warned_of(
 
 def test_only_notes_whose_letter_is_gone_are_alone(letters, queue, junk):
     letters.set_aside(str(junk))
-    letters.write_note("abc", {"reason": "bad"})
+    letters.write_note(ABC, {"reason": "bad"})
     (queue / "dead" / "junk").touch()
-    assert letters.notes_alone() == [f"{queue}/dead/abc.note"]
+    assert letters.notes_alone() == [f"{queue}/dead/{NOTE}"]
     assert letters.count() == 2
+
+
+def test_a_note_is_of_one_claim_alone(letters):
+    letters.write_note(ABC, {"reason": "the first time"})
+    again = ABC._replace(token="fedcba9876543210")
+    assert letters.note(again) == {}
+    letters.write_note(again, {"reason": "the second time"})
+    letters.discard_note(ABC)
+    assert letters.note(again) == {"reason": "the second time"}

@@ -20,7 +20,7 @@ from ddmq.message import (
     letter,
     of_lease,
 )
-from ddmq.names import Dead, Entry, Lease
+from ddmq.names import Dead, Entry, Lease, policy_of
 from ddmq.settings import Settings
 
 text = st.text(st.characters(exclude_categories=["Cs"]))
@@ -32,10 +32,12 @@ values = st.recursive(
     | text,
     lambda inner: st.lists(inner) | st.dictionaries(text, inner),
 )
+#: Whole milliseconds: names say no more.
+timeouts = st.integers(1, 10**12).map(lambda milliseconds: milliseconds / 1000)
 overrides = st.fixed_dictionaries(
     {},
     optional={
-        "timeout": st.floats(0.001, 10**9),
+        "timeout": timeouts,
         "requeue": st.booleans(),
         "requeue_prio": st.integers(0, 10**18 - 1),
         "requeue_limit": st.none() | st.integers(0, 10**8),
@@ -43,9 +45,10 @@ overrides = st.fixed_dictionaries(
 )
 
 
-def leased(content, settings=None, failures=0, losses=0):
-    lease = Lease.of(Entry(5, 1, "abc", failures, losses), 2, "0" * 16)
-    return of_lease("q", lease, content, settings or Settings())
+def leased(message, settings=None, failures=0, losses=0, own=()):
+    entry = Entry(5, 1, "abc", failures, losses, policy_of(dict(own)))
+    lease = Lease.of(entry, 2, "0" * 16)
+    return of_lease("q", lease, Content(message, 5), settings or Settings())
 
 
 def nested(depth):
@@ -55,14 +58,14 @@ def nested(depth):
     return value
 
 
-@given(values, st.integers(0, 10**18 - 1), overrides)
-def test_a_message_survives_its_file(value, priority, own):
-    assert decode(encode(value, priority, own)) == Content(value, priority, own)
+@given(values, st.integers(0, 10**18 - 1))
+def test_a_message_survives_its_file(value, priority):
+    assert decode(encode(value, priority)) == Content(value, priority)
 
 
 @given(values)
 def test_a_message_file_is_one_line_of_json(value):
-    data = encode(value, 5, {})
+    data = encode(value, 5)
     assert data.endswith(b"\n")
     assert data.count(b"\n") == 1
     assert json.loads(data) == {"message": value, "priority": 5}
@@ -86,34 +89,34 @@ def test_a_message_file_is_one_line_of_json(value):
 )
 def test_what_is_no_json_value_is_refused(value):
     with pytest.raises(InvalidArgument, match="message"):
-        encode(value, 5, {})
+        encode(value, 5)
 
 
 def test_a_value_that_holds_itself_is_refused():
     value = []
     value.append(value)
     with pytest.raises(InvalidArgument, match="no JSON value"):
-        encode(value, 5, {})
+        encode(value, 5)
 
 
 def test_a_value_nested_too_deeply_is_refused():
     with pytest.raises(InvalidArgument, match="no JSON value"):
-        encode(nested(200_000), 5, {})
+        encode(nested(200_000), 5)
 
 
 def test_a_message_that_is_too_large_is_refused_with_a_remedy(monkeypatch):
     monkeypatch.setattr(module, "MAX_BYTES", 1000)
     with pytest.raises(InvalidArgument, match="publish the path"):
-        encode("x" * 1000, 5, {})
+        encode("x" * 1000, 5)
 
 
 def test_the_largest_message_that_can_be_written_can_be_read(monkeypatch):
-    size = len(encode("x" * 1000, 5, {}))
+    size = len(encode("x" * 1000, 5))
     monkeypatch.setattr(module, "MAX_BYTES", size)
-    assert decode(encode("x" * 1000, 5, {})).message == "x" * 1000
+    assert decode(encode("x" * 1000, 5)).message == "x" * 1000
     monkeypatch.setattr(module, "MAX_BYTES", size - 1)
     with pytest.raises(InvalidArgument):
-        encode("x" * 1000, 5, {})
+        encode("x" * 1000, 5)
 
 
 @pytest.mark.parametrize(
@@ -160,7 +163,7 @@ def test_any_bytes_are_a_message_or_a_reason(data):
 
 
 def test_an_oversized_file_is_not_parsed(monkeypatch):
-    data = encode("x" * 1000, 5, {})
+    data = encode("x" * 1000, 5)
     monkeypatch.setattr(module, "MAX_BYTES", 1000)
     for read in (decode, decode_dropped):
         with pytest.raises(InvalidContent, match="over 1000 bytes"):
@@ -174,7 +177,7 @@ def test_a_priority_that_is_none_is_left_to_the_settings(priority):
 
 
 def test_priority_zero_is_a_priority():
-    assert decode(encode("x", 0, {})).priority_or(999) == 0
+    assert decode(encode("x", 0)).priority_or(999) == 0
 
 
 def test_unknown_keys_are_left_to_newer_versions():
@@ -212,7 +215,7 @@ def test_a_dropped_file_that_is_no_text_is_refused():
 def test_what_a_message_sets_goes_before_the_settings():
     settings = Settings(600, requeue=True, requeue_prio=1, requeue_limit=2)
     own = {"timeout": 9, "requeue": False, "requeue_prio": 0, "requeue_limit": None}
-    message = leased(Content("x", 5, own), settings)
+    message = leased("x", settings, own=own.items())
     assert message.timeout == 9
     assert message.requeue is False
     assert message.requeue_prio == 0
@@ -221,7 +224,7 @@ def test_what_a_message_sets_goes_before_the_settings():
 
 def test_what_a_message_leaves_out_is_from_the_settings():
     settings = Settings(7, requeue=False, requeue_prio=1, requeue_limit=2)
-    message = leased(Content("x", 5, {}), settings)
+    message = leased("x", settings)
     assert message[4:8] == (7, False, 1, 2)
 
 
@@ -243,21 +246,23 @@ def test_what_a_message_leaves_out_is_from_the_settings():
 )
 def test_it_may_come_back_until_the_limit(requeue, limit, failures, losses, expected):
     settings = Settings(requeue=requeue, requeue_limit=limit)
-    message = leased(Content("x", 5, {}), settings, failures, losses)
+    message = leased("x", settings, failures, losses)
     assert message.may_requeue is expected
 
 
 def test_the_requeue_counter_is_failures_and_losses():
-    message = leased(Content("x", 5, {}), failures=2, losses=3)
+    message = leased("x", failures=2, losses=3)
     assert message.requeue_counter == 5
     assert (
-        letter("q", Dead(Entry(5, 1, "abc", 2, 3), "failed"), "x", {}).requeue_counter
+        letter(
+            "q", Dead(Entry(5, 1, "abc", 2, 3), "0" * 16, "failed"), "x", {}
+        ).requeue_counter
         == 5
     )
 
 
 def test_everything_known_of_a_message_can_be_written_as_json():
-    message = leased(Content({"a": [1]}, 5, {}), failures=2)
+    message = leased({"a": [1]}, failures=2)
     assert set(message.as_dict()) == {*Message._fields, "requeue_counter"}
     assert json.loads(json.dumps(message.as_dict()))["requeue_counter"] == 2
 
@@ -274,13 +279,12 @@ def test_everything_known_of_a_message_can_be_written_as_json():
     ],
 )
 def test_the_name_of_a_dead_letter_tells_its_reason(code, reason):
-    dead = Dead(Entry(5, 1, "abc", 2, 3), code)
+    dead = Dead(Entry(5, 1, "abc", 2, 3), "0" * 16, code)
     assert reason in letter("q", dead, "x", {}).reason
 
 
 def test_a_note_has_the_last_word_on_the_reason():
-    dead = letter(
-        "q", Dead(Entry(5, 1, "abc"), "rejected"), "x", {"reason": "bad", "a": 1}
-    )
+    dead = Dead(Entry(5, 1, "abc"), "0" * 16, "rejected")
+    dead = letter("q", dead, "x", {"reason": "bad", "a": 1})
     assert dead.reason == "bad"
     assert dead.as_dict()["note"] == {"reason": "bad", "a": 1}

@@ -24,8 +24,11 @@ from ddmq.names import (
     is_shelf,
     new_id,
     new_token,
+    note_name,
+    overrides_of,
     parse_place,
     parse_priority,
+    policy_of,
     random_below,
     shelf_name,
     stamp_of,
@@ -36,7 +39,17 @@ stamps = st.integers(0, MAX_STAMP)
 ids = st.from_regex("[a-z0-9-]{1,64}", fullmatch=True)
 counts = st.integers(0, 999_999_999)
 milliseconds = st.integers(0, 10**13 - 1)
-entries = st.builds(Entry, priorities, stamps, ids, counts, counts)
+overrides = st.fixed_dictionaries(
+    {},
+    optional={
+        "timeout": st.integers(1, 10**12).map(lambda n: n / 1000),
+        "requeue": st.booleans(),
+        "requeue_prio": priorities,
+        "requeue_limit": st.none() | st.integers(0, 10**8),
+    },
+)
+policies = overrides.map(policy_of)
+entries = st.builds(Entry, priorities, stamps, ids, counts, counts, policies)
 tokens = st.from_regex("[0-9a-f]{16}", fullmatch=True)
 leases = st.builds(
     Lease.of, entries, milliseconds, tokens, st.sampled_from(["", ".line", ".draft"])
@@ -51,9 +64,10 @@ bundles = st.builds(
     st.from_regex("[0-9a-f]{20}", fullmatch=True),
     milliseconds,
     tokens,
+    policies,
 )
 delayed = st.builds(Delayed, st.one_of(entries, bundles), milliseconds)
-dead = st.builds(Dead, entries, st.from_regex("[a-z]{1,20}", fullmatch=True))
+dead = st.builds(Dead, entries, tokens, st.from_regex("[a-z]{1,20}", fullmatch=True))
 
 #: Text that looks like a name, most of it a little wrong.
 ALMOST = (
@@ -66,6 +80,43 @@ texts = st.one_of(st.text(), st.from_regex(ALMOST, fullmatch=True))
 @given(entries)
 def test_an_entry_survives_its_name(entry):
     assert Entry.parse(entry.priority, entry.filename) == entry
+
+
+@given(overrides)
+def test_what_a_publisher_sets_survives_its_field(own):
+    assert overrides_of(policy_of(own)) == own
+
+
+@pytest.mark.parametrize(
+    ("own", "field"),
+    [
+        ({}, ""),
+        ({"timeout": 3}, "t3000"),
+        ({"timeout": 0.07}, "t70"),
+        ({"timeout": 10**9}, "t1000000000000"),
+        ({"timeout": 1e-9}, "t1"),
+        ({"requeue": False, "requeue_limit": None}, "r0ln"),
+        ({"requeue": True, "requeue_prio": 0, "requeue_limit": 7}, "r1p0l7"),
+    ],
+)
+def test_a_policy_is_a_few_letters_and_numbers(own, field):
+    assert policy_of(own) == field
+
+
+@pytest.mark.parametrize(
+    "field",
+    ["t0", "t07", "t", "x1", "r2", "p", "l", "l-1", "p1r1", "t1.r1", "t" + "9" * 14],
+)
+def test_what_is_no_policy_is_in_no_name(field):
+    assert Entry.parse(5, f"{1:019d}.abc.0-0.{field}") is None
+    assert Lease.parse(f"{1:013d}.5.{1:019d}.abc.0-0.{field}.{'0' * 16}") is None
+
+
+@given(entries, tokens)
+def test_a_dead_letter_and_its_note_name_the_claim(entry, token):
+    dead = Dead(entry, token, "failed")
+    assert dead.note == note_name(entry.id, token) == f"{entry.id}.{token}.note"
+    assert f".{token}." in dead.filename
 
 
 @given(bundles)

@@ -388,12 +388,12 @@ def test_a_directory_that_was_just_dropped_is_left_alone(world, publisher):
     assert view(world) == Counts(0, 0, 0, 1)
 
 
-def test_a_message_that_can_not_be_read_for_an_hour_is_no_dead_letter(
+def test_a_message_that_can_not_be_moved_for_an_hour_is_no_dead_letter(
     world, publisher, refusing
 ):
     leased(world, publisher)
     world.clock.advance(2 * HOUR)
-    client = world.broker(refusing("open", errno.EIO, "/work/"), clean=False)
+    client = world.broker(refusing("rename", errno.EIO, "/work/"), clean=False)
     client.clean(QUEUE)
     assert view(world) == Counts(0, 1, 0, 0)
     assert publisher.clean(QUEUE).requeued == 1
