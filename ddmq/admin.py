@@ -6,14 +6,17 @@ import errno
 import os
 import stat
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING
 
+from ddmq.clock import Clock
 from ddmq.config import SettingsFile
 from ddmq.errors import InvalidArgument, QueueNotFound
 from ddmq.fs import is_shared
 from ddmq.locks import exclusive
 from ddmq.log import warn
 from ddmq.names import SETTINGS_FILE, check_queue_name, new_token
+from ddmq.patience import awaited
 from ddmq.settings import Settings
 from ddmq.store import DIRECTORIES
 
@@ -21,6 +24,8 @@ if TYPE_CHECKING:
     from ddmq.fs import FileSystem
 
 _DELETED = ".deleted-"
+#: Seconds for which who creates a queue helps to remove what others deleted.
+_LEFT_FOR = 2.0
 
 
 def make_root(
@@ -59,7 +64,7 @@ def make_queue(
     Its `ddmq.yaml` comes last and makes it a queue: after a crash, do it again.
     """
     with exclusive(f"{root}/lock", lock_timeout):
-        _remove_deleted(root, fs)
+        _remove_deleted(root, fs, patient=False)
         path, is_new = f"{root}/{queue}", not is_queue(root, queue, fs)
         for directory in (path, *(f"{path}/{name}" for name in DIRECTORIES)):
             fs.mkdir(directory)
@@ -86,10 +91,10 @@ def delete_queue(root: str, queue: str, fs: FileSystem, lock_timeout: float) -> 
             raise queue_not_found(root, queue)
         _refuse_what_is_not_ours(f"{root}/{queue}", fs)
         fs.replace(f"{root}/{queue}", f"{root}/{_DELETED}{new_token()}")
-        _remove_deleted(root, fs)
+        _remove_deleted(root, fs, patient=True)
 
 
-def _remove_deleted(root: str, fs: FileSystem) -> None:
+def _remove_deleted(root: str, fs: FileSystem, *, patient: bool) -> None:
     import shutil  # slow to import, and rarely needed
 
     for name in fs.hidden(root):
@@ -99,7 +104,12 @@ def _remove_deleted(root: str, fs: FileSystem) -> None:
             if found is not None and not found.is_directory:
                 fs.discard(path)  # rmtree would open, and wait for, a FIFO
             else:
-                shutil.rmtree(path, ignore_errors=True)
+                remove = partial(shutil.rmtree, path, ignore_errors=True)
+                removing = Clock().begin(remove)
+                if not removing.ends_within(_LEFT_FOR):
+                    if not patient:
+                        return
+                    awaited(removing, partial(str, f"{path} is not removed yet"))
             if fs.status(path) is not None:
                 warn(
                     f"{path}: what was deleted could not be removed entirely; remove it by hand"

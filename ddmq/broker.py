@@ -35,6 +35,7 @@ from ddmq.message import (
     of_lease,
 )
 from ddmq.names import Lease, check_queue_name
+from ddmq.patience import awaited
 from ddmq.settings import DELAY, OVERRIDES, SETTINGS, Settings, check
 from ddmq.store import BUCKET_SIZE, Counts, Store
 
@@ -556,7 +557,10 @@ class Broker:
         store = open_queue.store
         timeout = self._wait_for_locks(open_queue.settings.current())
         with exclusive(store.lock, timeout):
-            return Counts(*(purge(store, s) if s in states else 0 for s in STATES))
+            purging = self._clock.begin(
+                lambda: [purge(store, s) if s in states else 0 for s in STATES]
+            )
+            return Counts(*awaited(purging, lambda: f"purging {queue} is not done yet"))
 
     @_explained
     def dead(self, queue: str) -> list[DeadLetter]:

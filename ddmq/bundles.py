@@ -345,17 +345,19 @@ class Bundles:
 
     # What is left of bundles
 
-    def remove_spent(self, names: Sequence[str]) -> None:
-        """Remove the bundles in `work/` that no lease needs, by a fresh listing of it.
+    def needless(self, names: Sequence[str]) -> list[str]:
+        """Return the paths of the bundles that no lease needs, by a fresh listing of `work/`.
 
         Its leases came there before it, and it long enough ago for the listing to show them.
         """
         spent = [spent for name in names if (spent := Spent.parse(name)) is not None]
         needed = _lines_in(names) if spent else ()
         over = self._now() - SPENT_FOR * 1000
-        for bundle in spent:
-            if bundle.id not in needed and bundle.since < over:
-                self._fs.discard(f"{self._work}/{bundle.filename}")
+        return [
+            f"{self._work}/{bundle.filename}"
+            for bundle in spent
+            if bundle.id not in needed and bundle.since < over
+        ]
 
 
 def beside(path: str, bundle: Bundle) -> str:

@@ -3,7 +3,14 @@
 from __future__ import annotations
 
 import time
+from typing import TYPE_CHECKING, TypeVar
 
+from ddmq.patience import Errand
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_Result = TypeVar("_Result")
 #: How far behind its own clock a file system may stamp: one tick of the kernel's timer.
 _TICK_NS = 20_000_000
 _SECOND_NS = 1_000_000_000
@@ -39,6 +46,10 @@ class Clock:
     def sleep(self, seconds: float) -> None:
         """Wait for `seconds`."""
         time.sleep(seconds)
+
+    def begin(self, act: Callable[[], _Result]) -> Errand[_Result]:
+        """Let a thread do something that may take longer than we want to wait."""
+        return Errand(act)
 
     def has_stepped(self) -> bool:
         """Tell whether somebody set this node's clock since the last time we asked."""

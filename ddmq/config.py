@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import stat
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from ddmq.clock import Clock
 from ddmq.errors import InvalidSettings
 from ddmq.locks import exclusive
 from ddmq.log import warn
 from ddmq.names import SETTINGS_FILE, new_token
+from ddmq.patience import awaited
 from ddmq.settings import (
     MAX_FILE,
     Settings,
@@ -23,9 +26,10 @@ from ddmq.settings import (
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from ddmq.clock import Clock
     from ddmq.fs import FileSystem
 
+#: Seconds for which those who write wait until a file is removed that somebody dead left.
+_DRAFTS_FOR = 1.0
 #: Seconds for which a running client believes what it read.
 REREAD_EVERY = 30.0
 _DRAFT = f".{SETTINGS_FILE}."
@@ -85,18 +89,25 @@ class SettingsFile:
     def _replace(self, data: bytes, mode: int | None) -> None:
         draft = f"{self._directory}/{_DRAFT}{new_token()}"
         self._fs.create(draft, data, sync=True, mode=mode)
+        replacing = Clock().begin(partial(self._fs.replace, draft, self.path))
         try:
-            self._fs.replace(draft, self.path)
+            awaited(replacing, lambda: f"{self.path} can't be replaced yet")
         except OSError:
             self._fs.discard(draft)
             raise
         self._fs.sync_directory(self._directory)
 
     def _remove_drafts(self) -> None:
-        """Remove what writers left that died here; there is none alive beside us."""
+        """Remove what writers left that died here; there is none alive beside us.
+
+        The file server may wait for the dead one; we don't.
+        """
         for name in self._fs.hidden(self._directory):
             if name.startswith(_DRAFT):
-                self._fs.discard(f"{self._directory}/{name}")
+                draft = f"{self._directory}/{name}"
+                removing = Clock().begin(partial(self._fs.discard, draft))
+                if removing.ends_within(_DRAFTS_FOR):
+                    removing.result()
 
 
 class LayeredSettings:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import deque
 from contextlib import ExitStack
 from functools import partial
@@ -15,12 +16,14 @@ from ddmq.locks import exclusive
 from ddmq.log import warn
 from ddmq.message import Policy
 from ddmq.names import random_below
+from ddmq.patience import awaited
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from ddmq.clock import Clock
     from ddmq.names import Lease
+    from ddmq.patience import Errand
     from ddmq.settings import Settings
     from ddmq.store import Store
 
@@ -35,6 +38,11 @@ SWEEP_EVERY_IDLE = 0.2
 #: Seconds after which a sweep leaves the rest of each kind to the next one: whoever came
 #: to consume does not wait until 100,000 expired leases are requeued.
 SWEEP_FOR = 0.5
+#: Seconds for which whoever comes waits for a sweep: the first, and one beside another that
+#: hangs already. It then goes on without him.
+GRACE, GRACE_BESIDE = 0.8, 0.1
+#: How many sweeps of one client hang at most.
+MOST_HANGING = 8
 #: Seconds between two looks into `drop/`.
 DROP_EVERY = 30.0
 #: Seconds between two sweeps of a client that sweeps often.
@@ -80,24 +88,52 @@ class Housekeeper:
         self._troubled: set[object] = set()
         self._unfinished = False
         self._delayed = 0
+        self._busy: set[object] = set()
+        self._hanging: list[Errand[None]] = []
+        self._process = os.getpid()
 
     def sweep_when_due(self, *, idle: bool = False) -> bool:
         """Sweep if the last time is long enough ago; tell whether it was.
 
-        Without permission, leave it to others.
+        A thread does it. When a call hangs in the file server, that thread hangs alone: the
+        next sweep leaves out what it is at. Without permission, leave it to others.
         """
         now = self._clock.monotonic()
         interval = SWEEP_EVERY_IDLE if idle else self._interval
         ago = now - self._swept_at
         if 0 <= ago < interval:
             return False
+        hanging = self._count_hanging()
+        if hanging == MOST_HANGING or 0 <= ago < interval * 2**hanging:
+            return False  # it may also be that all is slow: don't make it slower
         self._swept_at = now
+        sweep = self._clock.begin(partial(self._sweep_all, now, often=0 <= ago < OFTEN))
+        if not sweep.ends_within(GRACE_BESIDE if hanging else GRACE):
+            self._hanging.append(sweep)
+            sweep.leave(self._tell)
+            return True
         try:
-            self._sweep_all(now, often=0 <= ago < OFTEN)
+            sweep.result()
         except OSError as error:
             if error.errno not in FORBIDDEN:
                 raise
         return True
+
+    def _count_hanging(self) -> int:
+        """Count our sweeps that did not end; those of a process that forked us are its own."""
+        if self._process != os.getpid():
+            self._process, self._busy, self._hanging = os.getpid(), set(), []
+        self._hanging = [sweep for sweep in self._hanging if not sweep.has_ended]
+        return len(self._hanging)
+
+    def _tell(self, error: BaseException | None) -> None:
+        """Warn, once, of what stopped a sweep that nobody waits for."""
+        if error is None or (isinstance(error, OSError) and error.errno in FORBIDDEN):
+            return
+        text = f"housekeeping of queue {self._queue}: {error!s:.500}"
+        if text not in self._troubled:
+            self._troubled.add(text)
+            warn(text)
 
     def _sweep_all(self, now: float, *, often: bool) -> None:
         self._store.check()
@@ -128,10 +164,11 @@ class Housekeeper:
 
     def _expire_all(self, within: float) -> Swept:
         """Requeue or bury the messages whose lease is over."""
-        expired, leases = self._store.expired()
+        expired, leases, needless = self._store.expired()
         held = leases - len(expired)
         self._interval = SWEEP_EVERY * (1 + held / _LEASES_PER_SECOND)
         fates = self._each(self._expire, expired, within)
+        self._each(self._store.fs.discard, needless, within)
         return Swept(fates.count("requeued"), fates.count("dead"))
 
     def _show_due(self, within: float) -> Swept:
@@ -175,13 +212,22 @@ class Housekeeper:
         return fates
 
     def _try(self, act: Callable[[_Name], _Fate], name: _Name) -> _Fate | None:
-        """Do something for one message; its trouble must not stop the others'."""
+        """Do something for one message; its trouble must not stop the others'.
+
+        Nor must it hang twice: what another thread of ours is at is left out.
+        """
+        busy = self._busy
+        if name in busy:
+            return None
+        busy.add(name)
         try:
             return act(name)
         except OSError as error:
             if error.errno not in FORBIDDEN:
                 self._warn_once(name, str(error))
             return None
+        finally:
+            busy.discard(name)
 
     def _warn_once(self, about: object, text: str) -> None:
         if about not in self._troubled:
@@ -210,7 +256,21 @@ class Housekeeper:
         return "requeued" if self._store.requeue(proven, lost) else "gone"
 
     def clean(self) -> Swept:
-        """Do all housekeeping now, leftovers of dead writers included."""
+        """Do all housekeeping now, leftovers of dead writers included.
+
+        What hangs is waited for, and told.
+        """
+        self._count_hanging()
+        cleaning = self._clock.begin(self._clean_all)
+        for sweep in self._hanging:
+            awaited(sweep, self._what_hangs)
+        return awaited(cleaning, self._what_hangs)
+
+    def _what_hangs(self) -> str:
+        names = [str(getattr(name, "filename", name)) for name in [*self._busy][:3]]
+        return f"cleaning queue {self._queue} waits ({', '.join(names)})"
+
+    def _clean_all(self) -> Swept:
         removed = self._tidy(inf)
         swept = self._expire_all(inf).plus(self._show_due(inf))
         return swept.plus(self._adopt_all(inf)).plus(removed)

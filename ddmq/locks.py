@@ -7,11 +7,13 @@ import fcntl
 import os
 import stat
 from contextlib import contextmanager, suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ddmq.clock import Clock
 from ddmq.errors import LockTimeout
 from ddmq.log import warn
+from ddmq.patience import WHY
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -25,13 +27,16 @@ _FLAGS = os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
 _MAX_HOLDER = 4096
 #: Seconds between two tries: the first, and the longest.
 _TRY_FIRST, _TRY_LONGEST = 0.02, 0.5
+#: Seconds that opening a lock file, and reading whom it names, may take at least.
+_OPEN, _READ = 1.0, 0.3
 
 
 @contextmanager
 def exclusive(path: str, timeout: float) -> Iterator[None]:
     """Hold the lock at `path`; LockTimeout when others hold it for `timeout` seconds.
 
-    The lock file names its holder while it is held; a crash leaves the name, which the next
+    So it is too when the file server does not let us open it, a second at least, since it
+    waits for a client that died with the file open. The lock file names its holder while it is held; a crash leaves the name, which the next
     holder replaces. A file system without locks (Lustre without `-o flock`) is used without:
     only two administrators at once could notice, and no message is at stake.
     """
@@ -62,7 +67,11 @@ def _acquired(path: str, timeout: float, clock: Clock) -> Any:
     lock = filelock.FileLock(path, timeout=0, mode=_mode(path))
     deadline, pause = clock.monotonic() + timeout, _TRY_FIRST
     while True:
-        free = _is_free(path)
+        left = deadline - clock.monotonic()
+        trial = clock.begin(partial(_is_free, path))
+        if not trial.ends_within(max(left, _OPEN)):
+            raise LockTimeout(_held_up(path, max(timeout, _OPEN), clock))
+        free = trial.result()
         if free is None:
             return None
         if free and _try(lock, filelock.Timeout):
@@ -78,6 +87,17 @@ def _who(path: str, waited: float) -> str:
     from ddmq.holder import told  # rarely needed
 
     return told(path, holder_of(path), os.uname().nodename, waited)
+
+
+def _held_up(path: str, waited: float, clock: Clock) -> str:
+    """Say why a lock file can't be opened; reading it may hang as well."""
+    reading = clock.begin(partial(holder_of, path))
+    holder = reading.result() if reading.ends_within(_READ) else None
+    named = f"; the lock file names {holder}" if holder is not None else ""
+    return (
+        f"{path}: this lock file could not be opened within {waited:g} seconds{named}; {WHY}; "
+        "try again later, or wait longer with --lock-timeout (lock_timeout in ddmq.yaml)"
+    )
 
 
 def _try(lock: Any, refusal: type[Exception]) -> bool:

@@ -506,14 +506,14 @@ class Store:
         """Return the leases, first the one that expires first."""
         return _known(Lease.parse, sorted(self.fs.listing(self.work)))
 
-    def expired(self) -> tuple[list[Lease], int]:
+    def expired(self) -> tuple[list[Lease], int, list[str]]:
         """Return the leases that are over by the file server's clock, and how many there are.
 
-        The same listing tells which bundles are needed no more; they are removed.
+        The same listing tells the paths of the bundles that are needed no more.
         """
         names = self.fs.listing(self.work)
-        self.bundles.remove_spent(names)
-        return _known(Lease.parse, self._past(names)), len(names)
+        expired = _known(Lease.parse, self._past(names))
+        return expired, len(names), self.bundles.needless(names)
 
     def due(self) -> tuple[list[Delayed], int]:
         """Return the delayed messages that are due, in that order, and how many there are."""

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from ddmq.clock import Clock
+from ddmq.patience import Errand
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -55,6 +56,10 @@ class FakeClock(Clock):
 
     def advance(self, seconds: float) -> None:
         self.now_ns += int(seconds * 1e9)
+
+    def begin(self, act: Callable[[], Any]) -> Errand[Any]:
+        """Do it at once: while this clock stands still, nobody waits too long."""
+        return Errand(act, alone=False)
 
     def synchronise(self, before_ns: int, stamped_ns: int, after_ns: int) -> None:
         """Real files bear the real time, which has nothing to do with this clock."""

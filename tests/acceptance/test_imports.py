@@ -30,7 +30,7 @@ CORE = {
     *("ddmq.admin", "ddmq.broker", "ddmq.clock", "ddmq.config", "ddmq.errors"),
     *("ddmq.fs", "ddmq.housekeeping", "ddmq.line", "ddmq.locks", "ddmq.log"),
     *("ddmq.message", "ddmq.names", "ddmq.settings", "ddmq.store", "ddmq.boundary"),
-    *("ddmq.buckets", "ddmq.bundle", "ddmq.bundles", "ddmq.letters"),
+    *("ddmq.buckets", "ddmq.bundle", "ddmq.bundles", "ddmq.letters", "ddmq.patience"),
 }
 COMMAND = {
     *CORE,

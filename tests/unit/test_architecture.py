@@ -14,8 +14,9 @@ PACKAGE = Path(ddmq.__file__).parent
 #: Lowest first; a module may import only what is listed before it.
 CORE = [
     "ddmq.errors",
-    "ddmq.clock",
     "ddmq.log",
+    "ddmq.patience",
+    "ddmq.clock",
     "ddmq.scheduler",
     "ddmq.holder",
     "ddmq.names",

@@ -305,7 +305,7 @@ def test_a_lease_is_over_when_its_time_is_and_not_before(world, publisher):
     leased(world, publisher)
     store = store_of(world)
     world.clock.advance(4.99)
-    assert store.expired() == ([], 1)
+    assert store.expired() == ([], 1, [])
     world.clock.advance(0.02)
     assert len(store.expired()[0]) == 1
 
