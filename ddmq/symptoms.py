@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ddmq.bundle import Lines
 from ddmq.clock import date
-from ddmq.errors import DdmqError, LockTimeout
+from ddmq.errors import DdmqError, LockTimeout, UnknownLayout
 from ddmq.fs import FORBIDDEN, is_shared
 from ddmq.locks import exclusive
 from ddmq.message import MAX_BYTES, InvalidContent, decode
@@ -465,6 +465,8 @@ def undropped(patient: Patient) -> Iterator[Symptom]:
 
 def explained(error: DdmqError) -> Symptom:
     """Return what keeps us from looking at all."""
+    if isinstance(error, UnknownLayout):
+        return _bad("layout", str(error), "nothing here is for this ddmq to mend")
     return _bad("settings", " ".join(str(error).split()), "mend it first")
 
 
