@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast, overload
 from ddmq import admin
 from ddmq.bundle import BUNDLE_SIZE, Options
 from ddmq.clock import Clock
-from ddmq.config import LayeredSettings, SettingsFile
+from ddmq.config import LAYOUT_EVERY, LayeredSettings, SettingsFile
 from ddmq.errors import (
     DdmqError,
     InvalidArgument,
@@ -676,13 +676,14 @@ class Broker:
         return open_queue
 
     def _known(self, queue: str) -> _Queue:
-        """Return an open queue that half a minute ago still had the layout that we know.
+        """Return an open queue that had the layout that we know a few minutes ago.
 
-        Whoever lists a queue asks, or would judge by names that it can't read. Whoever
-        settles a message holds its name, and gives it back whatever the layout is by now.
+        Whoever lists a queue asks, or would judge by names that it can't read; an idle client
+        does so all the time, and must cost little. Whoever settles a message holds its name,
+        and gives it back whatever the layout is by now.
         """
         open_queue = self._queue(queue)
-        open_queue.settings.current()
+        open_queue.settings.current(LAYOUT_EVERY)
         return open_queue
 
     def _queue(self, queue: str) -> _Queue:

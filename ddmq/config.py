@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 #: Seconds for which a running client believes what it read.
 REREAD_EVERY = 30.0
+#: Seconds for which one that only looks believes that the layout is still the same.
+LAYOUT_EVERY = 300.0
 _DRAFT = f".{SETTINGS_FILE}."
 
 
@@ -117,13 +119,14 @@ class LayeredSettings:
         self._known: Settings | None = None
         self._read_at = float("-inf")
 
-    def current(self) -> Settings:
-        """Return the settings. Of files that became invalid, the last good state holds.
+    def current(self, age: float = REREAD_EVERY) -> Settings:
+        """Return the settings, as they were at most `age` seconds ago.
 
-        Of a queue whose layout we don't know, or not any more, nothing holds.
+        Of files that became invalid, the last good state holds. Of a queue whose layout
+        we don't know, or not any more, nothing holds.
         """
         now, known = self._clock.monotonic(), self._known
-        if known is None or not 0 <= now - self._read_at < REREAD_EVERY:
+        if known is None or not 0 <= now - self._read_at < age:
             self._read_at = now
             known = self._known = self._reread(known)
         return known
