@@ -210,8 +210,9 @@ class Broker:
     administration waits for locks. Usable from several threads at once, and after a fork.
 
     Every method raises a `DdmqError`: `InvalidArgument` for a wrong argument (nothing was
-    done), `RootNotFound`, `QueueNotFound`, `InvalidSettings`, and `StorageError` when the
-    file system refuses; each message is then still in exactly one state.
+    done), `RootNotFound`, `QueueNotFound`, `UnknownLayout`, `InvalidSettings`, and
+    `StorageError` when the file system refuses; each message is then still in exactly one
+    state.
     """
 
     def __init__(
