@@ -10,6 +10,7 @@ from ddmq.errors import (
     QueueNotFound,
     RootNotFound,
     StorageError,
+    UnknownLayout,
 )
 from ddmq.message import DeadLetter, Message
 from ddmq.settings import Settings
@@ -35,5 +36,6 @@ __all__ = [
     "RootNotFound",
     "Settings",
     "StorageError",
+    "UnknownLayout",
     "broker",
 ]

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from ddmq.clock import Clock
 from ddmq.config import SettingsFile
-from ddmq.errors import InvalidArgument, QueueNotFound
+from ddmq.errors import InvalidArgument, InvalidSettings, QueueNotFound
 from ddmq.fs import is_shared
 from ddmq.locks import exclusive
 from ddmq.log import warn
@@ -61,11 +61,15 @@ def make_queue(
 ) -> bool:
     """Make and initiate a queue, or mend one that lacks a directory; False when it exists.
 
-    Its `ddmq.yaml` comes last and makes it a queue: after a crash, do it again.
+    Its `ddmq.yaml` comes last and makes it a queue: after a crash, do it again. One whose
+    layout we don't know is left alone.
     """
     with exclusive(f"{root}/lock", lock_timeout):
         _remove_deleted(root, fs, patient=False)
         path, is_new = f"{root}/{queue}", not is_queue(root, queue, fs)
+        file = SettingsFile(path, fs, of_queue=True)
+        if not is_new:
+            file.check_layout()
         for directory in (path, *(f"{path}/{name}" for name in DIRECTORIES)):
             fs.mkdir(directory)
             fs.require_directory(directory)  # no link to somewhere else
@@ -75,7 +79,7 @@ def make_queue(
             fs.status(f"{path}/lock") is None
         ):  # a full disk must not keep us from cleaning
             fs.create(f"{path}/lock", b"", sync=False, mode=_file_mode(mode))
-        made = SettingsFile(path, fs).initiate(_file_mode(mode))
+        made = file.initiate(_file_mode(mode))
         fs.sync_directory(root)
     return made
 
@@ -84,11 +88,13 @@ def delete_queue(root: str, queue: str, fs: FileSystem, lock_timeout: float) -> 
     """Delete a queue with all its messages: it is gone at once, its files a little later.
 
     Of two that delete, one does it and the other raises QueueNotFound. What a crash
-    leaves is removed by the next administrator.
+    leaves is removed by the next administrator. A queue of a later ddmq is left alone.
     """
     with exclusive(f"{root}/lock", lock_timeout):
         if not is_queue(root, queue, fs):
             raise queue_not_found(root, queue)
+        with suppress(InvalidSettings, OSError):  # what is broken can be deleted
+            SettingsFile(f"{root}/{queue}", fs, of_queue=True).check_layout()
         _refuse_what_is_not_ours(f"{root}/{queue}", fs)
         fs.replace(f"{root}/{queue}", f"{root}/{_DELETED}{new_token()}")
         _remove_deleted(root, fs, patient=True)

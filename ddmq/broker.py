@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast, overload
 from ddmq import admin
 from ddmq.bundle import BUNDLE_SIZE, Options
 from ddmq.clock import Clock
-from ddmq.config import LayeredSettings, SettingsFile
+from ddmq.config import LAYOUT_EVERY, LayeredSettings, SettingsFile
 from ddmq.errors import (
     DdmqError,
     InvalidArgument,
@@ -206,8 +206,9 @@ class Broker:
     administration waits for locks. Usable from several threads at once, and after a fork.
 
     Every method raises a `DdmqError`: `InvalidArgument` for a wrong argument (nothing was
-    done), `RootNotFound`, `QueueNotFound`, `InvalidSettings`, and `StorageError` when the
-    file system refuses; each message is then still in exactly one state.
+    done), `RootNotFound`, `QueueNotFound`, `UnknownLayout`, `InvalidSettings`, and
+    `StorageError` when the file system refuses; each message is then still in exactly one
+    state.
     """
 
     def __init__(
@@ -263,9 +264,9 @@ class Broker:
     def delete_queue(self, queue: str) -> None:
         """Delete a queue with all its messages and dead letters."""
         check_queue_name(queue)
-        self._open.pop(queue, None)
         timeout = self._wait_for_locks(self._root_settings())
         admin.delete_queue(self.root, queue, self._fs, timeout)
+        self._open.pop(queue, None)
 
     @_explained
     def queues(self) -> list[str]:
@@ -440,7 +441,7 @@ class Broker:
     @_explained
     def move(self, message: Message | Iterable[Message], queue: str) -> None:
         """Put consumed messages at the end of the line in another queue, counts unchanged."""
-        target = self._queue(queue).store
+        target = self._known(queue).store
         self._settle(message, partial(_move, target))
 
     @overload
@@ -500,7 +501,7 @@ class Broker:
         A file name proves a lease by its token; an id means whoever holds the message now.
         LeaseLost when there is none.
         """
-        open_queue = self._queue(queue)
+        open_queue = self._known(queue)
         trouble: OSError | None = None
         for lease in _named(name, open_queue.store.leases()):
             try:
@@ -530,7 +531,7 @@ class Broker:
     @_explained
     def clean(self, queue: str) -> Swept:
         """Do all the housekeeping of a queue now; return what was found."""
-        open_queue = self._queue(queue)
+        open_queue = self._known(queue)
         open_queue.store.require_change()  # else it would be left to others
         return open_queue.keeper.clean()
 
@@ -553,7 +554,7 @@ class Broker:
         states = list(states)
         if not set(states) <= set(STATES):
             raise InvalidArgument(f"states are {', '.join(STATES)}, not {states}")
-        open_queue = self._queue(queue)
+        open_queue = self._known(queue)
         store = open_queue.store
         timeout = self._wait_for_locks(open_queue.settings.current())
         with exclusive(store.lock, timeout):
@@ -647,7 +648,8 @@ class Broker:
                 )
         file = self._root_file
         if queue is not None:
-            file = SettingsFile(self._queue(queue).store.path, self._fs)
+            path = self._queue(queue).store.path
+            file = SettingsFile(path, self._fs, of_queue=True)
         timeout = self._wait_for_locks(self.settings(queue))
         file.change(changes, unset, timeout)
         return self.settings(queue)
@@ -668,9 +670,20 @@ class Broker:
 
     def _visited(self, queue: str) -> _Queue:
         """Return an open queue, its housekeeping done."""
-        open_queue = self._queue(queue)
+        open_queue = self._known(queue)
         if self._clean:
             open_queue.keeper.sweep_when_due()
+        return open_queue
+
+    def _known(self, queue: str) -> _Queue:
+        """Return an open queue that had the layout that we know a few minutes ago.
+
+        Whoever lists a queue asks, or would judge by names that it can't read; an idle client
+        does so all the time, and must cost little. Whoever settles a message holds its name,
+        and gives it back whatever the layout is by now.
+        """
+        open_queue = self._queue(queue)
+        open_queue.settings.current(LAYOUT_EVERY)
         return open_queue
 
     def _queue(self, queue: str) -> _Queue:
@@ -686,11 +699,11 @@ class Broker:
                 raise self._not_found(queue)
             self.create_queue(queue)
         path = f"{self.root}/{queue}"
+        file = SettingsFile(path, self._fs, of_queue=True)
+        settings = LayeredSettings(self._root_file, file, self._clock)
+        settings.current()  # first: of another layout, we know no directory
         store = Store(path, self._fs, self._clock, *self._sizes)
         store.open()
-        file = SettingsFile(path, self._fs)
-        settings = LayeredSettings(self._root_file, file, self._clock)
-        settings.current()
         store.learn_clock()
         return self._open.setdefault(queue, _Queue(queue, store, settings))
 

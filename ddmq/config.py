@@ -7,7 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ddmq.clock import Clock
-from ddmq.errors import InvalidSettings
+from ddmq.errors import InvalidSettings, UnknownLayout
 from ddmq.locks import exclusive
 from ddmq.log import warn
 from ddmq.names import SETTINGS_FILE, new_token
@@ -15,6 +15,7 @@ from ddmq.patience import awaited
 from ddmq.settings import (
     MAX_FILE,
     Settings,
+    check_layout,
     checked,
     decoded,
     edited,
@@ -32,29 +33,38 @@ if TYPE_CHECKING:
 _DRAFTS_FOR = 1.0
 #: Seconds for which a running client believes what it read.
 REREAD_EVERY = 30.0
+#: Seconds for which one that only looks believes that the layout is still the same.
+LAYOUT_EVERY = 300.0
 _DRAFT = f".{SETTINGS_FILE}."
 
 
 class SettingsFile:
-    """One `ddmq.yaml`."""
+    """One `ddmq.yaml`: of a root, or of a queue, which names its layout."""
 
-    def __init__(self, directory: str, fs: FileSystem) -> None:
+    def __init__(
+        self, directory: str, fs: FileSystem, *, of_queue: bool = False
+    ) -> None:
         self.path = f"{directory}/{SETTINGS_FILE}"
         self._directory = directory
         self._fs = fs
+        self._of_queue = of_queue
         self._known: tuple[bytes, Mapping[str, Any]] = (b"", {})
 
     def read(self) -> Mapping[str, Any]:
         """Return what the file sets; its directory is initiated if it can be read.
 
-        Raises FileNotFoundError or InvalidSettings.
+        Raises FileNotFoundError, InvalidSettings or UnknownLayout.
         """
         data = self._fs.read(self.path, MAX_FILE)
         known, values = self._known
         if data != known:
-            values = parse(data, self.path)
+            values = parse(data, self.path, of_queue=self._of_queue)
             self._known = data, values
         return values
+
+    def check_layout(self) -> None:
+        """Raise UnknownLayout or InvalidSettings unless it names a layout that we know."""
+        check_layout(decoded(self._fs.read(self.path, MAX_FILE), self.path), self.path)
 
     def initiate(self, mode: int | None = None) -> bool:
         """Write a file that sets nothing; False when there is one.
@@ -64,7 +74,7 @@ class SettingsFile:
         self._remove_drafts()
         if self.exists():
             return False
-        self._replace(template().encode(), mode)
+        self._replace(template(of_queue=self._of_queue).encode(), mode)
         return True
 
     def exists(self) -> bool:
@@ -79,7 +89,8 @@ class SettingsFile:
         with exclusive(f"{self._directory}/lock", lock_timeout):
             self._remove_drafts()
             data = self._fs.read(self.path, MAX_FILE)
-            text = edited(decoded(data, self.path), changes, unset, self.path)
+            before = decoded(data, self.path)
+            text = edited(before, changes, unset, self.path, of_queue=self._of_queue)
             self._replace(text.encode(), self._mode())
 
     def _mode(self) -> int | None:
@@ -119,22 +130,31 @@ class LayeredSettings:
         self._known: Settings | None = None
         self._read_at = float("-inf")
 
-    def current(self) -> Settings:
-        """Return the settings. Of files that became invalid, the last good state holds."""
-        now = self._clock.monotonic()
-        if self._known is None or not 0 <= now - self._read_at < REREAD_EVERY:
-            self._read_at = now
-            self._known = self._reread()
-        return self._known
+    def current(self, age: float = REREAD_EVERY) -> Settings:
+        """Return the settings, as they were at most `age` seconds ago.
 
-    def _reread(self) -> Settings:
+        Of files that became invalid, the last good state holds. Of a queue whose layout
+        we don't know, or not any more, nothing holds.
+        """
+        now, known = self._clock.monotonic(), self._known
+        if known is None or not 0 <= now - self._read_at < age:
+            self._read_at = now
+            known = self._known = self._reread(known)
+        return known
+
+    def _reread(self, known: Settings | None) -> Settings:
         try:
-            return layered(*(file.read() for file in self._files))
+            root, queue = self._files
+            own = queue.read()  # first, since it tells whether we may be here
+            return layered(root.read(), own)
+        except UnknownLayout:
+            self._known = None  # so that the next call asks again
+            raise
         except InvalidSettings as error:
-            if self._known is None:
+            if known is None:
                 raise
             warn(f"{error}; the settings read before stay in force")
-            return self._known
+            return known
 
     def forget(self) -> None:
         """Read the files at the next call."""

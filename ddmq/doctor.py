@@ -98,7 +98,7 @@ def _examined(broker: Broker, name: str) -> list[Symptom]:
     if not admin.is_queue(broker.root, name, fs):
         raise admin.queue_not_found(broker.root, name)
     try:
-        files = SettingsFile(broker.root, fs), SettingsFile(path, fs)
+        files = SettingsFile(broker.root, fs), SettingsFile(path, fs, of_queue=True)
         settings = layered(*(file.read() for file in files))
         store = Store(path, fs, Clock())
         return list(symptoms(Patient(store, settings)))

@@ -37,6 +37,20 @@ class InvalidSettings(DdmqError, ValueError):
     """A `ddmq.yaml`, or a change to one, that can't be used; names file, key and remedy."""
 
 
+class UnknownLayout(DdmqError):
+    """A later ddmq named the files of the queue: this one would take them for garbage."""
+
+    def __init__(self, path: str, number: int, since: str | None, known: int) -> None:
+        from ddmq import __version__  # the package imports us
+
+        self.number = number
+        which = f"ddmq {since}" if since else "a later ddmq"
+        super().__init__(
+            f"{path}: layout {number} needs {which} or newer, and this is ddmq "
+            f"{__version__}, which knows layout {known} only; nothing was done: use a newer one"
+        )
+
+
 class RootNotFound(DdmqError):
     """The root directory is missing, or nobody has initiated it."""
 

@@ -5,13 +5,20 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ddmq.errors import InvalidArgument, InvalidSettings
+from ddmq.errors import InvalidArgument, InvalidSettings, UnknownLayout
 from ddmq.names import MAX_PRIORITY
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
 MAX_FILE = 1 << 16
+#: The layout of a queue's files: its number, and the first ddmq that knew it.
+LAYOUT, LAYOUT_SINCE = 1, "1.0.0"
+#: The one line of a queue's file that is no setting. It is read without yaml.
+LAYOUT_LINE = f"layout: {LAYOUT} (ddmq {LAYOUT_SINCE})"
+_LAYOUT = r"""layout:[ \t]+ (?P<number>[1-9][0-9]{0,8})
+    ( [ ] \(ddmq[ ](?P<since>[0-9][0-9A-Za-z.+-]{0,20})\) )?
+    [ \t]* ( [ \t]\#[^\r\x85\u2028\u2029]* )? \r?"""
 #: What yaml raises for a value that it can't make, besides its own errors.
 _UNREADABLE = (
     ValueError,
@@ -128,9 +135,16 @@ def show(value: Any) -> str:
     return f"of type {type(value).__name__}"
 
 
-def template() -> str:
-    """Return the text of a new `ddmq.yaml`: every setting, explained, none set."""
-    lines = [
+def template(*, of_queue: bool = False) -> str:
+    """Return the text of a new `ddmq.yaml`: every setting, explained, none set.
+
+    That of a queue begins with its layout.
+    """
+    lines = []
+    if of_queue:
+        lines += ["# How the files of this queue are named: leave this line alone."]
+        lines += [LAYOUT_LINE, ""]
+    lines += [
         "# Settings of ddmq. Uncomment a line to change it; a queue's file has the"
     ]
     lines += ["# last word over the root's. Running clients notice within a minute."]
@@ -145,11 +159,46 @@ def template() -> str:
     return "\n".join(lines) + "\n"
 
 
-def parse(data: bytes, path: str) -> dict[str, Any]:
-    """Read what a `ddmq.yaml` sets. InvalidSettings names the file, the key and the remedy."""
+def parse(data: bytes, path: str, *, of_queue: bool = False) -> dict[str, Any]:
+    """Read what a `ddmq.yaml` sets. InvalidSettings names the file, the key and the remedy.
+
+    That of a queue must also name a layout that we know.
+    """
     text = decoded(data, path)
+    if of_queue:
+        layout = check_layout(text, path)
+        text = "\n".join("" if x == layout else x for x in text.split("\n"))
     values = _load(text, path) if _says_something(text) else None
     return checked({} if values is None else values, path)
+
+
+def check_layout(text: str, path: str) -> str:
+    """Return the line of a queue's `ddmq.yaml` that names its layout, when we know that one.
+
+    Raises UnknownLayout for another one, InvalidSettings where the file does not tell.
+    """
+    lines = [x for x in text.split("\n") if x.partition(":")[0].rstrip() == "layout"]
+    if lines == [LAYOUT_LINE]:
+        return LAYOUT_LINE
+    if not lines:
+        raise InvalidSettings(
+            f"{path}: it has no line `{LAYOUT_LINE}`; put it back if the queue was made by "
+            f"ddmq {LAYOUT_SINCE} or later, else delete the queue and create it again"
+        )
+    if len(lines) > 1:
+        raise InvalidSettings(
+            f"{path}: {len(lines)} lines begin with layout; keep the one that ddmq wrote"
+        )
+    found = re.fullmatch(_LAYOUT, lines[0], re.VERBOSE)
+    if found is None:
+        raise InvalidSettings(
+            f"{path}: {show(lines[0])} names no layout; write what ddmq did, such as "
+            f"`{LAYOUT_LINE}`"
+        )
+    number = int(found["number"])
+    if number != LAYOUT:
+        raise UnknownLayout(path, number, found["since"], LAYOUT)
+    return lines[0]
 
 
 def checked(values: Any, path: str) -> dict[str, Any]:
@@ -159,6 +208,11 @@ def checked(values: Any, path: str) -> dict[str, Any]:
             f"{path}: {show(values)}; it must be lines of `key: value`"
         )
     for key, value in values.items():
+        if key == "layout":
+            raise InvalidSettings(
+                f"{path}: layout is no setting; leave it out: ddmq writes it into the file "
+                "of each queue, once and for all"
+            )
         if key not in SETTINGS:
             known = ", ".join(SETTINGS)
             raise InvalidSettings(f"{path}: unknown key {show(key)}; known are {known}")
@@ -218,20 +272,28 @@ def dump(values: Any) -> str:
 
 
 def edited(
-    text: str, changes: Mapping[str, Any], unset: Iterable[str], path: str = "ddmq.yaml"
+    text: str,
+    changes: Mapping[str, Any],
+    unset: Iterable[str],
+    path: str = "ddmq.yaml",
+    *,
+    of_queue: bool = False,
 ) -> str:
     """Return the text of the `ddmq.yaml` at `path` with `changes` made, its comments kept.
 
     Lines are replaced or added. A file written in another style than `key: value` lines
-    is written anew.
+    is written anew, but for the line that names a queue's layout.
     """
-    wanted = {**parse(text.encode(), path), **changes}
+    wanted = {**parse(text.encode(), path, of_queue=of_queue), **changes}
     wanted = {key: value for key, value in wanted.items() if key not in set(unset)}
     result = text
     for key in (*changes, *unset):
         line = f"{key}: {_scalar(wanted[key])}\n" if key in wanted else ""
         result = _with_line(result, key, line)
-    return result if _means(result, wanted) else dump(wanted)
+    if _means(result, wanted, of_queue=of_queue):
+        return result
+    kept = f"{check_layout(text, path)}\n" if of_queue else ""
+    return kept + (dump(wanted) if wanted else "")
 
 
 def _with_line(text: str, key: str, line: str) -> str:
@@ -249,9 +311,9 @@ def _scalar(value: Any) -> str:
     )
 
 
-def _means(text: str, wanted: dict[str, Any]) -> bool:
+def _means(text: str, wanted: dict[str, Any], *, of_queue: bool) -> bool:
     try:
-        return parse(text.encode(), "ddmq.yaml") == wanted
+        return parse(text.encode(), "ddmq.yaml", of_queue=of_queue) == wanted
     except InvalidSettings:
         return False
 

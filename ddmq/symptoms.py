@@ -7,7 +7,7 @@ import stat
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ddmq.clock import date
-from ddmq.errors import DdmqError, LockTimeout
+from ddmq.errors import DdmqError, LockTimeout, UnknownLayout
 from ddmq.fs import FORBIDDEN, is_shared
 from ddmq.locks import exclusive
 from ddmq.message import Policy
@@ -475,6 +475,8 @@ def undropped(patient: Patient) -> Iterator[Symptom]:
 
 def explained(error: DdmqError) -> Symptom:
     """Return what keeps us from looking at all."""
+    if isinstance(error, UnknownLayout):
+        return _bad("layout", str(error), "nothing here is for this ddmq to mend")
     return _bad("settings", " ".join(str(error).split()), "mend it first")
 
 

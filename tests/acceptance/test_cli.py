@@ -15,8 +15,9 @@ import pytest
 import yaml
 from support import in_time
 
-from ddmq import Broker, cli
+from ddmq import Broker, __version__, cli
 from ddmq.commands import COMMANDS
+from ddmq.settings import LAYOUT_LINE
 
 
 class Shell:
@@ -342,6 +343,7 @@ def test_config_shows_and_changes_settings(sh, root):
         ("message_timeout=-5", "must be a positive number"),
         ("requeue=maybe", "must be true or false"),
         ("requeue_limit=1.5", "or null for no limit"),
+        ("layout=2", "layout is no setting; leave it out"),
     ],
 )
 def test_a_wrong_setting_is_explained_and_changes_nothing(sh, root, pair, remedy):
@@ -350,6 +352,28 @@ def test_a_wrong_setting_is_explained_and_changes_nothing(sh, root, pair, remedy
     assert remedy in told
     assert "ddmq.yaml" in told
     assert (root / "testmq" / "ddmq.yaml").read_bytes() == before
+
+
+def test_a_queue_of_a_later_ddmq_is_refused_in_one_line(sh, root):
+    file = root / "testmq" / "ddmq.yaml"
+    text = file.read_text().replace(LAYOUT_LINE, "layout: 2 (ddmq 1.4.0)")
+    file.write_text(text)
+    for words in (
+        ("publish", "-f", root, "testmq", "a"),
+        ("consume", root, "testmq"),
+        ("create", "-f", root, "testmq"),
+        ("delete", root, "testmq"),
+        ("config", root, "testmq", "--set", "priority=1"),
+        ("config", root, "testmq", "--unset", "layout"),
+        ("log", root, "testmq"),
+    ):
+        assert sh.error(*words) == (
+            f"ddmq: {file}: layout 2 needs ddmq 1.4.0 or newer, and this is ddmq "
+            f"{__version__}, which knows layout 1 only; nothing was done: use a newer one\n"
+        )
+    request = {"cmd": "config", "root": str(root), "queue": "testmq"}
+    assert "layout 2 needs ddmq 1.4.0" in sh("json", json.dumps(request))[1]
+    assert file.read_text() == text
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ import pytest
 from ddmq import Broker, cli
 from ddmq.locks import exclusive
 from ddmq.names import Delayed, Entry, Lease, new_id, new_token
+from ddmq.settings import LAYOUT_LINE
 
 DAY = 86400
 
@@ -325,14 +326,29 @@ def test_a_lock_that_nobody_can_get_is_found_with_its_holder(ward, monkeypatch):
 
 
 def test_settings_that_can_not_be_read_are_found(ward):
-    (ward.path / "ddmq.yaml").write_text("message_timeout: soon")
+    file = ward.path / "ddmq.yaml"
+    file.write_text(f"{LAYOUT_LINE}\nmessage_timeout: soon")
     ward.assert_found("settings", "message_timeout is 'soon'")
+    file.write_text("priority: 1")
+    ward.assert_found("settings", f"it has no line `{LAYOUT_LINE}`; put it back")
     assert ward.doctor("--fix")[0] == 1
+
+
+def test_nothing_is_mended_in_a_queue_of_a_later_ddmq(ward):
+    file = ward.path / "ddmq.yaml"
+    file.write_text(file.read_text().replace(LAYOUT_LINE, "layout: 2 (ddmq 1.4.0)"))
+    ward.message("work", "garbage")
+    (ward.path / "drop").rmdir()
+    found = ward.assert_found("layout", "layout 2 needs ddmq 1.4.0 or newer")
+    assert "nothing here is for this ddmq to mend" in found["remedy"]
+    before = ward.everything()
+    assert ward.doctor("--fix")[0] == 1
+    assert ward.everything() == before
 
 
 def test_one_broken_queue_does_not_hide_the_others(ward):
     ward.broker.create_queue("a")
-    (ward.root / "a" / "ddmq.yaml").write_text("nonsense: 1")
+    (ward.root / "a" / "ddmq.yaml").write_text(f"{LAYOUT_LINE}\nnonsense: 1")
     ward.message("work", lease(ward.entry(), -300))
     _, found = ward.doctor()
     assert {"a: settings", "q: expired"} <= set(found)

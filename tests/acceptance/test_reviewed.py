@@ -13,6 +13,7 @@ import pytest
 import ddmq
 from ddmq import Broker, InvalidArgument, LeaseLost, cli
 from ddmq.clock import Clock
+from ddmq.settings import LAYOUT_LINE
 
 ENVIRON = {**os.environ, "PYTHONPATH": str(Path(ddmq.__file__).parent.parent)}
 CLI = "import sys; from ddmq.cli import main; sys.exit(main())"
@@ -120,7 +121,7 @@ def test_a_queue_that_lacks_a_directory_is_reported_and_mended(root, name, caplo
 def test_one_broken_queue_hides_no_other(root, caplog):
     broker = Broker(root)
     broker.create_queue("bad")
-    (root / "bad" / "ddmq.yaml").write_text("bogus: 1\n")
+    (root / "bad" / "ddmq.yaml").write_text(f"{LAYOUT_LINE}\nbogus: 1\n")
     assert list(Broker(root).view()) == ["q"]
     assert list(Broker(root).clean_all()) == ["q"]
     assert "bogus" in caplog.text

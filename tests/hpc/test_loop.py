@@ -7,13 +7,14 @@ from collections import Counter
 
 import pytest
 
-from ddmq import Broker
+from ddmq import Broker, UnknownLayout
 from ddmq.fs import FileSystem
 from ddmq.hpc.deadline import Deadline, Durations
 from ddmq.hpc.job import Job
 from ddmq.hpc.journal import Journal
 from ddmq.hpc.options import Options
 from ddmq.hpc.worker import Worker
+from ddmq.settings import LAYOUT_LINE
 
 HOUR = 3600.0
 DIRECTORIES = {"ready", "work", "delayed", "drop"}
@@ -55,10 +56,10 @@ class Patience:
         self._clock.advance(seconds + 1e-6)  # a float of today knows no nanoseconds
 
 
-def work(broker, root, signals, clock, **options):
+def work(broker, root, signals, clock, command=("true",), **options):
     journal = Journal(f"{root}/q", "node", clock, None)
     job = Job("node", "", {}, signals, Deadline(None), journal, Durations(), clock)
-    return Worker(broker, "q", ["true"], Options(**options), job).run()
+    return Worker(broker, "q", list(command), Options(**options), job).run()
 
 
 @pytest.fixture
@@ -105,3 +106,23 @@ def test_messages_that_fit_no_command_keep_it_from_nothing(root, broker, clock):
     summary = work(broker, root, signals, clock, slots=2)
     assert summary.numbers["failed"] == 20
     assert signals.waits >= 10  # it looked after signals and leases in between
+
+
+def test_a_worker_ends_when_the_layout_of_its_queue_is_not_known_any_more(
+    root, broker, clock
+):
+    """It says so, and gives back what it holds."""
+    file = root / "q" / "ddmq.yaml"
+    text = file.read_text()
+    broker.publish("q", "a")
+    signals = Patience(clock)
+
+    def relaid(*_):
+        file.write_text(text.replace(LAYOUT_LINE, "layout: 2 (ddmq 1.4.0)"))
+        clock.advance(60)
+
+    signals.wait = relaid
+    with pytest.raises(UnknownLayout, match=r"layout 2 needs ddmq 1\.4\.0"):
+        work(broker, root, signals, clock, ["sleep", "600"], slots=2)
+    file.write_text(text)
+    assert broker.consume("q")[0].failures == 0

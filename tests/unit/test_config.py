@@ -10,8 +10,18 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from ddmq import Broker, InvalidSettings, LockTimeout, StorageError
+from ddmq import (
+    Broker,
+    InvalidArgument,
+    InvalidSettings,
+    LockTimeout,
+    QueueNotFound,
+    StorageError,
+    UnknownLayout,
+    __version__,
+)
 from ddmq.locks import exclusive
+from ddmq.settings import LAYOUT_LINE
 
 MINUTE = 60
 
@@ -26,6 +36,12 @@ def root_file(broker, root):
     return root / "ddmq.yaml"
 
 
+def write(file, text):
+    """Write a file anew, but for the layout of a queue."""
+    layout = [x for x in file.read_text().split("\n") if x.startswith("layout:")]
+    file.write_text("\n".join([*layout, text]))
+
+
 def published_priority(broker):
     broker.publish("q", "x")
     (message,) = broker.consume("q")
@@ -36,8 +52,8 @@ def published_priority(broker):
 def test_the_queues_file_has_the_last_word_over_the_roots(
     broker, root_file, queue_file
 ):
-    root_file.write_text("priority: 5\nrequeue_limit: 7\n")
-    queue_file.write_text("priority: 6\n")
+    write(root_file, "priority: 5\nrequeue_limit: 7\n")
+    write(queue_file, "priority: 6\n")
     assert broker.settings("q")[1:5] == (6, True, 0, 7)
     assert broker.settings().priority == 5
 
@@ -48,23 +64,23 @@ def test_a_file_edited_by_hand_takes_effect_within_a_minute(
 ):
     file = request.getfixturevalue(which)
     assert published_priority(broker) == 999
-    file.write_text("priority: 7\n")
+    write(file, "priority: 7\n")
     clock.advance(MINUTE)
     assert published_priority(broker) == 7
 
 
 def test_a_file_is_not_read_for_every_message(broker, queue_file):
     assert published_priority(broker) == 999
-    queue_file.write_text("priority: 7\n")
+    write(queue_file, "priority: 7\n")
     assert published_priority(broker) == 999
 
 
 def test_an_edit_that_leaves_size_and_time_alone_is_noticed(broker, clock, queue_file):
-    queue_file.write_text("priority: 7\n")
+    write(queue_file, "priority: 7\n")
     os.utime(queue_file, (1, 1))
     clock.advance(MINUTE)
     assert published_priority(broker) == 7
-    queue_file.write_text("priority: 8\n")
+    write(queue_file, "priority: 8\n")
     os.utime(queue_file, (1, 1))
     clock.advance(MINUTE)
     assert published_priority(broker) == 8
@@ -73,21 +89,21 @@ def test_an_edit_that_leaves_size_and_time_alone_is_noticed(broker, clock, queue
 def test_an_edit_that_is_invalid_leaves_the_last_good_settings_in_force(
     broker, clock, queue_file, caplog
 ):
-    queue_file.write_text("priority: 7\n")
+    write(queue_file, "priority: 7\n")
     clock.advance(MINUTE)
     assert published_priority(broker) == 7
-    queue_file.write_text("priority: high\n")
+    write(queue_file, "priority: high\n")
     clock.advance(MINUTE)
     with caplog.at_level(logging.WARNING, "ddmq"):
         assert published_priority(broker) == 7
     assert f"{queue_file}: priority is 'high'" in caplog.text
-    queue_file.write_text("priority: 8\n")
+    write(queue_file, "priority: 8\n")
     clock.advance(MINUTE)
     assert published_priority(broker) == 8
 
 
 def test_a_client_that_starts_with_an_invalid_file_says_so(broker, root, queue_file):
-    queue_file.write_text("colour: red\n")
+    write(queue_file, "colour: red\n")
     with pytest.raises(InvalidSettings) as caught:
         Broker(root).publish("q", "x")
     assert f"{queue_file}: unknown key 'colour'" in str(caught.value)
@@ -114,9 +130,11 @@ def test_an_update_of_the_root_holds_for_its_queues(broker):
 
 
 def test_an_update_keeps_what_others_wrote(broker, queue_file):
-    queue_file.write_text("# ours\nrequeue: false # really\n")
+    write(queue_file, "# ours\nrequeue: false # really\n")
     broker.update_settings("q", priority=7)
-    assert queue_file.read_text() == "# ours\nrequeue: false # really\npriority: 7\n"
+    assert queue_file.read_text() == (
+        f"{LAYOUT_LINE}\n# ours\nrequeue: false # really\npriority: 7\n"
+    )
 
 
 def test_what_is_unset_has_its_default_again(broker):
@@ -141,7 +159,11 @@ def test_an_update_that_is_wrong_in_one_key_changes_nothing(broker, queue_file):
 
 def test_a_broken_file_is_named_by_whoever_would_update_it(broker, queue_file):
     published_priority(broker)
-    for data in (b"colour: red\n", b"priority: \xff\n", b"#" * 70_000):
+    troubles = b"colour: red\n", b"priority: \xff\n", b"#" * 70_000
+    for data in (
+        b"priority: 5\n",
+        *(LAYOUT_LINE.encode() + b"\n" + t for t in troubles),
+    ):
         queue_file.write_bytes(data)
         with pytest.raises(InvalidSettings) as caught:
             broker.update_settings("q", priority=1)
@@ -183,7 +205,7 @@ def test_many_updates_at_once_lose_none(broker, root):
 
 
 def test_a_reader_never_meets_half_of_an_update(broker, root, queue_file):
-    queue_file.write_text("# " + "x" * 5000 + "\npriority: 0\nrequeue_prio: 0\n")
+    write(queue_file, "# " + "x" * 5000 + "\npriority: 0\nrequeue_prio: 0\n")
 
     def update(_):
         for value in range(1, 30):
@@ -217,3 +239,149 @@ def test_a_link_in_place_of_the_file_is_not_followed(
     queue_file.symlink_to(tmp_path / "elsewhere.yaml")
     with pytest.raises(Exception, match="symbolic link"):
         Broker(root).settings("q")
+
+
+# The layout
+
+LATER = "layout: 2 (ddmq 1.4.0)"
+
+
+def relaid(file, line):
+    """Let a file name its layout by another line."""
+    file.write_text(file.read_text().replace(LAYOUT_LINE, line, 1))
+
+
+def everything(root):
+    """Return all files with their content, but for the locks."""
+    files = (path for path in root.rglob("*") if path.name != "lock")
+    return {path: path.is_file() and path.read_bytes() for path in files}
+
+
+def test_a_queue_names_its_layout_and_a_root_hands_none_on(
+    broker, queue_file, root_file
+):
+    assert queue_file.read_text().split("\n").count(LAYOUT_LINE) == 1
+    assert "layout" not in root_file.read_text()
+    root_file.write_text(LAYOUT_LINE)
+    queue_file.write_text("priority: 7\n")
+    with pytest.raises(InvalidSettings, match=f"{root_file}: layout is no setting"):
+        Broker(root_file.parent)
+    root_file.write_text("")
+    with pytest.raises(InvalidSettings, match=f"{queue_file}: it has no line"):
+        Broker(root_file.parent).view("q")
+
+
+USES = {
+    "view": lambda broker: broker.view("q"),
+    "publish": lambda broker: broker.publish("q", "x"),
+    "publish many": lambda broker: broker.publish_many("q", range(100)),
+    "consume": lambda broker: broker.consume("q"),
+    "leased": lambda broker: broker.leased("q", "0" * 20),
+    "clean": lambda broker: broker.clean("q"),
+    "purge": lambda broker: broker.purge("q"),
+    "dead": lambda broker: broker.dead("q"),
+    "redrive": lambda broker: broker.redrive("q"),
+    "wait": lambda broker: broker.wait("q", 0),
+    "settings": lambda broker: broker.settings("q"),
+    "update": lambda broker: broker.update_settings("q", priority=7),
+    "create": lambda broker: broker.create_queue("q"),
+    "delete": lambda broker: broker.delete_queue("q"),
+}
+
+
+@pytest.mark.parametrize("use", USES.values(), ids=USES)
+def test_a_queue_of_a_later_layout_is_refused_and_left_as_it_is(
+    broker, root, queue_file, use
+):
+    relaid(queue_file, f"{LATER}\nnew_setting: 1")
+    (root / "q" / "ready" / "named-as-nobody-knows-yet").touch()
+    (root / "q" / "drop").rmdir()
+    before = everything(root)
+    with pytest.raises(UnknownLayout) as caught:
+        use(Broker(root, create=True))
+    assert str(caught.value) == (
+        f"{queue_file}: layout 2 needs ddmq 1.4.0 or newer, and this is ddmq {__version__}, "
+        "which knows layout 1 only; nothing was done: use a newer one"
+    )
+    assert caught.value.number == 2
+    assert everything(root) == before
+
+
+@pytest.mark.parametrize("use", USES.values(), ids=USES)
+def test_a_client_that_runs_notices_another_layout_within_minutes(
+    broker, root, queue_file, clock, use
+):
+    broker.publish("q", "x")
+    (held,) = broker.consume("q")
+    (root / "q" / "work" / "named-as-nobody-knows-yet").touch()
+    relaid(queue_file, LATER)
+    clock.advance(5 * MINUTE)
+    before = everything(root)
+    for _ in range(2):  # no better state is remembered
+        with pytest.raises(UnknownLayout):
+            use(broker)
+    assert everything(root) == before
+    broker.release(held)  # what it holds, it can still give back
+    queue_file.write_text(queue_file.read_text().replace(LATER, LAYOUT_LINE))
+    assert [message.message for message in broker.consume("q")] == ["x"]
+
+
+@pytest.mark.parametrize("use", ["publish", "publish many", "consume"])
+def test_another_layout_is_noticed_sooner_by_who_publishes_or_consumes(
+    broker, queue_file, clock, use
+):
+    broker.publish("q", "x")
+    relaid(queue_file, LATER)
+    clock.advance(MINUTE)
+    with pytest.raises(UnknownLayout):
+        USES[use](broker)
+
+
+def test_an_invalid_root_hides_no_other_layout(broker, root_file, queue_file, clock):
+    broker.publish("q", "x")
+    write(root_file, "colour: red\n")
+    relaid(queue_file, LATER)
+    clock.advance(MINUTE)
+    with pytest.raises(UnknownLayout):
+        broker.consume("q")
+
+
+def test_other_queues_are_shown_beside_one_of_a_later_layout(
+    broker, queue_file, caplog
+):
+    broker.create_queue("known")
+    relaid(queue_file, LATER)
+    assert list(broker.view()) == ["known"]
+    assert "layout 2 needs ddmq 1.4.0" in caplog.text
+    assert list(broker.clean_all()) == ["known"]
+    assert broker.queues() == ["known", "q"]
+
+
+def test_a_layout_that_an_edit_lost_stops_only_those_who_start(
+    broker, root, clock, queue_file, caplog
+):
+    assert published_priority(broker) == 999
+    queue_file.write_text("priority: 7\n")
+    clock.advance(MINUTE)
+    assert published_priority(broker) == 999
+    assert f"{queue_file}: it has no line `{LAYOUT_LINE}`" in caplog.text
+    for use in (Broker(root).consume, broker.create_queue):
+        with pytest.raises(InvalidSettings, match="put it back"):
+            use("q")
+
+
+def test_a_queue_whose_layout_is_lost_can_be_deleted(broker, queue_file):
+    queue_file.write_text("priority: 7\n")
+    broker.delete_queue("q")
+    with pytest.raises(QueueNotFound):
+        broker.view("q")
+
+
+@pytest.mark.parametrize("queue", [None, "q"])
+def test_no_update_sets_or_drops_a_layout(broker, root, queue):
+    before = everything(root)
+    with pytest.raises(InvalidSettings, match="layout is no setting"):
+        broker.update_settings(queue, layout=2)
+    with pytest.raises(InvalidArgument, match="unknown setting 'layout'"):
+        broker.update_settings(queue, unset=["layout"])
+    assert everything(root) == before

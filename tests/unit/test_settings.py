@@ -10,8 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ddmq.errors import InvalidArgument, InvalidSettings
+from ddmq import __version__
+from ddmq.errors import InvalidArgument, InvalidSettings, UnknownLayout
 from ddmq.settings import (
+    LAYOUT,
+    LAYOUT_LINE,
+    LAYOUT_SINCE,
     MAX_FILE,
     OVERRIDES,
     SETTINGS,
@@ -64,11 +68,11 @@ def read(text):
     return parse(text.encode(), FILE)
 
 
-def read_or_refused(data):
+def read_or_refused(data, **options):
     """Return what a file sets; nothing when it is refused, by its name."""
     try:
-        return parse(data, FILE)
-    except InvalidSettings as error:
+        return parse(data, FILE, **options)
+    except (InvalidSettings, UnknownLayout) as error:
         if not str(error).startswith(FILE):
             raise
         return {}
@@ -365,3 +369,152 @@ def test_after_an_edit_the_file_says_what_was_asked(before, changes, unset):
     text = edited(edited(template(), before, []), changes, sorted(unset))
     wanted = {**before, **changes}
     assert read(text) == {key: wanted[key] for key in wanted if key not in unset}
+
+
+# The layout of a queue
+
+
+def read_of_queue(text):
+    return parse(text.encode(), FILE, of_queue=True)
+
+
+def test_a_new_file_of_a_queue_says_its_layout_and_sets_nothing(monkeypatch):
+    monkeypatch.setitem(sys.modules, "yaml", None)  # nor is yaml imported for it
+    assert template(of_queue=True).endswith(f"{LAYOUT_LINE}\n\n{template()}")
+    assert read_of_queue(template(of_queue=True)) == {}
+
+
+def test_the_layout_is_known_since_a_ddmq_that_is_no_later_than_this_one():
+    assert f"layout: {LAYOUT} (ddmq {LAYOUT_SINCE})" == LAYOUT_LINE
+    assert numbers(LAYOUT_SINCE) <= numbers(__version__)
+
+
+def numbers(version):
+    return [int(number) for number in version.split(".")[:3]]
+
+
+KNOWN = [
+    "{line}",
+    "# ours\n{line}  # theirs\npriority: 7",
+    "priority: 7\n{line} \t",
+    "priority: 7\r\n{line}\r\n",
+    "# {line}\n{line}\n  # layout: 2\npriority: 7\n",
+    "---\n{line}\n'priority': 7\n",
+    "layout:\t1\npriority: 7\n",
+    "layout: 1 (ddmq 1.0.0rc1)\npriority: 7\n",
+]
+
+
+@pytest.mark.parametrize("text", KNOWN)
+def test_our_layout_is_found_on_any_line(text):
+    text = text.format(line=LAYOUT_LINE)
+    assert read_of_queue(text) == ({"priority": 7} if "prio" in text else {})
+
+
+@pytest.mark.parametrize(
+    ("line", "who"),
+    [
+        ("layout: 2 (ddmq 1.4.0)", "ddmq 1.4.0 or newer"),
+        ("layout: 12 (ddmq 3.0.0rc1)  # see there\r", "ddmq 3.0.0rc1 or newer"),
+        ("layout: 999999999", "a later ddmq"),
+    ],
+)
+def test_a_later_layout_is_told_before_anything_else_that_may_be_wrong(line, who):
+    for text in (line, f"{line}\ncolour: red\n", f"[[\n{line}\n\t%", f"\n\n{line}\n"):
+        with pytest.raises(UnknownLayout) as caught:
+            read_of_queue(text)
+        assert str(caught.value).startswith(f"{FILE}: layout ")
+        assert f" needs {who}" in str(caught.value)
+        assert f"this is ddmq {__version__}" in str(caught.value)
+        assert str(caught.value).isprintable()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "priority: 7\n",
+        "{priority: 7}\n",
+        f"# {LAYOUT_LINE}\n",
+        f" {LAYOUT_LINE}\n",
+        f"'layout': {LAYOUT}\n",
+        f"{{layout: {LAYOUT}}}\n",
+        f"layout{LAYOUT}\n",
+        f"Layout: {LAYOUT}\n",
+        f"{LAYOUT_LINE}\n{LAYOUT_LINE}\n",
+        f"{LAYOUT_LINE}\nlayout : 2\n",
+        "layout:\n",
+        "layout:1\n",
+        "layout: 0\n",
+        "layout: 01\n",
+        "layout: -1\n",
+        "layout: 1.0\n",
+        "layout: 0x1\n",
+        "layout: true\n",
+        "layout: '1'\n",
+        "layout: [1]\n",
+        "layout: {a: 1}\n",
+        "layout: \u0661\n",
+        "layout: 1 (ddmq)\n",
+        "layout: 1 (ddmq 1.0.0) and more\n",
+        "layout: 2 (ddmq \x1b[2J)\n",
+        f"layout: 2 (ddmq {'1' * 99})\n",
+        f"layout: {'9' * 50_000}\n",
+        f"{LAYOUT_LINE}\rpriority: 5\n",
+        f"{LAYOUT_LINE} # a\rpriority: 5\n",
+        f"{LAYOUT_LINE} # a\u2028priority: 5\n",
+        f"\ufeff{LAYOUT_LINE}\n",
+    ],
+    ids=repr,
+)
+def test_a_file_that_names_no_layout_is_answered_with_the_line_to_write(text):
+    with within(2), pytest.raises(InvalidSettings) as caught:
+        read_of_queue(text)
+    assert str(caught.value).startswith(FILE)
+    assert str(caught.value).isprintable()
+    assert len(str(caught.value)) < 300
+    assert LAYOUT_LINE in str(caught.value) or "keep the one" in str(caught.value)
+
+
+@pytest.mark.parametrize("text", [LAYOUT_LINE, "layout: 2 (ddmq 1.4.0)\n"])
+def test_what_is_no_file_of_a_queue_names_no_layout(text):
+    with pytest.raises(InvalidSettings, match="layout is no setting; leave it out"):
+        read(text)
+    with pytest.raises(InvalidSettings, match="layout is no setting; leave it out"):
+        read_of_queue(f"{LAYOUT_LINE}\n'layout': 1\n")
+
+
+LAID_OUT = f"{LAYOUT_LINE}  # as it was"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"{LAID_OUT}\n",
+        f"# ours\n{LAID_OUT}\npriority: 5\n",
+        f"priority: 5\nrequeue: false\n{LAID_OUT}",
+        f"'priority': 5\n{LAID_OUT}\nrequeue: false\n",
+        f"priority:\n  5\nrequeue: false\n{LAID_OUT}\n",
+        f"priority: 4\npriority: 5\n{LAID_OUT}\n",
+        f"? priority\n: 5\n{LAID_OUT}\n",
+    ],
+)
+@pytest.mark.parametrize(
+    ("changes", "unset"), [({"priority": 7}, ()), ({}, list(SETTINGS))]
+)
+def test_an_edit_keeps_the_layout_byte_for_byte(text, changes, unset):
+    before = read_of_queue(text)
+    after = edited(text, changes, unset, of_queue=True)
+    assert after.split("\n").count(LAID_OUT) == 1
+    assert read_of_queue(after) == ({} if unset else {**before, **changes})
+
+
+def test_a_file_of_a_later_layout_is_not_edited():
+    with pytest.raises(UnknownLayout):
+        edited("layout: 2 (ddmq 1.4.0)\n", {"priority": 1}, [], FILE, of_queue=True)
+
+
+@given(st.text() | _scalars.map("layout: {}".format))
+def test_any_text_of_a_queue_is_settings_or_a_reason(text):
+    data = text.encode("utf-8", "surrogatepass")
+    assert set(read_or_refused(data, of_queue=True)) <= set(SETTINGS)
