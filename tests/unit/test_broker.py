@@ -679,6 +679,14 @@ def test_the_reason_of_a_dead_letter_goes_when_it_comes_back(broker):
     assert broker.dead("q")[0].reason != "bad"
 
 
+def test_an_ack_of_what_was_moved_leaves_it_where_it_waits_now(broker):
+    broker.create_queue("other")
+    message = consumed(broker)
+    broker.move(message, "other")
+    broker.ack(message)
+    assert texts(broker.consume("other")) == ["x"]
+
+
 def test_a_note_is_named_as_the_message_that_it_is_about(broker, root):
     message = consumed(broker)
     broker.reject(message, "bad")
