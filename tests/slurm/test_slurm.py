@@ -199,14 +199,8 @@ def test_one_file_without_an_installation_submits_and_works(lab, pyz):
 
 def test_a_cancelled_job_gives_its_messages_back(lab):
     lab.publish(6)
-    options = [
-        "--time",
-        "5:00",
-        "--grace",
-        "2",
-        "--chain",
-        "1",
-    ]  # so it is near its end
+    near_its_end = ["--time", "5:00", "--chain", "1"]
+    options = ["--grace", "2", *near_its_end]
     job = lab.submit("-j", "2", *options, seconds=30)
     lab.cluster.until(lambda: lab.started() == 2)
     lab.cluster.run("scancel", job)
