@@ -52,7 +52,7 @@ def start_as_job(name, root, directory, where, edit=str, **variables):
     text = edit((SCRIPTS / name).read_text().replace("/scratch/mq", str(root)))
     (directory / "job.sh").write_text(text)
     path = f"{directory}/bin:/usr/bin:/bin"
-    command = ["bash", directory / "job.sh"]
+    command = ["/bin/bash", directory / "job.sh"]
     return subprocess.Popen(command, env={"PATH": path, **variables}, cwd=where)
 
 
@@ -103,8 +103,9 @@ def chained(root, directory, walltime, signals=()):
     Broker(root, create=True).publish_many("jobs", ["a", "b"], durable=False)
     started = directory / "started"
     process = directory / "process.sh"
-    process.write_text(f"#!/bin/sh\ntouch {started}; exec sleep 60\n")
-    told = {"PBS_O_WORKDIR": directory, "PBS_O_PATH": directory / "login", **PBS}
+    process.write_text(f"#!/bin/sh\n: > {started}; exec /bin/sleep 60\n")
+    paths = {"PATH": directory / "bin", "PBS_O_PATH": directory / "login"}
+    told = {**PBS, **paths, "PBS_O_WORKDIR": directory}
     job = start_as_job(
         *("pbs/chain.sh", root, directory, "/"),
         lambda text: text.replace("08:00:00 --log", f"{walltime} --log"),
