@@ -25,6 +25,8 @@ class Scheduler(NamedTuple):
     """When the job ends, in seconds since 1970; empty: it does not say."""
     array_job: str = ""
     """The id of a whole array, where a task of it has another."""
+    warning: str = ""
+    """The signal that announces the end of a job and means nothing else; empty: there is none."""
 
 
 SLURM = Scheduler(
@@ -35,6 +37,7 @@ SLURM = Scheduler(
     cores=("SLURM_CPUS_PER_TASK", "SLURM_CPUS_ON_NODE"),
     end="SLURM_JOB_END_TIME",
     array_job="SLURM_ARRAY_JOB_ID",
+    warning="SIGUSR1",  # --signal=B:USR1@120; SIGTERM may be scancel
 )
 PBS = Scheduler(
     "pbs",
@@ -110,6 +113,12 @@ def end_time(environ: Mapping[str, str]) -> float | None:
     scheduler = detect(environ)
     given = environ.get(scheduler.end, "") if scheduler is not None else ""
     return float(given) if given.isdigit() else None
+
+
+def warning(environ: Mapping[str, str]) -> str:
+    """Return the name of the signal that announces this job's end; empty: none does."""
+    scheduler = detect(environ)
+    return scheduler.warning if scheduler is not None else ""
 
 
 def _first(environ: Mapping[str, str], names: tuple[str, ...]) -> str:

@@ -22,6 +22,8 @@ LEFT, SCRIPT, SCHEDULER = "DDMQ_CHAIN_LEFT", "DDMQ_CHAIN_SCRIPT", "DDMQ_CHAIN_SC
 ID = "DDMQ_CHAIN_ID"
 #: The sum of the script that ddmq-submit wrote.
 SUM = "DDMQ_CHAIN_SUM"
+#: The path of the scheduler's command, which may not be on the PATH of a job.
+COMMAND = "DDMQ_CHAIN_COMMAND"
 #: Seconds between two tries: a busy scheduler refuses what it takes a moment later.
 _PAUSES = (2.0, 5.0)
 
@@ -57,7 +59,7 @@ def _requeue(most: int, environ: Mapping[str, str]) -> str | None:
     if int(environ.get("SLURM_RESTART_COUNT") or 0) >= most or SLURM.job not in environ:
         return None
     job = job_id(environ)
-    submit.requeued(job)
+    submit.requeued(job, environ.get(COMMAND, ""))
     return f"{job} is requeued"
 
 
@@ -71,9 +73,7 @@ def _submit_once(
     left = str(int(environ[LEFT]) - 1)
     try:
         with _script(environ, fs) as script:
-            variables = {LEFT: left, ID: name}
-            scheduler = environ.get(SCHEDULER, SLURM.name)
-            return _submit_patiently(scheduler, script, variables, clock)
+            return _submit_patiently(environ, script, {LEFT: left, ID: name}, clock)
     except (submit.SubmitFailed, OSError):
         fs.discard(mark)
         raise
@@ -86,11 +86,12 @@ def _script(environ: Mapping[str, str], fs: FileSystem) -> AbstractContextManage
 
 
 def _submit_patiently(
-    scheduler: str, script: str, variables: Mapping[str, str], clock: Clock
+    environ: Mapping[str, str], script: str, variables: Mapping[str, str], clock: Clock
 ) -> str:
+    scheduler, command = environ.get(SCHEDULER, SLURM.name), environ.get(COMMAND, "")
     for pause in _PAUSES:
         try:
-            return submit.submitted(scheduler, script, variables)
+            return submit.submitted(scheduler, script, variables, command)
         except submit.SubmitFailed:
             clock.sleep(pause)
-    return submit.submitted(scheduler, script, variables)
+    return submit.submitted(scheduler, script, variables, command)

@@ -128,6 +128,7 @@ def _deadline(
         min(known) if known else None,
         SLURM_LEAST if slurm else 0.0,
         given.min_remaining,
+        scheduler.warning(environ),
     )
 
 

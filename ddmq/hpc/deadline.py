@@ -9,8 +9,12 @@ from typing import TYPE_CHECKING, NamedTuple
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from ddmq.hpc.signals import Notice
+
 #: Slurm looks at its limits about every 30 s only, so its end time is not to be trusted.
 SLURM_LEAST = 90.0
+#: Seconds before the end of a job within which its scheduler's warning is one of the end.
+_ABOUT_TO_END = 300.0
 _PERCENTILE = 0.95
 _MOST_KNOWN = 2000
 
@@ -47,6 +51,8 @@ class Deadline(NamedTuple):
     """Seconds that must remain whatever the durations say."""
     fixed: float | None = None
     """`--min-remaining`, instead of what the durations say."""
+    warning: str = ""
+    """The signal by which the scheduler announces the end, and nothing else; empty: none."""
 
     def allows(self, now: float, durations: Durations) -> bool:
         """Tell whether a message that starts now would finish."""
@@ -63,3 +69,18 @@ class Deadline(NamedTuple):
     def passes_in(self, now: float, grace: float) -> float | None:
         """Return the seconds until the commands must be asked to end."""
         return None if self.at is None else self.at - grace - now
+
+    def ended(
+        self, now: float, grace: float, durations: Durations, notice: Notice | None
+    ) -> bool:
+        """Tell whether a worker that stops now does so because the time of the job is over.
+
+        A signal that is no warning may be that of somebody who cancels the job, however
+        near its end. Then it was over only if our own clock had said so before.
+        """
+        if self.at is None:
+            return False
+        if notice is not None and notice.signal != self.warning:
+            return self.at - grace <= notice.at
+        needed = max(self.min_remaining(durations), _ABOUT_TO_END)
+        return self.at - grace - now <= needed

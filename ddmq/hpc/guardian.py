@@ -2,7 +2,8 @@
 
 Everything that a worker starts bears a mark in its environment, which its children inherit
 wherever they go: into other process groups, sessions or the background. A small shell, the
-guardian, waits for the end of the worker and then kills whatever bears the mark.
+guardian, waits for the end of the worker and then kills whatever bears the mark. It is in a
+session of its own: PBS kills a job by sending SIGKILL to all processes of the job's session.
 """
 
 from __future__ import annotations
@@ -13,9 +14,12 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from types import TracebackType
 
 _PROC = "/proc"
+_SHELL = "/bin/sh"
+_ENVIRON = {"PATH": "/usr/bin:/bin"}
 _ROUNDS = 50
 _SCRIPT = """
 trap '' TERM INT HUP QUIT USR1 USR2
@@ -39,21 +43,42 @@ class Guardian:
 
     def __init__(self, mark: str) -> None:
         self.mark = mark
+        self._arguments = ["sh", "-c", _SCRIPT, "guardian", mark]
         self._read, self._write = os.pipe2(os.O_CLOEXEC)
         self.pid = self._started()
 
     def _started(self) -> int:
-        return os.posix_spawn(
-            "/bin/sh",
-            ["sh", "-c", _SCRIPT, "guardian", self.mark],
-            {"PATH": "/usr/bin:/bin"},
-            file_actions=[
-                (os.POSIX_SPAWN_DUP2, self._read, 0),
-                (os.POSIX_SPAWN_OPEN, 1, os.devnull, os.O_WRONLY, 0),
-                (os.POSIX_SPAWN_OPEN, 2, os.devnull, os.O_WRONLY, 0),
-            ],
-            setpgroup=0,
-        )
+        null = os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
+        ends = (self._read, 0), (null, 1), (null, 2)
+        try:
+            return os.posix_spawn(
+                _SHELL,
+                self._arguments,
+                _ENVIRON,
+                file_actions=[(os.POSIX_SPAWN_DUP2, *end) for end in ends],
+                setsid=True,
+            )
+        except NotImplementedError:  # the C library of this Python's makers couldn't
+            return self._forked(ends)
+        finally:
+            os.close(null)
+
+    def _forked(self, ends: Iterable[tuple[int, int]]) -> int:
+        """Start the guardian without `posix_spawn`; return when it has its session."""
+        started, starting = os.pipe2(os.O_CLOEXEC)
+        pid = os.fork()
+        if pid == 0:
+            try:
+                os.setsid()
+                for end in ends:  # which may be one
+                    os.set_inheritable(os.dup2(*end), True)  # noqa: FBT003 - positional only
+                os.execve(_SHELL, self._arguments, _ENVIRON)
+            finally:
+                os._exit(127)
+        os.close(starting)
+        os.read(started, 1)  # its end: the child has become the shell
+        os.close(started)
+        return pid
 
     def __enter__(self) -> Guardian:
         return self

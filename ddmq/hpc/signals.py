@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import select
 import signal
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -19,6 +19,15 @@ _SAME_WITHIN = 5.0
 _LONGEST = 3600.0
 
 
+class Notice(NamedTuple):
+    """The signal that asked for a drain."""
+
+    signal: str
+    """Its name."""
+    at: float
+    """When it came, in seconds since 1970."""
+
+
 class Signals:
     """While entered, a signal asks for a drain, a later one for haste.
 
@@ -29,6 +38,7 @@ class Signals:
     def __init__(self, clock: Clock) -> None:
         self.drain_requested = False
         self.haste_requested = False
+        self.notice: Notice | None = None
         self._clock = clock
         self._first = 0.0
         self._before: dict[int, Any] = {}
@@ -55,10 +65,12 @@ class Signals:
         os.close(self._read)
         os.close(self._write)
 
-    def _request(self, *_: object) -> None:
+    def _request(self, number: int, _: object) -> None:
         now = self._clock.monotonic()
         if not self.drain_requested:
             self._first = now
+            name = signal.Signals(number).name
+            self.notice = Notice(name, self._clock.own_ns() / 1e9)
         elif now - self._first > _SAME_WITHIN:
             self.haste_requested = True
         self.drain_requested = True

@@ -32,6 +32,17 @@ _NOTHING = "# nothing"
 #: What stands in a script for the sum of its text, when that is taken.
 _NO_SUM = "0" * 64
 _MAX_SCRIPT = 1 << 20
+_SELECT = re.compile(r"-l\s*'?(\S*,)?select=")
+#: What PBS itself knows of a node or a part of it, and what all sites call accelerators.
+#: Any other resource is the whole job's: most of those that a site adds are (licenses, file
+#: systems), and for the rest there is `-o select=…`. PBS refuses what is in the wrong place.
+_CHUNK = frozenset(
+    (
+        *("ncpus", "mpiprocs", "ompthreads", "mem", "vmem", "hbmem", "ngpus", "nmics"),
+        *("naccelerators", "accelerator", "accelerator_model", "accelerator_memory"),
+        *("arch", "host", "vnode", "vntype", "aoe", "eoe", "netwins"),
+    )
+)
 
 
 class SubmitFailed(DdmqError):
@@ -53,12 +64,12 @@ class Dialect(NamedTuple):
     """Any other option."""
     joined: str = ""
     """How a resource is added to `slots`; empty: each has a line of its own."""
-    whole: frozenset[str] = frozenset()
-    """Resources that are not added, since they are the whole job's."""
+    chunk: frozenset[str] = frozenset()
+    """Resources that are added; any other one is the whole job's."""
     exports: tuple[str, ...] = ()
-    """Arguments that hand variables on, `{}` for NAME=value,…"""
+    """Arguments that hand variables on, `{}` for NAME=value,…; they replace a directive."""
     exported: str = ""
-    """Where a job finds what was handed on to it; empty: it needn't know."""
+    """Where a job finds what was handed on to it; empty: in the directives of its script."""
     says_end: bool = False
     """Whether the job is told when it ends."""
 
@@ -87,7 +98,7 @@ DIALECTS: Mapping[str, Dialect] = {
         letter="-{} {}",
         word="-l {}={}",
         joined=":{}={}",
-        whole=frozenset(("select", "place", "walltime", "cput", "pcput", "software")),
+        chunk=_CHUNK,
         exports=("-v", "{}"),
     ),
     "sge": Dialect(
@@ -154,15 +165,41 @@ def _directives(request: Request, dialect: Dialect) -> list[str]:
     lines = [dialect.name.format(_job_name(request.queue))]
     if request.workers > 1:
         lines.append(dialect.array.format(request.workers))
-    joined = [o for o in request.options if _is_joined(request, dialect, o)]
-    if request.slots is not None:
+    joined: list[str] = []
+    if request.slots is not None and not _selects(request, dialect):
+        joined = [option for option in request.options if _is_joined(dialect, option)]
         resources_ = "".join(_resource(dialect, option) for option in joined)
         lines.append(dialect.slots.format(request.slots) + resources_)
     if request.seconds is not None:
         lines.append(dialect.time.format(clock(request.seconds)))
     if request.requeue:
         lines += ["--requeue", "--open-mode=append"]
-    return lines + [_option(dialect, o) for o in request.options if o not in joined]
+    alone = [_option(dialect, o) for o in request.options if o not in joined]
+    return lines + _handing_on_at_once(dialect, alone)
+
+
+def _handing_on_at_once(dialect: Dialect, lines: list[str]) -> list[str]:
+    """Return directives of which one hands on all variables, since the last of several wins."""
+    if dialect.exported:
+        return lines
+    variables = [value for line in lines for value in _variables(line)]
+    lines = [line for line in lines if line not in map(_handing_on, variables)]
+    return [*lines, _handing_on(",".join(variables))] if variables else lines
+
+
+def _handing_on(variables: str) -> str:
+    return f"-v {shlex.quote(variables)}"
+
+
+def _variables(directive: str) -> list[str]:
+    """Return what a directive hands on with -v, to PBS or SGE."""
+    try:
+        words = shlex.split(directive)
+    except ValueError:  # a quote is open: the scheduler will say so
+        return []
+    following = [after for word, after in zip(words, words[1:]) if word == "-v"]
+    attached = [word[2:] for word in words if re.match("-v(?!erify$).", word)]
+    return following + attached
 
 
 def _job_name(queue: str) -> str:
@@ -170,11 +207,16 @@ def _job_name(queue: str) -> str:
     return re.sub(r"[^A-Za-z0-9._-]", "-", f"ddmq-{queue}")
 
 
-def _is_joined(request: Request, dialect: Dialect, option: str) -> bool:
+def _is_joined(dialect: Dialect, option: str) -> bool:
     """Tell whether PBS wants this resource in the same breath as the processors."""
     key, equals, _ = option.partition("=")
-    is_resource = len(key) > 1 and key not in dialect.whole and not key.startswith("-")
-    return bool(dialect.joined and request.slots and equals and is_resource)
+    return bool(equals) and key in dialect.chunk
+
+
+def _selects(request: Request, dialect: Dialect) -> bool:
+    """Tell whether the user writes the `select` of PBS himself."""
+    directives = (_option(dialect, option) for option in request.options)
+    return bool(dialect.joined) and any(map(_SELECT.match, directives))
 
 
 def _resource(dialect: Dialect, option: str) -> str:
@@ -224,7 +266,10 @@ def _chain(request: Request, script: str) -> str:
         return _NOTHING
     how = "requeue" if request.requeue else shlex.quote(script)
     name = os.path.splitext(os.path.basename(script))[0]
-    return (
+    command = "scontrol" if request.requeue else DIALECTS[request.scheduler].command
+    path = shutil.which(command, path=environment().get("PATH"))
+    known = path and f"export DDMQ_CHAIN_COMMAND={shlex.quote(os.path.abspath(path))}\n"
+    return (known or "") + (
         f'export DDMQ_CHAIN_LEFT="${{DDMQ_CHAIN_LEFT:-{request.chain}}}"\n'
         f"export DDMQ_CHAIN_SCRIPT={how}\n"
         f"export DDMQ_CHAIN_ID={name} DDMQ_CHAIN_SCHEDULER={request.scheduler}\n"
@@ -333,15 +378,29 @@ def require(scheduler: str) -> None:
         )
 
 
-def submitted(scheduler: str, script: str, variables: Mapping[str, str]) -> str:
-    """Submit a job script, handing some variables on; return what the scheduler says."""
+def submitted(
+    scheduler: str, script: str, variables: Mapping[str, str], command: str = ""
+) -> str:
+    """Submit a job script, handing some variables on; return what the scheduler says.
+
+    `command` is the path of its command where it was submitted before; if that is nothing
+    here, the PATH says where it is.
+    """
     dialect, environ = DIALECTS[scheduler], environment()
-    handed_on = _handed_on(dialect, variables, environ)
-    return _asked([dialect.command, *handed_on, script], {**environ, **variables})
+    program = _program(command, dialect.command)
+    handed_on = _handed_on(dialect, script, variables, environ)
+    return _asked([program, *handed_on, script], {**environ, **variables})
+
+
+def _program(path: str, name: str) -> str:
+    return path if os.access(path, os.X_OK) else name
 
 
 def _handed_on(
-    dialect: Dialect, variables: Mapping[str, str], environ: Mapping[str, str]
+    dialect: Dialect,
+    script: str,
+    variables: Mapping[str, str],
+    environ: Mapping[str, str],
 ) -> list[str]:
     """Return the arguments that hand variables on, with all that this job was handed.
 
@@ -349,16 +408,32 @@ def _handed_on(
     """
     if not variables:
         return []
-    before = environ.get(dialect.exported, "ALL") if dialect.exported else ""
+    if dialect.exported:
+        before = environ.get(dialect.exported, "ALL")
+    else:
+        before = ",".join(dict.fromkeys(_directed(dialect, script)))
     words = [w for w in before.split(",") if w.upper() not in ("", "NONE", "NIL")]
     kept = [word for word in words if word.partition("=")[0] not in variables]
     pairs = [f"{name}={value}" for name, value in variables.items()]
     return [part.format(",".join([*kept, *pairs])) for part in dialect.exports]
 
 
-def requeued(job: str) -> None:
-    """Ask Slurm to requeue one job or array task."""
-    _asked(["scontrol", "requeue", job], environment())
+def _directed(dialect: Dialect, script: str) -> Iterator[str]:
+    """Yield what the directives of a job script hand on."""
+    try:
+        with open(script, encoding="utf-8", errors="surrogateescape") as file:
+            lines = file.read(_MAX_SCRIPT).splitlines()
+    except OSError:  # for the scheduler to complain of
+        return
+    for line in lines:
+        prefix, *rest = line.split(maxsplit=1) or [""]
+        if prefix == dialect.prefix.strip():
+            yield from _variables("".join(rest))
+
+
+def requeued(job: str, command: str = "") -> None:
+    """Ask Slurm to requeue one job or array task; `command` is the path of `scontrol`."""
+    _asked([_program(command, "scontrol"), "requeue", job], environment())
 
 
 def _asked(arguments: list[str], environ: Mapping[str, str]) -> str:

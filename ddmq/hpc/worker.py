@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     _Ended = tuple[Execution, Outcome]
 
 _LONGEST_WAIT = 30.0
-#: Seconds before the end of a job within which a signal announces it.
-_ABOUT_TO_END = 300.0
 #: A failure within so many seconds is a fast one.
 _FAST = 5.0
 #: Messages after which a share of failures means something.
@@ -297,14 +295,10 @@ class Worker:
         )
 
     def _is_at_end(self) -> bool:
-        """Tell whether the job is about to end: its scheduler's signal came, or our clock says so.
-
-        A job that is cancelled long before is not to be started again.
-        """
-        deadline, now = self._job.deadline, self._clock.own_ns() / 1e9
-        needed = deadline.min_remaining(self._job.durations)
-        left = deadline.passes_in(now, self._options.grace)
-        return left is not None and left <= max(needed, _ABOUT_TO_END)
+        """Tell whether the time of the job is over, so that its chain goes on."""
+        job, now = self._job, self._clock.own_ns() / 1e9
+        notice, grace = job.signals.notice, self._options.grace
+        return job.deadline.ended(now, grace, job.durations, notice)
 
     def _drain(self) -> None:
         """Ask the commands to end, wait for them, and give back what did not succeed."""

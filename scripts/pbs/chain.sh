@@ -12,4 +12,7 @@ umask 0022
 # The worker reads these when it stops.
 export DDMQ_CHAIN_LEFT="${DDMQ_CHAIN_LEFT:-10}"
 export DDMQ_CHAIN_SCRIPT="$PBS_O_WORKDIR/chain.sh" DDMQ_CHAIN_SCHEDULER=pbs
+# A job may have no qsub on its PATH, but is told the PATH from which it was submitted.
+DDMQ_CHAIN_COMMAND=$(PATH="$PATH:$PBS_O_PATH" command -v qsub)
+export DDMQ_CHAIN_COMMAND
 exec ddmq-worker --time 08:00:00 --log-dir logs /scratch/mq jobs -- ./process.sh {}

@@ -13,6 +13,7 @@ from acceptance.workers import (
     python,
     running,
     seconds_of_ours,
+    session_of,
     shell,
     start,
     until,
@@ -35,8 +36,39 @@ def test_after_a_sigkill_of_the_worker_nothing_runs_on(root, broker):
     )
     until(lambda: len(running(seconds_of_ours(72))) == 3)
     process.kill()
-    process.communicate()
+    process.wait()  # not for the end of its output, which they may hold
     until(lambda: running(seconds_of_ours(72)) == [])
+    process.communicate()
+
+
+#: As where the C library had no POSIX_SPAWN_SETSID when Python was built, conda's above all.
+LACKING = """
+import os
+spawn = os.posix_spawn
+def without_sessions(*arguments, setsid=False, **options):
+    if setsid:
+        raise NotImplementedError("posix_spawn: setsid unavailable on this platform")
+    return spawn(*arguments, **options)
+os.posix_spawn = without_sessions
+"""
+
+
+@pytest.mark.parametrize("before", ["", LACKING], ids=["spawned", "forked"])
+def test_after_a_sigkill_of_the_whole_session_nothing_runs_on(root, broker, before):
+    """As PBS does it, to the session of a job and nothing else."""
+    broker.publish_many("jobs", ["a", "b"])
+    seconds = seconds_of_ours(77)
+    options = {"before": before, "start_new_session": True}
+    command = shell(f"setsid sleep {seconds} & sleep {seconds}")
+    process = start("-j", 2, root, "jobs", *command, **options)
+    until(lambda: len(running(seconds)) == 4)
+    members = session_of(process.pid)
+    for number in (signal.SIGSTOP, signal.SIGKILL):  # all at once
+        for pid in members:
+            os.kill(pid, number)
+    process.wait()
+    until(lambda: running(seconds) == [])
+    process.communicate()
 
 
 def in_another_group(seconds):
@@ -69,8 +101,9 @@ def test_after_a_sigkill_of_the_worker_no_process_group_runs_on(root, broker):
     process = start(root, "jobs", *in_another_group(seconds))
     until(lambda: leads_a_group(seconds))
     process.kill()
-    process.communicate()
+    process.wait()
     until(lambda: running(seconds) == [])
+    process.communicate()
 
 
 def test_a_daemon_that_a_command_left_ends_with_the_worker(root, broker):

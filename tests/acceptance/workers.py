@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import ddmq
@@ -13,9 +14,9 @@ import ddmq
 PYTHON = sys.executable
 
 
-def start(*arguments, **options):
-    """Start `ddmq-worker` with the ddmq that is tested."""
-    code = "import sys; from ddmq.hpc.cli import main; sys.exit(main())"
+def start(*arguments, before="", **options):
+    """Start `ddmq-worker` with the ddmq that is tested; `before` is Python to run first."""
+    code = f"{before}\nimport sys; from ddmq.hpc.cli import main; sys.exit(main())"
     path = str(Path(ddmq.__file__).parent.parent)
     return subprocess.Popen(
         [PYTHON, "-c", code, *map(str, arguments)],
@@ -60,6 +61,16 @@ def counts(broker, queue="jobs"):
 def seconds_of_ours(number):
     """Return a time to sleep by which no other run of these tests can be meant."""
     return f"{number}.{os.getpid()}"
+
+
+def session_of(pid):
+    """Return the processes of a session."""
+    found = []
+    for member in map(int, filter(str.isdigit, os.listdir("/proc"))):
+        with suppress(ProcessLookupError):
+            if os.getsid(member) == pid:
+                found.append(member)
+    return found
 
 
 def running(word):

@@ -41,6 +41,7 @@ class Patience:
     """Signals of which none comes for an hour: time passes, and then a drain is asked for."""
 
     haste_requested = False
+    notice = None
 
     def __init__(self, clock):
         self.waits = 0

@@ -135,6 +135,29 @@ def test_pbs_gets_a_resource_alone_where_no_processors_are_asked_for(capsys, bro
     assert "#PBS -l mem=4gb\n" in dry(capsys, "pbs", broker, "-o", "mem=4gb")
 
 
+@pytest.mark.parametrize(
+    ("options", "resources"),
+    [
+        (["mem=4gb", "ngpus=2"], {"select=1:ncpus=16:mem=4gb:ngpus=2"}),
+        (["min_walltime=1:00"], {"select=1:ncpus=16", "min_walltime=1:00"}),
+        (
+            ["soft_walltime=9", "mem=1gb", "licences=3", "cput=5"],
+            {"select=1:ncpus=16:mem=1gb", "soft_walltime=9", "licences=3", "cput=5"},
+        ),
+        (["select=2:ncpus=8:model=ivy"], {"select=2:ncpus=8:model=ivy"}),
+        (["-l place=free,select=2:ncpus=8"], {"place=free,select=2:ncpus=8"}),
+        (["l=select=1:ncpus=4"], {"select=1:ncpus=4"}),
+        (["v=A=select=1"], {"select=1:ncpus=16"}),
+    ],
+)
+def test_only_what_belongs_to_a_chunk_is_in_the_select_of_pbs(
+    capsys, broker, options, resources
+):
+    given = [word for option in options for word in ("-o", option)]
+    out = dry(capsys, "pbs", broker, "-j", 16, *given)
+    assert set(re.findall("#PBS -l (.*)", out)) == resources
+
+
 def test_the_users_options_come_last_and_so_win(capsys, broker):
     odd = "signal=B:TERM@300", "comment=a 'b' #c"
     out = dry(capsys, "slurm", broker, "-o", odd[0], "-o", odd[1])
@@ -397,15 +420,25 @@ def test_storage_that_refuses_is_explained(broker):
 
 
 @pytest.fixture
-def submitted(capsys, broker, fake, here):
+def submit_chain(capsys, broker, here):
+    """Return a function that submits a chain of two; it returns its script and environment."""
+
+    def submit_one(name, *options):
+        options = ["--chain", "2", "--time", "1:00:00", *options]
+        assert run(capsys, name, broker.root, "jobs", *options, *COMMAND)[0] == 0
+        (script,) = Path(f"{broker.root}/jobs/jobs").glob("*.sh")
+        pairs = re.findall(r"\b(DDMQ_CHAIN_[A-Z]+)=(\S+)", script.read_text())
+        return script, {**dict(pairs), "DDMQ_CHAIN_LEFT": "2"}
+
+    return submit_one
+
+
+@pytest.fixture
+def submitted(fake, submit_chain):
     """Submit a chain; return its script, the environment of its job, and what sbatch got."""
     got = fake("sbatch", "Submitted batch job 7")
-    options = ["--chain", "2", "--time", "1:00:00"]
-    run(capsys, "slurm", broker.root, "jobs", *options, *COMMAND)
-    (script,) = Path(f"{broker.root}/jobs/jobs").iterdir()
-    pairs = re.findall(r"\b(DDMQ_CHAIN_[A-Z]+)=(\S+)", script.read_text())
-    environ = {**dict(pairs), "DDMQ_CHAIN_LEFT": "2", "SLURM_JOB_ID": "7"}
-    return script, environ, got
+    script, environ = submit_chain("slurm")
+    return script, {**environ, "SLURM_JOB_ID": "7"}, got
 
 
 def test_a_copy_of_the_script_is_submitted_again(broker, fake, submitted):
@@ -456,6 +489,68 @@ def test_pbs_is_handed_the_number_that_is_left(broker, fake):
     assert chain.continue_chain(f"{broker.root}/jobs", environ) == "12345"
     handed_on = "DDMQ_CHAIN_LEFT=1,DDMQ_CHAIN_ID=7.host"
     assert got() == ["-v", handed_on, "/the/script.sh", "LEFT=1"]
+
+
+@pytest.mark.parametrize("name", ["pbs", "sge"])
+def test_the_variables_of_the_user_reach_every_job(broker, fake, submit_chain, name):
+    """What is on the command line of qsub replaces the directive."""
+    got = fake("qsub")
+    script, environ = submit_chain(name, "-o", "v=A=b,C", "-o", "v=D='x y,z'")
+    [directive] = re.findall(r"^#\S+ -v .*", script.read_text(), re.MULTILINE)
+    theirs = "A=b,C,D='x y,z'"
+    assert shlex.split(directive.partition(" ")[2]) == ["-v", theirs]
+    for left in ("2", "1"):
+        now = {**environ, "DDMQ_CHAIN_LEFT": left}
+        assert chain.continue_chain(f"{broker.root}/jobs", now) == "12345"
+        ours = f"DDMQ_CHAIN_LEFT={int(left) - 1},DDMQ_CHAIN_ID={script.stem}"
+        assert got()[-4:-2] == ["-v", f"{theirs},{ours}"]
+
+
+@pytest.mark.parametrize(
+    ("text", "before"),
+    [
+        ("#PBS -V\n#PBS\t-l mem=1gb -v A=b\n", "A=b,"),
+        ("#PBS -vA=b -N x\n#PBS -v C\n", "A=b,C,"),
+        ("#PBS -v A=b,DDMQ_CHAIN_LEFT=9\n#PBS -v A=b,DDMQ_CHAIN_LEFT=9\n", "A=b,"),
+        ("#PBS -v 'A=b\necho -v C=d\n", ""),
+    ],
+)
+def test_a_script_to_copy_keeps_the_variables_of_its_user(
+    broker, fake, tmp_path, text, before
+):
+    got = fake("qsub")
+    (tmp_path / "mine.sh").write_text(text)
+    environ = chained("pbs", PBS_JOBID="7", DDMQ_CHAIN_SCRIPT=f"{tmp_path}/mine.sh")
+    chain.continue_chain(f"{broker.root}/jobs", environ)
+    assert got()[:2] == ["-v", f"{before}DDMQ_CHAIN_LEFT=1,DDMQ_CHAIN_ID=7"]
+
+
+@pytest.mark.parametrize(
+    ("name", "command", "options"),
+    [
+        ("slurm", "sbatch", []),
+        ("slurm", "scontrol", ["--requeue"]),
+        ("pbs", "qsub", []),
+        ("sge", "qsub", []),
+    ],
+)
+def test_a_job_needs_no_scheduler_on_its_path(
+    broker, fake, submit_chain, monkeypatch, name, command, options
+):
+    fake("sbatch")
+    got = fake(command)
+    _, environ = submit_chain(name, *options)
+    before, job = got() or [], {"SLURM_JOB_ID": "7"} if name == "slurm" else {}
+    monkeypatch.setenv("PATH", "/nowhere")
+    chain.continue_chain(f"{broker.root}/jobs", {**environ, **job})
+    assert len(got()) > len(before)
+
+
+def test_a_path_that_is_no_program_here_is_no_hindrance(broker, fake):
+    got = fake("qsub")
+    environ = chained("pbs", PBS_JOBID="7", DDMQ_CHAIN_COMMAND="/login/only/qsub")
+    assert chain.continue_chain(f"{broker.root}/jobs", environ) == "12345"
+    assert "/the/script.sh" in got()
 
 
 @pytest.mark.parametrize(

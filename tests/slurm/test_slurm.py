@@ -199,11 +199,14 @@ def test_one_file_without_an_installation_submits_and_works(lab, pyz):
 
 def test_a_cancelled_job_gives_its_messages_back(lab):
     lab.publish(6)
-    job = lab.submit("-j", "2", "--time", "5:00", "--grace", "2", seconds=30)
+    near_its_end = ["--time", "5:00", "--chain", "1"]
+    options = ["--grace", "2", *near_its_end]
+    job = lab.submit("-j", "2", *options, seconds=30)
     lab.cluster.until(lambda: lab.started() == 2)
     lab.cluster.run("scancel", job)
     lab.cluster.until(lab.idle)
     lab.cluster.until(lambda: lab.counts() == (6, 0, 0, 0), 15)
+    assert lab.started() == 2  # and not started again
     counters = [m.requeue_counter for m in lab.broker.consume("jobs", 6)]
     assert counters == [0] * 6
 
@@ -231,10 +234,11 @@ def test_a_job_that_is_requeued_goes_on(lab):
 
 def test_a_time_limit_is_no_failure(lab):
     lab.publish(3)
-    options = ["--time", "1:00", "--min-remaining", "0", "--grace", "2"]
+    options = ["--time", "1:00", "--min-remaining", "0", "--grace", "2", "--chain", "1"]
     lab.submit("-j", "2", *options, seconds=200)
     lab.cluster.until(lambda: lab.started() == 2)
-    lab.cluster.until(lab.idle, 150)
+    lab.cluster.until(lab.idle, 300)
+    assert lab.started() == 4  # the early warning let the chain go on
     lab.cluster.until(lambda: lab.counts() == (3, 0, 0, 0), 15)
     assert [m.requeue_counter for m in lab.broker.consume("jobs", 3)] == [0] * 3
 

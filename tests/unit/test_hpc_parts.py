@@ -17,7 +17,7 @@ from ddmq.hpc.deadline import Deadline, Durations
 from ddmq.hpc.heartbeat import Heartbeat
 from ddmq.hpc.result import Result, remove_leftovers, remove_leftovers_of_dead
 from ddmq.hpc.runner import Outcome, Process
-from ddmq.hpc.signals import Signals
+from ddmq.hpc.signals import Notice, Signals
 from ddmq.hpc.stream import Stream
 
 # Options
@@ -245,6 +245,27 @@ def test_the_commands_are_asked_to_end_before_the_deadline():
     assert Deadline(100).passes_in(50, 10) == 40
 
 
+@pytest.mark.parametrize(
+    ("deadline", "notice", "ended"),
+    [
+        (Deadline(None), None, False),
+        (Deadline(None), Notice("SIGTERM", 1000), False),
+        (Deadline(1310), None, True),
+        (Deadline(1311), None, False),
+        (Deadline(2010, fixed=1000), None, True),
+        (Deadline(1100), Notice("SIGTERM", 1000), False),
+        (Deadline(1011), Notice("SIGUSR1", 1000), False),
+        (Deadline(1009), Notice("SIGTERM", 998), False),  # our clock: while it drained
+        (Deadline(1010), Notice("SIGTERM", 1000), True),
+        (Deadline(1310, warning="SIGUSR1"), Notice("SIGUSR1", 1000), True),
+        (Deadline(1311, warning="SIGUSR1"), Notice("SIGUSR1", 1000), False),
+        (Deadline(1011, warning="SIGUSR1"), Notice("SIGTERM", 1000), False),
+    ],
+)
+def test_the_end_of_a_job_is_no_cancellation(deadline, notice, ended):
+    assert deadline.ended(1000, 10, Durations(), notice) == ended
+
+
 def test_of_nothing_known_the_percentile_is_zero():
     assert Durations().percentile() == 0
     assert Durations([3.0]).percentile() == 3.0
@@ -387,6 +408,7 @@ def test_the_same_signal_later_means_haste():
             os.kill(os.getpid(), signal.SIGUSR1)
             signals.wait(0, {})
         assert (signals.drain_requested, signals.haste_requested) == (True, False)
+        assert signals.notice == Notice("SIGUSR1", clock.own_ns() / 1e9)
         clock.advance(6)
         os.kill(os.getpid(), signal.SIGUSR1)
         assert signals.haste_requested
