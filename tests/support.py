@@ -163,6 +163,27 @@ def losing_reply(
     return Calls(call)
 
 
+def remembering_missing(path: str) -> Calls:
+    """Return system calls of an NFS client that looked for `path` before it was made.
+
+    It believes that it is missing until it opens the directory in which it is.
+    """
+    remembered = [path]
+
+    def call(_: int, name: str, function: Callable[..., Any], arguments: Any) -> Any:
+        if name == "open" and arguments[0] == os.path.dirname(path):
+            remembered.clear()
+        asks_the_server = name in ("mkdir", "mknod")
+        for known in remembered:
+            for named in filter(lambda a: isinstance(a, str), arguments):
+                is_it = named == known and not asks_the_server
+                if is_it or named.startswith(f"{known}/"):
+                    raise _answer(errno.ENOENT, name, (known,))
+        return function(*arguments)
+
+    return Calls(call)
+
+
 def failing(n: int, code: int) -> Calls:
     """Return system calls of which the n-th fails with `code` and is not done."""
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import ast
 import copy
-import inspect
 import sys
+from contextlib import suppress
 from types import FunctionType, ModuleType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -231,6 +231,7 @@ def install(mutant: Mutant, module: ModuleType) -> None:
     _put(mutant.holder, mutant.key, mutant.new)
     ast.fix_missing_locations(mutant.tree)
     new = ModuleType(module.__name__)
+    new.__file__ = module.__file__
     exec(compile(mutant.tree, str(module.__file__), "exec"), vars(new))
     _transplant(module, new)
     if mutant.is_global:
@@ -244,16 +245,22 @@ def _transplant(old: Any, new: Any) -> None:
         ours = vars(old).get(name)
         if isinstance(theirs, type) and ours is not theirs:
             _transplant(ours, theirs)
-        f, g = _function(ours), _function(theirs)
-        if isinstance(f, FunctionType) and isinstance(g, FunctionType):
-            f.__code__ = g.__code__
+        for f, g in zip(_functions(ours), _functions(theirs)):
+            with suppress(
+                ValueError
+            ):  # of another closure: left as it was, so it survives
+                f.__code__ = g.__code__
             f.__defaults__, f.__kwdefaults__ = g.__defaults__, g.__kwdefaults__
 
 
-def _function(value: Any) -> Any:
-    """Return the function in a property, a method of a class, or a wrapper."""
+def _functions(value: Any) -> Iterator[FunctionType]:
+    """Yield the function in a property or a method of a class, and those that it wraps."""
     value = value.fget if isinstance(value, property) else value
-    return inspect.unwrap(getattr(value, "__func__", value))
+    value = getattr(value, "__func__", value)
+    while value is not None:
+        if isinstance(value, FunctionType):
+            yield value
+        value = vars(value).get("__wrapped__") if hasattr(value, "__dict__") else None
 
 
 def _constants(tree: ast.Module) -> Iterator[str]:

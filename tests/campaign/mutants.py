@@ -2,6 +2,7 @@
 
     $ python tests/campaign/mutants.py names store:310        # a module, or one line of it
     $ python tests/campaign/mutants.py bundles --seconds 30 --jobs 2 --sample 100 --seed 5
+    $ python tests/campaign/mutants.py hpc/result             # or ddmq/hpc/*.py
 
 Run by hand: pytest does not collect it. It collects the tests of `tests/unit` and
 `tests/protocol` (or of `--tests`) once, and runs each in a child to learn its seconds and
@@ -16,16 +17,21 @@ examples, always the same. Tests that are marked `deep` take minutes to measure,
 It prints each survivor with its line, the original and the changed text, and of each module
 how many mutants there were, were killed and survived.
 
+For modules of `hpc/`, the tests of `tests/hpc` and those of workers in `tests/acceptance`
+are added, the slow ones too. Processes of Python that a test starts load a copy of ddmq that
+holds the mutant, and are measured too, unless they are killed or load another.
+
 `changes.py` says what is changed. A constant, and the default of a field, is tried by all
 tests that pass through any line of its module or are in its own file. What runs while tests
-are collected, or in processes that a test starts, is not known to pass through a line; a
-default of a function keeps the value of a constant of another module.
+are collected is not known to pass through a line; a default of a function keeps the value of
+a constant of another module.
 """
 
 from __future__ import annotations
 
 import argparse
 import ast
+import ctypes
 import faulthandler
 import gc
 import importlib
@@ -48,29 +54,43 @@ import pytest
 from _pytest.runner import runtestprotocol
 from changes import install, mutants
 
+import ddmq
+
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Container, Iterable, Iterator
     from types import ModuleType
 
     from changes import Mutant
 
 ROOT = Path(__file__).parents[2]
 TESTS = [str(ROOT / "tests/unit"), str(ROOT / "tests/protocol")]
-MARKS = "not slow and not slurm and not gluster and not campaign"
-QUICK = f"{MARKS} and not deep"
+#: What else tries the modules of `hpc/`, and which file of tests is their own.
+HPC_TESTS = [
+    str(ROOT / "tests/hpc"),
+    *map(str, sorted((ROOT / "tests/acceptance").glob("test_worker*.py"))),
+]
+HPC_OWN = "test_hpc_parts.py"
+MARKS = "not slurm and not gluster and not campaign"
 EXAMPLES = 40
 #: Seconds after which a test is left out.
 SLOW = 10
 #: How many times as long as without a change, and how many seconds more, a test may take.
 PATIENCE = 10
+#: What makes each Python that a test starts tell which lines it runs.
+MEASURING = "import coverage; coverage.process_startup()"
+_SUBREAPER = 36  # PR_SET_CHILD_SUBREAPER: orphans become children of ours
 
 _Task = TypeVar("_Task")
 
 
 def in_children(
-    act: Callable[[_Task], Any], tasks: Iterable[_Task], jobs: int
+    act: Callable[[_Task, Path], Any], tasks: Iterable[_Task], jobs: int
 ) -> Iterator[tuple[_Task, Any]]:
-    """Do each task in a child; yield it with what came of it, None if the child died."""
+    """Do each task in a child with a directory of its own.
+
+    Yield it with what came of it, None if the child died.
+    """
+    adopt_orphans()
     running: dict[int, tuple[_Task, Path]] = {}
     for task in tasks:
         if len(running) == jobs:
@@ -81,30 +101,80 @@ def in_children(
         yield ended(running)
 
 
-def be_child(act: Callable[[_Task], Any], task: _Task, place: Path) -> NoReturn:
-    """Do a task in a process group and with a directory of our own, unheard, and end."""
+def be_child(act: Callable[[_Task, Path], Any], task: _Task, place: Path) -> NoReturn:
+    """Do a task in a process group of our own, unheard, and end with all that we started."""
     try:
         os.setsid()
+        adopt_orphans()
         os.environ["PYTEST_DEBUG_TEMPROOT"] = str(place)
         nowhere = os.open(os.devnull, os.O_RDWR)
         for descriptor in range(3):
             os.dup2(nowhere, descriptor)
-        (place / "answer").write_bytes(pickle.dumps(act(task)))
+        (place / "answer").write_bytes(pickle.dumps(act(task, place)))
     finally:
+        kill_children(but=())
         os._exit(0)
 
 
 def ended(running: dict[int, tuple[_Task, Path]]) -> tuple[_Task, Any]:
     """Wait for a child, and end the processes that it left."""
-    pid, _ = os.wait()
+    pid = 0
+    while pid not in running:  # else it is one that a child left
+        pid, _ = os.wait()
     with suppress(OSError):
         os.killpg(pid, signal.SIGKILL)
     task, place = running.pop(pid)
+    kill_children(but=running)
     answer = None
     with suppress(OSError):
         answer = pickle.loads((place / "answer").read_bytes())
     shutil.rmtree(place, ignore_errors=True)
     return task, answer
+
+
+def adopt_orphans() -> None:
+    """Become the parent of processes whose parent dies: those that mutants left running."""
+    ctypes.CDLL(None).prctl(_SUBREAPER, 1, 0, 0, 0)
+
+
+def kill_children(but: Container[int]) -> None:
+    """Kill our children and, when these are dead, theirs, until there is none."""
+    while found := [pid for pid in children() if pid not in but]:
+        for pid in found:
+            os.kill(pid, signal.SIGKILL)
+        for pid in found:
+            os.waitpid(pid, 0)
+
+
+def children() -> list[int]:
+    """Return our child processes."""
+    lists = Path("/proc/self/task").glob("*/children")
+    return [int(pid) for each in lists for pid in each.read_text().split()]
+
+
+def copy_of_ddmq(place: Path, module: ModuleType | None, text: str) -> None:
+    """Let each Python that a test starts load a copy of ddmq.
+
+    In it, a module has another text. Without one, what is loaded is ddmq itself,
+    and the lines that run are recorded.
+    """
+    place.mkdir()
+    package = Path(str(ddmq.__file__)).parent
+    if module is None:
+        (place / "ddmq").symlink_to(package)
+        (place / "sitecustomize.py").write_text(MEASURING)
+        (place / "coveragerc").write_text(
+            f"[run]\nparallel = true\nsigterm = true\ndata_file = {place}/lines\n"
+            f"include = {package}/*\npatch = _exit\n"
+        )
+        os.environ["COVERAGE_PROCESS_START"] = str(place / "coveragerc")
+    else:
+        shutil.copytree(package, place / "ddmq")
+        changed = Path(str(module.__file__)).relative_to(package)
+        (place / "ddmq" / changed).write_text(text, encoding="utf-8")
+    os.environ["PYTHONPATH"] = str(place)
+    os.chdir(place)  # python -c looks there first
+    ddmq.__file__ = str(place / "ddmq" / "__init__.py")
 
 
 # Tests
@@ -132,17 +202,27 @@ def passes(item: pytest.Item, within: float) -> bool:
     return not any(report.failed for report in reports)
 
 
-def measured(item: pytest.Item) -> tuple[float, dict[str, set[int]]] | None:
+def measured(
+    item: pytest.Item, place: Path
+) -> tuple[float, dict[str, set[int]]] | None:
     """Return the seconds of a test, and the lines that it runs; None if it fails."""
+    copy_of_ddmq(place / "measured", None, "")
     recorder = coverage.Coverage(None, config_file=False, include=[f"{ROOT}/ddmq/*"])
     recorder.set_option("run:disable_warnings", ["no-data-collected"])
     began = time.monotonic()
     recorder.start()
     passed = passes(item, SLOW)
     recorder.stop()
-    data = recorder.get_data()
-    lines = {path: set(data.lines(path) or ()) for path in data.measured_files()}
-    return (time.monotonic() - began, lines) if passed else None
+    seconds = time.monotonic() - began
+    found: dict[str, set[int]] = {}
+    recorded = [recorder.get_data()]
+    for path in (place / "measured").glob("lines.*"):  # of processes that it started
+        recorded.append(coverage.CoverageData(str(path)))
+        recorded[-1].read()
+    for data in recorded:
+        for path in data.measured_files():
+            found.setdefault(path, set()).update(data.lines(path) or ())
+    return (seconds, found) if passed else None
 
 
 def in_turn(tests: Iterable[Test]) -> list[Test]:
@@ -180,7 +260,8 @@ class Campaign:
         gc.freeze()
         self._measure(session.items)
         for module, line in self._options.modules:
-            self._try_all(module, line)
+            if not os.path.basename(module).startswith("__"):
+                self._try_all(module, line)
         return True
 
     def _measure(self, items: list[pytest.Item]) -> None:
@@ -193,7 +274,7 @@ class Campaign:
         say(f"{len(self._tests)} tests, {sum(t.seconds for t in self._tests):.0f} s")
 
     def _try_all(self, name: str, line: int) -> None:
-        module = importlib.import_module(f"ddmq.{name}")
+        module = importlib.import_module(f"ddmq.{name.replace('/', '.')}")
         drawn = self._drawn(module, line)
         survivors = 0
         killing = partial(self._survives, module)
@@ -214,17 +295,22 @@ class Campaign:
         number = min(self._options.sample, len(found))
         return random.Random(self._options.seed).sample(found, number)
 
-    def _survives(self, module: ModuleType, mutant: Mutant) -> bool:
+    def _survives(self, module: ModuleType, mutant: Mutant, place: Path) -> bool:
         chosen = list(self._chosen(str(module.__file__), mutant))
         install(mutant, module)
+        if module.__name__.startswith("ddmq.hpc."):
+            copy_of_ddmq(place / "mutant", module, ast.unparse(mutant.tree))
         return all(passes(t.item, PATIENCE * (1 + t.seconds)) for t in chosen)
 
     def _chosen(self, path: str, mutant: Mutant) -> Iterator[Test]:
         """Yield the tests to run, first those of the module's own file."""
-        own = f"test_{os.path.basename(path)}"
+        own = {f"test_{os.path.basename(path)}"}
+        own |= {HPC_OWN} if "/hpc/" in path else set()
         left = self._options.seconds
-        for test in sorted(self._tests, key=lambda test: test.item.path.name != own):
-            is_own = test.item.path.name == own
+        for test in sorted(
+            self._tests, key=lambda test: test.item.path.name not in own
+        ):
+            is_own = test.item.path.name in own
             if (is_own and mutant.is_global) or test.passes_through(path, mutant.lines):
                 left -= test.seconds
                 if left < 0:
@@ -252,14 +338,26 @@ def parsed() -> argparse.Namespace:
     add("--sample", type=int, help="so many mutants of each module, drawn at random")
     add("--seed", type=int, default=5)
     add("--deep", action="store_true", help="run the tests that are marked so, too")
-    add("--tests", nargs="+", default=TESTS, metavar="PATH")
-    return parser.parse_args()
+    add("--tests", nargs="+", metavar="PATH")
+    options = parser.parse_args()
+    options.has_hpc = any(name.startswith("hpc/") for name, _ in options.modules)
+    if options.tests is None:
+        options.tests = [*TESTS, *(HPC_TESTS if options.has_hpc else ())]
+    return options
 
 
 def module_and_line(text: str) -> tuple[str, int]:
     """Read what is to be changed; the line is 0 where it is a whole module."""
     module, _, line = text.partition(":")
-    return module, int(line or 0)
+    return module.removeprefix("ddmq/").removesuffix(".py"), int(line or 0)
+
+
+def marks(options: argparse.Namespace) -> str:
+    """Return which tests take part."""
+    left_out = [MARKS]
+    left_out += [] if options.deep else ["not deep"]
+    left_out += [] if options.has_hpc else ["not slow"]
+    return " and ".join(left_out)
 
 
 def main() -> int:
@@ -267,7 +365,7 @@ def main() -> int:
     options = parsed()
     os.environ["DDMQ_EXAMPLES"] = str(EXAMPLES)
     arguments = [f"--rootdir={ROOT}", f"-c{ROOT / 'setup.cfg'}", "-q"]
-    arguments += ["-m", MARKS if options.deep else QUICK]
+    arguments += ["-m", marks(options)]
     arguments += ["-pno:cacheprovider", "-pno:faulthandler", "--hypothesis-seed=0"]
     return pytest.main([*arguments, *options.tests], [Campaign(options)])
 

@@ -9,7 +9,7 @@ import stat
 from contextlib import suppress
 
 import pytest
-from support import Calls, interrupted
+from support import Calls, interrupted, remembering_missing
 from unit.lines import FRESH, OLD, Client, buckets, number, sizes
 
 from ddmq.fs import FileSystem
@@ -96,6 +96,15 @@ def test_a_publisher_whose_bucket_vanished_makes_another(client, other, queue):
     (queue / "ready" / "5").rmdir()
     client.join("b")
     assert other.take_all() == ["b"]
+
+
+def test_a_priority_that_was_looked_for_before_others_made_it_is_used(
+    other, queue, clock
+):
+    other.join("a")
+    late = Client(queue, clock, calls=remembering_missing(f"{queue}/ready/5"))
+    late.join("b")
+    assert other.take_all() == ["a", "b"]
 
 
 def test_a_line_that_was_deleted_is_missed(client, queue):

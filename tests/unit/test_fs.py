@@ -8,7 +8,7 @@ import stat
 import time
 
 import pytest
-from support import Calls, counting, failing, losing_reply
+from support import Calls, counting, failing, losing_reply, remembering_missing
 
 from ddmq.fs import FileSystem
 
@@ -247,6 +247,12 @@ def test_a_file_that_stays_stale_is_given_up(tmp_path, refusing, call):
     with pytest.raises(OSError, match=os.strerror(errno.ESTALE)) as caught:
         refusing(call, errno.ESTALE).read(f"{tmp_path}/a")
     assert caught.value.filename == f"{tmp_path}/a"
+
+
+def test_a_file_that_was_looked_for_before_it_was_made_is_read(tmp_path):
+    (tmp_path / "a").write_text("x")
+    calls = remembering_missing(f"{tmp_path}/a")
+    assert FileSystem(calls).read(f"{tmp_path}/a") == b"x"
 
 
 def test_a_directory_is_made_once(here):

@@ -321,6 +321,25 @@ def test_a_result_replaces_an_earlier_one(tmp_path):
     assert (tmp_path / "id").read_text() == "second"
 
 
+@pytest.mark.parametrize("sync", [True, False])
+def test_a_result_is_synced_before_it_has_its_name_and_the_name_after(
+    tmp_path, monkeypatch, sync
+):
+    synced, real = [], os.fsync
+
+    def noted(descriptor):
+        synced.append((os.fstat(descriptor).st_ino, (tmp_path / "id").exists()))
+        real(descriptor)
+
+    monkeypatch.setattr(os, "fsync", noted)
+    result = Result(str(tmp_path), "id", "a")
+    with open(result.path, "w") as file:
+        file.write("text")
+    wanted = [(os.stat(result.path).st_ino, False), (tmp_path.stat().st_ino, True)]
+    result.keep(sync=sync)
+    assert synced == (wanted if sync else [])
+
+
 def test_of_two_directories_the_first_stays(tmp_path):
     for token in "ab":
         result = Result(str(tmp_path), "id", token)
