@@ -266,6 +266,35 @@ class Buckets:
             for bucket in self._below(path, self._in_priority(path, every=True), list):
                 yield priority, bucket
 
+    def everything(self) -> Iterator[tuple[int, str, list[str]]]:
+        """Yield priority, path and names of each directory below `ready/`, passed over or not.
+
+        Nothing is moved by looking. What is no directory, or is gone, has no names; raises
+        where we may not look. Those of a priority and of a shelf hold no messages.
+        """
+        for number in sorted(self._fs.listing(self.path)):
+            priority = parse_priority(number)
+            if priority is not None:
+                yield from self._everything_in(priority, f"{self.path}/{number}")
+
+    def _everything_in(
+        self, priority: int, path: str, *, is_bucket: bool = False
+    ) -> Iterator[tuple[int, str, list[str]]]:
+        try:
+            names = self._fs.listing(path)
+        except (FileNotFoundError, NotADirectoryError):
+            names = []
+        if is_bucket:
+            yield priority, path, names
+            return
+        yield priority, path, []
+        are_ours = are_buckets if is_shelf(path) else are_in_priority
+        for name in sorted(names):
+            if are_ours([name]):
+                yield from self._everything_in(
+                    priority, f"{path}/{name}", is_bucket=not is_shelf(name)
+                )
+
     def nearest(self, priority: int, stamp: int) -> Iterator[str]:
         """Yield the paths of buckets: where a stamp belongs, those before it, the others."""
         path, own = f"{self.path}/{priority}", bucket_name(stamp)

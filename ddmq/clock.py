@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 _Result = TypeVar("_Result")
 #: How far behind its own clock a file system may stamp: one tick of the kernel's timer.
 _TICK_NS = 20_000_000
+#: The same in seconds, and where it stamps in whole seconds.
+_TICK, _LONG_TICK = 0.02, 1.05
 _SECOND_NS = 1_000_000_000
 
 
@@ -46,6 +48,10 @@ class Clock:
     def sleep(self, seconds: float) -> None:
         """Wait for `seconds`."""
         time.sleep(seconds)
+
+    def outlast_tick(self, *, is_long: bool) -> None:
+        """Wait until files that change get another stamp than now; `is_long`: in whole seconds."""
+        time.sleep(_LONG_TICK if is_long else _TICK)
 
     def begin(self, act: Callable[[], _Result]) -> Errand[_Result]:
         """Let a thread do something that may take longer than we want to wait."""

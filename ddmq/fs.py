@@ -58,6 +58,25 @@ class Status(NamedTuple):
         return stat.S_ISDIR(self.mode)
 
 
+class Stamp(NamedTuple):
+    """What changes whenever a directory does, or another one takes its name."""
+
+    device: int
+    inode: int
+    modified_ns: int
+    changed_ns: int
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether it tells whole seconds, as far as one can see."""
+        return not (self.modified_ns % 10**9 or self.changed_ns % 10**9)
+
+    @property
+    def may_be_late(self) -> bool:
+        """Whether a client may be shown it a second later: it is of no disk of this machine."""
+        return os.major(self.device) == 0
+
+
 def is_shared(mode: int) -> bool:
     """Tell whether a group shares a directory: it may write, and new files are the group's."""
     shared = stat.S_ISGID | stat.S_IWGRP
@@ -234,6 +253,18 @@ class FileSystem:
             return None
         with self._closing(descriptor, path):
             return _status(self.calls.fstat(descriptor))
+
+    def stamp(self, path: str) -> Stamp | None:
+        """Tell how a directory is stamped now, opening it afresh; None: it is gone."""
+        try:
+            descriptor = self.calls.open(path, _DIRECTORY)
+        except OSError as error:
+            if error.errno not in (*_GONE, errno.ENOTDIR):
+                raise
+            return None
+        with self._closing(descriptor, path):
+            found = self.calls.fstat(descriptor)
+        return Stamp(found.st_dev, found.st_ino, found.st_mtime_ns, found.st_ctime_ns)
 
     def listing(self, path: str) -> list[str]:
         """List a directory afresh, hidden names left out, in no order.

@@ -43,6 +43,7 @@ from ddmq.names import (
     new_id,
     new_token,
     overrides_of,
+    parse_place,
     policy_of,
 )
 
@@ -51,7 +52,7 @@ if TYPE_CHECKING:
 
     from ddmq.bundle import Options
     from ddmq.clock import Clock
-    from ddmq.fs import FileSystem, Status
+    from ddmq.fs import FileSystem, Stamp, Status
     from ddmq.names import Place
 
 _Name = TypeVar("_Name")
@@ -64,6 +65,10 @@ ABANDONED_INPUT = 24 * 3600
 #: Seconds for which a dropped file must have stood still.
 SETTLED = 10
 BUCKET_SIZE = 500
+#: How often a queue that seems empty is looked at while its directories change.
+_LOOKS = 5
+#: Seconds after which every client sees how a directory is stamped: GlusterFS takes one.
+_LATE = 1.1
 #: How many messages that are published together become a bundle, and not single files.
 BUNDLE_FROM = 10
 _UNREADABLE = (
@@ -546,15 +551,51 @@ class Store:
     def is_empty(self) -> bool:
         """Tell whether nothing waits, is leased or delayed: dead letters do not count.
 
-        All is looked at twice, since a message may go from the line and come back.
+        A message may go from where we look next to where we have looked. So what counts is
+        that no directory changed from before all were listed until after that, as their
+        stamps tell: then all were empty at one instant. While they change, somebody is busy.
         """
-        return not (self._is_busy() or self._all_delayed() or self._is_busy())
+        for _ in range(_LOOKS):
+            paths = self._bare()
+            if paths is None:
+                return False
+            stamps = self._stamps(paths)
+            # What changes from now on must not get the stamp that we have seen.
+            self.clock.outlast_tick(is_long=all(stamp.is_whole for stamp in stamps))
+            again = self._bare()
+            if again is None:
+                return False
+            if again != paths or self._stamps(paths) != stamps:
+                continue
+            if any(stamp.may_be_late for stamp in stamps):
+                self.clock.sleep(_LATE)
+            if self._stamps(paths) == stamps:
+                return True
+        return False
 
-    def _is_busy(self) -> bool:
-        places = [place.entry for place in self.line.places()]
-        if any(place.waiting for place in places):
-            return True
-        return self._count_leases(places) > 0
+    def _stamps(self, paths: list[str]) -> list[Stamp]:
+        """Return how directories are stamped now; there are fewer when one is gone."""
+        found = map(self.fs.stamp, paths)
+        return [stamp for stamp in found if stamp is not None]
+
+    def _bare(self) -> list[str] | None:
+        """List all directories where messages are before they are done with; None: one holds some.
+
+        Raises where we may not look.
+        """
+        directories, taken = [self.delayed, self.work, self.buckets.path], set()
+        for priority, path, names in self.buckets.everything():
+            directories.append(path)
+            for name in names:
+                place = parse_place(priority, name)
+                if place is not None and place.waiting:
+                    return None
+                if isinstance(place, Bundle) and place.taken:
+                    taken.add(place.token)
+        for lease in _known(Lease.parse, self.fs.listing(self.work)):
+            if not lease.is_draft or lease.token in taken:
+                return None
+        return None if self._all_delayed() else directories
 
     # Dead letters, dropped files, and what is no message
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import stat
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -55,7 +56,7 @@ class Cluster:
     ) -> Any:
         """Stamp new files with the server's clock: those that clients ask for the time."""
         found = function(*arguments)
-        if name != "fstat":
+        if name != "fstat" or stat.S_ISDIR(found.st_mode):
             return found
         return SimpleNamespace(
             st_mode=found.st_mode,

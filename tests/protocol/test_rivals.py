@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import itertools
 import json
 import os
 import shutil
 import sys
 import threading
+from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -728,3 +731,132 @@ def test_who_acks_what_is_given_back_and_taken_again_is_told_that_it_is_lost(
     with pytest.raises(LeaseLost):
         world.broker(Calls(call)).ack(message)
     assert [m.message for m in taken] == [text("a")]
+
+
+# Whether a queue is empty
+
+
+class Evasive:
+    """Moves a message, by a client of its own, out of the way of one who looks for it."""
+
+    def __init__(self, tmp_path: Path, state: str, *, bundled: bool) -> None:
+        self.world = new_world(tmp_path)
+        self.broker = self.world.broker(clean=False)
+        self.store = self.broker._queue(QUEUE).store
+        names = [text(name) for name in "abcdefghijkl"[: 12 if bundled else 1]]
+        self.broker.publish_many(QUEUE, names, priority=0)
+        self.broker.ack(self.broker.consume(QUEUE, len(names) - 1) if bundled else [])
+        self.state = "ready"
+        self.moves = 0
+        while self.state != state:
+            self.move()
+        self.moves = 0
+
+    def move(self) -> None:
+        """Let it go on: from the line to a client, to the delayed ones, and back."""
+        self.moves += 1
+        if self.state == "ready":
+            [self.message] = self.broker.consume(QUEUE)
+            self.state = "work"
+        elif self.state == "work":
+            self.broker.nack(self.message, delay=0.01)
+            self.state = "delayed"
+        else:
+            self.world.clock.advance(0.02)
+            [due] = self.store.due()[0]
+            assert self.store.show(due)
+            self.state = "ready"
+
+    def looks_empty(
+        self,
+        goes: Callable[[str, str], bool],
+        shown: Callable[[World, Any], Any] = lambda _, found: found,
+    ) -> bool:
+        """Tell what one finds before whose calls it goes, and how he is shown directories."""
+
+        def call(_: int, name: str, do: Callable[..., Any], arguments: Any) -> Any:
+            if goes(name, str(arguments[0])):
+                self.move()
+            result = do(*arguments)
+            return shown(self.world, result) if name == "fstat" else result
+
+        return self.world.broker(Calls(call), clean=False).is_empty(QUEUE)
+
+
+def coarse() -> Callable[[World, Any], Any]:
+    """Show stamps as a kernel does whose clock ticks slowly."""
+
+    def shown(_: World, found: os.stat_result) -> SimpleNamespace:
+        tick = 15_000_000
+        return SimpleNamespace(
+            st_dev=found.st_dev,
+            st_ino=found.st_ino,
+            st_mtime_ns=found.st_mtime_ns // tick * tick,
+            st_ctime_ns=found.st_ctime_ns // tick * tick,
+        )
+
+    return shown
+
+
+def late() -> Callable[[World, Any], Any]:
+    """Show for a second what was shown before, as GlusterFS does."""
+    seen: dict[int, tuple[float, Any]] = {}
+
+    def shown(world: World, found: os.stat_result) -> Any:
+        now = world.clock.monotonic()
+        since, before = seen.get(found.st_ino, (now - 2, None))
+        if now - since >= 1:
+            seen[found.st_ino] = now, found
+            return found
+        return before
+
+    return shown
+
+
+every_start = pytest.mark.parametrize("state", ["ready", "work", "delayed"])
+single_and_bundled = pytest.mark.parametrize(
+    "bundled", [False, True], ids=["single", "bundled"]
+)
+
+
+@single_and_bundled
+@every_start
+def test_a_queue_is_not_empty_while_a_message_goes_on_before_each_system_call(
+    tmp_path: Path, state: str, bundled: bool
+) -> None:
+    evasive = Evasive(tmp_path, state, bundled=bundled)
+    assert evasive.looks_empty(lambda _, __: True) is False
+
+
+@pytest.mark.parametrize("shown", [coarse, late])
+@single_and_bundled
+@every_start
+def test_a_queue_is_not_empty_while_a_message_goes_where_was_looked_already(
+    tmp_path: Path,
+    state: str,
+    bundled: bool,
+    shown: Callable[[], Callable[[World, Any], Any]],
+) -> None:
+    def goes(evasive: Evasive, times: int, name: str, path: str) -> bool:
+        """Tell whether the message would be seen by what is done now."""
+        is_there = name == "listdir" and f"/{QUEUE}/{evasive.state}" in path
+        return is_there and evasive.moves < times
+
+    for times in range(1, 10):
+        evasive = Evasive(tmp_path / str(times), state, bundled=bundled)
+        assert not evasive.looks_empty(partial(goes, evasive, times), shown())
+
+
+def test_a_queue_is_not_called_empty_by_one_who_may_not_look(tmp_path: Path) -> None:
+    world = new_world(tmp_path)
+    world.broker().publish(QUEUE, text("a"))
+
+    def call(_: int, name: str, do: Callable[..., Any], arguments: Any) -> Any:
+        if name == "listdir" and "/ready/999/" in arguments[0]:
+            raise PermissionError(errno.EACCES, "Permission denied", arguments[0])
+        return do(*arguments)
+
+    looking = world.broker(Calls(call), clean=False)
+    for _ in range(2):
+        with pytest.raises(StorageError, match="/ready/999/"):
+            looking.is_empty(QUEUE)
