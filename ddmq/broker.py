@@ -696,7 +696,8 @@ class Broker:
         check_queue_name(queue)
         if not admin.is_queue(self.root, queue, self._fs):
             if not self._create:
-                raise self._not_found(queue)
+                missing = errno.ENOENT, os.strerror(errno.ENOENT)
+                raise FileNotFoundError(*missing, f"{self.root}/{queue}")
             self.create_queue(queue)
         path = f"{self.root}/{queue}"
         file = SettingsFile(path, self._fs, of_queue=True)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from ddmq import Broker, scheduler
 from ddmq.boundary import counted, guarded
 from ddmq.clock import Clock
+from ddmq.errors import DdmqError
 from ddmq.fs import CountedCalls, FileSystem
 from ddmq.hpc import journal
 from ddmq.hpc.arguments import divided, worker_parser
@@ -20,6 +21,8 @@ from ddmq.hpc.job import Job
 from ddmq.hpc.options import Options
 from ddmq.hpc.result import remove_leftovers_of_dead
 from ddmq.hpc.signals import Signals
+from ddmq.hpc.trials import try_all
+from ddmq.hpc.trouble import told
 from ddmq.hpc.worker import Summary, Worker
 from ddmq.log import warn
 from ddmq.names import new_token
@@ -47,7 +50,12 @@ def _run(arguments: list[str]) -> int:
         parser.error("put the command last, after --")
     gc.freeze()  # what was imported stays to the end: nobody need look through it
     calls = CountedCalls()
-    summary = _work(given, command, calls)
+    try:
+        summary = _work(given, command, calls)
+    except (
+        OSError
+    ) as error:  # of this node: all others were explained where they came from
+        raise DdmqError(f"it can't go on: {told(error)}") from error
     print(f"ddmq-worker: {_told(summary, calls)}", file=sys.stderr)
     if summary.left and summary.at_end:
         _continue_chain(f"{os.path.abspath(given.root)}/{given.queue}")
@@ -70,6 +78,7 @@ def _work(
     broker.settings(given.queue)  # an error here is the user's to mend
     _warn_of_writers((broker.root, f"{broker.root}/{given.queue}"), fs)
     made = _options(given, environ)
+    try_all(made, broker)
     if made.output_dir is not None:
         remove_leftovers_of_dead(made.output_dir, f"{broker.root}/{given.queue}", fs)
     mark = f"DDMQ_WORKER={new_token()}"

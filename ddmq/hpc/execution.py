@@ -25,6 +25,15 @@ if TYPE_CHECKING:
     from ddmq.message import Message
 
 
+#: Files that are left to whoever consumes, renews, syncs and kills beside the commands.
+_SPARE_FILES = 8
+#: Why no command starts for a while, whichever it is: too many processes or files, …
+_NODE_IS_FULL = (
+    *(errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE),
+    *(errno.ETXTBSY, errno.EIO, errno.ESTALE),
+)
+
+
 class CommandNotFound(DdmqError):
     """The command can't be run on this node: no message is to blame."""
 
@@ -34,7 +43,11 @@ class Unfit(DdmqError):
 
 
 class Execution:
-    """One message in one slot, from its start to its end."""
+    """One message in one slot, from its start to its end.
+
+    `message` is under its present lease, which need not be the one that it began with; it is
+    `lost` while somebody else may have it. What was killed for that, or timed out, says so.
+    """
 
     def __init__(
         self,
@@ -45,26 +58,32 @@ class Execution:
         environ: Mapping[str, str],
         clock: Clock,
     ) -> None:
-        """Start the command. Raises CommandNotFound or Unfit: then nothing runs."""
+        """Start the command. Raises CommandNotFound or Unfit: then nothing runs.
+
+        Nor does it after an OSError: this node, or a directory, has not what it takes.
+        """
         self.message = message
         self.slot = slot
-        self.timed_out = False
-        self.lost = False
+        self.timed_out = self.lost = self.was_killed = False
         self.started = clock.own_ns() / 1e9
         self._options = options
         self._clock = clock
         self._began = clock.monotonic()
         self._token = new_token()
+        self._ended: float | None = None
         self._result = self._new_result()
-        self._output = self._new_stream(None) if self._logs else None
-        self._error = self._new_stream(None if self._logs else 2)
-        self._readers = {s.read_end: s for s in (self._output, self._error) if s}
+        self._streams: list[Stream] = []
         self._terminated_at: float | None = None
         try:
+            self._open_streams()
             self._process = self._start(command, environ)
-        except DdmqError:
+        except (DdmqError, OSError):
             self._close_streams()
             raise
+        finally:
+            for stream in self._streams:
+                stream.started()
+        self._readers = {stream.read_end: stream for stream in self._streams}
 
     # Starting
 
@@ -80,9 +99,14 @@ class Execution:
             remove_leftovers(directory, self.message.id)
         return Result(directory, self.message.id, self._token)
 
-    def _new_stream(self, passed_on: int | None) -> Stream:
+    def _open_streams(self) -> None:
+        """Open one for standard error, or, where logs are kept, one for each output."""
         limit = self._options.log_limit if self._logs else 0
-        return Stream(self._options.spool, limit=limit, passed_on=passed_on)
+        for passed_on in (None, None) if self._logs else (2,):
+            stream = Stream(self._options.spool, limit=limit, passed_on=passed_on)
+            self._streams.append(stream)
+            if stream.write_end + _SPARE_FILES > os.sysconf("SC_OPEN_MAX"):
+                raise OSError(errno.EMFILE, os.strerror(errno.EMFILE), "a pipe")
 
     def _start(self, command: Sequence[str], environ: Mapping[str, str]) -> Process:
         message, stdin = self.message, self._options.stdin
@@ -95,16 +119,14 @@ class Execution:
                 arguments,
                 self._environment(environ),
                 stdin=given,
-                stdout=self._output.write_end if self._output else None,
-                stderr=self._error.write_end,
+                stdout=self._streams[0].write_end if self._logs else None,
+                stderr=self._streams[-1].write_end,
             )
         except OSError as error:
             raise _not_started(command[0], error) from error
         finally:
             if given is not None:
                 os.close(given)
-            for stream in self._readers.values():
-                stream.started()
 
     def _environment(self, environ: Mapping[str, str]) -> dict[str, str]:
         message = self.message
@@ -140,12 +162,16 @@ class Execution:
 
     def outcome(self) -> Outcome | None:
         """Return how the command ended, None while it runs."""
-        return self._process.outcome()
+        outcome = self._process.outcome()
+        if outcome is not None and self._ended is None:
+            self._ended = self._clock.monotonic()
+        return outcome
 
     @property
     def duration(self) -> float:
-        """Seconds since the start."""
-        return self._clock.monotonic() - self._began
+        """Seconds since the start, to the end if it has ended."""
+        now = self._clock.monotonic() if self._ended is None else self._ended
+        return now - self._began
 
     def due_in(self) -> float | None:
         """Return the seconds until `watch` has something to do, None for never."""
@@ -180,13 +206,21 @@ class Execution:
 
     def wait(self) -> Outcome:
         """Wait until it has ended."""
-        return self._process.wait()
+        self._process.wait()
+        outcome = self.outcome()
+        assert outcome is not None
+        return outcome
 
     # Afterwards
 
     def tail(self) -> str:
         """Return the last lines of standard error."""
-        return self._error.tail()
+        return self._streams[-1].tail()
+
+    @property
+    def has_result_to_keep(self) -> bool:
+        """Whether there may be a result that was not kept yet."""
+        return self._result is not None and not self._result.is_kept
 
     def keep_result(self, *, sync: bool) -> None:
         """Make what the command wrote the one result of its message."""
@@ -196,17 +230,17 @@ class Execution:
     def close(self, log: str) -> None:
         """Let go of its outputs, saved as `log`.out and .err; remove an unkept result."""
         self._pump_rest()
-        if log and self._output is not None:
-            self._save(log, self._output)
+        if log:
+            self._save(log)
         self._close_streams()
         if self._result is not None:
             self._result.discard()
 
-    def _save(self, log: str, output: Stream) -> None:
+    def _save(self, log: str) -> None:
         try:
             os.makedirs(os.path.dirname(log), exist_ok=True)
-            output.save(f"{log}.out")
-            self._error.save(f"{log}.err")
+            for stream, kind in zip(self._streams, ("out", "err")):
+                stream.save(f"{log}.{kind}")
         except OSError as error:
             warn(f"message {self.message.id}: its output could not be kept: {error}")
 
@@ -215,9 +249,8 @@ class Execution:
             pump()
 
     def _close_streams(self) -> None:
-        for stream in (self._output, self._error):
-            if stream is not None:
-                stream.close()
+        for stream in self._streams:
+            stream.close()
 
 
 def _fits(text: str) -> bool:
@@ -235,8 +268,10 @@ def _check_arguments(arguments: Sequence[str]) -> None:
             )
 
 
-def _not_started(program: str, error: OSError) -> DdmqError:
+def _not_started(program: str, error: OSError) -> Exception:
     if error.errno == errno.E2BIG:
         return Unfit("its text is too long for the arguments; use --stdin")
+    if error.errno in _NODE_IS_FULL:
+        return OSError(error.errno, error.strerror, program)
     hint = "; does it begin with #!?" if error.errno == errno.ENOEXEC else ""
     return CommandNotFound(f"{program}: {error.strerror}{hint}; nothing was run")

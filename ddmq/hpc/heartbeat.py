@@ -1,13 +1,23 @@
-"""Keeps leases alive, and tells when one is lost."""
+"""Keeps leases alive, in a thread of its own, and tells when one is lost."""
 
 from __future__ import annotations
 
+import errno
+import os
+import select
+import signal
+import threading
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from ddmq.errors import LeaseLost, StorageError
+from ddmq.errors import DdmqError, LeaseLost, StorageError
 from ddmq.log import warn
+from ddmq.names import Lease
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import TracebackType
+
     from ddmq.broker import Broker
     from ddmq.clock import Clock
     from ddmq.message import Message
@@ -16,49 +26,239 @@ if TYPE_CHECKING:
 _PART = 3
 #: Seconds until the next try when the file system refused.
 _RETRY = 1.0
+#: Seconds for which whoever settles a message waits for a renewal of it that is under way.
+_PATIENCE = 1.0
+#: Seconds for which its thread sleeps at most: a poll takes no number that is much larger.
+_LONGEST = 3600.0
+_NEVER = float("inf")
 
 
 class Heartbeat:
-    """One heartbeat for all the messages that a worker holds."""
+    """The heartbeat of a worker: it alone renews the leases that the worker holds.
 
-    def __init__(self, broker: Broker, clock: Clock) -> None:
+    While entered, its thread renews whatever the main thread is busy with: a command, a
+    result that is being synced, a file system that hangs. It knows leases by their tokens,
+    since a message may come back to a worker that still runs it. `wake` is called when a
+    lease is lost.
+    """
+
+    def __init__(
+        self, broker: Broker, clock: Clock, wake: Callable[[], object] = lambda: None
+    ) -> None:
         self._broker = broker
         self._clock = clock
-        self._due: dict[str, float] = {}
-        self._held: dict[str, Message] = {}
+        self._wake = wake
+        self._changed = threading.Condition()
+        self._held: dict[str, _Held] = {}
+        self._looks_at = _NEVER
+        self._ended = False
+        self._refused = False
+        self._pipe: tuple[int, int] | None = None
+        self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
+
+    def __enter__(self) -> Heartbeat:
+        self._pipe = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        try:
+            self._thread.start()
+        except RuntimeError as error:
+            raise DdmqError(
+                f"no lease could be kept alive: {error}; raise `ulimit -u`"
+            ) from error
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        with self._changed:
+            self._ended = True  # from now on it wakes nobody
+            self._rouse()
+        self._thread.join(_PATIENCE)
+        if self._pipe is not None and not self._thread.is_alive():
+            for descriptor in self._pipe:
+                os.close(descriptor)
+        # A thread that hangs ends with the process.
+
+    # What the main thread asks for
 
     def start(self, message: Message) -> None:
         """Keep the lease of a message alive from now on."""
-        self._held[message.id] = message
-        self._due[message.id] = self._clock.monotonic() + message.timeout / _PART
+        now, lease = self._clock.monotonic(), _lease_of(message)
+        left = lease.expiry / 1000 - self._clock.time()  # it took a while to come here
+        left = min(max(left, 0.0), message.timeout)
+        due = now + left - message.timeout + message.timeout / _PART
+        with self._changed:
+            if lease.token in self._held:
+                return
+            self._held[lease.token] = _Held(message, max(due, now), now + left)
+            if due < self._looks_at:
+                self._rouse()
 
     def stop(self, message: Message) -> Message:
-        """Let a lease be; return the message under its present name."""
-        self._due.pop(message.id, None)
-        return self._held.pop(message.id, message)
+        """Let a lease be; return the message under its present name.
+
+        A renewal that is under way is waited for, a second at most: a broker finds its
+        lease under a later name, too.
+        """
+        with self._changed:
+            held = self._held.pop(token_of(message), None)
+            if held is None:
+                return message
+            self._changed.wait_for(lambda: not held.busy, _PATIENCE)
+            return held.message
+
+    def confirm(self, message: Message) -> None:
+        """Renew a lease now, so that nobody else has the message for a while.
+
+        Raises LeaseLost, or what else the broker says.
+        """
+        self.start(message)
+        with self._changed:
+            held = self._held[token_of(message)]
+            if not self._changed.wait_for(lambda: not held.busy, _PATIENCE):
+                raise StorageError(
+                    OSError(errno.ETIMEDOUT, "its renewal hangs", message.filename)
+                )
+            held.busy = True
+        self._renew(held)
+
+    def lost(self) -> list[Message]:
+        """Return the messages whose lease was lost since the last time we were asked.
+
+        A lease is also lost when its time is over, and no renewal has come through.
+        """
+        if self._has_died():
+            raise DdmqError("the heartbeat has died, so no lease is kept alive")
+        now = self._clock.monotonic()
+        with self._changed:
+            news = [h for h in self._held.values() if h.is_over(now) and not h.told]
+            for held in news:
+                held.told, held.due = True, _NEVER
+            return [held.message for held in news]
+
+    def over_in(self) -> float | None:
+        """Return the seconds until a lease is over unless it is renewed, None without any."""
+        with self._changed:
+            ends = [held.ends for held in self._held.values() if not held.told]
+        return self._seconds_to(min(ends, default=_NEVER))
 
     def due_in(self) -> float | None:
-        """Return the seconds until the next renewal, None when nothing is held."""
-        if not self._due:
+        """Return the seconds until the next renewal, None when there is nothing to renew."""
+        with self._changed:
+            held = [held for held in self._held.values() if not held.busy]
+            self._looks_at = min((each.due for each in held), default=_NEVER)
+        return self._seconds_to(self._looks_at)
+
+    def _seconds_to(self, moment: float) -> float | None:
+        if moment == _NEVER:
             return None
-        return max(min(self._due.values()) - self._clock.monotonic(), 0.0)
+        return max(moment - self._clock.monotonic(), 0.0)
 
-    def beat(self) -> list[Message]:
-        """Renew what is due; return the messages whose lease was lost."""
-        now = self._clock.monotonic()
-        due = [id_ for id_, at in self._due.items() if at <= now]
-        return [message for id_ in due if (message := self._renew(id_)) is not None]
+    def _has_died(self) -> bool:
+        started = self._thread.ident is not None
+        return started and not self._ended and not self._thread.is_alive()
 
-    def _renew(self, id_: str) -> Message | None:
-        message = self._held[id_]
+    # What its thread does
+
+    def _run(self) -> None:
+        # The main thread is to be interrupted by signals, wherever it waits.
+        signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+        while not self._ended:
+            self.beat()
+            self._sleep(self.due_in())
+
+    def _sleep(self, seconds: float | None) -> None:
+        """Wait until somebody rouses us, but not longer.
+
+        By a poll: until Python 3.11, waiting for a lock takes longer when the node's clock
+        is set back meanwhile.
+        """
+        assert self._pipe is not None
+        poll = select.poll()
+        poll.register(self._pipe[0], select.POLLIN)
+        if poll.poll(min(_LONGEST if seconds is None else seconds, _LONGEST) * 1000):
+            os.read(self._pipe[0], 4096)
+
+    def _rouse(self) -> None:
+        if self._pipe is not None:
+            with suppress(BlockingIOError):  # then there is enough to wake it
+                os.write(self._pipe[1], b"\0")
+
+    def beat(self) -> None:
+        """Renew what is due, first what has been due for longest."""
+        while True:
+            with self._changed:
+                now = self._clock.monotonic()
+                due = [h for h in self._held.values() if h.due <= now and not h.busy]
+                if self._ended or not due:
+                    return
+                first = min(due, key=lambda held: held.due)
+                first.busy = True
+            try:
+                self._renew(first)
+            except LeaseLost:
+                self._tell_lost(first)
+            except DdmqError as error:  # a file server that is away, above all
+                self._say_refused(error)
+
+    def _renew(self, held: _Held) -> None:
+        """Renew a lease that is `busy`, and then no more: whatever comes of it, it is noted."""
+        message, began = held.message, self._clock.monotonic()
+        due, ends = began + _RETRY, held.ends
         try:
-            self._held[id_] = self._broker.renew(message)
-        except LeaseLost as error:
-            warn(str(error))
-            return self.stop(message)
-        except StorageError as error:
-            warn(f"message {id_}: its lease could not be renewed yet: {error}")
-            self._due[id_] = self._clock.monotonic() + _RETRY
-            return None
-        self._due[id_] = self._clock.monotonic() + message.timeout / _PART
-        return None
+            message = self._broker.renew(message)
+            due, ends = began + message.timeout / _PART, began + message.timeout
+            self._refused = False
+        except LeaseLost:
+            due = _NEVER
+            raise
+        finally:
+            with self._changed:
+                held.message, held.ends = message, ends
+                held.due = _NEVER if held.told else due
+                held.busy = False
+                self._changed.notify_all()
+
+    def _tell_lost(self, held: _Held) -> None:
+        with self._changed:
+            held.lost = True
+            if not self._ended and held in self._held.values():
+                self._wake()
+
+    def _say_refused(self, error: DdmqError) -> None:
+        if not self._refused:
+            self._refused = True
+            warn(f"leases are not renewed now, tried again until they end: {error}")
+
+
+class _Held:
+    """A lease that is kept alive."""
+
+    __slots__ = ("busy", "due", "ends", "lost", "message", "told")
+
+    def __init__(self, message: Message, due: float, ends: float) -> None:
+        self.message = message
+        self.due = due
+        self.ends = ends
+        """When others may take the message, unless it is renewed before."""
+        self.busy = False
+        """Whether a renewal is under way."""
+        self.lost = False
+        self.told = False
+        """Whether the main thread knows that it is lost."""
+
+    def is_over(self, now: float) -> bool:
+        return self.lost or now >= self.ends
+
+
+def _lease_of(message: Message) -> Lease:
+    lease = Lease.parse(message.filename)
+    assert lease is not None  # it was consumed
+    return lease
+
+
+def token_of(message: Message) -> str:
+    """Return the token that proves the lease of a message."""
+    return _lease_of(message).token

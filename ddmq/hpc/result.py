@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import stat
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from ddmq.fs import FileSystem
+from ddmq.hpc.trouble import BadOutput
 from ddmq.names import Dead
 
 if TYPE_CHECKING:
     from collections.abc import Container
 
-    from ddmq.fs import FileSystem
-
 #: Where results are while their command runs, below the output directory.
 UNFINISHED = ".ddmq-unfinished"
+#: What the kernel says where a directory stands that is not empty, or a file would go.
+_IN_THE_WAY = (errno.ENOTEMPTY, errno.EEXIST, errno.EISDIR)
+_LEADS_NOWHERE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
 
 
 class Result:
@@ -27,26 +32,70 @@ class Result:
     def __init__(self, directory: str, id_: str, token: str) -> None:
         self._directory = directory
         self._final = f"{directory}/{id_}"
+        self._fs = FileSystem()
+        self.is_kept = False
         self.path = f"{directory}/{UNFINISHED}/{id_}.{token}"
         os.makedirs(os.path.dirname(self.path), exist_ok=True)
 
     def keep(self, *, sync: bool) -> None:
-        """Make what the command wrote the result, if it wrote anything.
+        """Make what the command wrote the result, if it wrote anything; once is enough.
 
-        With `sync`, a file is on stable storage before its message may be acked.
+        With `sync`, a file is on stable storage before its message may be acked. Raises
+        BadOutput where the command is to blame, and OSError where the directory is.
         """
-        if not os.path.lexists(self.path):
+        if self.is_kept or not self._was_made():
             return
         if sync:
-            _sync(self.path)
+            self._sync()
+        self._move()
+        if sync:
+            self._fs.sync_directory(self._directory)
+        self.is_kept = True
+
+    def _was_made(self) -> bool:
         try:
-            os.replace(self.path, self._final)
-        except OSError:
-            if not os.path.isdir(self._final):
+            mode = os.stat(self.path).st_mode
+        except OSError as error:
+            if error.errno in _LEADS_NOWHERE and os.path.islink(self.path):
+                raise self._bad("a symbolic link that leads nowhere") from error
+            if error.errno != errno.ENOENT:
+                raise
+            os.stat(os.path.dirname(self.path))  # else nobody knows what there is
+            return False
+        if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+            raise self._bad("neither a file nor a directory")
+        return True
+
+    def _sync(self) -> None:
+        if os.path.isdir(self.path):
+            self._fs.sync_directory(self.path)
+            return
+        try:
+            descriptor = os.open(self.path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        except PermissionError as error:
+            raise self._bad("not to be read by its own worker") from error
+        try:
+            os.fsync(descriptor)
+        except OSError as error:
+            error.filename = self.path
+            raise
+        finally:
+            os.close(descriptor)
+
+    def _move(self) -> None:
+        try:
+            self._fs.replace(self.path, self._final)
+        except OSError as error:
+            if error.errno == errno.EXDEV:
+                raise self._bad(f"on another file system than {self._final}") from error
+            if error.errno == errno.ENOTDIR and os.path.isfile(self._final):
+                raise self._bad("a directory, but its result was a file") from error
+            if error.errno not in _IN_THE_WAY:
                 raise
             self.discard()  # an earlier run made the same directory
-        if sync:
-            _sync(self._directory)
+
+    def _bad(self, what: str) -> BadOutput:
+        return BadOutput(f"its output {self.path} is {what}")
 
     def discard(self) -> None:
         """Remove what the command wrote."""
@@ -99,11 +148,3 @@ def _remove(path: str) -> None:
         return
     with suppress(OSError):
         os.unlink(path)
-
-
-def _sync(path: str) -> None:
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import os
+from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ddmq.errors import LeaseLost, RootNotFound, StorageError
+from ddmq.errors import DdmqError, LeaseLost, QueueNotFound, StorageError
 from ddmq.hpc.journal import Run
+from ddmq.hpc.trouble import AWAY, BadOutput, is_for_good, may_pass, told
 from ddmq.log import warn
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from ddmq.broker import Broker
     from ddmq.hpc.execution import Execution
@@ -21,11 +23,11 @@ if TYPE_CHECKING:
     from ddmq.hpc.runner import Outcome
     from ddmq.message import Message
 
-#: What the file system answers for a while when a server is away.
-AWAY = (StorageError, RootNotFound)
 _RETRY_FIRST, _RETRY_LONGEST = 1.0, 30.0
 #: Seconds until a message is tried again that asked for it, where no backoff is given.
 _LATER = 1.0
+#: Seconds until a message is tried again for which a disk or this node had no room.
+TROUBLED = 10.0
 #: Runs whose logs are in one directory: two files each.
 _LOGS_TOGETHER = 500
 
@@ -40,7 +42,11 @@ class Ended(NamedTuple):
 
 
 class Settler:
-    """Settles the messages of one worker, and counts them."""
+    """Settles the messages of one worker, and counts them.
+
+    Each within a boundary of its own: what is wrong with one message, its output or the queue
+    it goes to concerns no other. What the file system refuses is owed, and tried again.
+    """
 
     def __init__(
         self,
@@ -53,37 +59,88 @@ class Settler:
         self.numbers = dict.fromkeys(
             ("acked", "failed", "released", "moved", "lost"), 0
         )
+        self.unsettled: dict[str, Execution] = {}
+        """The runs that began and are not settled, by the id of their message."""
+        self.cannot_go_on = ""
+        """Why no further message is to be taken, where one has shown it."""
+        self.back_at = 0.0
+        """Until when, on the monotonic clock, messages come back that we gave back."""
         self._broker = broker
         self._queue = queue
         self._options = options
         self._job = job
         self._heartbeat = heartbeat
-        self._owed: list[Callable[[], None]] = []
+        self._owed: dict[str, Callable[[], None]] = {}
         self._retry_at = 0.0
         self._pause = _RETRY_FIRST
         self._runs = 0
+
+    def begin(self, execution: Execution) -> None:
+        """Note a run, which will be settled."""
+        self.unsettled[execution.message.id] = execution
+
+    def take_over(self, execution: Execution, message: Message) -> None:
+        """Let a run go on under the new lease of its message, which came back to us.
+
+        Where it was killed for the lease that it lost, what it did says nothing.
+        """
+        self._heartbeat.stop(execution.message)
+        execution.message, execution.lost = message, False
+        warn(
+            f"message {message.id} came back while we run it: its run has the new lease"
+        )
 
     def settle(self, execution: Execution, outcome: Outcome) -> None:
         """Do with a message what its outcome says."""
         ended = Ended(execution, outcome, self._log_of(execution))
         if execution.lost:
             self._record(ended, "lost")
-            return
-        result, act = self._verdict(ended)
-        self._do(ended, result, act)
+        elif outcome.succeeded and not (execution.timed_out or execution.was_killed):
+            self._succeed(ended)
+        else:
+            self._do(ended, *self._verdict(ended))
 
     def release(self, execution: Execution, outcome: Outcome) -> None:
         """Give a message back: it was interrupted, which counts nothing."""
         ended = Ended(execution, outcome, self._log_of(execution))
-        self._do(ended, "released", self._broker.release)
+        if execution.lost:
+            self._record(ended, "lost")
+        else:
+            self._do(ended, "released", self._broker.release)
 
     def reject(self, message: Message, reason: str) -> None:
         """Make a message a dead letter that could not be run."""
         try:
-            self._broker.reject(message, reason)
+            self._broker.reject(self._heartbeat.stop(message), reason)
         except (LeaseLost, *AWAY) as error:  # then it comes back, and is rejected then
+            if is_for_good(error):
+                raise
             warn(str(error))
         self.numbers["failed"] += 1
+
+    def give_back(self, message: Message, delay: float = 0.0) -> None:
+        """Give a message back that was not run, which counts nothing."""
+        message = self._heartbeat.stop(message)
+        try:
+            self._broker.release(message, delay=delay)
+        except LeaseLost as error:
+            warn(str(error))
+        except AWAY as error:
+            if is_for_good(error):
+                raise
+            self._heartbeat.start(message)
+            self._owe(message.id, partial(self.give_back, message, delay))
+            return
+        self.numbers["released"] += 1
+        self._comes_back_in(delay)
+
+    def _comes_back_in(self, delay: float) -> None:
+        self.back_at = max(self.back_at, self._job.clock.monotonic() + delay)
+
+    @property
+    def delay(self) -> float:
+        """Seconds after which is tried again what this node, or a disk, had no room for."""
+        return self._options.backoff[0] if self._options.backoff else TROUBLED
 
     # What to do
 
@@ -94,25 +151,18 @@ class Settler:
 
     def _verdict(self, ended: Ended) -> tuple[str, Callable[[Message], None]]:
         options, code, broker = self._options, ended.outcome.code, self._broker
-        if ended.outcome.succeeded and not ended.execution.timed_out:
-            return "acked", partial(self._ack, ended.execution)
+        if ended.execution.was_killed:
+            return "released", broker.release
         if code in options.on_exit:
             return "moved", partial(broker.move, queue=options.on_exit[code])
         if code in options.retry_free:
             later = options.backoff[0] if options.backoff else _LATER
             return "released", partial(broker.release, delay=later)
-        return "failed", self._failure(ended)
+        return "failed", self._failure(ended, self._reason(ended))
 
-    def _ack(self, execution: Execution, message: Message) -> None:
-        """Ack, after the result is in place: for which the lease must hold."""
-        if self._options.output_dir is not None:
-            message = self._broker.renew(message)
-            execution.keep_result(sync=self._broker.settings(self._queue).durable)
-        self._broker.ack(message)
-
-    def _failure(self, ended: Ended) -> Callable[[Message], None]:
+    def _failure(self, ended: Ended, reason: str) -> Callable[[Message], None]:
         message, broker = ended.execution.message, self._broker
-        reason, details = self._reason(ended), self._details(ended)
+        details = self._details(ended)
         warn(f"message {message.id}: {reason}")
         if ended.outcome.code in self._options.fatal or self._is_tired(message):
             return partial(broker.reject, reason=reason, details=details)
@@ -152,23 +202,67 @@ class Settler:
 
     # Doing it
 
+    def _succeed(self, ended: Ended) -> None:
+        """Keep the result, for which the lease must hold, and ack.
+
+        A result is kept once: when the ack's reply was lost, only the ack is repeated.
+        """
+        execution = ended.execution
+        with self._boundary(ended, partial(self._succeed, ended)):
+            if execution.has_result_to_keep:
+                self._heartbeat.confirm(execution.message)
+                durable = self._broker.settings(self._queue).durable
+                try:
+                    execution.keep_result(sync=durable)
+                except BadOutput as error:
+                    self._do(ended, "failed", self._failure(ended, str(error)))
+                    return
+                except OSError as error:
+                    self._give_back_unkept(ended, error)
+                    return
+            self._do(ended, "acked", self._broker.ack)
+
+    def _give_back_unkept(self, ended: Ended, error: OSError) -> None:
+        """Give a message back whose result the output directory did not take."""
+        why = f"message {ended.execution.message.id}: its result is not kept: {told(error)}"
+        warn(why)
+        delay = self.delay
+        if not may_pass(error):
+            self.cannot_go_on, delay = why, 0.0
+        self._do(ended, "released", partial(self._broker.release, delay=delay))
+        self._comes_back_in(delay)
+
     def _do(self, ended: Ended, result: str, act: Callable[[Message], None]) -> None:
         """Do what was decided; while the file system refuses, owe it and keep the lease."""
-        message = self._heartbeat.stop(ended.execution.message)
+        execution = ended.execution
         try:
-            act(message)
+            with self._boundary(ended, partial(self._do, ended, result, act)):
+                execution.message = self._heartbeat.stop(execution.message)
+                act(execution.message)
+                self._record(ended, result)
+        except (QueueNotFound, StorageError) as error:
+            if result != "moved":
+                raise
+            reason = f"{self._reason(ended)}; it can't be moved: {error}"
+            self._do(ended, "failed", self._failure(ended, reason))
+
+    @contextmanager
+    def _boundary(self, ended: Ended, again: Callable[[], None]) -> Iterator[None]:
+        message = ended.execution.message
+        try:
+            yield
         except LeaseLost as error:
             warn(str(error))
-            result = "lost"
+            self._record(ended, "lost")
         except AWAY as error:
+            if is_for_good(error):
+                raise
             warn(f"message {message.id} could not be settled yet: {error}")
-            self._heartbeat.start(message)
-            self._owe(partial(self._do, ended, result, act))
-            return
-        self._record(ended, result)
+            self._heartbeat.start(ended.execution.message)
+            self._owe(message.id, again)
 
-    def _owe(self, again: Callable[[], None]) -> None:
-        self._owed.append(again)
+    def _owe(self, id_: str, again: Callable[[], None]) -> None:
+        self._owed[id_] = again
         self._retry_at = self._job.clock.monotonic() + self._pause
 
     def due_in(self) -> float | None:
@@ -182,14 +276,39 @@ class Settler:
         if self.due_in() != 0:
             return
         self._pause = min(self._pause * 2, _RETRY_LONGEST)
-        owed, self._owed = self._owed, []
-        for again in owed:
-            again()
+        for id_ in list(self._owed):
+            self._owed.pop(id_)()
         if not self._owed:
             self._pause = _RETRY_FIRST
 
+    def close(self) -> None:
+        """Settle what is owed and give back all else, as far as that can be done now.
+
+        Nothing runs any more. What is left comes back when its lease is over.
+        """
+        owed = list(self._owed.items())
+        for _, again in owed:
+            self._at_last(again)
+        tried = {id_ for id_, _ in owed}
+        for id_, execution in list(self.unsettled.items()):
+            if id_ not in tried:
+                give_back = partial(self.release, execution, execution.wait())
+                self._at_last(give_back)
+        for execution in list(self.unsettled.values()):
+            message = execution.message
+            warn(f"message {message.id} is left: it comes back when its lease is over")
+            self._record(Ended(execution, execution.wait(), ""), "lost")
+        self._owed.clear()
+
+    def _at_last(self, act: Callable[[], None]) -> None:
+        try:
+            act()
+        except DdmqError as error:  # so it is with each: all are tried
+            warn(str(error))
+
     def _record(self, ended: Ended, result: str) -> None:
         execution, outcome = ended.execution, ended.outcome
+        self.unsettled.pop(execution.message.id, None)
         self._heartbeat.stop(execution.message)
         execution.close(ended.log if self._is_logged(result) else "")
         self.numbers[result] += 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import select
 import signal
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
@@ -75,8 +76,13 @@ class Signals:
             self.haste_requested = True
         self.drain_requested = True
 
+    def wake(self) -> None:
+        """End a `wait`, from another thread."""
+        with suppress(BlockingIOError):  # then there is enough that ends it
+            os.write(self._write, b"\0")
+
     def wait(self, seconds: float, readers: Mapping[int, Callable[[], object]]) -> None:
-        """Wait for a signal, a child's end or something to read, but not longer.
+        """Wait for a signal, a child's end, a `wake` or something to read, but not longer.
 
         `readers` says for each descriptor what to call when it can be read.
         """

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from contextlib import suppress
 
+from ddmq.log import warn
+
 _CHUNK = 1 << 16
 #: Bytes of the end that are always kept.
 TAIL = 4096
@@ -25,6 +27,8 @@ class Stream:
         self.read_end, self.write_end = os.pipe2(os.O_CLOEXEC)
         os.set_blocking(self.read_end, False)
         self._passed_on = passed_on
+        self._spool = spool
+        self._is_full = False
         self._kept = _Ends(spool, limit) if limit else None
         self._tail = b""
 
@@ -46,11 +50,18 @@ class Stream:
 
     def _take(self, data: bytes) -> None:
         self._tail = (self._tail + data)[-TAIL:]
-        if self._kept is not None:
-            self._kept.add(data)
+        if self._kept is not None and not self._is_full:
+            self._keep(self._kept, data)
         if self._passed_on is not None:
             with suppress(OSError):  # whoever read it has seen enough
                 os.write(self._passed_on, data)
+
+    def _keep(self, kept: _Ends, data: bytes) -> None:
+        try:
+            kept.add(data)
+        except OSError as error:  # no fault of the command's
+            self._is_full = True
+            warn(f"an output is kept no further, in {self._spool}: {error.strerror}")
 
     def tail(self) -> str:
         """Return the last few kilobytes, as text."""
@@ -83,9 +94,9 @@ class _Ends:
             self._file = _nameless(self._spool)
         while data:
             part = data[: self._room()]
-            os.pwrite(self._file, part, self._place())
-            self._size += len(part)
-            data = data[len(part) :]
+            written = os.pwrite(self._file, part, self._place())
+            self._size += written
+            data = data[written:]
 
     def _place(self) -> int:
         if self._size < self._half:
@@ -119,8 +130,9 @@ class _Ends:
     def _copy(self, target: int, start: int, size: int) -> None:
         while size > 0 and self._file is not None:
             data = os.pread(self._file, min(size, _CHUNK), start)
-            os.write(target, data)
             start, size = start + len(data), size - len(data)
+            while data:
+                data = data[os.write(target, data) :]
 
     def close(self) -> None:
         """Forget it."""
@@ -140,10 +152,18 @@ def _nameless(directory: str) -> int:
 
 
 def filled_file(spool: str, data: bytes) -> int:
-    """Return a nameless file that holds `data`, to be read from its beginning."""
+    """Return a nameless file that holds `data`, to be read from its beginning.
+
+    OSError: there is no room for it, for one.
+    """
     descriptor = _nameless(spool)
     view = memoryview(data)
-    while view:
-        view = view[os.write(descriptor, view) :]
-    os.lseek(descriptor, 0, os.SEEK_SET)
+    try:
+        while view:
+            view = view[os.write(descriptor, view) :]
+        os.lseek(descriptor, 0, os.SEEK_SET)
+    except OSError as error:
+        os.close(descriptor)
+        error.filename = spool
+        raise
     return descriptor

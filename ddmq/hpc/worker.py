@@ -6,14 +6,18 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from ddmq.errors import QueueNotFound
 from ddmq.hpc.execution import CommandNotFound, Execution, Unfit
-from ddmq.hpc.heartbeat import Heartbeat
+from ddmq.hpc.heartbeat import Heartbeat, token_of
 from ddmq.hpc.idleness import Idleness
-from ddmq.hpc.settling import AWAY, Settler
+from ddmq.hpc.settling import Settler
+from ddmq.hpc.signals import DRAIN
+from ddmq.hpc.trouble import AWAY, is_for_good, may_pass, told
+from ddmq.log import warn
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from ddmq.broker import Broker
+    from ddmq.errors import DdmqError
     from ddmq.hpc.job import Job
     from ddmq.hpc.options import Options
     from ddmq.hpc.runner import Outcome
@@ -24,6 +28,9 @@ if TYPE_CHECKING:
 _LONGEST_WAIT = 30.0
 #: A failure within so many seconds is a fast one.
 _FAST = 5.0
+#: Seconds for which what a signal ended may have been ended with the job: PBS signals the
+#: commands before the worker.
+_SIGNAL_LAG = 0.5
 #: Messages after which a share of failures means something.
 _ENOUGH = 10
 
@@ -60,26 +67,34 @@ class Worker:
         self._options = options
         self._job = job
         self._clock = job.clock
-        self._heartbeat = Heartbeat(broker, job.clock)
+        self._heartbeat = Heartbeat(broker, job.clock, job.signals.wake)
         self._settler = Settler(broker, queue, options, job, self._heartbeat)
         self._idleness = Idleness(job.clock.monotonic, options.poll_max)
         self._running: list[Execution] = []
         self._free = list(range(options.slots, 0, -1))
-        self._fast_failures: list[tuple[Execution, Outcome]] = []
+        self._fast_failures: list[_Ended] = []
+        self._doubtful: list[_Ended] = []
+        self._doubted_until = self._signalled_until = 0.0
         self._started = 0
         self._stopped = ""
         self._broken = False
 
     def run(self) -> Summary:
-        """Work until the queue is empty, a limit is reached, or somebody asks to drain."""
-        try:
-            while not self._must_drain():
-                if not self._turn() and self._is_over():
-                    break
-                self._wait()
-            return self._close()
-        finally:
-            self._abandon()
+        """Work until the queue is empty, a limit is reached, or somebody asks to drain.
+
+        A queue that is gone, or not ours to change, ends it at once: DdmqError.
+        """
+        with self._heartbeat:
+            try:
+                while not self._must_drain():
+                    if not self._turn() and self._is_over():
+                        break
+                    self._wait()
+                return self._close()
+            finally:
+                self._abandon()
+                self._job.journal.flush()
+                self._job.journal.close()
 
     def _turn(self) -> bool:
         """Do what there is to do; False when nothing could be started.
@@ -99,15 +114,18 @@ class Worker:
 
     def _take(self) -> bool:
         """Start a command in each free slot; False when there was nothing to start."""
-        started = self._started
+        taken = False
         for _ in range(len(self._free)):
             if not self._may_take() or (message := self._consumed()) is None:
                 break
-            self._start(message)
-        return self._started > started
+            self._receive(message)
+            taken = True
+        return taken
 
     def _may_take(self) -> bool:
-        if not self._free or self._stopped or not self._idleness.is_over():
+        if not self._free or self._doubtful or self._must_stop():
+            return False
+        if not self._idleness.is_over():
             return False
         most, now = self._options.max_messages, self._clock.own_ns() / 1e9
         if most is not None and self._started >= most:
@@ -116,45 +134,101 @@ class Worker:
             self._stopped = "too little time remains for another message"
         return not self._stopped
 
+    def _must_stop(self) -> bool:
+        """Tell whether no more messages are to be taken."""
+        if self._settler.cannot_go_on:
+            self._stop_broken(self._settler.cannot_go_on)
+        return bool(self._stopped)
+
+    def _stop_broken(self, why: str) -> None:
+        """Take no more: what goes wrong here is no message's fault. What runs goes on."""
+        self._stopped = self._stopped or why
+        self._broken = True
+
     def _consumed(self) -> Message | None:
         try:
             messages = self._broker.consume(self._queue)
         except AWAY as error:
-            self._idleness.server_is_away(error)
+            self._wait_for_server(error)
             return None
         self._idleness.looked(found=bool(messages))
-        self._started += len(messages)
         return messages[0] if messages else None
 
-    def _start(self, message: Message) -> None:
+    def _wait_for_server(self, error: DdmqError) -> None:
+        if is_for_good(error):
+            raise error
+        self._idleness.server_is_away(error)
+
+    def _receive(self, message: Message) -> None:
+        """Start a command for a message, if none of ours still runs for it."""
+        self._heartbeat.start(message)
+        unsettled = self._settler.unsettled.get(message.id)
+        if unsettled is not None:
+            self._settler.take_over(unsettled, message)
+            return
+        self._started += 1
         why_not = self._settler.why_not(message)
         if why_not is not None:
             self._settler.reject(message, why_not)
             return
-        slot = self._free.pop()
-        surroundings = self._options, self._job.environ, self._clock
         try:
-            execution = Execution(message, slot, self._command, *surroundings)
+            self._start(message)
         except Unfit as error:
-            self._free.append(slot)
             self._settler.reject(message, str(error))
-            return
-        except CommandNotFound:
-            self._broker.release(message)
-            raise
+        except CommandNotFound as error:
+            self._stop_broken(str(error))
+            self._settler.give_back(message)
+        except OSError as error:
+            self._could_not_start(message, error)
+
+    def _start(self, message: Message) -> None:
+        surroundings = self._options, self._job.environ, self._clock
+        execution = Execution(message, self._free[-1], self._command, *surroundings)
+        self._free.pop()
         self._running.append(execution)
-        self._heartbeat.start(message)
+        self._settler.begin(execution)
+
+    def _could_not_start(self, message: Message, error: OSError) -> None:
+        """Give a message back for which this node has no room, or no directory."""
+        if may_pass(error):
+            self._idleness.server_is_away(error)
+            self._settler.give_back(message, self._settler.delay)
+        else:
+            self._stop_broken(told(error))
+            self._settler.give_back(message)
 
     # Attending to what runs
 
     def _attend(self) -> list[_Ended]:
         """Look after what runs; return what has ended, whose slots are free."""
-        for message in self._heartbeat.beat():
-            self._lose(message)
+        self._heed_losses()
         for execution in self._running:
             execution.watch()
         self._settler.retry()
-        return self._ended()
+        return self._without_doubtful(self._ended())
+
+    def _without_doubtful(self, ended: list[_Ended]) -> list[_Ended]:
+        """Hold back what may have failed only because the job is being ended.
+
+        A scheduler may signal the commands before the worker. So a command that such a
+        signal ended, or that failed just then, waits for ours, for a moment in which no
+        other starts. If none comes it is a failure.
+        """
+        now = self._clock.monotonic()
+        if any(_was_signalled(*each) for each in ended):
+            self._signalled_until = now + _SIGNAL_LAG
+        certain: list[_Ended] = []
+        for each in ended:
+            if _is_sure(*each) or now >= self._signalled_until:
+                certain.append(each)
+            else:
+                self._doubtful.append(each)
+                self._doubted_until = now + _SIGNAL_LAG
+        if self._doubtful and now >= self._doubted_until:
+            certain += self._doubtful
+            self._doubtful = []
+            self._idleness.end()  # they may be about to come back to the queue
+        return certain
 
     def _ended(self) -> list[_Ended]:
         ended = []
@@ -165,12 +239,17 @@ class Worker:
                 ended.append((execution, outcome))
         return ended
 
-    def _lose(self, message: Message) -> None:
-        """Kill a command whose message somebody else has by now."""
-        for execution in self._running:
-            if execution.message.id == message.id:
-                execution.lost = True
-                execution.kill()
+    def _heed_losses(self) -> None:
+        """Kill the commands whose message somebody else has by now, or may have."""
+        for message in self._heartbeat.lost():
+            for execution in self._running:
+                if token_of(execution.message) == token_of(message):
+                    warn(
+                        f"message {message.id}: its lease is lost, and its command killed; "
+                        "others may have consumed it"
+                    )
+                    execution.lost = execution.was_killed = True
+                    execution.kill()
 
     def _finish(self, ended: list[_Ended]) -> None:
         """Settle what has ended, and leave the list empty."""
@@ -193,7 +272,9 @@ class Worker:
         self._idleness.end()  # the message may be about to come back to the queue
 
     def _is_fast_failure(self, execution: Execution, outcome: Outcome) -> bool:
-        if self._options.fast_failures is None or outcome.succeeded or execution.lost:
+        if self._options.fast_failures is None or outcome.succeeded:
+            return False
+        if execution.lost or execution.was_killed:
             return False
         return execution.duration < _FAST and not self._settler.is_special(outcome)
 
@@ -234,9 +315,11 @@ class Worker:
     def _wait(self) -> None:
         """Wait until something can be done."""
         waits = [execution.due_in() for execution in self._running]
-        waits += [self._heartbeat.due_in(), self._settler.due_in(), self._time_left()]
+        waits += [self._heartbeat.over_in(), self._settler.due_in(), self._time_left()]
         waits += [self._job.journal.due_in()]
-        if self._free and not self._stopped:
+        if self._doubtful:
+            waits.append(max(self._doubted_until - self._clock.monotonic(), 0.0))
+        elif self._free and not self._must_stop():
             waits.append(self._idleness.due_in())
         seconds = min(w for w in (*waits, _LONGEST_WAIT) if w is not None)
         self._job.signals.wait(seconds, self._readers())
@@ -263,32 +346,32 @@ class Worker:
         return True
 
     def _is_over(self) -> bool:
-        if self._running or self._settler.due_in() is not None:
+        if self._running or self._doubtful or self._settler.due_in() is not None:
             return False
         if self._fast_failures:
             self._settle_held_back()
             return False
-        return bool(self._stopped) or self._is_empty_for_good()
+        return self._must_stop() or self._is_empty_for_good()
 
     def _is_empty_for_good(self) -> bool:
         until = self._options.until
         if until == "forever" or not self._idleness.lasted(self._options.wait):
             return False
+        if self._clock.monotonic() < self._settler.back_at:
+            return False  # what we had no room for is coming back
         return until == "empty" or self._is_done()
 
     def _is_done(self) -> bool:
         try:
             return self._broker.is_empty(self._queue)
         except AWAY as error:
-            self._idleness.server_is_away(error)
+            self._wait_for_server(error)
             return False
 
     def _close(self) -> Summary:
         self._drain()
         self._settle_held_back()
         self._abandon()
-        self._job.journal.flush()
-        self._job.journal.close()
         numbers = dict(self._settler.numbers)
         return Summary(
             numbers, self._stopped, self._left(), self._broken, self._is_at_end()
@@ -304,13 +387,16 @@ class Worker:
         """Ask the commands to end, wait for them, and give back what did not succeed."""
         for execution in self._running:
             execution.terminate(self._options.term_signal)
+        doubtful, self._doubtful = self._doubtful, []
+        for each in doubtful:  # now it is known why they ended
+            self._settler.release(*each)
         until = self._clock.monotonic() + self._options.grace
         while self._running or self._settler.due_in() is not None:
             left = until - self._clock.monotonic()
             if left <= 0 or self._job.signals.haste_requested:
                 return
             self._job.signals.wait(min(left, 1.0), self._readers())
-            self._heartbeat.beat()
+            self._heed_losses()
             self._settler.retry()
             self._give_back_finished()
 
@@ -322,12 +408,11 @@ class Worker:
             settle(execution, outcome)
 
     def _abandon(self) -> None:
-        """Kill what still runs, and give it back."""
-        for execution in self._running:
-            execution.kill()
+        """Kill what still runs, and give back what is not settled."""
         running, self._running = self._running, []
         for execution in running:
-            self._settler.release(execution, execution.wait())
+            execution.kill()
+        self._settler.close()
 
     def _left(self) -> int:
         """Return how many messages are left, where the worker did not find the queue empty."""
@@ -338,3 +423,14 @@ class Worker:
         except (QueueNotFound, *AWAY):
             return 0
         return counts.waiting + counts.delayed
+
+
+def _is_sure(execution: Execution, outcome: Outcome) -> bool:
+    """Tell whether a command succeeded, or we ended it ourselves."""
+    ours = execution.timed_out or execution.lost or execution.was_killed
+    return ours or outcome.succeeded
+
+
+def _was_signalled(execution: Execution, outcome: Outcome) -> bool:
+    """Tell whether what asks a worker to drain ended a command, and we did not send it."""
+    return not _is_sure(execution, outcome) and outcome.code - 128 in DRAIN

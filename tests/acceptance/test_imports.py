@@ -44,6 +44,7 @@ WORKER = {
     *("ddmq.hpc.options", "ddmq.hpc.placeholders", "ddmq.hpc.result"),
     *("ddmq.hpc.runner", "ddmq.scheduler", "ddmq.hpc.settling"),
     *("ddmq.hpc.signals", "ddmq.hpc.stream", "ddmq.hpc.worker"),
+    *("ddmq.hpc.trials", "ddmq.hpc.trouble"),
 }
 #: What is slow to import, or opens many files, and what could come in by mistake.
 HEAVY = {

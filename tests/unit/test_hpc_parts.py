@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
+import threading
+from contextlib import ExitStack
 
 import pytest
-from support import FakeClock
+from support import Calls, FakeClock
 
-from ddmq.errors import InvalidArgument, LeaseLost, StorageError
+from ddmq import Broker
+from ddmq.errors import InvalidArgument, StorageError
 from ddmq.fs import FileSystem
 from ddmq.hpc import guardian, journal, options, placeholders
 from ddmq.hpc.arguments import divided
@@ -447,45 +451,162 @@ def test_what_can_be_read_is_read():
 # The heartbeat
 
 
-class Renewals:
-    """A broker of which only `renew` is needed, and whose answers are given."""
-
-    def __init__(self, *answers):
-        self.answers = list(answers)
-
-    def renew(self, message):
-        answer = self.answers.pop(0)
-        if answer is not None:
-            raise answer
-        return message._replace(filename="renewed")
-
-
-def test_a_lease_is_renewed_after_a_third_of_its_time(broker, clock):
+@pytest.fixture
+def held(root, broker, clock):
+    """A message whose lease lasts for 30 s."""
     broker.publish("q", "a", timeout=30)
     [message] = broker.consume("q")
-    heartbeat = Heartbeat(Renewals(None), clock)
-    heartbeat.start(message)
-    assert heartbeat.due_in() == 10
-    assert heartbeat.beat() == []
-    clock.advance(10)
-    assert heartbeat.beat() == []
-    assert heartbeat.stop(message).filename == "renewed"
-    assert heartbeat.due_in() is None
+    return message
 
 
-def test_a_lost_lease_is_told_and_a_refused_renewal_tried_again(broker, clock):
-    broker.publish("q", "a", timeout=30)
-    [message] = broker.consume("q")
-    heartbeat = Heartbeat(
-        Renewals(StorageError(OSError(5, "no")), LeaseLost("gone")), clock
-    )
-    heartbeat.start(message)
+@pytest.fixture
+def beating(broker, clock, held):
+    """A heartbeat without its thread, which keeps `held` alive."""
+    heartbeat = Heartbeat(broker, clock)
+    heartbeat.start(held)
+    return heartbeat
+
+
+def test_a_lease_is_renewed_after_a_third_of_its_time(root, beating, clock, held):
+    assert (beating.due_in(), beating.over_in()) == (10, 30)
+    beating.beat()
+    assert os.listdir(root / "q" / "work") == [held.filename]
     clock.advance(10)
-    assert heartbeat.beat() == []
-    assert heartbeat.due_in() == 1
+    beating.beat()
+    assert (beating.due_in(), beating.over_in()) == (10, 30)
+    renewed = beating.stop(held)
+    assert os.listdir(root / "q" / "work") == [renewed.filename] != [held.filename]
+    assert (beating.due_in(), beating.over_in(), beating.lost()) == (None, None, [])
+
+
+def test_a_lease_that_was_old_when_it_came_is_renewed_sooner(broker, clock, held):
+    heartbeat = Heartbeat(broker, clock)
+    clock.advance(15)
+    heartbeat.start(held)
+    assert (heartbeat.due_in(), heartbeat.over_in()) == (0, 15)
+
+
+def test_a_lost_lease_is_told_once_and_renewed_no_more(broker, beating, clock, held):
+    broker.release(held)
+    clock.advance(10)
+    beating.beat()
+    assert beating.lost() == [held]
+    assert beating.lost() == []
+    assert (beating.due_in(), beating.over_in()) == (None, None)
+
+
+@pytest.mark.parametrize("away", ["root", "q"])
+def test_while_the_queue_is_away_a_lease_is_held_as_long_as_it_can_be(
+    root, broker, beating, clock, held, caplog, away
+):
+    gone = root if away == "root" else root / "q"
+    gone.rename(root.parent / "away")
+    clock.advance(10)
+    for _ in range(19):
+        beating.beat()
+        assert (beating.due_in(), beating.lost()) == (1, [])
+        clock.advance(1)
+    (root.parent / "away").rename(gone)
+    beating.beat()
+    assert (beating.over_in(), beating.lost()) == (30, [])
+    assert ["leases are not renewed now" in r.message for r in caplog.records] == [True]
+    gone.rename(root.parent / "away")
+    clock.advance(29)
+    beating.beat()
+    assert beating.lost() == []
     clock.advance(1)
-    assert heartbeat.beat() == [message]
-    assert heartbeat.due_in() is None
+    assert [message.id for message in beating.lost()] == [held.id]
+    (root.parent / "away").rename(gone)
+    broker.ack(beating.stop(held))
+
+
+@pytest.mark.parametrize("code", [errno.EIO, errno.EMFILE, errno.EROFS])
+def test_a_refused_renewal_is_tried_again(root, clock, held, refusing, code):
+    fs = refusing("rename", code, "/work/", times=2)
+    heartbeat = Heartbeat(Broker(root, clock=clock, fs=fs), clock)
+    heartbeat.start(held)
+    clock.advance(10)
+    heartbeat.beat()
+    clock.advance(1)
+    heartbeat.beat()
+    assert (heartbeat.due_in(), heartbeat.lost()) == (1, [])
+    clock.advance(1)
+    heartbeat.beat()
+    assert heartbeat.over_in() == 30
+
+
+def test_two_leases_of_one_message_are_two(broker, beating, clock, held):
+    broker.release(held)
+    [again] = broker.consume("q")
+    beating.start(again)
+    clock.advance(10)
+    beating.beat()
+    assert beating.lost() == [held]
+    beating.stop(held)
+    broker.ack(beating.stop(again))
+
+
+class Hanging:
+    """A file system whose renames within `work/` hang until they are told to go on."""
+
+    def __init__(self):
+        self.reached, self.go_on = threading.Event(), threading.Event()
+
+    def __call__(self, _, name, function, arguments):
+        if name == "rename" and "/work/" in arguments[0]:
+            self.reached.set()
+            assert self.go_on.wait(30)
+        return function(*arguments)
+
+
+@pytest.fixture
+def hanging(root, clock, held):
+    """A heartbeat with its thread, which hangs in a renewal of `held`."""
+    calls, woken = Hanging(), threading.Event()
+    broker = Broker(root, clock=clock, fs=FileSystem(Calls(calls)))
+    with ExitStack() as stack:
+        heartbeat = stack.enter_context(Heartbeat(broker, clock, woken.set))
+        stack.callback(calls.go_on.set)
+        clock.advance(10)
+        heartbeat.start(held)
+        assert calls.reached.wait(30)
+        yield heartbeat, calls.go_on, stack
+    assert heartbeat.lost() == []
+    assert not woken.is_set()
+
+
+def test_whoever_settles_sees_the_name_that_a_renewal_makes(root, hanging, held):
+    heartbeat, go_on, _ = hanging
+    threading.Timer(0.01, go_on.set).start()
+    renewed = heartbeat.stop(held)
+    assert os.listdir(root / "q" / "work") == [renewed.filename] != [held.filename]
+
+
+def test_nobody_waits_for_ever_for_a_renewal(root, broker, hanging, held, monkeypatch):
+    monkeypatch.setattr("ddmq.hpc.heartbeat._PATIENCE", 0.01)
+    heartbeat, _, stack = hanging
+    with pytest.raises(StorageError, match="hangs"):
+        heartbeat.confirm(held)
+    broker.ack(heartbeat.stop(held))
+    stack.close()  # the renewal comes too late, and complains to nobody
+    assert os.listdir(root / "q" / "work") == []
+
+
+def test_a_renewal_that_hangs_for_too_long_loses_the_lease(hanging, clock, held):
+    heartbeat, _, _ = hanging
+    assert heartbeat.over_in() == 20
+    clock.advance(20)
+    assert heartbeat.lost() == [held]
+
+
+def test_its_thread_renews_by_itself_and_wakes_whoever_waits(root, broker, clock, held):
+    woken = threading.Event()
+    with Heartbeat(broker, clock, woken.set) as heartbeat:
+        broker.release(held)
+        clock.advance(10)
+        heartbeat.start(held)
+        assert woken.wait(30)
+        assert heartbeat.lost() == [held]
 
 
 def test_a_journal_line_is_told_in_words():
