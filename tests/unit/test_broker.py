@@ -872,10 +872,11 @@ def test_waiting_ends_when_all_is_settled(broker, other, clock):
     assert [queue for queue, _ in looks] == ["q", "q"]
 
 
-def test_waiting_for_an_empty_queue_takes_no_time(broker, clock):
+def test_waiting_for_an_empty_queue_takes_two_looks(broker, clock):
+    """They are a second apart where a file system may show stamps late."""
     before = clock.monotonic()
     assert broker.wait("q") is True
-    assert clock.monotonic() == before
+    assert clock.monotonic() - before < 1.5
 
 
 @pytest.mark.parametrize("timeout", [0, 1, 100])
