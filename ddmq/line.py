@@ -313,7 +313,8 @@ class Line:
         return head
 
     def _look(self) -> _Head | None:
-        now = self._clock.monotonic()
+        """Go to the front, whichever bundle we went on with."""
+        now, self._left = self._clock.monotonic(), None
         found = self._buckets.first()
         if found is None:
             return None

@@ -11,6 +11,7 @@ import errno
 import os
 import stat
 from contextlib import suppress
+from functools import partial
 from itertools import chain
 from math import ceil, inf
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
@@ -65,6 +66,8 @@ ABANDONED_INPUT = 24 * 3600
 #: Seconds for which a dropped file must have stood still.
 SETTLED = 10
 BUCKET_SIZE = 500
+#: Seconds for which a consumer waits until a bundle of which nothing waits is put away.
+_RETIRE_FOR = 0.8
 #: How often a queue that seems empty is looked at while its directories change.
 _LOOKS = 5
 #: Seconds after which every client sees how a directory is stamped: GlusterFS takes one.
@@ -113,7 +116,7 @@ class Store:
         self.buckets = Buckets(
             *(f"{path}/ready", fs, clock), self.letters.set_aside, bucket_size
         )
-        self.line = Line(self.buckets, fs, clock, self.bundles.retire)
+        self.line = Line(self.buckets, fs, clock, self._retire)
         self._bundle_size = bundle_size
         self._file_mode: int | None = None
 
@@ -396,6 +399,17 @@ class Store:
         renewed = Lease.of(lease.entry, self._milliseconds(timeout), lease.token)
         moved = self._moved(lease, self._path(renewed))
         return renewed if moved else None
+
+    def _retire(self, path: str, bundle: Bundle) -> None:
+        """Take a bundle out of the line for one who wants what stands behind it.
+
+        When the file server holds that up, it is passed over for a while.
+        """
+        retiring = self.clock.begin(partial(self.bundles.retire, path, bundle))
+        if retiring.ends_within(_RETIRE_FOR):
+            retiring.result()
+        else:
+            self.buckets.pass_over(path, TROUBLED_FOR)
 
     # A message is settled
 

@@ -147,6 +147,26 @@ def test_a_command_ends_beside_one(root, command):
     assert done.stdout
 
 
+def test_nobody_waits_for_a_bundle_that_the_dead_one_did_not_put_away(root, held_up):
+    dead = Broker(root, clock=FakeClock(time.time() - 60), clean=False)
+    dead.publish_many(QUEUE, range(12))
+    messages = dead.consume(QUEUE, 12)
+    work = root / QUEUE / "work"
+    [spent] = work.glob("spent.*")
+    dead.ack(messages)
+    [bucket] = (root / QUEUE / "ready" / "999").iterdir()
+    id_ = spent.name.split(".")[-1]
+    spent.rename(bucket / f"{bucket.name}.{id_}.12-12-0.{0:013d}.{0:016x}")
+    client = Broker(root, fs=held_up.fs, clean=False)
+    client.publish(QUEUE, "new")
+    held_up.parts = (id_,)
+    with at_once():
+        assert [m.message for m in client.consume(QUEUE)] == ["new"]
+    with at_once():
+        assert client.consume(QUEUE) == []
+    assert len(held_up.hanging) == 1
+
+
 def test_what_hangs_is_left_out_and_no_more_than_eight_hang(root, held_up):
     hung = died(root, 10)
     clock = RealThreads(time.time())

@@ -11,8 +11,9 @@ import sys
 import threading
 from functools import partial
 from pathlib import Path
+from random import Random
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
 from protocol.scenes import QUEUE, SCENES, Play, Scene, World, later, new_world, text
@@ -24,7 +25,7 @@ from ddmq.names import Lease
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from ddmq import Broker
+    from ddmq import Broker, Message
 
 every_scene = pytest.mark.parametrize("scene", SCENES, ids=str)
 cold_and_warm = pytest.mark.parametrize("warm", [False, True], ids=["cold", "warm"])
@@ -583,17 +584,129 @@ def test_a_purge_does_not_upset_the_order_of_a_lone_consumer(tmp_path: Path) -> 
         assert [m.message for m in broker.consume(QUEUE)] == ["first"]
 
 
-def test_a_message_of_higher_priority_waits_no_longer_than_a_listing_is_believed(
+#: Seconds for which a client believes a listing, which is what order depends on.
+BELIEVED = 0.2
+
+
+class Came(NamedTuple):
+    """A message that waits, as README's "In order" sees it."""
+
+    priority: int
+    publisher: int
+    number: int
+    published: float
+    since: float
+    """When it began to wait, or came back to its place."""
+
+    def goes_before(self, other: Came) -> bool:
+        """Tell whether it has to come first, if the consumer knows of it."""
+        if self.priority != other.priority:
+            return self.priority < other.priority
+        if self.publisher == other.publisher:
+            return self.number < other.number
+        return self.published < other.published - BELIEVED
+
+
+class Ordered:
+    """Three publishers, one who holds and gives back, one consumer; what waits, by its text."""
+
+    def __init__(self, root: Path, rng: Random) -> None:
+        self.world, self.rng = new_world(root, bucket_size=4, bundle_size=5), rng
+        self.publishers = [self.world.broker() for _ in range(3)]
+        self.holder = self.world.broker(clean=False)
+        self.consumer = self.world.broker(clean=False)
+        self.waiting: dict[str, Came] = {}
+        self.held: list[tuple[Message, Came]] = []
+
+    def publish(self) -> None:
+        by, priority = self.rng.randrange(3), self.rng.choice([7, 9])
+        now = self.world.clock.monotonic()
+        names = [f"m{now}-{n}" for n in range(self.rng.choice([1, 1, 1, 3, 12]))]
+        self.publishers[by].publish_many(QUEUE, names, priority=priority)
+        for name in names:
+            number = len(self.waiting) + int(now * 1e6)
+            self.waiting[name] = Came(priority, by, number, now, now)
+
+    def take(self, broker: Broker) -> tuple[Message, Came]:
+        [message] = broker.consume(QUEUE)
+        return message, self.waiting.pop(message.message)
+
+    def release(self) -> None:
+        message, came = self.held.pop(self.rng.randrange(len(self.held)))
+        self.holder.release(message)
+        now = self.world.clock.monotonic()
+        self.waiting[message.message] = came._replace(since=now)
+
+    def consume(self) -> None:
+        now = self.world.clock.monotonic()
+        _, came = self.take(self.consumer)
+        known = [w for w in self.waiting.values() if w.since < now - BELIEVED]
+        assert not [w for w in known if w.goes_before(came)]
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_messages_come_in_the_order_that_the_readme_promises(
+    tmp_path: Path, seed: int
+) -> None:
+    rng = Random(seed)
+    ordered = Ordered(tmp_path, rng)
+    for _ in range(40):
+        ordered.publish()
+        ordered.world.clock.advance(rng.choice([0.001, 0.05, 0.15, 0.3]))
+    ordered.held = [ordered.take(ordered.holder) for _ in range(20)]
+    for turn in range(600):
+        what = rng.randrange(8)
+        if what == 0 and turn < 300:
+            ordered.publish()
+        elif what == 1 and ordered.held:
+            ordered.release()
+        elif ordered.waiting:
+            ordered.consume()
+        ordered.world.clock.advance(rng.choice([0.001, 0.01, 0.1]))
+    assert not ordered.waiting
+
+
+def taking_in_turns(world: World, consumers: list[Broker], seconds: float) -> None:
+    """Let two that share a bundle take what they know of, for so long."""
+    end = world.clock.monotonic() + seconds
+    while world.clock.monotonic() < end:
+        for broker in consumers:
+            broker.consume(QUEUE)
+        world.clock.advance(0.05)
+
+
+def test_who_shares_a_bundle_comes_back_for_what_stands_before_it(
     tmp_path: Path,
 ) -> None:
     world = new_world(tmp_path)
-    consumer, publisher = world.broker(), world.broker()
-    for name in "abc":
-        publisher.publish(QUEUE, text(name))
-    assert consume(consumer) == [text("a")]
-    publisher.publish(QUEUE, text("urgent"), priority=0)
-    world.clock.advance(0.3)
-    assert consume(consumer) == [text("urgent")]
+    world.broker().publish(QUEUE, "first")
+    world.broker().publish_many(QUEUE, [f"m{n:03}" for n in range(1000)])
+    [first] = world.broker().consume(QUEUE)
+    consumers = [world.broker(clean=False) for _ in range(2)]
+    taking_in_turns(world, consumers, 0.15)
+    assert consumers[0]._queue(QUEUE).store.line._shared
+    world.broker().release(first)
+    taking_in_turns(world, consumers, 10 * BELIEVED)
+    assert not [path for path in world.files("ready") if first.id in path]
+
+
+def test_who_lost_races_for_a_bundle_is_back_at_the_front_two_seconds_later(
+    tmp_path: Path,
+) -> None:
+    world = new_world(tmp_path)
+    for first in range(0, 600, 12):
+        world.broker().publish_many(QUEUE, [f"m{first + n:03}" for n in range(12)])
+    one, other = (world.broker(clean=False) for _ in range(2))
+    for _ in range(40):
+        for broker in (one, other):
+            broker.consume(QUEUE)
+    for _ in range(10):
+        world.clock.advance(BELIEVED + 0.001)
+        one.consume(QUEUE)
+    world.clock.advance(BELIEVED + 0.001)
+    places = sorted(path.rsplit("/", 1)[1] for path in world.files("ready"))
+    [message] = one.consume(QUEUE)
+    assert places[0].split(".")[1] == message.id.split("-")[0]
 
 
 def test_a_message_of_higher_priority_by_the_consumer_itself_never_waits(
