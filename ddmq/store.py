@@ -409,7 +409,7 @@ class Store:
         if retiring.ends_within(_RETIRE_FOR):
             retiring.result()
         else:
-            self.buckets.pass_over(path, TROUBLED_FOR)
+            self.buckets.pass_over(path)
 
     # A message is settled
 
