@@ -123,6 +123,6 @@ def test_a_worker_ends_when_the_layout_of_its_queue_is_not_known_any_more(
 
     signals.wait = relaid
     with pytest.raises(UnknownLayout, match=r"layout 2 needs ddmq 1\.4\.0"):
-        work(broker, root, signals, clock, ["sleep", "600"], slots=2)
+        work(broker, root, signals, clock, ["sh", "-c", "exec sleep 600"], slots=2)
     file.write_text(text)
     assert broker.consume("q")[0].failures == 0
