@@ -41,7 +41,6 @@ class Patience:
     """Signals of which none comes for an hour: time passes, and then a drain is asked for."""
 
     haste_requested = False
-    notice = None
 
     def __init__(self, clock):
         self.waits = 0
@@ -51,9 +50,6 @@ class Patience:
     @property
     def drain_requested(self):
         return self._clock.monotonic() >= self._end
-
-    def wake(self):
-        """Nobody waits in real time."""
 
     def wait(self, seconds, readers):
         self.waits += 1
@@ -127,6 +123,6 @@ def test_a_worker_ends_when_the_layout_of_its_queue_is_not_known_any_more(
 
     signals.wait = relaid
     with pytest.raises(UnknownLayout, match=r"layout 2 needs ddmq 1\.4\.0"):
-        work(broker, root, signals, clock, ["sh", "-c", "sleep 600"], slots=2)
+        work(broker, root, signals, clock, ["sh", "-c", "exec sleep 600"], slots=2)
     file.write_text(text)
     assert broker.consume("q")[0].failures == 0
