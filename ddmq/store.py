@@ -184,7 +184,7 @@ class Store:
 
     def _publish_file(self, data: bytes, entry: Place, options: Options) -> None:
         draft = f"{self.tmp}/{entry.id}"
-        self.fs.create(draft, data, sync=options.durable, mode=self._file_mode)
+        self.fs.create_own(draft, data, sync=options.durable, mode=self._file_mode)
         try:
             moved = self._enter(draft, entry, options)
         except OSError:
@@ -222,7 +222,7 @@ class Store:
         bundle = self._new_bundle(len(bunch), options)
         data = encode_bundle(bunch, options)
         path = f"{draft}/{bundle.id}"
-        self.fs.create(path, data, sync=options.durable, mode=self._file_mode)
+        self.fs.create_own(path, data, sync=options.durable, mode=self._file_mode)
         return bundle
 
     def _enter_together(
@@ -641,7 +641,7 @@ class Store:
         return self.fs.rename(directory, ours) and self.fs.remove_directory(ours)
 
     def _is_older(self, found: Status, seconds: float) -> bool:
-        return self.clock.time_ns() - found.modified_ns > seconds * 1e9
+        return found.age(self.clock.time_ns()) > seconds
 
     def complete_all(self) -> None:
         """Let no lease be a draft, and bundles be in line only while a line waits."""
@@ -673,13 +673,13 @@ class Store:
         found = self.fs.status(self._cleaned)
         if found is None:
             return inf
-        return (self.clock.time_ns() - found.modified_ns) / 1e9
+        return found.age(self.clock.time_ns())
 
     def mark_cleaned(self) -> None:
         """Let others know that the queue is clean: they need not look for a while."""
         draft = f"{self.tmp}/{new_id()}"
         try:
-            self.fs.create(draft, b"", sync=False, mode=self._file_mode)
+            self.fs.create_own(draft, b"", sync=False, mode=self._file_mode)
             self.fs.replace(draft, self._cleaned)
         except OSError:  # then others will clean once more
             self.fs.discard(draft)

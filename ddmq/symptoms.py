@@ -436,7 +436,7 @@ def _age(patient: Patient, path: str) -> float:
 
 
 def _age_of(patient: Patient, found: Status) -> float:
-    return patient.now - found.modified_ns / 1e9
+    return found.age(patient.store.clock.time_ns())
 
 
 def empty_buckets(patient: Patient) -> Iterator[Symptom]:
