@@ -92,9 +92,9 @@ class CountedCalls:
     def __getattr__(self, name: str) -> Any:
         function, numbers = getattr(os, name), self.numbers
 
-        def counted(*arguments: Any) -> Any:
+        def counted(*arguments: Any, **named: Any) -> Any:
             numbers[name] = numbers.get(name, 0) + 1
-            return function(*arguments)
+            return function(*arguments, **named)
 
         setattr(self, name, counted)
         return counted
@@ -548,6 +548,17 @@ class FileSystem:
             except OSError as error:
                 if error.errno not in _UNSYNCABLE:
                     raise
+
+    def touched_ns(self, directory: str) -> int:
+        """Return how the server stamps a directory that is touched now.
+
+        This needs no space, and no more than the permission to write. It is opened after
+        that, since an NFS client may remember an older time.
+        """
+        self.calls.utime(directory, None, follow_symlinks=False)
+        descriptor = self.calls.open(directory, _DIRECTORY)
+        with self._closing(descriptor, directory):
+            return int(self.calls.fstat(descriptor).st_mtime_ns)
 
     def birth_ns(self, path: str) -> int:
         """Return how the server stamps a file made now; nothing is left behind."""

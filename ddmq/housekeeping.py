@@ -8,6 +8,7 @@ from functools import partial
 from math import inf
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
+from ddmq.clock import ClockUnknown
 from ddmq.errors import LockTimeout
 from ddmq.fs import FORBIDDEN
 from ddmq.locks import exclusive
@@ -83,7 +84,7 @@ class Housekeeper:
     def sweep_when_due(self, *, idle: bool = False) -> bool:
         """Sweep if the last time is long enough ago; tell whether it was.
 
-        Without permission, leave it to others.
+        Without permission, or the file server's time, leave it to others.
         """
         now = self._clock.monotonic()
         interval = SWEEP_EVERY_IDLE if idle else self._interval
@@ -93,6 +94,8 @@ class Housekeeper:
         self._swept_at = now
         try:
             self._sweep_all(now, often=0 <= ago < OFTEN)
+        except ClockUnknown:
+            return True
         except OSError as error:
             if error.errno not in FORBIDDEN:
                 raise
@@ -101,7 +104,7 @@ class Housekeeper:
     def _sweep_all(self, now: float, *, often: bool) -> None:
         self._store.check()
         often, self._unfinished = often and not self._unfinished, False
-        if now - self._asked_clock_at >= CLOCK_EVERY or self._clock.has_stepped():
+        if now - self._asked_clock_at >= CLOCK_EVERY:
             self._asked_clock_at = now
             self._store.learn_clock()
         self._expire_all(SWEEP_FOR)
@@ -141,9 +144,10 @@ class Housekeeper:
 
     def _adopt_all(self, within: float) -> Swept:
         """Make messages of the files in `drop/` that stand still."""
+        now_ns = self._store.server_ns()
         names = self._store.dropped()
         priority = self._settings().priority if names else 0
-        adopt = partial(self._store.adopt, priority=priority)
+        adopt = partial(self._store.adopt, priority=priority, now_ns=now_ns)
         return Swept(adopted=self._each(adopt, names, within).count(True))
 
     def _each(
@@ -214,7 +218,8 @@ class Housekeeper:
         """Put right what the dead left behind; the rest is left to the next cleaner."""
         store = self._store
         self._each(store.letters.set_aside, store.foreign(), within)
-        removed = self._each(store.remove_if_abandoned, store.leftovers(), within)
+        remove = partial(store.remove_if_abandoned, now_ns=store.server_ns())
+        removed = self._each(remove, store.leftovers(), within)
         self._each(store.complete_in, store.buckets.all(), within)
         store.buckets.remove_empty()
         store.mark_cleaned()
