@@ -191,10 +191,11 @@ class Buckets:
 
     def first(self) -> Filled | None:
         """Find the first bucket in which something waits; remove empty ones before it."""
+        now_ns = self._clock.time_ns()  # before the listings, which may take long
         for priority in self.priorities():
             path = f"{self.path}/{priority}"
             names = self._in_priority(path)
-            found = self._first_of(path, names, newest=True)
+            found = self._first_of(path, names, now_ns, newest=True)
             if found is not None:
                 return Filled(priority, *found)
             if not names:
@@ -202,49 +203,52 @@ class Buckets:
         return None
 
     def _first_of(
-        self, directory: str, names: list[str], *, newest: bool
+        self, directory: str, names: list[str], now_ns: int, *, newest: bool
     ) -> tuple[str, list[str]] | None:
         """Find the first of these that holds something; `newest`: nothing comes after them."""
         for name in names:
             path, last = f"{directory}/{name}", newest and name == names[-1]
-            found = self._filled(path, newest=last)
-            if found is None and not self._remove_empty(path, newest=last):
-                found = self._filled(path, newest=last)  # somebody just added to it
+            found = self._filled(path, now_ns, newest=last)
+            if found is None and not self._remove_empty(path, now_ns, newest=last):
+                found = self._filled(path, now_ns, newest=last)  # somebody added to it
             if found is not None:
                 return found
         return None
 
-    def _filled(self, path: str, *, newest: bool) -> tuple[str, list[str]] | None:
+    def _filled(
+        self, path: str, now_ns: int, *, newest: bool
+    ) -> tuple[str, list[str]] | None:
         if is_shelf(path):
-            return self._first_of(path, self._in_shelf(path), newest=newest)
+            return self._first_of(path, self._in_shelf(path), now_ns, newest=newest)
         names = self.names_in(path)
         return (path, names) if names else None
 
-    def _remove_empty(self, path: str, *, newest: bool) -> bool:
+    def _remove_empty(self, path: str, now_ns: int, *, newest: bool) -> bool:
         """Remove an empty bucket or shelf; False when it is not empty any more.
 
         The newest stays while somebody may be about to add to it.
         """
         stamp = stamp_of(os.path.basename(path))
-        if newest and self._clock.time_ns() - stamp <= _NEWEST_AGE_NS:
+        if newest and now_ns - stamp <= _NEWEST_AGE_NS:
             return True
         return self._fs.rmdir(path)
 
     def remove_empty(self) -> None:
         """Remove buckets, shelves and priorities that are empty; `rmdir` decides."""
+        now_ns = self._clock.time_ns()
         for priority in self.priorities():
             path = f"{self.path}/{priority}"
-            self._remove_empty_of(path, self._in_priority(path), newest=True)
+            self._remove_empty_of(path, self._in_priority(path), now_ns, newest=True)
             self._fs.rmdir(path)
 
     def _remove_empty_of(
-        self, directory: str, names: list[str], *, newest: bool
+        self, directory: str, names: list[str], now_ns: int, *, newest: bool
     ) -> None:
         for name in names:
             path, last = f"{directory}/{name}", newest and name == names[-1]
             if is_shelf(path):
-                self._remove_empty_of(path, self._in_shelf(path), newest=last)
-            self._remove_empty(path, newest=last)
+                self._remove_empty_of(path, self._in_shelf(path), now_ns, newest=last)
+            self._remove_empty(path, now_ns, newest=last)
 
     # All of them
 

@@ -59,7 +59,12 @@ class Bundles:
     """What is particular to messages that came in bundles."""
 
     def __init__(
-        self, queue: str, fs: FileSystem, clock: Clock, line: Callable[[], Line]
+        self,
+        queue: str,
+        fs: FileSystem,
+        clock: Clock,
+        line: Callable[[], Line],
+        server_ns: Callable[[], int],
     ) -> None:
         self.mode: int | None = None
         """The mode of new files, where the umask must not decide."""
@@ -67,6 +72,7 @@ class Bundles:
         self._fs = fs
         self._clock = clock
         self._line = line
+        self._server_ns = server_ns
         self._read: dict[str, Lines] = {}
         self._completed: dict[str, str] = {}
         self._acked: dict[str, str] = {}
@@ -227,11 +233,8 @@ class Bundles:
         self.complete(bundle)
         self._completed.pop(bundle.id, None)
         self._acked.pop(bundle.id, None)
-        spent = Spent(self._now(), bundle.id)
+        spent = Spent(self._server_ns() // 1_000_000, bundle.id)
         self._fs.rename(path, f"{self._work}/{spent.filename}")
-
-    def _now(self) -> int:
-        return self._clock.time_ns() // 1_000_000
 
     # What a line holds
 
@@ -345,14 +348,14 @@ class Bundles:
 
     # What is left of bundles
 
-    def needless(self, names: Sequence[str]) -> list[str]:
-        """Return the paths of the bundles that no lease needs, by a fresh listing of `work/`.
+    def needless(self, names: Sequence[str], now: int) -> list[str]:
+        """Return the paths of the bundles that no lease needs, by a listing begun at `now`.
 
         Its leases came there before it, and it long enough ago for the listing to show them.
         """
         spent = [spent for name in names if (spent := Spent.parse(name)) is not None]
         needed = _lines_in(names) if spent else ()
-        over = self._now() - SPENT_FOR * 1000
+        over = now - SPENT_FOR * 1000
         return [
             f"{self._work}/{bundle.filename}"
             for bundle in spent

@@ -21,8 +21,8 @@ _SECOND_NS = 1_000_000_000
 class Clock:
     """The file server's clock, so that all nodes agree on when a lease expires.
 
-    A process compares the modification time of a file that it just made with its own
-    clock (`synchronise`). On a local disk the two are one clock and the offset is zero.
+    A process compares how the server stamps what it just touched with its own clock
+    (`synchronise`). On a local disk the two are one clock and the offset is zero.
     """
 
     def __init__(self) -> None:
@@ -57,14 +57,27 @@ class Clock:
         """Let a thread do something that may take longer than we want to wait."""
         return Errand(act)
 
-    def has_stepped(self) -> bool:
-        """Tell whether somebody set this node's clock since the last time we asked."""
-        start_ns = self.own_ns() - int(self.monotonic() * _SECOND_NS)
-        before, self._start_ns = self._start_ns, start_ns
-        return before is not None and abs(start_ns - before) > _SECOND_NS
+    def is_compared(self) -> bool:
+        """Tell whether we know the server's clock: ours was compared with it, and not set since.
+
+        A machine that slept looks as if its clock was set: then it is compared once more.
+        """
+        start_ns = self._start_ns
+        return start_ns is not None and abs(self._own_start() - start_ns) <= _SECOND_NS
+
+    def _own_start(self) -> int:
+        """Return what our own clock showed when the monotonic one began, if nobody set it."""
+        return self.own_ns() - int(self.monotonic() * _SECOND_NS)
+
+    def compare(self, stamp: Callable[[], int]) -> None:
+        """Learn the server's offset; `stamp` returns how the server stamps what is done now."""
+        start_ns = self._own_start()  # so a step while we compare is noticed later
+        before_ns = self.own_ns()
+        self.synchronise(before_ns, stamp(), self.own_ns())
+        self._start_ns = start_ns
 
     def synchronise(self, before_ns: int, stamped_ns: int, after_ns: int) -> None:
-        """Learn the server's offset from a file made between two readings of our own clock.
+        """Learn the server's offset from a stamp made between two readings of our own clock.
 
         An offset that the reading can't tell from zero is zero: processes on one node
         must not disagree by the length of a system call.
@@ -74,6 +87,28 @@ class Clock:
             self.offset_ns = 0
         else:
             self.offset_ns = stamped_ns - (before_ns + after_ns) // 2
+
+
+class ClockUnknown(OSError):
+    """Nobody can say when a lease ends that is made now, or whether one is over."""
+
+
+class Stopwatch:
+    """How long something took, even if our clock was set or this machine slept meanwhile.
+
+    The monotonic clock stands still while a machine sleeps, and the time of day can be set.
+    So it is the greater of both: what may have happened in that time is not ruled out.
+    """
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._began = clock.monotonic()
+        self._began_ns = clock.time_ns()
+
+    def seconds(self) -> float:
+        """Return the seconds since this was made, or more."""
+        shown = (self._clock.time_ns() - self._began_ns) / _SECOND_NS
+        return max(self._clock.monotonic() - self._began, shown)
 
 
 def date(seconds: float) -> str:

@@ -99,7 +99,7 @@ class SettingsFile:
 
     def _replace(self, data: bytes, mode: int | None) -> None:
         draft = f"{self._directory}/{_DRAFT}{new_token()}"
-        self._fs.create(draft, data, sync=True, mode=mode)
+        self._fs.create_own(draft, data, sync=True, mode=mode)
         replacing = Clock().begin(partial(self._fs.replace, draft, self.path))
         try:
             awaited(replacing, lambda: f"{self.path} can't be replaced yet")

@@ -29,23 +29,44 @@ _EMPTY = stat.S_IFREG | 0o666
 _UNSYNCABLE = (errno.EINVAL, errno.ENOTSUP, errno.EBADF, errno.EACCES, errno.EISDIR)
 _FLAGS = os.O_CLOEXEC | os.O_NOFOLLOW
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | _FLAGS
-#: A FIFO that somebody planted must not make a reader wait: hence O_NONBLOCK.
+#: A FIFO that somebody planted must not make a reader or writer wait: hence O_NONBLOCK.
 _FILL = os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY | _FLAGS
+_OWN = _FILL | os.O_CREAT
 _READ = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | _FLAGS
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | _FLAGS
 _CHUNK = 1 << 16
 _LARGE = 1 << 20
 _STALE_TRIES = 4
 _ELECTIONS = 8
+#: By how much a modification time may lie ahead before it is taken for none.
+_AHEAD_NS = 3600 * 10**9
 
 
 class Status(NamedTuple):
-    """What `status` tells of a file: its type and mode, size in bytes, time in ns, names."""
+    """What `status` tells of a file: its type and mode, size in bytes, times in ns, names."""
 
     mode: int
     size: int
     modified_ns: int
+    changed_ns: int
     names: int = 1
+
+    @classmethod
+    def of(cls, found: os.stat_result) -> Status:
+        """Return what matters here of what the system says."""
+        times = found.st_mtime_ns, found.st_ctime_ns
+        return cls(found.st_mode, found.st_size, *times, found.st_nlink)
+
+    def age(self, now_ns: int) -> float:
+        """Return for how many seconds it has stood still, by the younger of its two times.
+
+        While somebody makes a file with O_EXCL, an NFS server keeps something else where
+        its modification time will be: others see any time at all, decades ago or ahead.
+        The owner may set that time, too, but nobody the other one.
+        """
+        is_ahead = self.modified_ns - now_ns > _AHEAD_NS
+        modified_ns = 0 if is_ahead else self.modified_ns
+        return (now_ns - max(modified_ns, self.changed_ns)) / 1e9
 
     @property
     def is_file(self) -> bool:
@@ -92,9 +113,9 @@ class CountedCalls:
     def __getattr__(self, name: str) -> Any:
         function, numbers = getattr(os, name), self.numbers
 
-        def counted(*arguments: Any) -> Any:
+        def counted(*arguments: Any, **named: Any) -> Any:
             numbers[name] = numbers.get(name, 0) + 1
-            return function(*arguments)
+            return function(*arguments, **named)
 
         setattr(self, name, counted)
         return counted
@@ -240,7 +261,7 @@ class FileSystem:
             if error.errno not in _GONE:
                 raise
             return None
-        return _status(found)
+        return Status.of(found)
 
     def status_when_opened(self, path: str) -> Status | None:
         """Tell size and age of a file as the server has them now; None: we may not open it.
@@ -252,7 +273,7 @@ class FileSystem:
         except OSError:
             return None
         with self._closing(descriptor, path):
-            return _status(self.calls.fstat(descriptor))
+            return Status.of(self.calls.fstat(descriptor))
 
     def stamp(self, path: str) -> Stamp | None:
         """Tell how a directory is stamped now, opening it afresh; None: it is gone."""
@@ -315,13 +336,28 @@ class FileSystem:
     def create(
         self, path: str, data: bytes, *, sync: bool, mode: int | None = None
     ) -> None:
-        """Write a new file whole, or leave none.
+        """Write a new file whole, or leave none: of several who do so, one succeeds.
 
         `mode` overrides the umask. Where `sync` is set, the data is on stable storage
         when this returns.
         """
+        self._write_new(path, _NEW, data, sync=sync, mode=mode)
+
+    def create_own(
+        self, path: str, data: bytes, *, sync: bool, mode: int | None = None
+    ) -> None:
+        """Do so under a name that only we can know, since 64 random bits or more are in it.
+
+        Without O_EXCL, since nobody can have made that file: on NFS this spares a request,
+        and the modification time is one from the beginning (see `Status.age`).
+        """
+        self._write_new(path, _OWN, data, sync=sync, mode=mode)
+
+    def _write_new(
+        self, path: str, flags: int, data: bytes, *, sync: bool, mode: int | None
+    ) -> None:
         try:
-            descriptor = self.calls.open(path, _NEW, 0o666)
+            descriptor = self.calls.open(path, flags, 0o666)
         except FileExistsError:
             raise
         except OSError:  # which may be an answer that came too late
@@ -342,19 +378,18 @@ class FileSystem:
         One system call, where files can be made so and no `mode` is wanted; that it exists
         is then our own doing, of which the reply was lost.
         """
+        if mode is not None:
+            self.create_own(path, b"", sync=False, mode=mode)
+            return
         try:
-            if mode is None:
-                self.calls.mknod(path, _EMPTY)
-            else:
-                self.create(path, b"", sync=False, mode=mode)
+            self.calls.mknod(path, _EMPTY)
         except FileExistsError:
-            if mode is not None:
-                self.chmod(path, mode)
+            return
         except OSError as error:
             error.filename = path  # which `os.mknod` does not tell
-            if mode is not None or error.errno not in _NO_SPECIAL:
+            if error.errno not in _NO_SPECIAL:
                 raise
-            self.create(path, b"", sync=False)
+            self.create_own(path, b"", sync=False)
 
     def fill(self, path: str, data: bytes, *, sync: bool) -> bool:
         """Write the content of a file that is empty, or holds a part of it; False: gone.
@@ -547,18 +582,25 @@ class FileSystem:
                 if error.errno not in _UNSYNCABLE:
                     raise
 
+    def touched_ns(self, directory: str) -> int:
+        """Return how the server stamps a directory that is touched now.
+
+        This needs no space, and no more than the permission to write. It is opened after
+        that, since an NFS client may remember an older time.
+        """
+        self.calls.utime(directory, None, follow_symlinks=False)
+        descriptor = self.calls.open(directory, _DIRECTORY)
+        with self._closing(descriptor, directory):
+            return int(self.calls.fstat(descriptor).st_mtime_ns)
+
     def birth_ns(self, path: str) -> int:
         """Return how the server stamps a file made now; nothing is left behind."""
         try:
-            descriptor = self.calls.open(path, _NEW, 0o600)
+            descriptor = self.calls.open(path, _OWN, 0o600)
             with self._closing(descriptor, path):
                 return int(self.calls.fstat(descriptor).st_mtime_ns)
         finally:
             self.discard(path)
-
-
-def _status(found: os.stat_result) -> Status:
-    return Status(found.st_mode, found.st_size, found.st_mtime_ns, found.st_nlink)
 
 
 def _missing(error: OSError, path: str) -> OSError:

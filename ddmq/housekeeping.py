@@ -10,6 +10,7 @@ from math import inf
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from ddmq.bundles import BundleNotFound
+from ddmq.clock import ClockUnknown
 from ddmq.errors import LockTimeout
 from ddmq.fs import FORBIDDEN
 from ddmq.locks import exclusive
@@ -96,7 +97,8 @@ class Housekeeper:
         """Sweep if the last time is long enough ago; tell whether it was.
 
         A thread does it. When a call hangs in the file server, that thread hangs alone: the
-        next sweep leaves out what it is at. Without permission, leave it to others.
+        next sweep leaves out what it is at. Without permission, or the file server's time,
+        leave it to others.
         """
         now = self._clock.monotonic()
         interval = SWEEP_EVERY_IDLE if idle else self._interval
@@ -114,6 +116,8 @@ class Housekeeper:
             return True
         try:
             sweep.result()
+        except ClockUnknown:
+            return True
         except OSError as error:
             if error.errno not in FORBIDDEN:
                 raise
@@ -138,7 +142,7 @@ class Housekeeper:
     def _sweep_all(self, now: float, *, often: bool) -> None:
         self._store.check()
         often, self._unfinished = often and not self._unfinished, False
-        if now - self._asked_clock_at >= CLOCK_EVERY or self._clock.has_stepped():
+        if now - self._asked_clock_at >= CLOCK_EVERY:
             self._asked_clock_at = now
             self._store.learn_clock()
         self._expire_all(SWEEP_FOR)
@@ -179,9 +183,10 @@ class Housekeeper:
 
     def _adopt_all(self, within: float) -> Swept:
         """Make messages of the files in `drop/` that stand still."""
+        now_ns = self._store.server_ns()
         names = self._store.dropped()
         priority = self._settings().priority if names else 0
-        adopt = partial(self._store.adopt, priority=priority)
+        adopt = partial(self._store.adopt, priority=priority, now_ns=now_ns)
         return Swept(adopted=self._each(adopt, names, within).count(True))
 
     def _each(
@@ -279,7 +284,8 @@ class Housekeeper:
         """Put right what the dead left behind; the rest is left to the next cleaner."""
         store = self._store
         self._each(store.letters.set_aside, store.foreign(), within)
-        removed = self._each(store.remove_if_abandoned, store.leftovers(), within)
+        remove = partial(store.remove_if_abandoned, now_ns=store.server_ns())
+        removed = self._each(remove, store.leftovers(), within)
         self._each(store.complete_in, store.buckets.all(), within)
         store.buckets.remove_empty()
         store.mark_cleaned()

@@ -70,7 +70,7 @@ class DeadLetters:
         draft = f"{self._queue_path}/tmp/{new_id()}"
         data = json.dumps(note).encode()
         try:
-            self._fs.create(draft, data, sync=False, mode=self.mode)
+            self._fs.create_own(draft, data, sync=False, mode=self.mode)
             self._fs.replace(draft, self._note_path(dead))
         except OSError as error:
             self._fs.discard(draft)

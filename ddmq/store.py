@@ -20,6 +20,7 @@ from ddmq.buckets import Buckets
 from ddmq.bundle import BUNDLE_SIZE, chunks
 from ddmq.bundle import encode as encode_bundle
 from ddmq.bundles import Bundles, beside
+from ddmq.clock import ClockUnknown, Stopwatch
 from ddmq.fs import is_shared
 from ddmq.letters import DeadLetters
 from ddmq.line import Line, Waiting
@@ -112,7 +113,7 @@ class Store:
         self.lock = f"{path}/lock"
         self._cleaned = f"{path}/cleaned"
         self.letters = DeadLetters(path, fs, clock)
-        self.bundles = Bundles(path, fs, clock, lambda: self.line)
+        self.bundles = Bundles(path, fs, clock, lambda: self.line, self.server_ns)
         self.buckets = Buckets(
             *(f"{path}/ready", fs, clock), self.letters.set_aside, bucket_size
         )
@@ -143,19 +144,55 @@ class Store:
         for path in (self.path, *(f"{self.path}/{name}" for name in DIRECTORIES)):
             self.fs.require_directory(path)
 
-    def learn_clock(self) -> None:
-        """Compare our clock with the file server's; where no file can be made, do without.
+    def learn_clock(self) -> OSError | None:
+        """Compare our clock with the file server's; return what keeps us from it.
 
-        Nobody may be kept from emptying a queue because the disk is full.
+        Whoever looks at a queue, acks, releases or publishes does without.
         """
-        before = self.clock.own_ns()
         try:
-            stamped = self.fs.birth_ns(f"{self.tmp}/{new_id()}")
+            self.clock.compare(self._stamp)
         except FileNotFoundError:  # the queue is gone
             raise
+        except OSError as error:
+            return error
+        return None
+
+    def _stamp(self) -> int:
+        """Return how the server stamps what is done now.
+
+        To touch a directory needs no space: nobody may be kept from emptying a queue because
+        the disk is full. Where directories can't be touched, a file is made.
+        """
+        try:
+            return self.fs.touched_ns(self.tmp)
+        except FileNotFoundError:
+            raise
         except OSError:
-            return
-        self.clock.synchronise(before, stamped, self.clock.own_ns())
+            return self.fs.birth_ns(f"{self.tmp}/{new_id()}")
+
+    def knows_time(self) -> bool:
+        """Tell whether we know the file server's clock, comparing ours with it if need be.
+
+        Who can't compare them judges nothing by its age: by a clock that is an hour ahead,
+        leases that are held would be over, and what is being written abandoned.
+        """
+        return self.clock.is_compared() or self.learn_clock() is None
+
+    def server_ns(self) -> int:
+        """Return the file server's time, by a clock that nobody set meanwhile.
+
+        Leases are made and ages judged by this. Raises ClockUnknown.
+        """
+        trouble = None if self.clock.is_compared() else self.learn_clock()
+        if trouble is not None:
+            self.require_change()
+            raise ClockUnknown(
+                trouble.errno,
+                "this node's clock can't be compared with the file server's "
+                f"({trouble.strerror}), so leases would end too early or too late",
+                self.tmp,
+            )
+        return self.clock.time_ns()
 
     # A message comes
 
@@ -194,15 +231,15 @@ class Store:
         return Bundle(options.priority, stamp, new_id(), lines, policy=options.policy)
 
     def _publish_file(self, data: bytes, entry: Place, options: Options) -> None:
-        draft = f"{self.tmp}/{entry.id}"
-        self.fs.create(draft, data, sync=options.durable, mode=self._file_mode)
+        draft, watch = f"{self.tmp}/{entry.id}", Stopwatch(self.clock)
+        self.fs.create_own(draft, data, sync=options.durable, mode=self._file_mode)
         try:
             moved = self._enter(draft, entry, options)
         except OSError:
             self.fs.discard(draft)
             raise
         if not moved:
-            self._explain_missing(draft, entry.stamp, ABANDONED)
+            self._explain_missing(draft, watch, ABANDONED)
 
     def _enter(self, draft: str, entry: Place, options: Options) -> bool:
         if not options.delay:
@@ -214,7 +251,7 @@ class Store:
 
     def _publish_bundles(self, bunches: Iterable[list[bytes]], options: Options) -> int:
         """Write bundles into a directory of our own, and let that join the line."""
-        draft, began = f"{self.tmp}/{new_id()}", self.clock.time_ns()
+        draft, watch = f"{self.tmp}/{new_id()}", Stopwatch(self.clock)
         try:
             self.fs.mkdir(draft)
             if self.buckets.mode is not None:
@@ -226,14 +263,14 @@ class Store:
                 self._remove_drafts(draft)
             raise
         if not moved:
-            self._explain_missing(draft, began, ABANDONED_INPUT)
+            self._explain_missing(draft, watch, ABANDONED_INPUT)
         return sum(bundle.lines for bundle in bundles)
 
     def _write(self, draft: str, bunch: list[bytes], options: Options) -> Bundle:
         bundle = self._new_bundle(len(bunch), options)
         data = encode_bundle(bunch, options)
         path = f"{draft}/{bundle.id}"
-        self.fs.create(path, data, sync=options.durable, mode=self._file_mode)
+        self.fs.create_own(path, data, sync=options.durable, mode=self._file_mode)
         return bundle
 
     def _enter_together(
@@ -250,11 +287,12 @@ class Store:
         self.fs.rmdir(draft)
         return True
 
-    def _explain_missing(self, draft: str, began_ns: int, kept: int) -> None:
+    def _explain_missing(self, draft: str, watch: Stopwatch, kept: int) -> None:
         """Settle whether a draft is gone because it was published.
 
         The rename's reply was lost and a consumer was quick: that is a message. Unless it
-        took so long that somebody may have cleaned the draft away, after `kept` seconds.
+        took so long that somebody may have cleaned the draft away, after `kept` seconds, or
+        nobody can say how long it took.
         """
         if self.fs.exists(draft):
             if self.fs.is_directory(draft):
@@ -262,9 +300,9 @@ class Store:
             else:
                 self.fs.discard(draft)
             raise OSError(errno.ESTALE, "it could not be moved into the line", draft)
-        if self.clock.time_ns() - began_ns > kept / 2 * 1e9:
+        if self.learn_clock() or watch.seconds() > kept / 2:
             raise FileNotFoundError(
-                errno.ENOENT, "cleaned away before it was published", draft
+                errno.ENOENT, "probably cleaned away before it was published", draft
             )
 
     def _postpone(self, source: str, entry: Place, delay: float) -> bool:
@@ -289,8 +327,10 @@ class Store:
         try:
             if isinstance(entry, Bundle):
                 return self._claim_lines(waiting, entry, timeout, n)
-            lease = Lease.of(entry, self._milliseconds(timeout), new_token())
+            lease = Lease.of(entry, self._end_of_lease(timeout), new_token())
             return [lease] if self.fs.rename(waiting.path, self._path(lease)) else []
+        except ClockUnknown:
+            raise
         except OSError as error:
             stuck = self._stuck_part(waiting.path, error)
             if stuck is None:
@@ -312,7 +352,7 @@ class Store:
         if not self._is_readable(waiting.path, bundle):
             return []
         self.bundles.complete(bundle)
-        expiry = self._milliseconds(timeout)
+        expiry = self._end_of_lease(timeout)
         claimed = bundle.taking(n, expiry, new_token())
         target = beside(waiting.path, claimed)
         leases = self.bundles.claim(waiting.path, bundle, target, claimed)
@@ -396,7 +436,7 @@ class Store:
 
     def renew(self, lease: Lease, timeout: float) -> Lease | None:
         """Make a lease last for `timeout` seconds from now; None when it is lost."""
-        renewed = Lease.of(lease.entry, self._milliseconds(timeout), lease.token)
+        renewed = Lease.of(lease.entry, self._end_of_lease(timeout), lease.token)
         moved = self._moved(lease, self._path(renewed))
         return renewed if moved else None
 
@@ -486,9 +526,8 @@ class Store:
         So it was if nobody could have taken the message from us yet, and it is nowhere in
         the queue.
         """
-        return self._milliseconds(0) <= lease.expiry and not self._is_anywhere(
-            lease.entry.id
-        )
+        is_held = self.knows_time() and self._milliseconds(0) <= lease.expiry
+        return is_held and not self._is_anywhere(lease.entry.id)
 
     def _is_anywhere(self, id_: str) -> bool:
         part = f".{id_}."
@@ -515,9 +554,13 @@ class Store:
         """Let the file of a lease hold its message, for it is to be renamed; False: it is gone."""
         return not lease.is_line or self.bundles.write_out(lease)
 
+    def _end_of_lease(self, seconds: float) -> int:
+        """Return when a lease of so many seconds ends that is made now."""
+        return _milliseconds(self.server_ns()) + ceil(seconds * 1000)
+
     def _milliseconds(self, seconds: float) -> int:
         """Return the time in `seconds` from now, in milliseconds since 1970, rounded up."""
-        return -(-self.clock.time_ns() // 1_000_000) + ceil(seconds * 1000)
+        return _milliseconds(self.clock.time_ns()) + ceil(seconds * 1000)
 
     # What the listings tell
 
@@ -530,18 +573,16 @@ class Store:
 
         The same listing tells the paths of the bundles that are needed no more.
         """
+        now = _milliseconds(self.server_ns())  # before the listing: that may take long
         names = self.fs.listing(self.work)
-        expired = _known(Lease.parse, self._past(names))
-        return expired, len(names), self.bundles.needless(names)
+        expired = _known(Lease.parse, _past(names, now))
+        return expired, len(names), self.bundles.needless(names, now)
 
     def due(self) -> tuple[list[Delayed], int]:
         """Return the delayed messages that are due, in that order, and how many there are."""
+        now = _milliseconds(self.server_ns())
         names = self.fs.listing(self.delayed)
-        return _known(Delayed.parse, self._past(names)), len(names)
-
-    def _past(self, names: list[str]) -> list[str]:
-        now = f"{self._milliseconds(0):013d}"
-        return sorted(name for name in names if name < now)
+        return _known(Delayed.parse, _past(names, now)), len(names)
 
     def counts(self) -> Counts:
         """Count the messages in each state."""
@@ -645,21 +686,21 @@ class Store:
         joined = self.line.join(path, delayed.entry)
         return 0 if joined is None else joined.waiting
 
-    def adopt(self, name: str, priority: int) -> bool:
-        """Make a message of a file in `drop/` that has stood still for a while.
+    def adopt(self, name: str, priority: int, now_ns: int) -> bool:
+        """Make a message of a file in `drop/` that has stood still for a while, `now_ns`.
 
         Its content stays as it is; its id tells readers that it came this way. A file that
         has another name too may be anybody's, put here to be read by us.
         """
         path = f"{self.drop}/{name}"
         found = self.fs.status(path)
-        if found is None or not self._is_older(found, SETTLED):
+        if found is None or found.age(now_ns) <= SETTLED:
             return False
         found = self.fs.status_when_opened(path) or found
         if not found.is_file or found.names > 1:
             self.letters.set_aside(path)
             return False
-        if not self._is_older(found, SETTLED):
+        if found.age(now_ns) <= SETTLED:
             return False  # an NFS client remembered an older state
         return self.line.join(path, self._dropped(path, priority)) is not None
 
@@ -684,12 +725,10 @@ class Store:
         drafts = [f"{self.tmp}/{name}" for name in self.fs.listing(self.tmp)]
         return drafts + self.letters.notes_alone()
 
-    def remove_if_abandoned(self, path: str) -> bool:
-        """Remove a leftover that is older than any writer."""
+    def remove_if_abandoned(self, path: str, now_ns: int) -> bool:
+        """Remove a leftover that is older than any writer, `now_ns`: before it was listed."""
         found = self.fs.status(path)
-        if found is None:
-            return False
-        if not self._is_older(found, abandoned_after(found)):
+        if found is None or found.age(now_ns) <= abandoned_after(found):
             return False
         if found.is_directory:
             return self._remove_drafts(path)
@@ -703,9 +742,6 @@ class Store:
         """
         ours = f"{self.tmp}/{new_id()}"
         return self.fs.rename(directory, ours) and self.fs.remove_directory(ours)
-
-    def _is_older(self, found: Status, seconds: float) -> bool:
-        return self.clock.time_ns() - found.modified_ns > seconds * 1e9
 
     def complete_all(self) -> None:
         """Let no lease be a draft, and bundles be in line only while a line waits."""
@@ -734,16 +770,15 @@ class Store:
 
     def cleaned_ago(self) -> float:
         """Return how many seconds ago somebody cleaned the queue: a hint, never needed."""
+        now_ns = self.server_ns()
         found = self.fs.status(self._cleaned)
-        if found is None:
-            return inf
-        return (self.clock.time_ns() - found.modified_ns) / 1e9
+        return inf if found is None else found.age(now_ns)
 
     def mark_cleaned(self) -> None:
         """Let others know that the queue is clean: they need not look for a while."""
         draft = f"{self.tmp}/{new_id()}"
         try:
-            self.fs.create(draft, b"", sync=False, mode=self._file_mode)
+            self.fs.create_own(draft, b"", sync=False, mode=self._file_mode)
             self.fs.replace(draft, self._cleaned)
         except OSError:  # then others will clean once more
             self.fs.discard(draft)
@@ -752,6 +787,16 @@ class Store:
 def abandoned_after(found: Status) -> int:
     """Return the seconds after which a leftover belongs to a writer that died."""
     return ABANDONED_INPUT if found.is_directory else ABANDONED
+
+
+def _milliseconds(ns: int) -> int:
+    """Return a time in milliseconds, rounded up."""
+    return -(-ns // 1_000_000)
+
+
+def _past(names: list[str], now: int) -> list[str]:
+    """Return the names that begin with an earlier time, in order."""
+    return sorted(name for name in names if name < f"{now:013d}")
 
 
 def _known(parse: Callable[[str], _Name | None], names: Iterable[str]) -> list[_Name]:

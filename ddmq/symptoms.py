@@ -29,7 +29,6 @@ from ddmq.store import DIRECTORIES, SETTLED, abandoned_after
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
-    from ddmq.fs import Status
     from ddmq.settings import Settings
     from ddmq.store import Store
 
@@ -215,9 +214,15 @@ def _lstat(path: str) -> os.stat_result | None:
 def clock(patient: Patient) -> Iterator[Symptom]:
     """Say when our clock is not the file server's."""
     try:
-        patient.store.learn_clock()
+        trouble = patient.store.learn_clock()
     except FileNotFoundError:  # without tmp/, which is reported
         return
+    if trouble is not None:
+        text = (
+            "this node's clock can't be compared with the file server's "
+            f"({trouble.strerror}): all that follows about times goes by this node's"
+        )
+        yield Symptom("clock", NOTE, text, paths=(patient.store.tmp,))
     ahead = -patient.store.clock.offset_ns / 1e9
     if abs(ahead) > _OFFSET:
         which = "ahead of" if ahead > 0 else "behind"
@@ -249,10 +254,11 @@ def lock_at(path: str) -> Iterator[Symptom]:
 
 def expired(patient: Patient) -> Iterator[Symptom]:
     """Look for leases that are over, and that nobody has requeued for a while."""
-    late = (patient.now - _LATE) * 1000
+    now = patient.now  # before the listing, which may take long
+    late = (now - _LATE) * 1000
     over = [lease for lease in patient.leases() if lease.expiry < late]
     if over:
-        since = patient.now - over[0].expiry / 1000
+        since = now - over[0].expiry / 1000
         text = f"{_count(over, 'lease')} over, the oldest for {_span(since)}: nobody keeps house"
         yield _bad(
             "expired", text, "requeues or buries them", "clean",
@@ -273,8 +279,9 @@ def soon_over(patient: Patient) -> Iterator[Symptom]:
 
 def leased_for_long(patient: Patient) -> Iterator[Symptom]:
     """Look for leases that end later than any timeout says: a clock was wrong."""
+    leases = patient.leases()
     limit = (patient.now + patient.settings.message_timeout + _SLACK) * 1000
-    far = [lease for lease in patient.leases() if lease.expiry > limit][-_READ:]
+    far = [lease for lease in leases if lease.expiry > limit][-_READ:]
     wrong = [
         lease
         for lease in far
@@ -329,11 +336,12 @@ def _bundles(patient: Patient) -> set[str]:
 
 def due(patient: Patient) -> Iterator[Symptom]:
     """Look for delayed messages that are due and not shown, or due in years."""
+    now = patient.now
     delayed = _known(Delayed.parse, patient.names(patient.store.delayed))
-    late = [d for d in delayed if d.due < (patient.now - _LATE) * 1000]
+    late = [d for d in delayed if d.due < (now - _LATE) * 1000]
     far = [d for d in delayed if d.due > (patient.now + _YEAR) * 1000]
     if late:
-        since = _span(patient.now - late[0].due / 1000)
+        since = _span(now - late[0].due / 1000)
         text = f"{_count(late, 'delayed message')} due, the first since {since}: nobody keeps house"
         yield _bad(
             "due",
@@ -363,13 +371,9 @@ def _paths(directory: str, found: Iterable[Delayed]) -> list[str]:
 
 def stamped_ahead(patient: Patient) -> Iterator[Symptom]:
     """Look for buckets whose name is in the future: a publisher's clock was wrong."""
-    limit = int((patient.now + _SLACK) * 1e9)
-    ahead = [
-        path
-        for _, buckets in patient.buckets()
-        for path in buckets
-        if int(os.path.basename(path)) > limit
-    ]
+    buckets = [path for _, paths in patient.buckets() for path in paths]
+    limit = int((patient.now + _SLACK) * 1e9)  # after the listings of what is ahead
+    ahead = [path for path in buckets if int(os.path.basename(path)) > limit]
     if ahead:
         text = (
             f"{_listed(ahead)}: stamped in the future; new messages follow it, in order"
@@ -420,7 +424,7 @@ def _garbage_in_line(patient: Patient) -> list[str]:
 
 def leftovers(patient: Patient) -> Iterator[Symptom]:
     """Look for files of writers that died: drafts, and notes without a dead letter."""
-    store = patient.store
+    store, now_ns = patient.store, patient.store.clock.time_ns()
     drafts = [f"{store.tmp}/{name}" for name in patient.names(store.tmp)]
     dead = patient.names(store.letters.path)
     known = {letter.note for letter in _known(Dead.parse, dead)}
@@ -429,24 +433,20 @@ def leftovers(patient: Patient) -> Iterator[Symptom]:
         for name in dead
         if name.endswith(NOTE_SUFFIX) and name not in known
     ]
-    old = [path for path in (*drafts, *notes) if _is_abandoned(patient, path)]
+    old = [path for path in (*drafts, *notes) if _is_abandoned(patient, path, now_ns)]
     if old:
         text = f"{_listed(old)}: left by a writer that died over an hour ago"
         yield _bad("leftovers", text, "removes them", "clean", old)
 
 
-def _is_abandoned(patient: Patient, path: str) -> bool:
+def _is_abandoned(patient: Patient, path: str, now_ns: int) -> bool:
     found = patient.store.fs.status(path)
-    return found is not None and _age_of(patient, found) > abandoned_after(found)
+    return found is not None and found.age(now_ns) > abandoned_after(found)
 
 
-def _age(patient: Patient, path: str) -> float:
+def _age(patient: Patient, path: str, now_ns: int) -> float:
     found = patient.store.fs.status(path)
-    return 0.0 if found is None else _age_of(patient, found)
-
-
-def _age_of(patient: Patient, found: Status) -> float:
-    return patient.now - found.modified_ns / 1e9
+    return 0.0 if found is None else found.age(now_ns)
 
 
 def empty_buckets(patient: Patient) -> Iterator[Symptom]:
@@ -465,9 +465,9 @@ def empty_buckets(patient: Patient) -> Iterator[Symptom]:
 
 def undropped(patient: Patient) -> Iterator[Symptom]:
     """Look for dropped files that nobody has taken."""
-    drop = patient.store.drop
+    drop, now_ns = patient.store.drop, patient.store.clock.time_ns()
     paths = [f"{drop}/{name}" for name in patient.names(drop)]
-    old = [path for path in paths if _age(patient, path) > SETTLED + _LATE]
+    old = [path for path in paths if _age(patient, path, now_ns) > SETTLED + _LATE]
     if old:
         text = f"{_listed(old)}: dropped, and not taken: nobody keeps house"
         yield _bad("drop", text, "makes messages of them", "clean", old)

@@ -13,7 +13,7 @@ from protocol.scenes import new_world
 from support import Calls, FakeClock
 
 from ddmq import Broker
-from ddmq.fs import FileSystem
+from ddmq.fs import FileSystem, Status
 
 settings.register_profile("ddmq", deadline=None)
 settings.load_profile("ddmq")
@@ -24,6 +24,18 @@ BUILD = Path(__file__).parents[1] / "packaging" / "pyz" / "build.py"
 def _no_home(tmp_path_factory, monkeypatch):
     """Send whoever looks for a home directory to one that does not exist."""
     monkeypatch.setenv("HOME", str(tmp_path_factory.getbasetemp() / "nobody's-home"))
+
+
+@pytest.fixture(autouse=True)
+def _only_the_time_that_can_be_set(request, monkeypatch):
+    """Let a file be as old as a test says: as where a file system keeps no change time.
+
+    A test that is marked `real_times` has both times, as the kernel keeps them.
+    """
+    if "real_times" not in request.keywords:
+        real = Status.of.__func__
+        of = classmethod(lambda cls, found: real(cls, found)._replace(changed_ns=0))
+        monkeypatch.setattr(Status, "of", of)
 
 
 @pytest.fixture

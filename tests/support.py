@@ -6,6 +6,7 @@ import errno
 import os
 import signal
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ddmq.clock import Clock
@@ -34,6 +35,7 @@ SYSTEM_CALLS = frozenset(
         "mkdir",
         "rmdir",
         "chmod",
+        "utime",
     ]
 )
 
@@ -102,9 +104,9 @@ class Calls:
         if name not in SYSTEM_CALLS:
             return function
 
-        def wrapped(*arguments: Any) -> Any:
+        def wrapped(*arguments: Any, **named: Any) -> Any:
             self.made.append(name)
-            real = _no_fsync if name == "fsync" else function
+            real = _no_fsync if name == "fsync" else partial(function, **named)
             return self.call(len(self.made) - 1, name, real, arguments)
 
         return wrapped

@@ -63,9 +63,8 @@ def _sync_directory(bench: Bench, path: str) -> str:
 
 def offset(bench: Bench) -> float:
     """Learn the file server's clock; return by how many seconds it is ahead of ours."""
-    before = bench.clock.own_ns()
-    stamped = bench.fs.birth_ns(f"{bench.directory('tmp')}/clock-{bench.side}")
-    bench.clock.synchronise(before, stamped, bench.clock.own_ns())
+    directory = bench.directory("tmp")
+    bench.clock.compare(lambda: bench.fs.touched_ns(directory))
     return bench.clock.offset_ns / 1e9
 
 

@@ -86,7 +86,7 @@ class Lobby:
         self._fs.mkdir(self.path)
         deadline = clock.monotonic() + timeout
         try:
-            self._fs.create(f"{self.path}/{self._name}", b"", sync=False)
+            self._fs.create_own(f"{self.path}/{self._name}", b"", sync=False)
             while len(names := self._hellos(timeout)) < self._party.size:
                 if clock.monotonic() >= deadline:
                     return None
@@ -102,10 +102,8 @@ class Lobby:
             return names
         found = {n: self._fs.status_when_opened(f"{self.path}/{n}") for n in names}
         ours = found[self._name]
-        oldest = ours.modified_ns - timeout * 1e9 if ours is not None else 0
-        return [
-            n for n, s in found.items() if s is not None and s.modified_ns >= oldest
-        ]
+        now = ours.modified_ns if ours is not None else 0
+        return [n for n, s in found.items() if s is not None and s.age(now) <= timeout]
 
     def _met(self, names: list[str]) -> Meeting:
         """Choose the first one, and the first one of another host."""

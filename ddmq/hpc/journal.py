@@ -113,7 +113,7 @@ class Journal:
         fs.require_directory(self._directory)  # no link to somewhere else
         self._files, self._written = self._files + 1, 0
         path = f"{self._directory}/{self._name}.{self._files}.jsonl"
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC
+        flags = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_APPEND | os.O_CLOEXEC
         self._file = os.open(path, flags, 0o666)
         if self._mode is not None:
             os.fchmod(self._file, self._mode & 0o666)
@@ -217,6 +217,12 @@ def _modified(path: str) -> float:
         return 0.0
 
 
+def _age(path: str, now: float) -> float:
+    """Return for how many seconds nobody has written to a journal; one that is gone: 0."""
+    found = FileSystem().status(path)
+    return 0.0 if found is None else found.age(int(now * 1e9))
+
+
 def compact(queue_path: str, now: float) -> int:
     """Merge the journals of workers that ended into one file; return how many they were.
 
@@ -227,7 +233,7 @@ def compact(queue_path: str, now: float) -> int:
             with suppress(OSError):
                 os.unlink(f"{os.path.dirname(path)}/{name}")
     files = [path for path in _journals(queue_path) if _is_file(path)]
-    ended = [path for path in files if now - _modified(path) > _ENDED_AFTER]
+    ended = [path for path in files if _age(path, now) > _ENDED_AFTER]
     if len(ended) > 1:
         _merge(f"{queue_path}/{DIRECTORY}", ended)
     return len(ended)

@@ -320,7 +320,7 @@ def write(script: str, text: str, fs: FileSystem) -> None:
     """Keep a job script, for its chain and for whoever wonders what ran."""
     try:
         directory = make_directory(os.path.dirname(os.path.dirname(script)), fs)
-        fs.create(script, text.encode(), sync=False)
+        fs.create_own(script, text.encode(), sync=False)
         _forget_old(directory, script, fs)
     except OSError as error:
         raise StorageError(error) from error
@@ -331,7 +331,7 @@ def _forget_old(directory: str, new: str, fs: FileSystem) -> None:
     made = fs.status(new)
     for name in fs.listing(directory):
         found = fs.status(f"{directory}/{name}")
-        if found and made and made.modified_ns - found.modified_ns > _KEPT * 1e9:
+        if found and made and found.age(made.modified_ns) > _KEPT:
             remove = fs.rmdir if found.is_directory else fs.unlink
             with suppress(OSError):
                 remove(f"{directory}/{name}")

@@ -69,11 +69,14 @@ def test_a_clock_that_is_set_is_noticed():
             return super().own_ns() + self.step
 
     clock = Stepping()
-    assert not clock.has_stepped()
-    assert not clock.has_stepped()
+    assert not clock.is_compared()
+    clock.compare(clock.own_ns)
+    assert clock.is_compared()
     clock.step = 5 * 10**9
-    assert clock.has_stepped()
-    assert not clock.has_stepped()
+    assert not clock.is_compared()
+    assert not clock.is_compared()
+    clock.compare(clock.own_ns)
+    assert clock.is_compared()
 
 
 # Whose lease

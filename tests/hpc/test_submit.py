@@ -315,6 +315,18 @@ def test_scripts_and_marks_of_long_ago_are_removed(capsys, broker, fake, here, a
     assert {old, directory / "after-7-1"}.isdisjoint(directory.iterdir())
 
 
+@pytest.mark.real_times
+def test_a_script_that_is_just_being_made_is_not_of_long_ago(
+    capsys, broker, fake, here
+):
+    fake("sbatch")
+    run(capsys, "slurm", broker.root, "jobs", *COMMAND)
+    [script] = Path(broker.root, "jobs", "jobs").iterdir()
+    os.utime(script, (1, 1))  # what an NFS server may tell of it meanwhile
+    run(capsys, "slurm", broker.root, "jobs", *COMMAND)
+    assert script.exists()
+
+
 @pytest.mark.parametrize(
     "arguments",
     [

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from ddmq.clock import Clock
+from ddmq.clock import Clock, Stopwatch
 
 SECOND = 1_000_000_000
 BEFORE = 1_700_000_000 * SECOND + 123_456_789
@@ -47,6 +47,56 @@ def test_the_time_shown_is_the_servers():
     clock = synchronised(BEFORE + 1000 * SECOND)
     assert clock.time_ns() - time.time_ns() == pytest.approx(1000 * SECOND, abs=SECOND)
     assert clock.time() - time.time() == pytest.approx(1000, abs=1)
+
+
+class Turned(Clock):
+    """A clock whose two readings a test sets."""
+
+    own = monotonic_seconds = 1000.0
+
+    def own_ns(self):
+        return int(self.own * SECOND)
+
+    def monotonic(self):
+        return self.monotonic_seconds
+
+
+def test_a_clock_is_compared_until_it_is_set():
+    clock = Turned()
+    assert not clock.is_compared()
+    clock.compare(clock.own_ns)
+    clock.own, clock.monotonic_seconds = clock.own + 9999, 10999.5
+    assert clock.is_compared()
+    clock.own += 2
+    assert not clock.is_compared()
+    clock.compare(lambda: clock.own_ns() + 77 * SECOND)
+    assert (clock.is_compared(), clock.offset_ns) == (True, 77 * SECOND)
+
+
+def test_a_comparison_that_failed_changes_nothing():
+    clock = Turned()
+    with pytest.raises(ZeroDivisionError):
+        clock.compare(lambda: 1 // 0)
+    assert not clock.is_compared()
+
+
+@pytest.mark.parametrize(
+    ("own", "monotonic", "offset"),
+    [
+        pytest.param(60, 60, 0, id="time passed"),
+        pytest.param(-1000, 60, 0, id="the clock was set back"),
+        pytest.param(60, 0, 0, id="the machine slept"),
+        pytest.param(0, 0, 60, id="it was paused, and the server's clock says so"),
+        pytest.param(60, 60, -1000, id="the server's clock was set back"),
+    ],
+)
+def test_how_long_something_took_is_never_told_too_short(own, monotonic, offset):
+    clock = Turned()
+    watch = Stopwatch(clock)
+    clock.own += own
+    clock.monotonic_seconds += monotonic
+    clock.offset_ns += offset * SECOND
+    assert watch.seconds() == 60
 
 
 def test_measured_time_never_goes_back_when_the_server_is_behind():

@@ -10,7 +10,7 @@ import time
 import pytest
 from support import Calls, counting, failing, losing_reply, remembering_missing
 
-from ddmq.fs import FileSystem
+from ddmq.fs import FileSystem, Status
 
 fs = FileSystem()
 
@@ -179,6 +179,38 @@ def test_what_exists_is_never_overwritten(tmp_path):
     assert not (tmp_path / "target").exists()
 
 
+@pytest.mark.parametrize("mode", [None, 0o660])
+def test_of_names_that_only_we_can_know_no_file_is_made_exclusively(tmp_path, mode):
+    """Else an NFS server keeps something else in its times for a while."""
+
+    def call(_, name, function, arguments):
+        if name == "open":
+            flags.append(arguments[1])
+        if name == "mknod":
+            raise PermissionError(errno.EPERM, "no special files here")
+        return function(*arguments)
+
+    flags: list[int] = []
+    watched = FileSystem(Calls(call))
+    watched.create_own(f"{tmp_path}/a", b"data", sync=False, mode=mode)
+    watched.touch(f"{tmp_path}/b", mode)
+    watched.birth_ns(f"{tmp_path}/c")
+    assert len(flags) == 3
+    assert not any(flag & os.O_EXCL for flag in flags)
+    assert all(flag & os.O_NOFOLLOW for flag in flags)
+    assert (tmp_path / "a").read_bytes() == b"data"
+    assert sorted(os.listdir(tmp_path)) == ["a", "b"]
+
+
+def test_a_name_that_was_guessed_makes_nobody_wait_and_leads_nowhere(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "link").symlink_to("target")
+    for name in ("pipe", "link"):
+        with pytest.raises(OSError, match=name):
+            fs.create_own(f"{tmp_path}/{name}", b"data", sync=False)
+    assert not (tmp_path / "target").exists()
+
+
 @pytest.mark.usefixtures("_strict_umask")
 def test_the_umask_decides_on_a_new_file_unless_a_mode_is_given(here):
     fs.create(f"{here}/a", b"", sync=False)
@@ -323,6 +355,35 @@ def test_a_sync_that_failed_is_told(here, refusing):
     assert caught.value.filename == here
     with pytest.raises(PermissionError):
         refusing("open", errno.EACCES).sync_directory(here)
+
+
+NOW = 1_700_000_000 * 10**9
+OLD, HOUR = NOW - 40 * 10**9, 3600 * 10**9
+
+
+@pytest.mark.parametrize(
+    ("modified", "changed", "age"),
+    [
+        pytest.param(OLD, OLD, 40, id="both"),
+        pytest.param(OLD, NOW, 0, id="moved, or of a time somebody set"),
+        pytest.param(-(2**60), NOW, 0, id="being made exclusively"),
+        pytest.param(NOW + 10**9, OLD, -1, id="written after we looked at the clock"),
+        pytest.param(NOW + HOUR + 1, OLD, 40, id="set to the future"),
+        pytest.param(2**62, NOW - 7 * HOUR, 7 * 3600, id="of a time that is none"),
+        pytest.param(OLD, NOW + 9 * HOUR, -9 * 3600, id="the server was set back"),
+    ],
+)
+def test_a_file_is_as_old_as_the_younger_of_its_times(modified, changed, age):
+    assert Status(0, 0, modified, changed).age(NOW) == age
+
+
+@pytest.mark.real_times
+def test_nobody_can_make_a_file_look_older_than_it_is(tmp_path):
+    (tmp_path / "a").touch()
+    os.utime(tmp_path / "a", (1, 1))
+    for found in (fs.status(f"{tmp_path}/a"), fs.status_when_opened(f"{tmp_path}/a")):
+        assert found.modified_ns == 10**9
+        assert abs(found.age(time.time_ns())) < 60
 
 
 def test_a_birth_is_stamped_by_the_file_system_and_leaves_nothing(tmp_path):

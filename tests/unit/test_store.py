@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from protocol.scenes import HOUR, QUEUE
-from support import Calls, Crash, counting
+from support import Calls, Crash, counting, interrupted
 
 from ddmq import Broker, Counts, StorageError
 from ddmq.fs import FileSystem
@@ -79,7 +79,7 @@ def test_a_queue_that_is_deleted_while_it_is_opened_is_missed_later(world):
         store.check()
 
 
-@pytest.mark.parametrize("name", ["open", "unlink"])
+@pytest.mark.parametrize("name", ["utime", "open"])
 def test_who_dies_while_it_asks_for_the_time_leaves_what_housekeeping_finds(
     world, name
 ):
@@ -375,6 +375,58 @@ def test_an_ack_that_found_nothing_was_done_if_nobody_can_have_taken_the_message
 
 
 # What is left behind
+
+
+@pytest.mark.real_times
+@pytest.mark.parametrize("modified", [1, 2**31 - 1], ids=["long ago", "in the future"])
+@pytest.mark.parametrize("made", ["a message", "a bundle", "bundles", "a reason"])
+def test_what_is_just_being_made_is_no_leftover_whatever_its_time_says(
+    world, publisher, made, modified
+):
+    """An NFS server may keep something else in the modification time for a while."""
+
+    def others_clean():
+        for path in Path(world.path, "tmp").rglob("*"):
+            os.utime(path, (modified, modified))
+        assert world.broker(clean=False).clean(QUEUE).removed == 0
+
+    message = leased(world, publisher)
+    world.bundle_size = 10
+    client = world.broker(interrupted(0, others_clean, among="write"), clean=False)
+    if made == "a reason":
+        client.reject(message, "it smelled")
+        assert [dead.reason for dead in client.dead(QUEUE)] == ["it smelled"]
+        return
+    number = {"a message": 1, "a bundle": 10, "bundles": 20}[made]
+    client.publish_many(QUEUE, map(str, range(number)))
+    assert len(client.consume(QUEUE, 99)) == number
+
+
+def test_nothing_in_a_queue_is_made_exclusively_but_what_elects(world, publisher):
+    def call(_, name, function, arguments):
+        if name == "open" and arguments[1] & os.O_CREAT:
+            made.append(arguments[0])
+            assert not arguments[1] & os.O_EXCL
+        return function(*arguments)
+
+    made: list[str] = []
+    world.bundle_size = 10
+    client = world.broker(Calls(call), clean=False)
+    client.publish_many(QUEUE, map(str, range(21)))
+    client.reject(client.consume(QUEUE)[0], "it smelled")
+    client.update_settings(QUEUE, message_timeout=77)
+    client.clean(QUEUE)
+    assert len(made) > 5
+
+
+@pytest.mark.real_times
+def test_a_leftover_whose_time_lies_ahead_is_removed_all_the_same(world, publisher):
+    left = Path(world.put("tmp/left"))
+    os.utime(left, (2**31 - 1, 2**31 - 1))
+    world.clock.advance(HOUR - 10)
+    assert publisher.clean(QUEUE).removed == 0
+    world.clock.advance(20)
+    assert publisher.clean(QUEUE).removed == 1
 
 
 def test_a_directory_that_was_just_dropped_is_left_alone(world, publisher):
