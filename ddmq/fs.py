@@ -588,7 +588,11 @@ class FileSystem:
         This needs no space, and no more than the permission to write. It is opened after
         that, since an NFS client may remember an older time.
         """
-        self.calls.utime(directory, None, follow_symlinks=False)
+        try:
+            self.calls.utime(directory, None, follow_symlinks=False)
+        except OSError as error:
+            error.filename = directory  # which `os.utime` does not tell
+            raise
         descriptor = self.calls.open(directory, _DIRECTORY)
         with self._closing(descriptor, directory):
             return int(self.calls.fstat(descriptor).st_mtime_ns)
