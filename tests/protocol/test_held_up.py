@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -17,7 +18,7 @@ from contextlib import contextmanager
 import pytest
 from support import Calls, FakeClock, in_time
 
-from ddmq import Broker, LockTimeout, patience
+from ddmq import Broker, LockTimeout, admin, patience
 from ddmq.clock import Clock
 from ddmq.fs import FileSystem
 
@@ -307,6 +308,16 @@ def test_nor_for_what_others_left_half_done(root, held_up):
     with at_once():
         assert Broker(root, fs=held_up.fs).create_queue("new")
     assert len(held_up.hanging) == 1
+
+
+def test_nor_until_all_is_removed_that_others_deleted(root, monkeypatch):
+    (root / ".deleted-0123").mkdir()
+    let_go = threading.Event()
+    monkeypatch.setattr(shutil, "rmtree", lambda *_, **__: let_go.wait(HANGS))
+    monkeypatch.setattr(admin, "_LEFT_FOR", 0.1)
+    with at_once():
+        assert Broker(root).create_queue("new")
+    let_go.set()
 
 
 def test_who_changes_settings_that_a_dead_client_had_open_says_so(
