@@ -158,17 +158,20 @@ class Store:
         return None
 
     def _stamp(self) -> int:
-        """Return how the server stamps what is done now.
+        """Return how the server stamps a file that is made now, or a directory touched.
 
-        To touch a directory needs no space: nobody may be kept from emptying a queue because
-        the disk is full. Where directories can't be touched, a file is made.
+        To touch one needs no space: nobody may be kept from emptying a queue because the
+        disk is full. Where both can be done, files count: their ages are judged.
         """
         try:
-            return self.fs.touched_ns(self.tmp)
+            return self.fs.birth_ns(f"{self.tmp}/{new_id()}")
         except FileNotFoundError:
             raise
-        except OSError:
-            return self.fs.birth_ns(f"{self.tmp}/{new_id()}")
+        except OSError as error:
+            try:
+                return self.fs.touched_ns(self.tmp)
+            except OSError:
+                raise error from None
 
     def knows_time(self) -> bool:
         """Tell whether we know the file server's clock, comparing ours with it if need be.

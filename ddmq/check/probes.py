@@ -63,8 +63,8 @@ def _sync_directory(bench: Bench, path: str) -> str:
 
 def offset(bench: Bench) -> float:
     """Learn the file server's clock; return by how many seconds it is ahead of ours."""
-    directory = bench.directory("tmp")
-    bench.clock.compare(lambda: bench.fs.touched_ns(directory))
+    path = f"{bench.directory('tmp')}/clock-{bench.side}"
+    bench.clock.compare(lambda: bench.fs.birth_ns(path))
     return bench.clock.offset_ns / 1e9
 
 

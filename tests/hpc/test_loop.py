@@ -29,10 +29,10 @@ class Asked:
     def __getattr__(self, name):
         function = getattr(os, name)
 
-        def noted(*arguments):
+        def noted(*arguments, **named):
             if isinstance(arguments[0], str):
                 self.made[name, os.path.basename(arguments[0])] += 1
-            return function(*arguments)
+            return function(*arguments, **named)
 
         return noted
 

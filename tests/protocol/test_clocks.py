@@ -13,9 +13,11 @@ import pytest
 from protocol.scenes import HOUR, MANY, QUEUE, new_world, text
 from support import Calls
 
-from ddmq import Broker, StorageError
+from ddmq import Broker, StorageError, symptoms
 from ddmq.clock import Clock
 from ddmq.fs import FileSystem
+from ddmq.store import Store
+from ddmq.symptoms import Patient
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -247,8 +249,8 @@ def test_a_lease_that_is_made_right_after_a_step_lasts_as_long_as_it_says(
 
 
 def test_a_step_while_clocks_are_compared_is_noticed_as_well(cluster: Cluster) -> None:
-    def step(name: str, *_: Any) -> None:
-        if name == "utime" and len(steps) < 2:
+    def step(name: str, path: str, _: Any) -> None:
+        if name == "unlink" and "/tmp/" in path and len(steps) < 2:
             steps.append(consumer._clock)
             _set(consumer._clock, -HOUR)  # type: ignore[arg-type]
 
@@ -322,6 +324,22 @@ def test_a_client_that_can_not_know_the_time_judges_nothing_by_it_and_leases_not
     client.ack(held)
     client.release(single)
     assert client.view(QUEUE)[QUEUE] == (13, 0, 1, 0)
+
+
+def test_who_can_not_know_the_time_lets_others_put_a_drained_bundle_away(
+    cluster: Cluster,
+) -> None:
+    """Else they would judge by his clock whether a listing shows all its leases."""
+    other = cluster.client(0, clean=False)
+    other.publish_many(QUEUE, map(text, MANY))
+    [held] = other.consume(QUEUE)
+    client = cluster.client(-2 * HOUR, timeless, clean=False)
+    with pytest.raises(StorageError, match="can't be compared with the file"):
+        client.purge(QUEUE, ["waiting"])
+    assert other.clean(QUEUE) == (0, 0, 0, 0, 0)
+    assert cluster.world.found() == {"m00": ["work"]}
+    other.release(held)
+    assert other.consume(QUEUE)[0].message == text("m00")
 
 
 def test_a_client_that_knew_the_time_until_its_clock_was_set_leases_nothing(
@@ -437,3 +455,78 @@ def test_the_newest_bucket_is_kept_however_long_a_listing_takes(
     cluster.server.advance(2)
     act(slow)
     assert glob(f"{cluster.world.path}/ready/999/*") == []
+
+
+def slow_listing(cluster: Cluster, *directories: str) -> Calls:
+    """Return system calls for which each listing of a directory takes 100 s, once."""
+
+    def call(_: int, name: str, do: Callable[..., Any], arguments: Any) -> Any:
+        if name == "listdir" and arguments[0].rpartition("/")[2] in left:
+            left.remove(arguments[0].rpartition("/")[2])
+            cluster.server.advance(100)
+        return do(*arguments)
+
+    left = list(directories)
+    return Calls(call)
+
+
+@pytest.mark.parametrize(
+    ("path", "age"),
+    [("tmp/draft", HOUR - 50), ("dead/a.note", HOUR - 50), ("drop/file", 5)],
+)
+def test_no_file_gets_old_while_a_directory_is_listed(
+    cluster: Cluster, path: str, age: float
+) -> None:
+    whole = cluster.world.put(path, age=age)
+    slow = slow_listing(cluster, path.split("/")[0])
+    swept = cluster.world.broker(slow).clean(QUEUE)
+    assert (swept.removed, swept.adopted, os.path.exists(whole)) == (0, 0, True)
+    assert sum(cluster.world.broker(clean=False).clean(QUEUE)) == 1
+
+
+def test_nothing_is_over_or_due_because_a_listing_took_long(cluster: Cluster) -> None:
+    broker = cluster.world.broker(clean=False)
+    broker.publish(QUEUE, text("a"))
+    broker.consume(QUEUE)
+    broker.publish(QUEUE, text("b"), delay=550)
+    cluster.server.advance(540)
+    slow = FileSystem(slow_listing(cluster, "work", "delayed"))
+    store = Store(cluster.world.path, slow, cluster.server)
+    assert store.expired() == ([], 1)
+    cluster.server.advance(-100)
+    assert store.due() == ([], 1)
+
+
+def test_a_doctor_who_waits_for_a_listing_finds_nothing_late_or_far_ahead(
+    cluster: Cluster,
+) -> None:
+    def call(_: int, name: str, do: Callable[..., Any], arguments: Any) -> Any:
+        if name == "listdir" and arguments[0].endswith(("/work", "/delayed")):
+            cluster.server.advance(100)
+            broker.consume(QUEUE)
+        return do(*arguments)
+
+    broker = cluster.world.broker(clean=False)
+    for name in "abcdef":
+        broker.publish(QUEUE, text(name))
+    broker.consume(QUEUE)
+    broker.publish(QUEUE, text("late"), delay=590)
+    store = Store(cluster.world.path, FileSystem(Calls(call)), cluster.server)
+    patient = Patient(store, broker.settings(QUEUE))
+    assert list(symptoms.leased_for_long(patient)) == []
+    cluster.server.advance(485)
+    assert list(symptoms.expired(patient)) == []
+    cluster.server.advance(-100)
+    assert list(symptoms.due(patient)) == []
+
+
+def test_a_doctor_who_can_not_compare_clocks_says_so(cluster: Cluster) -> None:
+    def call(_: int, name: str, do: Callable[..., Any], arguments: Any) -> Any:
+        timeless(name, str(arguments[0]), arguments)
+        return do(*arguments)
+
+    store = Store(cluster.world.path, FileSystem(Calls(call)), cluster.server)
+    patient = Patient(store, cluster.world.broker().settings(QUEUE))
+    [found] = symptoms.clock(patient)
+    assert found.level == symptoms.NOTE
+    assert "can't be compared with the file server's (Disk quota" in found.text

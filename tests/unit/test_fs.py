@@ -386,6 +386,28 @@ def test_nobody_can_make_a_file_look_older_than_it_is(tmp_path):
         assert abs(found.age(time.time_ns())) < 60
 
 
+@pytest.mark.real_times
+def test_a_directory_that_is_touched_is_stamped_by_the_file_system(tmp_path):
+    os.utime(tmp_path, (1, 1))
+    before = time.time_ns()
+    stamped = fs.touched_ns(str(tmp_path))
+    assert -0.1 < (stamped - before) / 1e9 < 60
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_touch_reads_what_the_server_has_and_follows_no_link(tmp_path):
+    """An NFS client drops what it remembers of a directory when that is opened."""
+    calls = counting()
+    FileSystem(calls).touched_ns(str(tmp_path))
+    assert calls.made == ["utime", "open", "fstat", "close"]
+    (tmp_path / "there").mkdir()
+    os.utime(tmp_path / "there", (1, 1))
+    (tmp_path / "link").symlink_to("there")
+    with pytest.raises(NotADirectoryError):
+        fs.touched_ns(f"{tmp_path}/link")
+    assert os.stat(tmp_path / "there").st_mtime == 1
+
+
 def test_a_birth_is_stamped_by_the_file_system_and_leaves_nothing(tmp_path):
     stamped = fs.birth_ns(f"{tmp_path}/a")
     assert abs(stamped - time.time_ns()) < 60 * 10**9

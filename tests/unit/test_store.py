@@ -79,7 +79,7 @@ def test_a_queue_that_is_deleted_while_it_is_opened_is_missed_later(world):
         store.check()
 
 
-@pytest.mark.parametrize("name", ["utime", "open"])
+@pytest.mark.parametrize("name", ["open", "unlink"])
 def test_who_dies_while_it_asks_for_the_time_leaves_what_housekeeping_finds(
     world, name
 ):
