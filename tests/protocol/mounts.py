@@ -122,8 +122,15 @@ class Server:
         """Functions that are not emulated, and how often they were called."""
         self.is_held_up = False
         self._seed = seed
+        self._chance = random.Random(seed)
         self._mounts = 0
         self._known: dict[str, Inode] = {}
+        self._names: dict[str, None] = {}
+
+    @property
+    def names(self) -> list[str]:
+        """Return every path that ever was one, as far as a node saw it, the last ones last."""
+        return list(self._names)
 
     def mount(self) -> Mount:
         """Return a node that has the directory mounted, and remembers nothing yet."""
@@ -141,6 +148,7 @@ class Server:
         if known is None or known.number != found.st_ino:
             self._removed(path)
             self._known[path] = known = Inode(found, path)
+            self._names[path] = None
         return known
 
     def _removed(self, path: str) -> None:
@@ -192,6 +200,7 @@ class Server:
             inode = self._known.pop(path)
             inode.path = target + path[len(source) :]
             self._known[inode.path] = inode
+            self._names[inode.path] = None
         moved.changed_ns = self.clock.now_ns
 
     def remove(self, path: str, remove: Callable[[str], None]) -> None:
@@ -370,6 +379,21 @@ class Mount:
         if os.path.lexists(self._whole(path, dir_fd)):
             self._lie(NEGATIVE)
         return _error(errno.ENOENT, path)
+
+    def look_around(self, share: float = 0.5) -> None:
+        """Look up names of now and of the past: as a user does, or a backup.
+
+        All processes of a node share what it remembers.
+        """
+        told = self.server.told.copy()
+        for path in self.server.names[-200:]:
+            if self._chance.random() < share:
+                try:
+                    self._fetched(self._walk(path, None)[2])
+                except (OSError, _Stale):
+                    continue
+        self.server.told.clear()
+        self.server.told.update(told)
 
     # How the server is asked
 
