@@ -64,6 +64,12 @@ _NAMES = ("st_mode", "st_size", "st_mtime_ns")
 class Rates(NamedTuple):
     """How often what may happen does, from 0 to 1."""
 
+    early: float = 0.5
+    """Of what a node looks up: another process there had done so, as early as can be.
+
+    That is, just after the node last asked the server for the directory. All processes of a node
+    share what it remembers.
+    """
     forgets: float = 0.05
     """Of what a node remembers, as memory is needed for other things."""
     plus: float = 0.5
@@ -86,8 +92,10 @@ class Inode:
         self.type = stat.S_IFMT(found.st_mode)
         self.path = path
         self.is_gone = False
-        self.changes = 0
-        """Of a directory: how often a name came or went."""
+        self.names_before: list[tuple[str, Inode | None]] = []
+        """Of a directory, for each change the name, and what it stood for before."""
+        self.before: tuple[float, os.stat_result, Mount] | None = None
+        """Until when others saw which attributes, and whose change was the last."""
         self.modified_ns: int | None = None
         """Of a directory: by the server's clock; None: nobody here changed it."""
         self.changed_ns: int | None = None
@@ -122,15 +130,8 @@ class Server:
         """Functions that are not emulated, and how often they were called."""
         self.is_held_up = False
         self._seed = seed
-        self._chance = random.Random(seed)
         self._mounts = 0
         self._known: dict[str, Inode] = {}
-        self._names: dict[str, None] = {}
-
-    @property
-    def names(self) -> list[str]:
-        """Return every path that ever was one, as far as a node saw it, the last ones last."""
-        return list(self._names)
 
     def mount(self) -> Mount:
         """Return a node that has the directory mounted, and remembers nothing yet."""
@@ -148,7 +149,6 @@ class Server:
         if known is None or known.number != found.st_ino:
             self._removed(path)
             self._known[path] = known = Inode(found, path)
-            self._names[path] = None
         return known
 
     def _removed(self, path: str) -> None:
@@ -166,12 +166,27 @@ class Server:
             directory.is_gone |= found.st_ino != directory.number
         if directory.is_gone:
             return -1, 0
-        return directory.changes, found.st_mtime_ns
+        return len(directory.names_before), found.st_mtime_ns
 
-    def touched(self, directory: Inode) -> None:
-        """Note that a name came or went."""
-        directory.changes += 1
+    def changed(self, directory: Inode, name: str, before: Inode | None) -> None:
+        """Note that a name came or went, and what it stood for before."""
+        directory.names_before.append((name, before))
         directory.modified_ns = directory.changed_ns = self.clock.now_ns
+
+    def as_of(
+        self, directory: Inode, version: tuple[int, int], name: str
+    ) -> Inode | None:
+        """Return what a name stood for when a directory had a version."""
+        for changed, before in directory.names_before[max(version[0], 0) :]:
+            if changed == name:
+                return before
+        return self.inode(f"{directory.path}/{name}")
+
+    def changes(self, inode: Inode, mount: Mount) -> None:
+        """Keep what others see of a file until now, when a node changes it."""
+        if inode.type == stat.S_IFREG and not inode.is_gone:
+            found = self.attributes(inode, None)
+            inode.before = self.clock.now_ns / 1e9, found, mount
 
     def made(self, path: str) -> Inode:
         """Note a new file or directory, and stamp it by the server's clock."""
@@ -200,7 +215,6 @@ class Server:
             inode = self._known.pop(path)
             inode.path = target + path[len(source) :]
             self._known[inode.path] = inode
-            self._names[inode.path] = None
         moved.changed_ns = self.clock.now_ns
 
     def remove(self, path: str, remove: Callable[[str], None]) -> None:
@@ -209,8 +223,8 @@ class Server:
         remove(path)
         self._removed(path)
 
-    def attributes(self, inode: Inode, mount: Mount) -> os.stat_result:
-        """Return what the server says of a file, to this node."""
+    def attributes(self, inode: Inode, mount: Mount | None) -> os.stat_result:
+        """Return what the server says of a file, to this node or to the others."""
         real = os.lstat(inode.path)
         fields = list(real)
         modified, changed = real.st_mtime_ns, inode.changed_ns or real.st_mtime_ns
@@ -317,17 +331,21 @@ class Mount:
 
     def _change(self, directory: Inode, name: str, act: Callable[[str], Any]) -> Any:
         """Let the server change a name in a directory, of which this node then knows."""
-        before = self.server.version_of(directory)
+        version = self.server.version_of(directory)
         if directory.is_gone:
             raise _Stale
-        result = act(f"{directory.path}/{name}")
-        self._changed(directory, before)
+        path = f"{directory.path}/{name}"
+        before = self.server.inode(path)
+        result = act(path)
+        self._changed(directory, version, name, before)
         return result
 
-    def _changed(self, directory: Inode, before: tuple[int, int]) -> None:
-        self.server.touched(directory)
+    def _changed(
+        self, directory: Inode, version: tuple[int, int], name: str, old: Inode | None
+    ) -> None:
         known = self._entries(directory)
-        if known.version != before:  # somebody else has changed it, too
+        self.server.changed(directory, name, old)
+        if known.version != version:  # somebody else has changed it, too
             known.entries.clear()
         known.version = self.server.version_of(directory)
         known.until = self._fresh_until()
@@ -339,6 +357,9 @@ class Mount:
             if directory.is_gone:
                 raise _Stale
             known.entries[name] = self.server.inode(f"{directory.path}/{name}")
+            if self._happens(self.server.rates.early):
+                before = self.server.as_of(directory, known.version, name)
+                known.entries[name] = before
         return known.entries[name]
 
     def _above(self, path: str, dir_fd: int | None) -> tuple[Inode, str]:
@@ -379,21 +400,6 @@ class Mount:
         if os.path.lexists(self._whole(path, dir_fd)):
             self._lie(NEGATIVE)
         return _error(errno.ENOENT, path)
-
-    def look_around(self, share: float = 0.5) -> None:
-        """Look up names of now and of the past: as a user does, or a backup.
-
-        All processes of a node share what it remembers.
-        """
-        told = self.server.told.copy()
-        for path in self.server.names[-200:]:
-            if self._chance.random() < share:
-                try:
-                    self._fetched(self._walk(path, None)[2])
-                except (OSError, _Stale):
-                    continue
-        self.server.told.clear()
-        self.server.told.update(told)
 
     # How the server is asked
 
@@ -483,23 +489,26 @@ class Mount:
         self._ask("rename", (source, target), act)
 
     def _move(self, old: Inode, name: str, new: Inode, other: str) -> None:
-        before = self.server.version_of(new)
+        version = self.server.version_of(new)
         path = f"{new.path}/{other}"
         if new.is_gone:
             raise _Stale
+        before = self.server.inode(path)
+        if before is not None:
+            self.server.changes(before, self)
         try:
             self._change(old, name, lambda source: self.server.rename(source, path))
         except OSError:
             self._entries(old).entries.pop(name, None)
             self._entries(new).entries.pop(other, None)
             raise
-        if new is not old:
-            self._changed(new, before)
+        now = self.server.version_of(new) if new is old else version
+        self._changed(new, now, other, before)
         self._entries(old).entries[name] = None
         known = self._entries(new)
         known.entries[other] = self.server.inode(path)
         if self._happens(self.server.rates.lost):
-            known.entries[other], known.version = None, before
+            known.entries[other], known.version = None, version
             self._lose(errno.ENOENT)
 
     def unlink(self, path: str, *, dir_fd: int | None = None) -> None:
@@ -517,6 +526,9 @@ class Mount:
         def act() -> None:
             directory, name, _ = self._walk(path, dir_fd)
             known = self._entries(directory)
+            before = self.server.inode(f"{directory.path}/{name}")
+            if before is not None:
+                self.server.changes(before, self)
             try:
                 self._change(directory, name, lambda p: self.server.remove(p, remove))
             except FileNotFoundError:
@@ -613,6 +625,8 @@ class Mount:
         """Return attributes as they are remembered, or else as the server has them."""
         self._write_back(inode)
         known = self._attributes.get(inode)
+        if known is None and self._happens(self.server.rates.early):
+            known = self._fetched_early(inode)
         if known is None or self._now >= known[1]:
             return self._fetch(inode)
         if not inode.is_gone:
@@ -622,6 +636,14 @@ class Mount:
                 self._lie(OF_DIRECTORY if is_directory else ATTRIBUTES)
         self._tell_of_time(known[0])
         return known[0]
+
+    def _fetched_early(self, inode: Inode) -> tuple[os.stat_result, float] | None:
+        """Remember what another process of this node could have fetched."""
+        if inode.before is None or inode.before[2] is self:
+            return None
+        until = inode.before[0] + self._chance.uniform(*_FILE_FOR)
+        self._attributes[inode] = known = inode.before[1], until
+        return known
 
     def _fetch(self, inode: Inode) -> os.stat_result:
         if inode.is_gone:
@@ -710,6 +732,7 @@ class Mount:
         if inode.is_gone:
             raise _Stale
         self._write_back(inode)
+        self.server.changes(inode, self)
         self._attributes.pop(inode, None)
         return inode
 
@@ -854,6 +877,7 @@ class Mount:
         opened = self._opened("fchmod", descriptor)
         os.fchmod(descriptor, mode)
         if opened is not None:
+            self.server.changes(opened.inode, self)
             self._attributes.pop(opened.inode, None)
             opened.inode.changed_ns = self.server.clock.now_ns
 
@@ -864,6 +888,7 @@ class Mount:
                 self._write_back(opened.inode)
         finally:
             if opened is not None and opened.inode.maker is self:
+                self.server.changes(opened.inode, self)
                 opened.inode.maker = None
             self._open.pop(descriptor, None)
             os.close(descriptor)
@@ -880,6 +905,7 @@ class Mount:
         if self not in inode.writers:
             return
         inode.writers.discard(self)
+        self.server.changes(inode, self)
         for descriptor, opened in self._open.items():
             if opened.inode is inode and opened.unwritten:
                 data, opened.unwritten = b"".join(opened.unwritten), []

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 READ = os.O_RDONLY
 NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL
-SURE = Rates(forgets=0, plus=0, estale=1)
+SURE = Rates(early=0, forgets=0, plus=0, estale=1)
 
 
 class Lab:
@@ -259,7 +259,7 @@ def test_a_reply_is_lost_of_what_was_done(function: str, tmp_path: Path) -> None
 
 
 def test_a_node_sees_at_once_what_it_did_itself(tmp_path: Path) -> None:
-    lab = Lab(tmp_path, rates=Rates(forgets=0.3))
+    lab = Lab(tmp_path, rates=Rates(early=0.5, forgets=0.3))
     d, node = lab.d, lab.b
     for number in range(300):
         path, other = f"{d}/{number % 7}", f"{d}/{number % 5}-"
@@ -274,6 +274,22 @@ def test_a_node_sees_at_once_what_it_did_itself(tmp_path: Path) -> None:
             node.unlink(other)
             assert code(node.lstat, other) == errno.ENOENT
     assert set(lab.server.told) <= {mounts.OF_DIRECTORY}
+
+
+def test_another_process_of_the_node_may_have_looked_up_a_name_before(
+    tmp_path: Path,
+) -> None:
+    lab = Lab(tmp_path, rates=SURE._replace(early=1))
+    lab.b.listdir(lab.d)
+    lab.write(lab.a, lab.f)
+    assert code(lab.b.lstat, lab.f) == errno.ENOENT
+    lab.b.listdir(lab.d)
+    assert lab.b.lstat(lab.f).st_size == 0
+    lab.write(lab.a, f"{lab.d}/g")
+    lab.b.listdir(lab.d)
+    lab.a.unlink(f"{lab.d}/g")
+    assert lab.b.lstat(f"{lab.d}/g").st_size == 1
+    assert code(lab.b.unlink, f"{lab.d}/g") == errno.ENOENT
 
 
 def test_all_that_ddmq_calls_is_emulated() -> None:
