@@ -270,8 +270,11 @@ class Mount:
 
     def __init__(self, server: Server, chance: random.Random) -> None:
         self.server = server
-        self.meanwhile: Callable[[str], object] | None = None
-        """What others do while this node waits; it is given the name of the call."""
+        self.meanwhile: Callable[[str, str], object] | None = None
+        """What others do while this node waits, if it says so.
+
+        It is given the name of the call, `page` between the pages of a listing, and the path.
+        """
         self._chance = chance
         self._directories: dict[Inode, _Remembered] = {}
         self._attributes: dict[Inode, tuple[os.stat_result, float]] = {}
@@ -407,7 +410,7 @@ class Mount:
         """Do something by names; a handle that is stale is told, or looked up again."""
         self.server.asked[function] += 1
         first = next(iter(paths))
-        self._maybe_slow(function)
+        self._maybe_slow(function, str(first))
         self._trail = []
         try:
             result = act()
@@ -423,7 +426,7 @@ class Mount:
         except OSError as error:
             error.filename = first if isinstance(first, str) else None
             raise
-        self._maybe_slow(function)
+        self._maybe_slow(function, str(first))
         return result
 
     def _forget(self) -> None:
@@ -435,19 +438,18 @@ class Mount:
                 self._directories.pop(inode, None)
         self._trail = []
 
-    def _maybe_slow(self, function: str) -> None:
-        if self._happens(self.server.rates.slow / 2):
-            self._wait(function, SLOW)
+    def _maybe_slow(self, function: str, path: str) -> None:
+        if self._happens(self.server.rates.slow / 2) and self._wait(function, path):
+            self._lie(SLOW)
 
-    def _wait(self, function: str, kind: str = "") -> None:
-        """Let others act; they are not held up themselves."""
+    def _wait(self, function: str, path: str) -> bool:
+        """Let others act, who are not held up themselves; tell whether they did."""
         if self.meanwhile is None or self.server.is_held_up:
-            return
+            return False
         self.server.is_held_up = True
         trail = self._trail
         try:
-            if self.meanwhile(function) and kind:
-                self._lie(kind)
+            return bool(self.meanwhile(function, path))
         finally:
             self.server.is_held_up, self._trail = False, trail
 
@@ -764,7 +766,7 @@ class Mount:
         pages = self._page(inode, -1)
         if pages and self._happens(self.server.rates.paged):
             pages = pages[: self._chance.randrange(1, len(pages) + 1)]
-            self._wait("page")
+            self._wait("page", inode.path)
             if inode.is_gone:
                 raise _Stale
             last = pages[-1]
@@ -897,7 +899,7 @@ class Mount:
         opened = self._open.get(descriptor)
         if opened is not None:
             self.server.asked[function] += 1
-            self._maybe_slow(function)
+            self._maybe_slow(function, opened.path)
         return opened
 
     def _write_back(self, inode: Inode) -> None:

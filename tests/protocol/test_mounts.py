@@ -219,8 +219,8 @@ def test_what_was_removed_and_moved_is_wrong_in_a_listing_with_an_old_first_page
         lab.write(lab.a, f"{lab.d}/{name}")
     order = lab.a.listdir(lab.d)
 
-    def meanwhile(function: str) -> bool:
-        assert function == "page"
+    def meanwhile(function: str, path: str) -> bool:
+        assert (function, path) == ("page", lab.d)
         lab.a.unlink(f"{lab.d}/{order[0]}")
         lab.a.rename(f"{lab.d}/{order[-1]}", f"{lab.d}/{early}")
         return True

@@ -1,0 +1,208 @@
+"""Clients on nodes that remember: what each of them is told wrongly harms no message.
+
+The nodes and their server are emulated (`protocol.mounts`). Each test says which wrong answers
+it is about, and fails if there were none.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import random
+import shutil
+from collections import Counter
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from protocol import mounts
+from protocol.mounts import Rates, Server
+from protocol.scenes import QUEUE, World, new_world, text
+from support import Calls
+
+from ddmq.fs import FileSystem
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from ddmq import Broker, Message
+
+NAMES = [f"m{number}" for number in range(12)]
+both_versions = pytest.mark.parametrize("version", [3, 4], ids=["v3", "v4"])
+
+
+class Site:
+    """A queue on an emulated server, whose clients are each on a node of their own."""
+
+    def __init__(self, root: Path, *, version: int = 4, **options: Any) -> None:
+        self.rates = options.pop("rates", Rates(early=1))
+        self.seed = options.pop("seed", 0)
+        self.world: World = new_world(root, **options)
+        self.clock = self.world.clock
+        self.server = Server(
+            *(self.world.root, self.clock),
+            version=version,
+            seed=self.seed,
+            rates=self.rates,
+        )
+
+    def client(self, call: Any = None, **options: Any) -> Broker:
+        """Return a client on a node that remembers what it needs to have opened the queue."""
+        mount = self.server.mount()
+        mount.meanwhile = options.pop("meanwhile", None)
+        calls = mount if call is None else Calls(call, mount)
+        client = self.world.broker(FileSystem(calls), **options)
+        client.settings(QUEUE)
+        return client
+
+    def consumed(self, **options: Any) -> list[Message]:
+        """Publish a message and consume it, before what a test is about."""
+        first = self.world.broker()
+        first.publish(QUEUE, text("a"), **options)
+        return first.consume(QUEUE)
+
+    def slowly(
+        self, where: str, act: Callable[[], Any], seconds: float
+    ) -> Callable[[str, str], bool]:
+        """Let others act once between the pages of the first listing of a directory."""
+        done: list[str] = []
+
+        def meanwhile(function: str, path: str) -> bool:
+            if done or function != "page" or not path.endswith(where):
+                return False
+            done.append(path)
+            act()
+            self.clock.advance(seconds)
+            return True
+
+        return meanwhile
+
+    def left(self) -> Counter[str]:
+        """Consume, much later and with a fresh client, all that is there; count the texts.
+
+        Dead letters are shown: they are messages as well, unless their file is empty.
+        """
+        self.server.rates = Rates(early=0)
+        self.clock.advance(7200)
+        last = self.client()
+        found = Counter(dead.message for dead in last.dead(QUEUE))
+        for _ in range(3):
+            while messages := last.consume(QUEUE, 5):
+                found.update(message.message for message in messages)
+                last.ack(messages)
+            self.clock.advance(120)
+        return found
+
+
+def once(names: list[str]) -> Counter[str]:
+    return Counter(map(text, names))
+
+
+def at_each_call(
+    root: Path, version: int, meanwhile: Callable[[Broker], Any], **options: Any
+) -> Iterator[tuple[Site, Broker]]:
+    """Yield a site and a client, before whose n-th call another one acts, for each n."""
+    for n in itertools.count():
+        made: list[str] = []
+
+        def call(_: int, name: str, do: Any, arguments: Any, made: Any = made) -> Any:
+            if made and made[0] == "on":
+                made.append(name)
+                if len(made) - 2 == n:  # noqa: B023 - it is called in this round
+                    meanwhile(other)  # noqa: B023
+            return do(*arguments)
+
+        site = Site(root / str(n), version=version, **options)
+        client, other = site.client(call), site.client()
+        made.append("on")
+        yield site, client
+        shutil.rmtree(site.world.root)
+        if len(made) - 2 < n:
+            return
+
+
+# A file that is being made shows a time long ago
+
+
+def clean(broker: Broker) -> None:
+    broker.clean(QUEUE)
+
+
+def publish(broker: Broker) -> list[str]:
+    broker.publish(QUEUE, text("a"))
+    return ["a"]
+
+
+def publish_many(broker: Broker) -> list[str]:
+    broker.publish_many(QUEUE, map(text, NAMES))
+    return NAMES
+
+
+def publish_bundles(broker: Broker) -> list[str]:
+    names = [f"n{number}" for number in range(25)]
+    broker.publish_many(QUEUE, map(text, names))
+    return names
+
+
+@both_versions
+@pytest.mark.parametrize("act", [publish, publish_many, publish_bundles])
+def test_a_cleaner_spares_what_is_being_published(
+    act: Callable[[Broker], list[str]], version: int, tmp_path: Path
+) -> None:
+    told: Counter[str] = Counter()
+    for site, client in at_each_call(tmp_path, version, clean, bundle_size=12):
+        names = act(client)
+        told += site.server.told
+        assert site.left() == once(names)
+    assert told[mounts.GARBAGE] > 0
+
+
+@both_versions
+@pytest.mark.parametrize("verb", ["nack", "reject"])
+def test_a_cleaner_spares_the_reason_of_a_dead_letter(
+    verb: str, version: int, tmp_path: Path
+) -> None:
+    told: Counter[str] = Counter()
+    for site, client in at_each_call(tmp_path, version, clean):
+        [message] = site.consumed(requeue=False)
+        getattr(client, verb)(message, reason="it broke")
+        told += site.server.told
+        site.clock.advance(120)
+        assert [dead.reason for dead in client.dead(QUEUE)] == ["it broke"]
+    assert told[mounts.GARBAGE] > 0
+
+
+# A listing that takes so long that its first page is of the past
+
+
+def test_a_spent_bundle_stays_though_a_slow_listing_shows_none_of_its_leases(
+    tmp_path: Path,
+) -> None:
+    """They came while it was listed, before the bundle did: to its first page."""
+    site = Site(tmp_path, rates=Rates(paged=1), bundle_size=12)
+    other = site.client(clean=False)
+    held: list[str] = []
+
+    def take_all_of_a_bundle() -> None:
+        other.publish_many(QUEUE, map(text, NAMES))
+        *messages, last = other.consume(QUEUE, 12)
+        other.ack(messages)
+        held.append(last.id)
+
+    take_all_of_a_bundle()
+    with same_names():
+        for _ in range(12):
+            meanwhile = site.slowly("/work", take_all_of_a_bundle, 25)
+            assert site.client(meanwhile=meanwhile).consume(QUEUE) == []
+    assert len(held) == 13
+    assert site.server.told[mounts.OLD_PAGE] >= 4
+    assert site.left() == Counter({text(NAMES[-1]): len(held)})
+
+
+@contextmanager
+def same_names(seed: int = 1) -> Iterator[None]:
+    """Let ids and tokens be the same in each run, and so the order of a listing."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "urandom", random.Random(seed).randbytes)
+        yield
