@@ -6,6 +6,7 @@ it is about, and fails if there were none.
 
 from __future__ import annotations
 
+import errno
 import itertools
 import os
 import random
@@ -88,7 +89,7 @@ class Site:
         last = self.client()
         found = Counter(dead.message for dead in last.dead(QUEUE))
         for _ in range(3):
-            while messages := last.consume(QUEUE, 5):
+            while messages := last.consume(QUEUE, 50):
                 found.update(message.message for message in messages)
                 last.ack(messages)
             self.clock.advance(120)
@@ -206,3 +207,92 @@ def same_names(seed: int = 1) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(os, "urandom", random.Random(seed).randbytes)
         yield
+
+
+# What is not found
+
+
+MANY = [f"n{number}" for number in range(400)]
+
+
+def lines_of_the_dead(site: Site, names: list[str]) -> str:
+    """Let a client die that has two lines of a bundle; return the path of that."""
+    site.client(clean=False).publish_many(QUEUE, map(text, names))
+    before = set(site.world.files("ready"))
+    assert len(site.client(clean=False).consume(QUEUE, 2)) == 2
+    [path] = set(site.world.files("ready")) - before
+    return path
+
+
+def test_no_lease_is_given_up_because_a_listing_missed_its_bundle(
+    tmp_path: Path,
+) -> None:
+    """After another bundle was looked for in vain, too: that says nothing of this one."""
+    told: Counter[str] = Counter()
+    for seed in range(8):
+        rates = Rates(paged=1)
+        site = Site(tmp_path / str(seed), seed=seed, rates=rates, bundle_size=400)
+        other = site.client(clean=False)
+
+        def meanwhile(function: str, path: str, other: Broker = other) -> bool:
+            return "/ready/999/" in path and bool(other.consume(QUEUE))
+
+        with same_names(seed):
+            os.unlink(lines_of_the_dead(site, ["lost"] * 12))
+            lines_of_the_dead(site, MANY)
+            site.clock.advance(2 * 3600)
+            site.client(meanwhile=meanwhile).clean(QUEUE)
+        told += site.server.told
+        assert site.left() >= once(MANY)
+    assert told[mounts.OLD_PAGE] >= 10
+
+
+class Kept:
+    """The calls of a node whose user may change nothing in a directory."""
+
+    def __init__(self, calls: Any, directory: str) -> None:
+        self._calls = calls
+        self._directory = directory
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._calls, name)
+
+    def access(self, path: str, mode: int) -> bool:
+        return path != self._directory and bool(self._calls.access(path, mode))
+
+    def rename(self, source: str, target: str) -> None:
+        if os.path.dirname(source) == self._directory:
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), source)
+        self._calls.rename(source, target)
+
+
+def test_no_lease_is_given_up_because_its_bundle_is_in_a_bucket_that_is_passed_over(
+    tmp_path: Path,
+) -> None:
+    site = Site(tmp_path, bundle_size=400)
+    [message] = site.consumed()
+    bucket = os.path.dirname(lines_of_the_dead(site, MANY))
+    site.clock.advance(2 * 3600)
+    site.world.broker(clean=False).release(message)
+    calls = Kept(site.server.mount(), bucket)
+    keeper = site.world.broker(FileSystem(calls), clean=False)
+    assert keeper.consume(QUEUE) == []
+    keeper.clean(QUEUE)
+    assert site.left() == once(["a", *MANY])
+
+
+def test_what_was_busy_once_is_tried_again_a_minute_later(tmp_path: Path) -> None:
+    site = Site(tmp_path)
+    busy = [True]
+
+    def call(_: int, name: str, do: Any, arguments: Any) -> Any:
+        if name == "rename" and "/ready/" in arguments[0] and busy:
+            busy.pop()
+            raise OSError(errno.EBUSY, os.strerror(errno.EBUSY), arguments[0])
+        return do(*arguments)
+
+    client = site.client(call)
+    client.publish(QUEUE, text("a"))
+    assert client.consume(QUEUE) == []
+    site.clock.advance(60)
+    assert [message.message for message in client.consume(QUEUE)] == [text("a")]
