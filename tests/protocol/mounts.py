@@ -35,10 +35,16 @@ import zlib
 from collections import Counter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from protocol.scenes import QUEUE, World
+from support import Calls, FakeClock
+
+from ddmq.fs import FileSystem
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
+    from pathlib import Path
 
-    from support import FakeClock
+    from ddmq import Broker
 
 #: The kinds of wrong answers.
 NEGATIVE = "missing, though it is there"
@@ -128,7 +134,6 @@ class Server:
         """How often each function was called."""
         self.passed: Counter[str] = Counter()
         """Functions that are not emulated, and how often they were called."""
-        self.is_held_up = False
         self._seed = seed
         self._mounts = 0
         self._known: dict[str, Inode] = {}
@@ -280,6 +285,7 @@ class Mount:
         self._attributes: dict[Inode, tuple[os.stat_result, float]] = {}
         self._open: dict[int, _Opened] = {}
         self._trail: list[tuple[_Remembered, str]] = []
+        self._waits = False
 
     def __getattr__(self, name: str) -> Any:
         function = getattr(os, name)
@@ -444,14 +450,13 @@ class Mount:
 
     def _wait(self, function: str, path: str) -> bool:
         """Let others act, who are not held up themselves; tell whether they did."""
-        if self.meanwhile is None or self.server.is_held_up:
+        if self.meanwhile is None or self._waits:
             return False
-        self.server.is_held_up = True
-        trail = self._trail
+        self._waits, trail = True, self._trail
         try:
             return bool(self.meanwhile(function, path))
         finally:
-            self.server.is_held_up, self._trail = False, trail
+            self._waits, self._trail = False, trail
 
     def _maybe_lose(self, code: int) -> None:
         """Lose the reply to what was done, now and then."""
@@ -927,3 +932,44 @@ def place_of(name: str) -> int:
 def _error(code: int, path: Any) -> OSError:
     """Return the error that `os` raises."""
     return OSError(code, os.strerror(code), path)
+
+
+class _ServerClock(FakeClock):
+    """The clock by which the emulated server stamps: who waits for its next tick turns it."""
+
+    def outlast_tick(self, *, is_long: bool) -> None:
+        self.advance(1.05 if is_long else 0.02)
+
+
+class Nodes(World):
+    """A root with one queue on an emulated server, whose clients are each on their own node."""
+
+    def __init__(
+        self,
+        root: Path,
+        *,
+        version: int = 4,
+        seed: int = 0,
+        rates: Rates | None = None,
+        told: Counter[str] | None = None,
+        **sizes: int,
+    ) -> None:
+        super().__init__(root, **sizes)
+        super().broker(create=True).create_queue(QUEUE)
+        self.clock = _ServerClock(self.clock.now_ns / 1e9)
+        self.server = Server(
+            self.root, self.clock, version=version, seed=seed, rates=rates, told=told
+        )
+
+    def broker(self, calls: Calls | FileSystem | None = None, **options: Any) -> Broker:
+        """Return a new client on a node that remembers nothing yet."""
+        return self.broker_at(self.server.mount(), calls, **options)
+
+    def broker_at(
+        self, node: Mount, calls: Calls | FileSystem | None = None, **options: Any
+    ) -> Broker:
+        """Return a new client on this node, whose calls may pass through others."""
+        fs = calls if isinstance(calls, FileSystem) else FileSystem(calls or node)
+        if isinstance(fs.calls, Calls):
+            fs.calls.module = node
+        return super().broker(fs, **options)

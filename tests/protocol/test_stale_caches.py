@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from protocol import mounts
-from protocol.mounts import Rates, Server
-from protocol.scenes import QUEUE, World, new_world, text
+from protocol.mounts import Nodes, Rates
+from protocol.scenes import QUEUE, text
 from support import Calls
 
 from ddmq.fs import FileSystem
@@ -33,33 +33,24 @@ NAMES = [f"m{number}" for number in range(12)]
 both_versions = pytest.mark.parametrize("version", [3, 4], ids=["v3", "v4"])
 
 
-class Site:
-    """A queue on an emulated server, whose clients are each on a node of their own."""
+class Site(Nodes):
+    """A queue on an emulated server, of which each node knows what is most out of date."""
 
-    def __init__(self, root: Path, *, version: int = 4, **options: Any) -> None:
-        self.rates = options.pop("rates", Rates(early=1))
-        self.seed = options.pop("seed", 0)
-        self.world: World = new_world(root, **options)
-        self.clock = self.world.clock
-        self.server = Server(
-            *(self.world.root, self.clock),
-            version=version,
-            seed=self.seed,
-            rates=self.rates,
-        )
+    def __init__(self, root: Path, **options: Any) -> None:
+        options.setdefault("rates", Rates(early=1))
+        super().__init__(root, **options)
 
-    def client(self, call: Any = None, **options: Any) -> Broker:
-        """Return a client on a node that remembers what it needs to have opened the queue."""
-        mount = self.server.mount()
-        mount.meanwhile = options.pop("meanwhile", None)
-        calls = mount if call is None else Calls(call, mount)
-        client = self.world.broker(FileSystem(calls), **options)
+    def client(self, call: Any = None, meanwhile: Any = None, **options: Any) -> Broker:
+        """Return a client that has opened the queue already."""
+        node = self.server.mount()
+        node.meanwhile = meanwhile
+        client = self.broker_at(node, Calls(call) if call else None, **options)
         client.settings(QUEUE)
         return client
 
     def consumed(self, **options: Any) -> list[Message]:
         """Publish a message and consume it, before what a test is about."""
-        first = self.world.broker()
+        first = self.broker()
         first.publish(QUEUE, text("a"), **options)
         return first.consume(QUEUE)
 
@@ -118,7 +109,7 @@ def at_each_call(
         client, other = site.client(call), site.client()
         made.append("on")
         yield site, client
-        shutil.rmtree(site.world.root)
+        shutil.rmtree(site.root)
         if len(made) - 2 < n:
             return
 
@@ -218,9 +209,9 @@ MANY = [f"n{number}" for number in range(400)]
 def lines_of_the_dead(site: Site, names: list[str]) -> str:
     """Let a client die that has two lines of a bundle; return the path of that."""
     site.client(clean=False).publish_many(QUEUE, map(text, names))
-    before = set(site.world.files("ready"))
+    before = set(site.files("ready"))
     assert len(site.client(clean=False).consume(QUEUE, 2)) == 2
-    [path] = set(site.world.files("ready")) - before
+    [path] = set(site.files("ready")) - before
     return path
 
 
@@ -273,9 +264,9 @@ def test_no_lease_is_given_up_because_its_bundle_is_in_a_bucket_that_is_passed_o
     [message] = site.consumed()
     bucket = os.path.dirname(lines_of_the_dead(site, MANY))
     site.clock.advance(2 * 3600)
-    site.world.broker(clean=False).release(message)
+    site.broker(clean=False).release(message)
     calls = Kept(site.server.mount(), bucket)
-    keeper = site.world.broker(FileSystem(calls), clean=False)
+    keeper = site.broker(FileSystem(calls), clean=False)
     assert keeper.consume(QUEUE) == []
     keeper.clean(QUEUE)
     assert site.left() == once(["a", *MANY])
