@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import signal
+import threading
 from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -90,23 +91,29 @@ class Crash(BaseException):
 class Calls:
     """The functions of `os`, each passing through `call(number, name, function, arguments)`.
 
-    `number` counts the system calls from 0. Nothing is synced: no test cuts the power.
+    `number` counts the system calls from 0. Nothing is synced: no test cuts the power. `module`
+    stands in for `os`.
     """
 
     def __init__(
-        self, call: Callable[[int, str, Callable[..., Any], tuple[Any, ...]], Any]
+        self,
+        call: Callable[[int, str, Callable[..., Any], tuple[Any, ...]], Any],
+        module: Any = os,
     ) -> None:
         self.call = call
+        self.module = module
         self.made: list[str] = []
 
     def __getattr__(self, name: str) -> Any:
-        function = getattr(os, name)
+        function = getattr(self.module, name)
         if name not in SYSTEM_CALLS:
             return function
 
-        def wrapped(*arguments: Any, **named: Any) -> Any:
+        def wrapped(*arguments: Any, **options: Any) -> Any:
             self.made.append(name)
-            real = _no_fsync if name == "fsync" else partial(function, **named)
+            synced = name == "fsync" and self.module is os
+            real = _no_fsync if synced else function
+            real = partial(real, **options) if options else real
             return self.call(len(self.made) - 1, name, real, arguments)
 
         return wrapped
@@ -257,3 +264,35 @@ def writing_short(n: int, then: int = 0) -> Calls:
         return function(*arguments)
 
     return Calls(call)
+
+
+class Hanging(Calls):
+    """System calls of which the first `name` at a path with `where` in it hangs.
+
+    So does a rename of a file that a dead NFS client had open, until the server has given that
+    client up. It is done as soon as somebody calls `let_go`; whoever waits in vain for a
+    minute of real time is told.
+    """
+
+    def __init__(self, name: str, where: str = "") -> None:
+        super().__init__(self._maybe_hang)
+        self.hangs = threading.Event()
+        """Set once the call hangs."""
+        self._name, self._where = name, where
+        self._let_go = threading.Event()
+        self._one = threading.Lock()
+
+    def let_go(self) -> None:
+        """Let the call that hangs be done, or never hang."""
+        self._let_go.set()
+
+    def _maybe_hang(
+        self, _: int, name: str, function: Callable[..., Any], arguments: Any
+    ) -> Any:
+        if name == self._name and any(self._where in str(a) for a in arguments[:2]):
+            with self._one:
+                first = not self.hangs.is_set()
+                self.hangs.set()
+            if first and not self._let_go.wait(60):
+                raise AssertionError(f"nobody let go {name} {arguments}")
+        return function(*arguments)
