@@ -684,7 +684,8 @@ class Broker:
         check_queue_name(queue)
         if not admin.is_queue(self.root, queue, self._fs):
             if not self._create:
-                raise self._not_found(queue)
+                missing = errno.ENOENT, os.strerror(errno.ENOENT)
+                raise FileNotFoundError(*missing, f"{self.root}/{queue}")
             self.create_queue(queue)
         path = f"{self.root}/{queue}"
         store = Store(path, self._fs, self._clock, *self._sizes)

@@ -94,9 +94,9 @@ class _Ends:
             self._file = _nameless(self._spool)
         while data:
             part = data[: self._room()]
-            os.pwrite(self._file, part, self._place())
-            self._size += len(part)
-            data = data[len(part) :]
+            written = os.pwrite(self._file, part, self._place())
+            self._size += written
+            data = data[written:]
 
     def _place(self) -> int:
         if self._size < self._half:
@@ -130,8 +130,9 @@ class _Ends:
     def _copy(self, target: int, start: int, size: int) -> None:
         while size > 0 and self._file is not None:
             data = os.pread(self._file, min(size, _CHUNK), start)
-            os.write(target, data)
             start, size = start + len(data), size - len(data)
+            while data:
+                data = data[os.write(target, data) :]
 
     def close(self) -> None:
         """Forget it."""

@@ -1,0 +1,45 @@
+"""A worker within the test: real commands, a queue whose file system can fail."""
+
+from __future__ import annotations
+
+import os
+
+from ddmq import Broker
+from ddmq.hpc.deadline import Deadline, Durations
+from ddmq.hpc.job import Job
+from ddmq.hpc.journal import Journal
+from ddmq.hpc.options import Options
+from ddmq.hpc.signals import Signals
+from ddmq.hpc.worker import Worker
+
+
+def worker(broker, root, signals, clock, command, **options):
+    """Return a worker at the queue `q` that runs a line of shell, or a list of words."""
+    words = ["sh", "-c", command] if isinstance(command, str) else command
+    journal = Journal(f"{root}/q", "node", clock, None)
+    environ = {"PATH": os.environ["PATH"], "DDMQ_ROOT": str(root)}
+    job = Job("node", "", environ, signals, Deadline(None), journal, Durations(), clock)
+    return Worker(broker, "q", words, Options(**options), job)
+
+
+class Hurried(Signals):
+    """Signals with a clock that can be turned: where nothing real comes, time passes fast.
+
+    At each wait, `step` may do what others do meanwhile.
+    """
+
+    def __init__(self, clock, step=lambda: None):
+        super().__init__(clock)
+        self._turned, self._step = clock, step
+
+    def wait(self, seconds, readers):
+        self._step()
+        super().wait(min(seconds, 0.005), readers)
+        self._turned.advance(min(seconds, 0.1) + 1e-6)
+
+
+def run(root, clock, command, *, fs=None, step=lambda: None, **options):
+    """Let a worker work until it ends; return its summary."""
+    broker = Broker(root, clock=clock, fs=fs)
+    with Hurried(clock, step) as signals:
+        return worker(broker, root, signals, clock, command, **options).run()

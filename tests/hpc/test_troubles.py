@@ -1,0 +1,333 @@
+"""Each message in a boundary of its own: what is wrong with one concerns no other."""
+
+from __future__ import annotations
+
+import errno
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+from hpc.inside import Hurried, run, worker
+from support import Calls, in_time
+
+from ddmq import Broker, QueueNotFound, StorageError
+from ddmq.fs import FileSystem
+from ddmq.hpc.result import UNFINISHED
+
+#: The message `good` is done when there is a file `go`; any other does what it says.
+OTHERS = 'if [ "$0" = good ]; then : < go; else eval "$0"; fi'
+QUICK = {"backoff": (0.01,), "wait": 1}
+
+
+@pytest.fixture(autouse=True)
+def patience():
+    with in_time(60):
+        yield
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    """A directory for commands, with a pipe that a good message waits for."""
+    monkeypatch.chdir(tmp_path)
+    os.mkfifo("go")
+    return tmp_path
+
+
+class Beside:
+    """Lets the good message go on when something is told of the other one."""
+
+    def __init__(self, caplog, *words):
+        self.went_on = False
+        self._caplog, self._words = caplog, words
+
+    def __call__(self):
+        said = " ".join(record.message for record in self._caplog.records)
+        if not self.went_on and all(word in said for word in self._words):
+            os.close(os.open("go", os.O_WRONLY))
+            self.went_on = True
+
+
+@pytest.fixture
+def both(root, broker, clock, here, caplog):
+    """Run a bad message beside a good one, which ends after `words` were said of the bad one."""
+
+    def both(bad, *words, **options):
+        broker.publish_many("q", ["good", bad], requeue_limit=0)
+        beside = Beside(caplog, *words)
+        summary = run(root, clock, OTHERS, step=beside, slots=2, **QUICK, **options)
+        assert beside.went_on
+        return summary
+
+    return both
+
+
+# A result
+
+
+WRITES = "echo result > $DDMQ_OUTPUT"
+
+
+@pytest.fixture
+def refusing_once(monkeypatch):
+    """Return a function that makes one call of `os` fail once, for what is unfinished."""
+
+    def refuse(name, code):
+        function, left = getattr(os, name), [1]
+
+        def call(first, *arguments, **named):
+            path = first if isinstance(first, str) else f"/proc/self/fd/{first}"
+            if UNFINISHED + "/" in os.path.realpath(path) and left[0]:
+                left[0] -= 1
+                raise OSError(code, os.strerror(code))
+            return function(first, *arguments, **named)
+
+        monkeypatch.setattr(os, name, call)
+
+    return refuse
+
+
+@pytest.mark.parametrize(
+    ("name", "code"),
+    [
+        ("fsync", errno.EIO),
+        ("fsync", errno.ENOSPC),
+        ("fsync", errno.EDQUOT),
+        ("open", errno.EMFILE),
+        ("stat", errno.ESTALE),
+        ("rename", errno.EIO),
+    ],
+)
+def test_a_result_that_is_not_taken_gives_its_message_back(
+    both, refusing_once, broker, name, code
+):
+    refusing_once(name, code)
+    summary = both(
+        WRITES, "its result is not kept", os.strerror(code), output_dir="out"
+    )
+    assert (summary.numbers["acked"], summary.numbers["released"]) == (2, 1)
+    assert (summary.numbers["failed"], summary.stopped) == (0, "")
+    [name] = set(os.listdir("out")) - {UNFINISHED}
+    assert Path("out", name).read_text() == "result\n"
+    assert broker.view("q")["q"] == (0, 0, 0, 0)
+
+
+@pytest.mark.parametrize(
+    ("bad", "why"),
+    [
+        ("ln -s nowhere $DDMQ_OUTPUT", "a symbolic link that leads nowhere"),
+        ("mkfifo $DDMQ_OUTPUT", "neither a file nor a directory"),
+        ("mkdir $DDMQ_OUTPUT; : > out/$DDMQ_ID", "but its result was a file"),
+    ],
+)
+def test_an_output_that_is_no_result_is_a_failure_of_its_message(
+    both, broker, bad, why
+):
+    summary = both(bad, why, output_dir="out")
+    assert (summary.numbers["acked"], summary.numbers["failed"]) == (1, 1)
+    [letter] = broker.dead("q")
+    assert letter.message == bad
+    assert f"its output out/{UNFINISHED}/{letter.id}." in letter.reason
+    assert why in letter.reason
+
+
+def test_a_link_that_leads_somewhere_is_a_result(both):
+    summary = both("echo x > real; ln -s $PWD/real $DDMQ_OUTPUT", output_dir="out")
+    assert summary.numbers["acked"] == 2
+
+
+def test_an_output_on_another_file_system_is_a_failure(both, broker, here):
+    elsewhere = next(
+        (p for p in ("/dev/shm", "/tmp") if os.stat(p).st_dev != here.stat().st_dev),
+        None,
+    )
+    if elsewhere is None:
+        pytest.skip("there is one file system only")
+    os.mkdir("out")
+    mine = Path(elsewhere, f"ddmq-test-{os.getpid()}")
+    mine.mkdir()
+    try:
+        os.symlink(mine, f"out/{UNFINISHED}")
+        both(WRITES, "on another file system", output_dir="out")
+        assert "on another file system" in broker.dead("q")[0].reason
+    finally:
+        mine.rmdir()
+
+
+def test_what_is_wrong_with_the_directory_of_results_is_no_messages_fault(both, broker):
+    bad = "rm -r out; : > out"
+    summary = both(bad, "its result is not kept", "out", output_dir="out")
+    assert (summary.broken, summary.numbers["failed"]) == (True, 0)
+    assert "out/.ddmq-unfinished" in summary.stopped
+    [message] = broker.consume("q", 2)[-1:]
+    assert (message.message, message.requeue_counter) == (bad, 0)
+
+
+# The start
+
+
+@pytest.fixture
+def full_disk(tmp_path):
+    path = tmp_path / "tmp"
+    path.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=64k", "ddmq", str(path)]
+    done = subprocess.run(mount, capture_output=True, text=True, check=False)
+    if done.returncode:
+        pytest.skip(f"no small file system can be mounted: {done.stderr.strip()}")
+    (path / "filler").write_bytes(bytes(60 << 10))
+    yield path
+    subprocess.run(["umount", str(path)], check=True)
+
+
+def test_a_full_tmpdir_gives_a_message_back_and_the_others_go_on(
+    root, broker, clock, here, full_disk, caplog
+):
+    broker.publish_many("q", ["good", "x" * 20_000])
+    beside = Beside(caplog, "No space left")
+
+    def step():
+        beside()
+        if beside.went_on:
+            (full_disk / "filler").unlink(missing_ok=True)
+
+    command = "read -r text; case $text in good*) : < go;; esac"
+    options = {"slots": 2, "stdin": True, "spool": str(full_disk)}
+    summary = run(root, clock, command, step=step, **options, **QUICK)
+    assert (summary.numbers["acked"], summary.numbers["failed"]) == (2, 0)
+    assert summary.numbers["released"] >= 1
+    assert str(full_disk) in caplog.text
+
+
+def test_a_log_that_finds_no_room_is_kept_no_further(
+    root, broker, clock, here, full_disk, caplog
+):
+    broker.publish("q", "a")
+    options = {"log_dir": "log", "logs": "all", "spool": str(full_disk)}
+    script = "head -c 100000 /dev/zero; echo the end >&2"
+    summary = run(root, clock, script, **options)
+    assert summary.numbers["acked"] == 1
+    assert "an output is kept no further" in caplog.text
+    [log] = here.glob("log/**/*.out")
+    assert 0 < log.stat().st_size < 10_000
+
+
+def test_a_command_that_is_gone_ends_no_other(root, broker, clock, here, caplog):
+    here.joinpath("mine").write_text("#!/bin/sh\nrm mine\n: < go\n")
+    here.joinpath("mine").chmod(0o755)
+    broker.publish_many("q", ["a", "b"])
+    step = Beside(caplog)
+
+    def once_gone():
+        if not here.joinpath("mine").exists():
+            step()
+
+    summary = run(root, clock, ["./mine"], step=once_gone)
+    assert (summary.broken, summary.numbers["acked"]) == (True, 1)
+    assert "./mine: No such file" in summary.stopped
+    assert broker.consume("q")[0].requeue_counter == 0
+
+
+# The queue
+
+
+def test_a_message_that_can_not_be_moved_has_failed(both, broker):
+    broker.create_queue("other")
+    bad = "rm -r $DDMQ_ROOT/other; exit 7"
+    summary = both(bad, "it can't be moved", on_exit={7: "other"})
+    assert (summary.numbers["acked"], summary.numbers["failed"]) == (1, 1)
+    reason = broker.dead("q")[0].reason
+    assert "exit status 7" in reason
+    assert "it can't be moved: " in reason
+    assert "/other: no such queue" in reason
+
+
+@pytest.mark.parametrize(
+    ("verb", "where"), [("rename", "/ready/"), ("unlink", "/work/")]
+)
+def test_without_permission_it_ends_at_once_and_gives_back_what_it_can(
+    root, broker, clock, refusing, verb, where
+):
+    broker.publish_many("q", ["exit 0", "exec sleep 100"], requeue_limit=0)
+    fs = refusing(verb, errno.EROFS, where)
+    with pytest.raises(StorageError, match="mounted read-only"):
+        run(root, clock, 'eval "$0"', fs=fs, slots=2)
+    messages = broker.consume("q", 2)
+    assert [message.requeue_counter for message in messages] == [0, 0]
+
+
+def test_what_can_not_be_given_back_keeps_nothing_else_back(
+    root, broker, clock, caplog
+):
+    broker.publish_many("q", ["exit 0", "exec sleep 100"], requeue_limit=0)
+    refused = []
+
+    def call(_, name, function, arguments):
+        """Refuse the first ack, and the first release."""
+        first = name in ("unlink", "rename") and name not in refused
+        if first and "/work/" in arguments[0]:
+            refused.append(name)
+            raise OSError(errno.EACCES, os.strerror(errno.EACCES), arguments[0])
+        return function(*arguments)
+
+    with pytest.raises(StorageError, match="permission"):
+        run(root, clock, 'eval "$0"', fs=FileSystem(Calls(call)), slots=2)
+    assert refused == ["unlink", "rename"]
+    assert "it comes back when its lease is over" in caplog.text
+    assert broker.view("q")["q"] == (1, 1, 0, 0)
+
+
+def test_a_queue_that_is_deleted_ends_it(root, broker, clock):
+    broker.publish_many("q", ["rm -r $DDMQ_ROOT/q", "exec sleep 100"])
+    with pytest.raises(QueueNotFound):
+        run(root, clock, 'eval "$0"', slots=2)
+
+
+class Away:
+    """A root that leaves for a second and a half, and answers `code` meanwhile."""
+
+    def __init__(self, root, clock, code):
+        self._root, self._away, self._clock = root, root.with_name("away"), clock
+        self._code, self._back_at = code, None
+
+    def leave(self):
+        self._root.rename(self._away)
+        self._back_at = self._clock.monotonic() + 1.5
+
+    def step(self):
+        if self._back_at is not None and self._clock.monotonic() >= self._back_at:
+            self._away.rename(self._root)
+            self._back_at = None
+
+    def call(self, _, name, function, arguments):
+        try:
+            return function(*arguments)
+        except FileNotFoundError:
+            if self._back_at is None:
+                raise
+            raise OSError(self._code, os.strerror(self._code), arguments[0]) from None
+
+
+@pytest.mark.parametrize("code", [errno.ENOENT, errno.ESTALE])
+@pytest.mark.parametrize("when", ["consume", "is_empty", "ack", "nack", "release"])
+def test_while_the_root_is_away_it_waits_and_says_so(
+    root, broker, clock, monkeypatch, caplog, when, code
+):
+    broker.publish("q", {"nack": "exit 1", "release": "exit 75"}.get(when, "exit 0"))
+    away = Away(root, clock, code)
+    mine = Broker(root, clock=clock, fs=FileSystem(Calls(away.call)))
+    method, asked = getattr(mine, when), []
+
+    def ask(*arguments, **named):
+        asked.append(when)
+        if len(asked) == 1:
+            away.leave()
+        return method(*arguments, **named)
+
+    monkeypatch.setattr(mine, when, ask)
+    options = {"until": "done", "retries": 1, "backoff": (0.01,), "max_messages": 2}
+    with Hurried(clock, away.step) as signals:
+        summary = worker(mine, root, signals, clock, 'eval "$0"', **options).run()
+    assert len(asked) > 1
+    assert f"{root}: no ddmq root" in caplog.text
+    assert (summary.numbers["lost"], summary.broken) == (0, False)
+    assert broker.view("q")["q"].work == 0
