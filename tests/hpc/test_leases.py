@@ -1,0 +1,311 @@
+"""Whose lease it is, while commands run, results are synced, and a scheduler ends a job."""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+
+import pytest
+from hpc.inside import Hurried, run, worker
+from support import in_time
+
+from ddmq import Broker
+from ddmq.clock import Clock
+from ddmq.hpc.result import UNFINISHED
+from ddmq.hpc.signals import Signals
+
+
+@pytest.fixture(autouse=True)
+def patience():
+    with in_time(60):
+        yield
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def leases(root):
+    return os.listdir(root / "q" / "work")
+
+
+def token(name):
+    return name.removesuffix(".line").rpartition(".")[2]
+
+
+# A lease that was lost comes back to the worker that lost it
+
+
+class Lines:
+    """What happens at the waits of a worker, step by step: each goes on when it returns True."""
+
+    def __init__(self, *steps):
+        self._steps = list(steps)
+
+    def __call__(self):
+        while self._steps and self._steps[0]():
+            self._steps.pop(0)
+
+    def assert_done(self):
+        assert self._steps == []
+
+
+def test_a_message_that_comes_back_while_it_runs_is_not_started_again(
+    root, broker, clock, here
+):
+    id_ = broker.publish("q", "a")
+    os.mkfifo("go")
+    seen = []
+
+    def taken_away():
+        if here.joinpath("runs").exists():
+            seen.extend(leases(root))
+            broker.release(broker.leased("q", id_))
+        return bool(seen)
+
+    def came_back():
+        now = leases(root)
+        if now and token(now[0]) != token(seen[0]):
+            os.close(os.open("go", os.O_WRONLY))
+            return True
+        return False
+
+    lines = Lines(taken_away, came_back)
+    script = "echo x >> runs; : < go"
+    summary = run(root, clock, script, step=lines, slots=2)
+    lines.assert_done()
+    assert here.joinpath("runs").read_text() == "x\n"
+    assert (summary.numbers["acked"], summary.numbers["lost"]) == (1, 0)
+    assert broker.view("q")["q"] == (0, 0, 0, 0)
+
+
+def test_a_run_that_is_killed_for_its_lease_fails_nothing_when_it_comes_back(
+    root, broker, clock, here
+):
+    broker.publish("q", "a", requeue_limit=1)
+    asked, kills = [], []
+
+    def over():
+        if not here.joinpath("runs").exists():
+            return False
+        [execution] = asked[0]._running
+        kills.append(execution.kill)
+        execution.kill = lambda: None  # it hangs in the kernel, for a while
+        clock.advance(601)  # as if the worker had been suspended
+        return True
+
+    def came_back():
+        [execution] = asked[0]._running
+        if execution.was_killed and not execution.lost:
+            kills[0]()
+            return True
+        return False
+
+    script = "echo x >> runs; [ $(wc -l < runs) = 2 ] || exec sleep 100"
+    lines = Lines(over, came_back)
+    with Hurried(clock, lines) as signals:
+        mine = Broker(root, clock=clock)
+        asked.append(worker(mine, root, signals, clock, script, slots=2))
+        summary = asked[0].run()
+    lines.assert_done()
+    assert here.joinpath("runs").read_text() == "x\n" * 2
+    assert summary.numbers == {
+        **dict.fromkeys(("failed", "moved", "lost"), 0),
+        "acked": 1,
+        "released": 1,
+    }
+    assert broker.view("q")["q"] == (0, 0, 0, 0)
+
+
+@pytest.mark.parametrize("verb", ["ack", "nack"])
+def test_what_is_owed_is_settled_with_the_lease_that_came_back(
+    root, broker, clock, here, refusing, verb
+):
+    id_ = broker.publish("q", "a", requeue_limit=0)
+    status, call = (0, "unlink") if verb == "ack" else (1, "rename")
+    where = {"unlink": "/work/", "rename": "/work/"}[call]
+    fs = refusing(call, errno.EIO, where, times=1)
+
+    def taken_away():
+        if not here.joinpath("ended").exists() or not owes(summary_of[0]):
+            return False
+        broker.release(broker.leased("q", id_))
+        return True
+
+    summary_of = []
+    script = f"echo x >> runs; : > ended; exit {status}"
+    lines = Lines(taken_away)
+    with Hurried(clock, lines) as signals:
+        mine = worker(
+            Broker(root, clock=clock, fs=fs), root, signals, clock, script, slots=2
+        )
+        summary_of.append(mine)
+        summary = mine.run()
+    lines.assert_done()
+    assert here.joinpath("runs").read_text() == "x\n"
+    assert summary.numbers["lost"] == 0
+    assert summary.numbers["acked" if verb == "ack" else "failed"] == 1
+    assert broker.view("q")["q"] == (0, 0, 0, verb == "nack")
+
+
+def owes(worker):
+    return worker._settler.due_in() is not None
+
+
+# Heartbeats go on whatever the main thread does
+
+
+def test_a_lease_is_renewed_while_its_result_is_synced(root, here, monkeypatch):
+    clock = Clock()
+    broker = Broker(root, create=True)
+    broker.publish("q", "a", timeout=0.6)
+    sync, synced = os.fsync, []
+
+    def slow(descriptor):
+        if UNFINISHED in os.readlink(f"/proc/self/fd/{descriptor}"):
+            began = leases(root)
+            while len(synced) < 3:  # three more renewals, so longer than the lease
+                if leases(root) != began:
+                    began = leases(root)
+                    synced.append(began)
+        sync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", slow)
+    with Signals(clock) as signals:
+        mine = Broker(root, clock=clock)
+        script = "echo result > $DDMQ_OUTPUT"
+        out = {"output_dir": "out"}
+        summary = worker(mine, root, signals, clock, script, **out).run()
+    assert (len(synced), summary.numbers["acked"]) == (3, 1)
+    assert broker.view("q")["q"] == (0, 0, 0, 0)
+
+
+# A reply that was lost
+
+
+@pytest.mark.parametrize("code", [errno.EIO, errno.ENOENT, errno.ETIMEDOUT])
+@pytest.mark.parametrize("output", [{}, {"output_dir": "out"}])
+@pytest.mark.parametrize("number", [1, 20])
+def test_an_ack_that_was_done_but_whose_reply_was_lost_is_none_lost(
+    root, broker, clock, here, refusing, code, output, number
+):
+    broker.publish_many("q", ["a"] * number)
+    fs = refusing("unlink", code, "/work/", times=1, done=True)
+    script = "[ -z $DDMQ_OUTPUT ] || echo result > $DDMQ_OUTPUT"
+    summary = run(root, clock, script, fs=fs, **output)
+    assert (summary.numbers["acked"], summary.numbers["lost"]) == (number, 0)
+    if output:
+        assert len(os.listdir("out")) == number + 1
+
+
+def test_an_ack_in_doubt_is_not_lost_by_a_renewal_meanwhile(
+    root, broker, clock, here, refusing, caplog
+):
+    broker.publish("q", "a")
+    fs = refusing("unlink", errno.EIO, "/work/", times=1, done=True)
+    asked = []
+
+    def renewed():
+        if owes(asked[0]):
+            clock.advance(201)
+            asked[0]._heartbeat.beat()
+            return True
+        return False
+
+    lines = Lines(renewed)
+    with Hurried(clock, lines) as signals:
+        mine = Broker(root, clock=clock, fs=fs)
+        asked.append(
+            worker(
+                mine, root, signals, clock, "echo x > $DDMQ_OUTPUT", output_dir="out"
+            )
+        )
+        summary = asked[0].run()
+    lines.assert_done()
+    assert (summary.numbers["acked"], summary.numbers["lost"]) == (1, 0)
+    assert "is lost" not in caplog.text
+
+
+# A scheduler that signals the commands first
+
+
+def drained_when(signals, claim):
+    """Return a step that asks for a drain once something is so."""
+
+    def step():
+        if claim():
+            signals.drain_requested = True
+
+    return step
+
+
+@pytest.fixture
+def ended(root, broker, clock, here):
+    """Run what a line of shell says of each message; drain or not when the first has ended."""
+
+    def ended(texts, *, drain, **options):
+        for text in texts:
+            broker.publish("q", text, requeue_limit=0)
+        with Hurried(clock) as signals:
+            mine = Broker(root, clock=clock)
+            made = worker(mine, root, signals, clock, 'eval "$0"', **options)
+
+            def step():
+                if made._doubtful:
+                    doubts.append(len(made._doubtful))
+                    if drain == len(made._doubtful):
+                        os.kill(os.getpid(), signal.SIGTERM)
+
+            signals._step, doubts = step, []
+            return made.run(), doubts
+
+    return ended
+
+
+SIGNALLED = ["kill -TERM $$", "kill -INT $$", "kill -USR1 $$", "exit 143", "exit 140"]
+
+
+@pytest.mark.parametrize("text", SIGNALLED)
+def test_what_a_signal_ended_before_ours_came_is_given_back(root, broker, ended, text):
+    summary, _ = ended([text, "echo x > never"], drain=1)
+    assert (summary.numbers["released"], summary.numbers["failed"]) == (1, 0)
+    messages = broker.consume("q", 2)
+    assert [(m.message, m.failures) for m in messages] == [
+        (text, 0),
+        ("echo x > never", 0),
+    ]
+    assert not os.path.exists("never")
+
+
+@pytest.mark.parametrize("text", SIGNALLED)
+def test_what_a_signal_ended_alone_has_failed(broker, ended, clock, text):
+    summary, doubts = ended([text, "exit 0"], drain=0)
+    assert 5 <= len(doubts) <= 20  # half a second, which nobody else's is
+    assert (summary.numbers["acked"], summary.numbers["failed"]) == (1, 1)
+    [letter] = broker.dead("q")
+    assert letter.message == text
+
+
+def test_what_fails_just_then_is_given_back_too(here, broker, ended):
+    for name in "ab":
+        os.mkfifo(name)
+    wrapped = ": < a; exit 1"  # because a child of its own was ended
+    summary, doubts = ended(
+        ["kill -TERM $$; exit", ": > a; kill -TERM $$", wrapped], drain=3, slots=3
+    )
+    assert (summary.numbers["released"], summary.numbers["failed"]) == (3, 0)
+    assert doubts[-1] == 3
+
+
+@pytest.mark.parametrize("text", ["exit 1", "kill -KILL $$", "exit 75", "exit 0"])
+def test_what_no_such_signal_ended_is_settled_at_once(ended, text):
+    summary, doubts = ended([text], drain=0)
+    assert (doubts, summary.stopped) == ([], "")
+
+
+def test_a_command_that_we_asked_to_end_ourselves_does_not_wait(broker, ended):
+    summary, doubts = ended(["exec sleep 100"], drain=0, timeout=1)
+    assert (doubts, summary.numbers["failed"]) == ([], 1)
