@@ -153,6 +153,53 @@ def test_a_missing_queue_is_explained(root, broker):
     assert "no such queue" in err
 
 
+@pytest.mark.parametrize(
+    ("options", "why"),
+    [
+        (["--output-dir", "file"], "/file/.ddmq-unfinished: Not a directory"),
+        (["--output-dir", "planted"], "Invalid cross-device link"),
+        (["--log-dir", "file"], "/file: File exists"),
+        (["--log-dir", "fine"], "TMPDIR"),
+        (["--stdin"], "TMPDIR"),
+        (["--on-exit", "7=queue:other"], "/other: no such queue"),
+    ],
+)
+def test_what_it_will_need_is_tried_before_it_takes_a_message(
+    root, broker, tmp_path, monkeypatch, options, why
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "file").touch()
+    (tmp_path / "planted").mkdir()
+    (tmp_path / "planted" / ".ddmq-unfinished").symlink_to(elsewhere(tmp_path))
+    monkeypatch.setenv("TMPDIR", f"{tmp_path}/nowhere")
+    id_ = broker.publish("jobs", "a")
+    status, out, err = worked(*options, root, "jobs", "--", "touch", "ran")
+    assert (status, out, err.count("\n")) == (1, "", 1)
+    assert options[0] in err or "No such file or directory" in err
+    assert why in err
+    assert "can't be used" in err
+    assert "standard output" not in err
+    assert not (tmp_path / "ran").exists()
+    [message] = broker.consume("jobs")
+    assert (message.id, message.requeue_counter) == (id_, 0)
+
+
+def elsewhere(path):
+    """Return a directory on another file system, where results can't be kept from."""
+    for other in ("/dev/shm", "/tmp", "/proc"):
+        if os.stat(other).st_dev != path.stat().st_dev:
+            return other
+    raise AssertionError
+
+
+def test_what_was_tried_leaves_nothing(root, broker, tmp_path):
+    options = ["--output-dir", tmp_path / "out", "--log-dir", tmp_path / "log"]
+    assert worked(*options, root, "jobs", "--", "true")[0] == 0
+    assert os.listdir(tmp_path / "out") == [".ddmq-unfinished"]
+    assert os.listdir(tmp_path / "out" / ".ddmq-unfinished") == []
+    assert os.listdir(tmp_path / "log") == []
+
+
 def test_the_help_shows_examples():
     status, out, _ = worked("-h")
     assert status == 0

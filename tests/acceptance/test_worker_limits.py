@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import sys
 import time
+from functools import partial
 
 import pytest
 from acceptance.workers import (
@@ -244,6 +246,33 @@ def test_an_ack_is_not_given_up_while_the_storage_is_away(root, broker):
     _, err = process.communicate(timeout=30)
     assert process.returncode == 0
     assert "could not be settled yet" in err
+    assert counts(broker) == (0, 0, 0, 0)
+
+
+def test_leases_are_held_while_the_storage_is_away(root, broker):
+    broker.update_settings("jobs", message_timeout=3)
+    broker.publish("jobs", "a")
+    process = start(root, "jobs", *shell("sleep 4"))
+    until(lambda: counts(broker)[1] == 1)
+    os.rename(root, f"{root}.away")
+    time.sleep(1.5)
+    os.rename(f"{root}.away", root)
+    _, err = process.communicate(timeout=30)
+    assert process.returncode == 0
+    assert "leases are not renewed now" in err
+    assert counts(broker) == (0, 0, 0, 0)
+
+
+def test_with_few_files_open_the_others_go_on(root, broker):
+    broker.update_settings("jobs", message_timeout=1)
+    broker.publish_many("jobs", map(str, range(10)), requeue_limit=0)
+    options = ["-j", "8", "--backoff", "0.2", "--wait", "1"]
+    few = partial(resource.setrlimit, resource.RLIMIT_NOFILE, (20, 20))
+    process = start(*options, root, "jobs", *shell("sleep 1.5"), preexec_fn=few)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 0
+    assert "10 acked, 0 failed" in err
+    assert "Too many open files" in err
     assert counts(broker) == (0, 0, 0, 0)
 
 

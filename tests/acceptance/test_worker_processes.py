@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import time
+from contextlib import suppress
 
 import pytest
 from acceptance.workers import (
@@ -125,3 +126,36 @@ def test_only_a_later_signal_cuts_the_grace_short(root, broker):
     _, err = process.communicate(timeout=20)
     assert "1 released" in err
     assert (running(seconds), counts(broker)) == ([], (1, 0, 0, 0))
+
+
+def descendants(pid):
+    """Return the processes below one, children before their parents, as PBS finds them."""
+    with open(f"/proc/{pid}/task/{pid}/children") as children:
+        below = [int(child) for child in children.read().split()]
+    return [p for child in below for p in (*descendants(child), child)]
+
+
+def test_a_job_whose_commands_are_signalled_first_fails_no_message(
+    root, broker, tmp_path
+):
+    broker.publish_many("jobs", map(str, range(16)), requeue_limit=0)
+    seconds = seconds_of_ours(77)
+    script = (
+        f'echo "$0" >> {tmp_path}/began; n=0;'
+        f"while [ $n -lt 49 ]; do sleep {seconds} & n=$((n+1)); done; exec sleep {seconds}"
+    )
+    process = start("-j", 8, root, "jobs", *shell(script))
+    until(lambda: len(running(seconds)) == 400)
+    commands = descendants(process.pid)
+    for pid in commands:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGTERM)
+    until(lambda: running(seconds) == [])
+    time.sleep(0.2)  # what a slow `kill` of so many takes
+    process.send_signal(signal.SIGTERM)
+    _, err = process.communicate(timeout=30)
+    assert len(commands) >= 400
+    assert (process.returncode, "0 failed, 8 released" in err) == (5, True)
+    assert len((tmp_path / "began").read_text().split()) == 8
+    messages = broker.consume("jobs", 20)
+    assert [message.requeue_counter for message in messages] == [0] * 16

@@ -176,7 +176,7 @@ def full_disk(tmp_path):
         pytest.skip(f"no small file system can be mounted: {done.stderr.strip()}")
     (path / "filler").write_bytes(bytes(60 << 10))
     yield path
-    subprocess.run(["umount", str(path)], check=True)
+    subprocess.run(["umount", "--lazy", str(path)], check=True)
 
 
 def test_a_full_tmpdir_gives_a_message_back_and_the_others_go_on(
