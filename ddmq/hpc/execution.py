@@ -220,7 +220,7 @@ class Execution:
     @property
     def has_result_to_keep(self) -> bool:
         """Whether there may be a result that was not kept yet."""
-        return self._result is not None and not self._result.is_kept
+        return self._result is not None and not self._result.is_settled
 
     def keep_result(self, *, sync: bool) -> None:
         """Make what the command wrote the one result of its message."""

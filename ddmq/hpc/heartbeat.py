@@ -147,9 +147,8 @@ class Heartbeat:
     def due_in(self) -> float | None:
         """Return the seconds until the next renewal, None when there is nothing to renew."""
         with self._changed:
-            held = [held for held in self._held.values() if not held.busy]
-            self._looks_at = min((each.due for each in held), default=_NEVER)
-        return self._seconds_to(self._looks_at)
+            due = self._next_due()
+        return self._seconds_to(due)
 
     def _seconds_to(self, moment: float) -> float | None:
         if moment == _NEVER:
@@ -167,7 +166,9 @@ class Heartbeat:
         signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
         while not self._ended:
             self.beat()
-            self._sleep(self.due_in())
+            with self._changed:
+                self._looks_at = self._next_due()
+            self._sleep(self._seconds_to(self._looks_at))
 
     def _sleep(self, seconds: float | None) -> None:
         """Wait until somebody rouses us, but not longer.
@@ -202,6 +203,9 @@ class Heartbeat:
                 self._tell_lost(first)
             except DdmqError as error:  # a file server that is away, above all
                 self._say_refused(error)
+
+    def _next_due(self) -> float:
+        return min((h.due for h in self._held.values() if not h.busy), default=_NEVER)
 
     def _renew(self, held: _Held) -> None:
         """Renew a lease that is `busy`, and then no more: whatever comes of it, it is noted."""

@@ -33,24 +33,24 @@ class Result:
         self._directory = directory
         self._final = f"{directory}/{id_}"
         self._fs = FileSystem()
-        self.is_kept = False
+        self.is_settled = False
+        """Whether it is kept, or known that there is none."""
         self.path = f"{directory}/{UNFINISHED}/{id_}.{token}"
         os.makedirs(os.path.dirname(self.path), exist_ok=True)
 
     def keep(self, *, sync: bool) -> None:
-        """Make what the command wrote the result, if it wrote anything; once is enough.
+        """Make what the command wrote the result, if it wrote anything.
 
         With `sync`, a file is on stable storage before its message may be acked. Raises
         BadOutput where the command is to blame, and OSError where the directory is.
         """
-        if self.is_kept or not self._was_made():
-            return
-        if sync:
-            self._sync()
-        self._move()
-        if sync:
-            self._fs.sync_directory(self._directory)
-        self.is_kept = True
+        if self._was_made():
+            if sync:
+                self._sync()
+            self._move()
+            if sync:
+                self._fs.sync_directory(self._directory)
+        self.is_settled = True
 
     def _was_made(self) -> bool:
         try:

@@ -32,5 +32,5 @@ def may_pass(error: OSError) -> bool:
 
 
 def told(error: OSError) -> str:
-    """Return an error of the file system in words: to what it happened, and what."""
-    return str(StorageError(error))
+    """Return an error of the file system in words: to what it happened, and what to do."""
+    return str(StorageError(error)).removeprefix("?: ")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from ddmq.errors import QueueNotFound
+from ddmq.errors import QueueNotFound, StorageError
 from ddmq.hpc.execution import CommandNotFound, Execution, Unfit
 from ddmq.hpc.heartbeat import Heartbeat, token_of
 from ddmq.hpc.idleness import Idleness
@@ -191,7 +191,7 @@ class Worker:
     def _could_not_start(self, message: Message, error: OSError) -> None:
         """Give a message back for which this node has no room, or no directory."""
         if may_pass(error):
-            self._idleness.server_is_away(error)
+            self._idleness.server_is_away(StorageError(error))
             self._settler.give_back(message, self._settler.delay)
         else:
             self._stop_broken(told(error))
