@@ -693,7 +693,9 @@ class Store:
         """Make a message of a file in `drop/` that has stood still for a while, `now_ns`.
 
         Its content stays as it is; its id tells readers that it came this way. A file that
-        has another name too may be anybody's, put here to be read by us.
+        has another name too may be anybody's, put here to be read by us. Its name may be
+        used again for another file, which somebody still writes: so it gets a name of its own
+        before it is judged for the last time. If it is another one then, it stays under that.
         """
         path = f"{self.drop}/{name}"
         found = self.fs.status(path)
@@ -703,18 +705,25 @@ class Store:
         if not found.is_file or found.names > 1:
             self.letters.set_aside(path)
             return False
-        if found.age(now_ns) <= SETTLED:
-            return False  # an NFS client remembered an older state
-        return self.line.join(path, self._dropped(path, priority)) is not None
-
-    def _dropped(self, path: str, priority: int) -> Entry:
-        """Return the entry of a dropped file: with what it sets itself, if it does so."""
         entry = Entry(priority, 0, DROPPED + new_id())
+        ours = f"{self.drop}/{entry.id}"
+        # An NFS client may have remembered an older state, in which it stood still.
+        if found.age(now_ns) <= SETTLED or not self.fs.rename(path, ours):
+            return False
+        moved = self.fs.status_when_opened(ours) or self.fs.status(ours)
+        if (
+            moved is None or moved[:3] != found[:3]
+        ):  # our rename changed the change time
+            return False
+        return self.line.join(ours, self._dropped(ours, entry)) is not None
+
+    def _dropped(self, path: str, entry: Entry) -> Entry:
+        """Return the entry of a dropped file with what it sets itself, if it does so."""
         try:
             content = self._decoded(path, entry)
         except InvalidContent:
             return entry  # whoever consumes it sets it aside
-        own = content.priority_or(priority), policy_of(content.overrides)
+        own = content.priority_or(entry.priority), policy_of(content.overrides)
         return entry._replace(priority=own[0], policy=own[1])
 
     def dropped(self) -> list[str]:

@@ -107,6 +107,41 @@ def test_what_grows_while_we_look_comes_once_and_whole(
         assert os.listdir(f"{world.path}/drop") == []
 
 
+@pytest.mark.parametrize("call", ["lstat", "open", "fstat", "close", "rename"])
+def test_a_name_that_is_used_again_while_we_look_brings_both_files_whole(
+    call: str, tmp_path: Path
+) -> None:
+    """Another client has adopted the first; the second one is still being written."""
+    reused = 0
+    for step in range(12):
+        world = new_world(tmp_path / str(step))
+        world.put("drop/name", b"the first", age=60)
+        written: list[Any] = []
+
+        def reuse(world: World = world, written: list[Any] = written) -> None:
+            world.broker().clean(QUEUE)
+            if os.listdir(f"{world.path}/drop"):
+                return  # it is another client's turn with this very file
+            path = f"{world.path}/drop/name"
+            file = open(path, "xb")  # noqa: SIM115 - it stays open
+            file.write(b"half of ")
+            file.flush()
+            os.utime(path, ns=(world.clock.now_ns, world.clock.now_ns))
+            written.append(file)
+
+        world.broker(interrupted(step, reuse, among=call)).clean(QUEUE)
+        for file in written:
+            file.write(b"the second")
+            file.close()
+        world.clock.advance(60)
+        other = world.broker()
+        other.clean(QUEUE)
+        wanted = ["the first", *["half of the second"] * len(written)]
+        assert emptied(other) == wanted
+        reused += len(written)
+    assert reused
+
+
 @pytest.mark.parametrize("size", [0, 1, MAX_BYTES, MAX_BYTES + 1])
 def test_a_file_of_any_size_is_a_message_or_a_dead_letter(
     size: int, world: World
