@@ -14,7 +14,7 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 import pytest
-from protocol.test_processes import PATIENCE, QUEUE, Stage, next_of
+from protocol.test_processes import QUEUE, Stage, next_of
 
 if TYPE_CHECKING:
     import subprocess
@@ -72,15 +72,15 @@ class Storm:
     def calm(self) -> None:
         """Let everybody come to an end by itself."""
         for n in range(PUBLISHERS):
-            assert self.process(n).wait(PATIENCE) == 0
-        assert self.stage.broker.wait(QUEUE, PATIENCE)
+            assert self.process(n).wait(self.stage.patience) == 0
+        assert self.stage.broker.wait(QUEUE, self.stage.patience)
         self.stage.stop.touch()
         for n in range(PUBLISHERS, len(ROLES)):
             if ROLES[n] == "work":
                 self.process(n).terminate()
             # One that has only just been started does not know signals yet.
             early = -signal.SIGTERM if ROLES[n] == "work" else 0
-            assert self.process(n).wait(PATIENCE) in (0, early)
+            assert self.process(n).wait(self.stage.patience) in (0, early)
 
 
 @pytest.mark.parametrize(
@@ -153,6 +153,5 @@ def assert_nobody_broke(stage: Stage) -> None:
 def assert_no_file_is_left(stage: Stage) -> None:
     """Drafts of the dead may stay for an hour, spent bundles for ten seconds."""
     stage.broker.clean(QUEUE)
-    for name in ("ready", "work", "delayed", "dead", "drop"):
-        for _, _, files in os.walk(stage.root / QUEUE / name):
-            assert all(file.startswith("spent.") for file in files)
+    left = stage.files("ready", "work", "delayed", "dead", "drop")
+    assert all(file.startswith("spent.") for file in left)
