@@ -56,7 +56,7 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parents[2]
 TESTS = [str(ROOT / "tests/unit"), str(ROOT / "tests/protocol")]
-MARKS = "not slow and not slurm and not gluster and not campaign"
+MARKS = "not slow and not slurm and not gluster and not nfs and not campaign"
 QUICK = f"{MARKS} and not deep"
 EXAMPLES = 40
 #: Seconds after which a test is left out.

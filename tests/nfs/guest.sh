@@ -2,17 +2,22 @@
 export PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root
 . "$SHARED/environ"  # PYTHON, PYTHONPATH, LEASE
 hostname "$NODE"
+printf '127.0.0.1 localhost\n' > /etc/hosts
 for module in virtio_net virtio_rng virtio_blk ext4; do modprobe "$module"; done
 modprobe lockd nlm_grace_period=5
 busybox ip link set lo up
-busybox ip address add "10.77.0.$NUMBER/24" dev eth0
-busybox ip link set eth0 up
-
+if [ "$NODE" = server ]; then here=1; else here=2; fi
+for path in /sys/class/net/eth*; do
+    card=${path##*/eth}
+    if [ "$NODE" = server ]; then network=10.77.$card; else network=10.77.$NUMBER; fi
+    busybox ip address add "$network.$here/24" dev "eth$card"
+    busybox ip link set "eth$card" up
+    printf '%s\n' "$network.1 server" "$network.2 node${network##*.}" >> /etc/hosts
+done
 # What names hosts locks by outlives the guest's power, as on a node's own disk.
 state=$SHARED/$NODE.state
 mkdir -p "$state/sm" "$state/sm.bak" /run/rpcbind /var/lib/nfs/rpc_pipefs /var/lib/nfs/nfsdcld
 rm -f /etc/hosts.allow /etc/hosts.deny
-{ echo 127.0.0.1 localhost; echo "10.77.0.$NUMBER $NODE"; } > /etc/hosts
 : > /etc/resolv.conf
 mount -t rpc_pipefs pipes /var/lib/nfs/rpc_pipefs
 echo '_rpc:x:990:65534::/run/rpcbind:/bin/false' >> /etc/passwd
@@ -37,7 +42,7 @@ if [ "$NODE" = server ]; then
 else
     sm-notify -f -P "$state"
     mkdir -p /nfs/3 /nfs/4.2
-    until mount -t nfs -o vers=3 10.77.0.1:/export /nfs/3; do sleep 1; done
-    until mount -t nfs -o vers=4.2 10.77.0.1:/ /nfs/4.2; do sleep 1; done
+    until mount -t nfs -o vers=3 "$network.1:/export" /nfs/3; do sleep 1; done
+    until mount -t nfs -o vers=4.2 "$network.1:/" /nfs/4.2; do sleep 1; done
 fi
 while :; do "$PYTHON" "$HERE/agent.py"; done

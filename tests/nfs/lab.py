@@ -2,7 +2,8 @@
 
 Their kernel is Debian's, and so are the NFS tools: both are unpacked, not installed. A guest's
 root is the host's, read-only: it runs the Python and the ddmq that run the tests. `init.sh` and
-`guest.sh` tell how a guest boots. Guests meet on loopback, and nothing else is in their network.
+`guest.sh` tell how a guest boots. The network is a pair of sockets for each client: nothing of
+it leaves this machine.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from pathlib import Path
 from typing import Any, Callable
 
 import daemons
-from daemons import free_ports, lacking
+from daemons import lacking
 from nfs import agent
 
 PROGRAMS = ("qemu-system-x86_64", "busybox", "modprobe", "depmod", "mkfs.ext4")
@@ -171,7 +172,8 @@ class Guest:
     def __init__(self, lab: Lab, name: str, number: int) -> None:
         self.lab = lab
         self.name = name
-        self._number = number
+        self.number = number
+        self.is_server = name == "server"
         self._waiting: dict[int, Future[Any]] = {}
         self._lock = threading.Lock()
         self._machine: subprocess.Popen[bytes] | None = None
@@ -200,12 +202,11 @@ class Guest:
     def _command(self, descriptor: int) -> list[str]:
         words = {
             "NODE": self.name,
-            "NUMBER": self._number,
+            "NUMBER": self.number,
             "SHARED": self.lab.dir,
             "HERE": HERE,
         }
         environ = " ".join(f"{key}={value}" for key, value in words.items())
-        network = f"mcast=230.77.0.1:{self.lab.port},localaddr=127.0.0.1"
         command = [
             *("qemu-system-x86_64", "-nodefaults", "-no-user-config", "-no-reboot"),
             *("-accel", self.lab.accelerator, "-cpu", PROCESSOR, "-smp", "1"),
@@ -213,9 +214,7 @@ class Guest:
             *("-serial", f"file:{self.lab.dir}/{self.name}.console.log"),
             *("-kernel", str(self.lab.kernel), "-initrd", f"{self.lab.dir}/initrd"),
             *("-append", f"console=ttyS0 quiet panic=-1 mitigations=off {environ}"),
-            *("-device", "virtio-rng-pci", "-netdev", f"socket,id=net,{network}"),
-            *("-device", f"virtio-net-pci,netdev=net,romfile=,mac={self._mac()}"),
-            *("-device", "virtio-serial-pci"),
+            *("-device", "virtio-rng-pci", "-device", "virtio-serial-pci"),
             *("-chardev", f"socket,id=agent,fd={descriptor}"),
             *("-device", "virtserialport,chardev=agent,name=agent"),
         ]
@@ -224,13 +223,23 @@ class Guest:
             what = f"local,id={tag},path={path},security_model=none{how}"
             command += ["-fsdev", what]
             command += ["-device", f"virtio-9p-pci,fsdev={tag},mount_tag={tag}"]
-        if self.name == "server":
+        for client in self.lab.clients if self.is_server else [self]:
+            command += self._cable(client)
+        if self.is_server:
             disk = f"file={self.lab.dir}/disk,format=raw,if=virtio,cache=unsafe"
             command += ["-drive", disk]
         return command
 
-    def _mac(self) -> str:
-        return f"52:54:00:77:00:{self._number:02x}"
+    def _cable(self, client: Guest) -> list[str]:
+        """Return our end of the network between the server and one client."""
+        ends = [f"{self.lab.dir}/{client.name}.{end}" for end in ("server", "client")]
+        ours, its = ends if self.is_server else ends[::-1]
+        where = f"local.type=unix,local.path={ours},remote.type=unix,remote.path={its}"
+        mac = f"52:54:00:77:{client.number:02x}:{int(self.is_server):02x}"
+        return [
+            *("-netdev", f"dgram,id={client.name},{where}"),
+            *("-device", f"virtio-net-pci,netdev={client.name},romfile=,mac={mac}"),
+        ]
 
     def _listen(self, ours: socket.socket, waiting: dict[int, Future[Any]]) -> None:
         """Hand replies to those who wait, until the guest is no more."""
@@ -303,10 +312,9 @@ class Lab:
     def __init__(self, directory: Path, *, clients: int = 3, lease: int) -> None:
         self.dir = directory
         self.lease = lease
-        [self.port] = free_ports(1)
         [self.kernel] = CACHE.glob("boot/vmlinuz-*")
-        self.server = Guest(self, "server", 1)
-        self.clients = [Guest(self, f"node{n}", 10 + n) for n in range(clients)]
+        self.server = Guest(self, "server", 0)
+        self.clients = [Guest(self, f"node{n}", n) for n in range(clients)]
 
     def start(self) -> None:
         """Boot them all."""

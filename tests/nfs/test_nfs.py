@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections import Counter
 from typing import TYPE_CHECKING
@@ -43,10 +44,12 @@ def stages(lab: Lab) -> list[NfsStage]:
 def test_two_clients_find_the_mount_fit(lab: Lab) -> None:
     checks = []
     for version in VERSIONS:
+        directory = f"/nfs/{version}/check.{version}"
+        lab.clients[0].call(os.mkdir, directory)
         for guest in lab.clients[:2]:
             words = ["check", "--clients", "2", "--format", "json", "--timeout", "120"]
             out = lab.dir / f"check.{version}.{guest.name}"
-            command = [sys.executable, "-m", "ddmq", *words, f"/nfs/{version}"]
+            command = [sys.executable, "-m", "ddmq", *words, directory]
             checks.append((guest.start(command, out), out))
     for process, out in checks:
         assert process.wait(PATIENCE) == 0, out.read_text()
