@@ -45,7 +45,11 @@ class Client:
             self.make(root)
         self.meet("made")
         self.broker = Broker(root)
-        self.drain(IDLE, 1)  # what a client does only once, it has done then
+        # What a client does only once, it has done then.
+        self.publish(1, True)
+        self.meet("published")
+        for queue in (QUEUE, IDLE):
+            self.drain(queue, 1)
         self.meet("warm")
 
     def make(self, root: str) -> None:

@@ -25,7 +25,7 @@ from campaign.test_kill_storm import (
 from nfs import stopwatch
 from nfs.lab import VERSIONS
 from nfs.stage import NfsStage
-from nfs.test_nfs import clean_beside_publishers
+from nfs.test_nfs import check, clean_beside_publishers
 from protocol.test_processes import QUEUE
 
 if TYPE_CHECKING:
@@ -132,3 +132,8 @@ def test_cleaners_that_never_rest_remove_nothing_at_length(
     told = clean_beside_publishers(stage, each=MESSAGES // 20)
     with capsys.disabled():
         print(f"\nv{version}: {told}")  # noqa: T201
+
+
+def test_two_clients_check_the_mount_at_length(lab: Lab) -> None:
+    lab.turn_on()
+    check(lab, "-m", "ddmq")
