@@ -70,7 +70,7 @@ HPC_TESTS = [
     *map(str, sorted((ROOT / "tests/acceptance").glob("test_worker*.py"))),
 ]
 HPC_OWN = "test_hpc_parts.py"
-MARKS = "not slurm and not gluster and not campaign"
+MARKS = "not slurm and not gluster and not nfs and not campaign"
 EXAMPLES = 40
 #: Seconds after which a test is left out.
 SLOW = 10

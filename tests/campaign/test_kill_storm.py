@@ -14,7 +14,7 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 import pytest
-from protocol.test_processes import PATIENCE, QUEUE, Stage, next_of
+from protocol.test_processes import QUEUE, Stage, next_of
 
 if TYPE_CHECKING:
     import subprocess
@@ -39,17 +39,18 @@ def stage(tmp_path: Path) -> Iterator[Stage]:
 
 
 class Storm:
-    """Eight processes, each replaced when it is killed."""
+    """Processes of all roles, each replaced when it is killed."""
 
-    def __init__(self, stage: Stage, each: int) -> None:
+    def __init__(self, stage: Stage, each: int, roles: tuple[str, ...] = ROLES) -> None:
         self.stage = stage
         self.each = each
+        self.roles = roles
         self.killed: set[int] = set()
-        self.numbers = [self.enter(n) for n in range(len(ROLES))]
+        self.numbers = [self.enter(n) for n in range(len(roles))]
 
     def enter(self, n: int) -> int:
         """Start a process of the n-th role; return its number on the stage."""
-        role, argument = ROLES[n], str(self.stage.stop)
+        role, argument = self.roles[n], str(self.stage.stop)
         if n < PUBLISHERS:
             owner = f"p{n}"
             argument = f"{owner}:{next_of(owner, self.stage, 0)}:{self.each}"
@@ -60,7 +61,7 @@ class Storm:
         return self.stage.processes[self.numbers[n]]
 
     def alive(self) -> list[int]:
-        return [n for n in range(len(ROLES)) if self.process(n).poll() is None]
+        return [n for n in range(len(self.roles)) if self.process(n).poll() is None]
 
     def kill(self, n: int) -> None:
         process = self.process(n)
@@ -72,15 +73,15 @@ class Storm:
     def calm(self) -> None:
         """Let everybody come to an end by itself."""
         for n in range(PUBLISHERS):
-            assert self.process(n).wait(PATIENCE) == 0
-        assert self.stage.broker.wait(QUEUE, PATIENCE)
+            assert self.process(n).wait(self.stage.patience) == 0
+        assert self.stage.broker.wait(QUEUE, self.stage.patience)
         self.stage.stop.touch()
-        for n in range(PUBLISHERS, len(ROLES)):
-            if ROLES[n] == "work":
+        for n in range(PUBLISHERS, len(self.roles)):
+            if self.roles[n] == "work":
                 self.process(n).terminate()
             # One that has only just been started does not know signals yet.
-            early = -signal.SIGTERM if ROLES[n] == "work" else 0
-            assert self.process(n).wait(PATIENCE) in (0, early)
+            early = -signal.SIGTERM if self.roles[n] == "work" else 0
+            assert self.process(n).wait(self.stage.patience) in (0, early)
 
 
 @pytest.mark.parametrize(
@@ -153,6 +154,5 @@ def assert_nobody_broke(stage: Stage) -> None:
 def assert_no_file_is_left(stage: Stage) -> None:
     """Drafts of the dead may stay for an hour, spent bundles for ten seconds."""
     stage.broker.clean(QUEUE)
-    for name in ("ready", "work", "delayed", "dead", "drop"):
-        for _, _, files in os.walk(stage.root / QUEUE / name):
-            assert all(file.startswith("spent.") for file in files)
+    left = stage.files("ready", "work", "delayed", "dead", "drop")
+    assert all(file.startswith("spent.") for file in left)

@@ -16,7 +16,7 @@ from functools import partial
 
 from support import Calls
 
-from ddmq import Broker, LeaseLost, StorageError
+from ddmq import Broker, LeaseLost, Message, StorageError
 from ddmq.fs import FileSystem
 
 QUEUE = "q"
@@ -112,6 +112,21 @@ def consume(root: str, log: Log, stop: str) -> None:
     log.write("renames", renames[0])
 
 
+def hold(root: str, log: Log, number: str) -> None:
+    """Consume so many messages and keep them, and their files open, until killed."""
+    broker = client(root, log)
+    messages: list[Message] = []
+    while len(messages) < int(number):
+        messages += patiently(log, broker.consume, QUEUE, 1)
+    work = f"{root}/{QUEUE}/work"
+    opened = [os.open(f"{work}/{name}", os.O_RDONLY) for name in os.listdir(work)]
+    for message in messages:
+        log.write("consumed", message.message)
+    log.write("holding", len(opened))
+    while True:
+        time.sleep(60)
+
+
 def work(root: str, log: Log, _: str) -> None:
     """Become a worker, whose commands note what they do in the log."""
     command = 'echo consumed "$2" >> "$1"; sleep 0.01; echo acking "$2" >> "$1"'
@@ -150,7 +165,7 @@ def clean(root: str, log: Log, stop: str) -> None:
 
 
 if __name__ == "__main__":
-    roles = [publish, publish_many, consume, work, clean]
+    roles = [publish, publish_many, consume, hold, work, clean]
     {role.__name__: role for role in roles}[sys.argv[1]](
         sys.argv[2], Log(sys.argv[3]), sys.argv[4]
     )

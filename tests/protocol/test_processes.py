@@ -10,14 +10,14 @@ import sys
 import time
 from collections import Counter
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from ddmq import Broker
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 pytestmark = pytest.mark.slow
 QUEUE = "q"
@@ -30,17 +30,25 @@ class Stage:
     """A queue, the processes that use it, and their logs.
 
     `roots` are several ways to one directory, on two mounts say: the processes use them in
-    turn.
+    turn. `open_root` opens the first for us; where it is on another machine, from there.
     """
 
-    def __init__(self, directory: Path, *roots: Path, bucket_size: int = 500) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        *roots: Path,
+        bucket_size: int = 500,
+        open_root: Callable[..., Any] = Broker,
+        patience: float = PATIENCE,
+    ) -> None:
         self.roots = roots or (directory / "root",)
         self.root = self.roots[0]
         self.logs = directory / "logs"
         self.stop = directory / "stop.several"
         self.bucket_size = bucket_size
+        self.patience = patience
         self.logs.mkdir()
-        self.broker = Broker(self.root, create=True)
+        self.broker = open_root(self.root, create=True)
         self.broker.create_queue(QUEUE)
         self.broker.update_settings(QUEUE, message_timeout=LEASE, durable=False)
         self.processes: list[subprocess.Popen[str]] = []
@@ -72,10 +80,10 @@ class Stage:
 
     def finish(self) -> None:
         """Wait until all is consumed, then let everybody go home."""
-        assert self.broker.wait(QUEUE, PATIENCE)
+        assert self.broker.wait(QUEUE, self.patience)
         self.stop.touch()
         for process in self.processes:
-            assert process.wait(PATIENCE) in (0, -signal.SIGKILL)
+            assert process.wait(self.patience) in (0, -signal.SIGKILL)
 
     def abandon(self) -> None:
         for process in self.processes:
@@ -90,6 +98,11 @@ class Stage:
     def told(self, what: str) -> list[str]:
         """Return the messages of all events of one kind."""
         return [words[1] for words in self.events() if words[0] == what]
+
+    def files(self, *names: str) -> list[str]:
+        """Return the names of all files in some directories of the queue."""
+        walks = [os.walk(self.root / QUEUE / name) for name in names]
+        return [file for walk in walks for _, _, files in walk for file in files]
 
     def assert_nobody_complained(self) -> None:
         assert self.told("away") == []
