@@ -37,6 +37,9 @@ _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | _FLAGS
 _CHUNK = 1 << 16
 _LARGE = 1 << 20
 _STALE_TRIES = 4
+_MOUNTS = "/proc/self/mountinfo"
+#: Besides disks, where who opens a directory learns at once how it is stamped.
+_PROMPT = ("nfs", "nfs4", "tmpfs", "overlay", "zfs")
 _ELECTIONS = 8
 #: By how much a modification time may lie ahead before it is taken for none.
 _AHEAD_NS = 3600 * 10**9
@@ -91,11 +94,6 @@ class Stamp(NamedTuple):
     def is_whole(self) -> bool:
         """Whether it tells whole seconds, as far as one can see."""
         return not (self.modified_ns % 10**9 or self.changed_ns % 10**9)
-
-    @property
-    def may_be_late(self) -> bool:
-        """Whether a client may be shown it a second later: it is of no disk of this machine."""
-        return os.major(self.device) == 0
 
 
 def is_shared(mode: int) -> bool:
@@ -286,6 +284,21 @@ class FileSystem:
         with self._closing(descriptor, path):
             found = self.calls.fstat(descriptor)
         return Stamp(found.st_dev, found.st_ino, found.st_mtime_ns, found.st_ctime_ns)
+
+    def is_prompt(self, device: int) -> bool:
+        """Tell whether a directory that is opened there shows each change, and not a second later.
+
+        Disks do, and what is known to; what is not known may be like GlusterFS.
+        """
+        if os.major(device):
+            return True
+        try:
+            with open(_MOUNTS, encoding="utf-8", errors="replace") as mounts:
+                lines = [line for line in mounts if f" 0:{os.minor(device)} " in line]
+        except OSError:  # not told here
+            return False
+        kinds = [line.partition(" - ")[2].partition(" ")[0] for line in lines]
+        return bool(kinds) and set(kinds) <= set(_PROMPT)
 
     def listing(self, path: str) -> list[str]:
         """List a directory afresh, hidden names left out, in no order.

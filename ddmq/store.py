@@ -625,8 +625,9 @@ class Store:
                 return False
             if again != paths or self._stamps(paths) != stamps:
                 continue
-            if any(stamp.may_be_late for stamp in stamps):
-                self.clock.sleep(_LATE)
+            if all(map(self.fs.is_prompt, {stamp.device for stamp in stamps})):
+                return True
+            self.clock.sleep(_LATE)
             if self._stamps(paths) == stamps:
                 return True
         return False

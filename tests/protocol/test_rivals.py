@@ -898,17 +898,16 @@ class Evasive:
 
 def coarse() -> Callable[[World, Any], Any]:
     """Show stamps as a kernel does whose clock ticks slowly."""
+    return lambda _, found: as_shown(found, found.st_dev, 15_000_000)
 
-    def shown(_: World, found: os.stat_result) -> SimpleNamespace:
-        tick = 15_000_000
-        return SimpleNamespace(
-            st_dev=found.st_dev,
-            st_ino=found.st_ino,
-            st_mtime_ns=found.st_mtime_ns // tick * tick,
-            st_ctime_ns=found.st_ctime_ns // tick * tick,
-        )
 
-    return shown
+def as_shown(found: os.stat_result, device: int, tick: int) -> SimpleNamespace:
+    return SimpleNamespace(
+        st_dev=device,
+        st_ino=found.st_ino,
+        st_mtime_ns=found.st_mtime_ns // tick * tick,
+        st_ctime_ns=found.st_ctime_ns // tick * tick,
+    )
 
 
 def late() -> Callable[[World, Any], Any]:
@@ -919,8 +918,8 @@ def late() -> Callable[[World, Any], Any]:
         now = world.clock.monotonic()
         since, before = seen.get(found.st_ino, (now - 2, None))
         if now - since >= 1:
-            seen[found.st_ino] = now, found
-            return found
+            before = as_shown(found, os.makedev(0, 0xFFFFF), 1)
+            seen[found.st_ino] = now, before
         return before
 
     return shown

@@ -454,3 +454,11 @@ def test_an_election_that_failed_is_told(here, refusing):
     with pytest.raises(OSError, match=os.strerror(errno.EIO)) as caught:
         refusing("symlink", errno.EIO).elect(f"{here}/mark", "first")
     assert (caught.value.filename, caught.value.filename2) == (f"{here}/mark", None)
+
+
+def test_only_a_file_system_that_is_known_is_believed_at_once():
+    fs = FileSystem()
+    assert fs.is_prompt(os.makedev(8, 1))
+    assert fs.is_prompt(os.stat("/dev/shm").st_dev)
+    assert not fs.is_prompt(os.stat("/proc").st_dev)
+    assert not fs.is_prompt(os.makedev(0, 0xFFFFF))
