@@ -218,9 +218,9 @@ class Execution:
         return self._streams[-1].tail()
 
     @property
-    def has_result_to_keep(self) -> bool:
-        """Whether there may be a result that was not kept yet."""
-        return self._result is not None and not self._result.is_settled
+    def may_have_result(self) -> bool:
+        """Whether its command was told where to write one."""
+        return self._result is not None
 
     def keep_result(self, *, sync: bool) -> None:
         """Make what the command wrote the one result of its message."""

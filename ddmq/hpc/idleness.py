@@ -20,6 +20,7 @@ class Idleness:
         self._monotonic = monotonic
         self._longest = longest
         self._away = False
+        self._looked_at = float("-inf")
         self.end()
 
     def end(self) -> None:
@@ -35,7 +36,7 @@ class Idleness:
         With jitter, so that a thousand workers do not look in step.
         """
         self._away = False
-        now = self._monotonic()
+        self._looked_at = now = self._monotonic()
         if found:
             self.end()
             return
@@ -57,6 +58,10 @@ class Idleness:
     def is_over(self) -> bool:
         """Tell whether it is time to look."""
         return self.due_in() == 0
+
+    def looked_after(self, moment: float) -> bool:
+        """Tell whether the last look was later than a moment on the monotonic clock."""
+        return self._looked_at > moment
 
     def lasted(self, seconds: float) -> bool:
         """Tell whether the queue has been empty for so long."""

@@ -33,8 +33,6 @@ class Result:
         self._directory = directory
         self._final = f"{directory}/{id_}"
         self._fs = FileSystem()
-        self.is_settled = False
-        """Whether it is kept, or known that there is none."""
         self.path = f"{directory}/{UNFINISHED}/{id_}.{token}"
         os.makedirs(os.path.dirname(self.path), exist_ok=True)
 
@@ -44,13 +42,13 @@ class Result:
         With `sync`, a file is on stable storage before its message may be acked. Raises
         BadOutput where the command is to blame, and OSError where the directory is.
         """
-        if self._was_made():
-            if sync:
-                self._sync()
-            self._move()
-            if sync:
-                self._fs.sync_directory(self._directory)
-        self.is_settled = True
+        if not self._was_made():
+            return
+        if sync:
+            self._sync()
+        self._move()
+        if sync:
+            self._fs.sync_directory(self._directory)
 
     def _was_made(self) -> bool:
         try:

@@ -28,6 +28,8 @@ _RETRY_FIRST, _RETRY_LONGEST = 1.0, 30.0
 _LATER = 1.0
 #: Seconds until a message is tried again for which a disk or this node had no room.
 TROUBLED = 10.0
+#: Seconds after which housekeeping has let in what was delayed.
+_LET_IN = 1.0
 #: Runs whose logs are in one directory: two files each.
 _LOGS_TOGETHER = 500
 
@@ -63,7 +65,7 @@ class Settler:
         """The runs that began and are not settled, by the id of their message."""
         self.cannot_go_on = ""
         """Why no further message is to be taken, where one has shown it."""
-        self.back_at = 0.0
+        self.back_at = float("-inf")
         """Until when, on the monotonic clock, messages come back that we gave back."""
         self._broker = broker
         self._queue = queue
@@ -135,7 +137,8 @@ class Settler:
         self._comes_back_in(delay)
 
     def _comes_back_in(self, delay: float) -> None:
-        self.back_at = max(self.back_at, self._job.clock.monotonic() + delay)
+        back_at = self._job.clock.monotonic() + delay + _LET_IN
+        self.back_at = max(self.back_at, back_at)
 
     @property
     def delay(self) -> float:
@@ -205,11 +208,12 @@ class Settler:
     def _succeed(self, ended: Ended) -> None:
         """Keep the result, for which the lease must hold, and ack.
 
-        A result is kept once: when the ack's reply was lost, only the ack is repeated.
+        When the ack's reply was lost, only the ack is repeated: a lease that an ack has
+        removed can't be renewed.
         """
         execution = ended.execution
         with self._boundary(ended, partial(self._succeed, ended)):
-            if execution.has_result_to_keep:
+            if execution.may_have_result:
                 self._heartbeat.confirm(execution.message)
                 durable = self._broker.settings(self._queue).durable
                 try:

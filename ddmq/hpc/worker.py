@@ -227,7 +227,6 @@ class Worker:
         if self._doubtful and now >= self._doubted_until:
             certain += self._doubtful
             self._doubtful = []
-            self._idleness.end()  # they may be about to come back to the queue
         return certain
 
     def _ended(self) -> list[_Ended]:
@@ -357,7 +356,7 @@ class Worker:
         until = self._options.until
         if until == "forever" or not self._idleness.lasted(self._options.wait):
             return False
-        if self._clock.monotonic() < self._settler.back_at:
+        if not self._idleness.looked_after(self._settler.back_at):
             return False  # what we had no room for is coming back
         return until == "empty" or self._is_done()
 

@@ -25,17 +25,18 @@ def worker(broker, root, signals, clock, command, **options):
 class Hurried(Signals):
     """Signals with a clock that can be turned: where nothing real comes, time passes fast.
 
-    At each wait, `step` may do what others do meanwhile.
+    At each wait, `step` may do what others do meanwhile, and `pace` seconds pass at most.
     """
 
-    def __init__(self, clock, step=lambda: None):
+    def __init__(self, clock, step=lambda: None, pace=0.1):
         super().__init__(clock)
-        self._turned, self._step = clock, step
+        self.step, self.pace = step, pace
+        self._turned = clock
 
     def wait(self, seconds, readers):
-        self._step()
+        self.step()
         super().wait(min(seconds, 0.005), readers)
-        self._turned.advance(min(seconds, 0.1) + 1e-6)
+        self._turned.advance(min(seconds + 1e-6, self.pace))
 
 
 def run(root, clock, command, *, fs=None, step=lambda: None, **options):

@@ -202,6 +202,33 @@ def test_an_ack_that_was_done_but_whose_reply_was_lost_is_none_lost(
         assert len(os.listdir("out")) == 1 + number * written
 
 
+@pytest.mark.parametrize("status", [0, 1])
+def test_the_lease_of_what_is_owed_is_kept_alive(
+    root, broker, clock, here, refusing, status
+):
+    broker.publish("q", "a", requeue_limit=0)
+    call = "rename" if status else "unlink"
+    fs = refusing(call, errno.EIO, "/work/", times=1)
+    asked, seen = [], []
+
+    def renewed():
+        if not owes(asked[0]):
+            return False
+        seen.extend(leases(root))
+        clock.advance(201)
+        asked[0]._heartbeat.beat()
+        seen.extend(leases(root))
+        return True
+
+    with Hurried(clock, Lines(renewed)) as signals:
+        mine = Broker(root, clock=clock, fs=fs)
+        asked.append(worker(mine, root, signals, clock, f"exit {status}"))
+        summary = asked[0].run()
+    assert token(seen[0]) == token(seen[1])
+    assert seen[0] < seen[1]
+    assert summary.numbers["lost"] == 0
+
+
 def test_an_ack_in_doubt_is_not_lost_by_a_renewal_meanwhile(
     root, broker, clock, here, refusing, caplog
 ):
@@ -247,7 +274,7 @@ def drained_when(signals, claim):
 def ended(root, broker, clock, here):
     """Run what a line of shell says of each message; drain or not when the first has ended."""
 
-    def ended(texts, *, drain, **options):
+    def ended(texts, *, drain, others=lambda: None, **options):
         for text in texts:
             broker.publish("q", text, requeue_limit=0)
         with Hurried(clock) as signals:
@@ -255,12 +282,15 @@ def ended(root, broker, clock, here):
             made = worker(mine, root, signals, clock, 'eval "$0"', **options)
 
             def step():
+                others()
                 if made._doubtful:
-                    doubts.append(len(made._doubtful))
+                    doubts.append([e.duration for e, _ in made._doubtful])
                     if drain == len(made._doubtful):
                         os.kill(os.getpid(), signal.SIGTERM)
 
-            signals._step, doubts = step, []
+            signals.step, doubts = step, []
+            if drain:
+                signals.pace = 0  # the half second is long enough for all
             return made.run(), doubts
 
     return ended
@@ -284,7 +314,8 @@ def test_what_a_signal_ended_before_ours_came_is_given_back(root, broker, ended,
 @pytest.mark.parametrize("text", SIGNALLED)
 def test_what_a_signal_ended_alone_has_failed(broker, ended, clock, text):
     summary, doubts = ended([text, "exit 0"], drain=0)
-    assert 5 <= len(doubts) <= 20  # half a second, which nobody else's is
+    assert 5 <= len(doubts) <= 20  # half a second, which is not the command's
+    assert doubts == doubts[:1] * len(doubts)
     assert (summary.numbers["acked"], summary.numbers["failed"]) == (1, 1)
     [letter] = broker.dead("q")
     assert letter.message == text
@@ -298,13 +329,30 @@ def test_what_fails_just_then_is_given_back_too(here, broker, ended):
         ["kill -TERM $$; exit", ": > a; kill -TERM $$", wrapped], drain=3, slots=3
     )
     assert (summary.numbers["released"], summary.numbers["failed"]) == (3, 0)
-    assert doubts[-1] == 3
+    assert len(doubts[-1]) == 3
 
 
 @pytest.mark.parametrize("text", ["exit 1", "kill -KILL $$", "exit 75", "exit 0"])
 def test_what_no_such_signal_ended_is_settled_at_once(ended, text):
     summary, doubts = ended([text], drain=0)
     assert (doubts, summary.stopped) == ([], "")
+
+
+def test_what_is_given_back_waits_for_nobody_who_still_ends(root, broker, ended, clock):
+    os.mkfifo("go")
+
+    def back():
+        if broker.view("q")["q"].waiting:
+            os.close(os.open("go", os.O_WRONLY))
+            return True
+        return False
+
+    slow = "trap '' TERM; : > ready; : < go"
+    first = "until [ -e ready ]; do :; done; kill -TERM $$"
+    lines = Lines(back)
+    summary, _ = ended([first, slow], drain=1, slots=2, others=lines)
+    lines.assert_done()
+    assert (summary.numbers["acked"], summary.numbers["released"]) == (1, 1)
 
 
 def test_a_command_that_we_asked_to_end_ourselves_does_not_wait(broker, ended):

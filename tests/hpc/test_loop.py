@@ -41,6 +41,7 @@ class Patience:
     """Signals of which none comes for an hour: time passes, and then a drain is asked for."""
 
     haste_requested = False
+    notice = None
 
     def __init__(self, clock):
         self.waits = 0
@@ -50,6 +51,9 @@ class Patience:
     @property
     def drain_requested(self):
         return self._clock.monotonic() >= self._end
+
+    def wake(self):
+        """Nobody waits in real time."""
 
     def wait(self, seconds, readers):
         self.waits += 1

@@ -154,6 +154,27 @@ def test_an_output_on_another_file_system_is_a_failure(both, broker, here):
         mine.rmdir()
 
 
+def test_what_comes_back_later_is_waited_for(root, broker, clock, here, refusing_once):
+    refusing_once("fsync", errno.EIO)
+    broker.publish("q", "a")
+    before = clock.monotonic()
+    summary = run(root, clock, WRITES, output_dir="out")
+    assert (summary.numbers["acked"], summary.numbers["released"]) == (1, 1)
+    assert clock.monotonic() - before >= 10
+
+
+@pytest.mark.parametrize("code", [errno.EACCES, errno.EROFS])
+def test_a_directory_that_takes_no_results_ends_the_worker(
+    root, broker, clock, here, refusing_once, code
+):
+    refusing_once("rename", code)
+    broker.publish("q", "a")
+    summary = run(root, clock, WRITES, output_dir="out")
+    assert (summary.broken, summary.left) == (True, 1)
+    assert (summary.numbers["released"], summary.numbers["failed"]) == (1, 0)
+    assert os.strerror(code) in summary.stopped
+
+
 def test_what_is_wrong_with_the_directory_of_results_is_no_messages_fault(both, broker):
     bad = "rm -r out; : > out"
     summary = both(bad, "its result is not kept", "out", output_dir="out")
@@ -183,6 +204,7 @@ def test_a_full_tmpdir_gives_a_message_back_and_the_others_go_on(
     root, broker, clock, here, full_disk, caplog
 ):
     broker.publish_many("q", ["good", "x" * 20_000])
+    before = os.listdir("/proc/self/fd")
     beside = Beside(caplog, "No space left")
 
     def step():
@@ -196,6 +218,7 @@ def test_a_full_tmpdir_gives_a_message_back_and_the_others_go_on(
     assert (summary.numbers["acked"], summary.numbers["failed"]) == (2, 0)
     assert summary.numbers["released"] >= 1
     assert str(full_disk) in caplog.text
+    assert os.listdir("/proc/self/fd") == before
 
 
 def test_a_log_that_finds_no_room_is_kept_no_further(
@@ -206,7 +229,7 @@ def test_a_log_that_finds_no_room_is_kept_no_further(
     script = "head -c 100000 /dev/zero; echo the end >&2"
     summary = run(root, clock, script, **options)
     assert summary.numbers["acked"] == 1
-    assert "an output is kept no further" in caplog.text
+    assert caplog.text.count("an output is kept no further") == 2
     [log] = here.glob("log/**/*.out")
     assert 0 < log.stat().st_size < 10_000
 
