@@ -325,7 +325,6 @@ def test_a_result_replaces_an_earlier_one(tmp_path):
     assert (tmp_path / "id").read_text() == "second"
 
 
-<<<<<<< HEAD
 @pytest.mark.parametrize("sync", [True, False])
 def test_a_result_is_synced_before_it_has_its_name_and_the_name_after(
     tmp_path, monkeypatch, sync
@@ -343,17 +342,6 @@ def test_a_result_is_synced_before_it_has_its_name_and_the_name_after(
     wanted = [(os.stat(result.path).st_ino, False), (tmp_path.stat().st_ino, True)]
     result.keep(sync=sync)
     assert synced == (wanted if sync else [])
-=======
-def test_a_result_that_is_kept_is_synced_and_then_its_name(tmp_path, monkeypatch):
-    result, synced = Result(str(tmp_path), "id", "token"), []
-    with open(result.path, "w"):
-        pass
-    monkeypatch.setattr(
-        os, "fsync", lambda fd: synced.append(os.readlink(f"/proc/self/fd/{fd}"))
-    )
-    result.keep(sync=True)
-    assert synced == [result.path, str(tmp_path)]
->>>>>>> worker
 
 
 def test_of_two_directories_the_first_stays(tmp_path):
