@@ -364,4 +364,4 @@ def accelerator(kernel: Path) -> str:
         ]
         subprocess.run(command, timeout=10, capture_output=True, check=True)
         return "kvm"
-    return "tcg,thread=single,tb-size=128"
+    return "tcg,thread=multi,tb-size=256"

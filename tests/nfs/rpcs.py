@@ -104,7 +104,7 @@ class Client:
         self.count("consume, ack: its own file", self.drain, QUEUE, 1)
         for n, name in ((1, "one by one"), (50, "by fifties")):
             if self.number == 0:
-                texts = map(str, range(each * self.clients * (3 if n > 1 else 1)))
+                texts = map(str, range(2 * n if n > 1 else each * self.clients))
                 self.broker.publish_many(QUEUE, texts)
             self.count(f"consume, ack: a bundle's, {name}", self.drain, QUEUE, n)
         self.count("idle look", self.look, 10)

@@ -8,6 +8,6 @@ from ddmq.check import probes, storm
 from ddmq.cli import main
 
 if __name__ == "__main__":
-    probes.NAMES, probes.LISTED = 60, 30
-    storm.MESSAGES, storm.KILLS = 40, 3
+    probes.NAMES, probes.LISTED = 40, 20
+    storm.MESSAGES, storm.KILLS = 25, 2
     sys.exit(main())
