@@ -134,10 +134,8 @@ class Housekeeper:
         """Warn, once, of what stopped a sweep that nobody waits for."""
         if error is None or (isinstance(error, OSError) and error.errno in FORBIDDEN):
             return
-        text = f"housekeeping of queue {self._queue}: {error!s:.500}"
-        if text not in self._troubled:
-            self._troubled.add(text)
-            warn(text)
+        text = f"{error!s:.500}"
+        self._warn_once(text, text)
 
     def _sweep_all(self, now: float, *, often: bool) -> None:
         self._store.check()
