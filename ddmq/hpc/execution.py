@@ -262,7 +262,7 @@ def _check_arguments(arguments: Sequence[str]) -> None:
     for argument in arguments:
         if "\0" in argument:
             raise Unfit("its text holds a NUL and can be no argument; use --stdin")
-        if len(argument.encode()) > MAX_ARGUMENT:
+        if len(os.fsencode(argument)) > MAX_ARGUMENT:
             raise Unfit(
                 f"its text is over {MAX_ARGUMENT} bytes and can be no argument; use --stdin"
             )

@@ -38,6 +38,15 @@ def test_a_hostile_text_is_one_argument_and_nothing_more(
     assert "Traceback" not in err
 
 
+def test_a_command_may_hold_bytes_that_are_no_text(tmp_path: Path) -> None:
+    broker = Broker(tmp_path / "mq", create=True)
+    broker.create_queue("jobs")
+    broker.publish("jobs", "a")
+    command = [sys.executable, "-c", SHOW, os.fsdecode(b"caf\xe9")]
+    status, out, _ = worked(tmp_path / "mq", "jobs", "--", *command)
+    assert (status, out) == (0, ascii([command[-1], "a"]) + "\n")
+
+
 def test_a_text_over_the_kernels_limit_is_a_dead_letter_that_names_the_remedy(
     tmp_path: Path,
 ) -> None:
