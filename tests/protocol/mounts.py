@@ -30,6 +30,7 @@ from __future__ import annotations
 import errno
 import os
 import random
+import re
 import stat
 import zlib
 from collections import Counter
@@ -65,6 +66,8 @@ _VERIFIER_NS = 230_000_000 * 10**9
 _DIRECTORY_FOR = (30.0, 60.0)
 _FILE_FOR = (3.0, 60.0)
 _NAMES = ("st_mode", "st_size", "st_mtime_ns")
+#: What is different in each name: ids, tokens, and times to the nanosecond.
+_RANDOM = re.compile("[0-9a-f]{16,}")
 
 
 class Rates(NamedTuple):
@@ -74,7 +77,7 @@ class Rates(NamedTuple):
     """Of what a node looks up: another process there had done so, as early as can be.
 
     That is, just after the node last asked the server for the directory. All processes of a node
-    share what it remembers.
+    share what it remembers. Nobody looks up a name whose random part nobody can know yet.
     """
     forgets: float = 0.05
     """Of what a node remembers, as memory is needed for other things."""
@@ -136,7 +139,10 @@ class Server:
         """Functions that are not emulated, and how often they were called."""
         self._seed = seed
         self._mounts = 0
+        self.moment = 0
+        """How many names came or went."""
         self._known: dict[str, Inode] = {}
+        self._first_seen: dict[str, int] = {}
 
     def mount(self) -> Mount:
         """Return a node that has the directory mounted, and remembers nothing yet."""
@@ -154,12 +160,23 @@ class Server:
         if known is None or known.number != found.st_ino:
             self._removed(path)
             self._known[path] = known = Inode(found, path)
+            self._see(path)
         return known
 
     def _removed(self, path: str) -> None:
         known = self._known.pop(path, None)
         if known is not None:
             known.is_gone = True
+
+    def _see(self, path: str) -> None:
+        """Note that from now on its random parts are known."""
+        for part in _RANDOM.findall(path.rpartition("/")[2]):
+            self._first_seen.setdefault(part, self.moment)
+
+    def _was_foretold(self, name: str, moment: int) -> bool:
+        """Tell whether somebody could have looked for a name at a moment."""
+        seen = self._first_seen
+        return all(seen.get(p, moment) < moment for p in _RANDOM.findall(name))
 
     def version_of(self, directory: Inode) -> tuple[int, int]:
         """Return what differs whenever the names in a directory do."""
@@ -176,14 +193,15 @@ class Server:
     def changed(self, directory: Inode, name: str, before: Inode | None) -> None:
         """Note that a name came or went, and what it stood for before."""
         directory.names_before.append((name, before))
+        self.moment += 1
         directory.modified_ns = directory.changed_ns = self.clock.now_ns
 
-    def as_of(
-        self, directory: Inode, version: tuple[int, int], name: str
-    ) -> Inode | None:
-        """Return what a name stood for when a directory had a version."""
-        for changed, before in directory.names_before[max(version[0], 0) :]:
+    def as_of(self, directory: Inode, known: _Remembered, name: str) -> Inode | None:
+        """Return what a name stood for when a node last asked for a directory."""
+        for changed, before in directory.names_before[max(known.version[0], 0) :]:
             if changed == name:
+                if before is None and not self._was_foretold(name, known.moment):
+                    break
                 return before
         return self.inode(f"{directory.path}/{name}")
 
@@ -220,6 +238,7 @@ class Server:
             inode = self._known.pop(path)
             inode.path = target + path[len(source) :]
             self._known[inode.path] = inode
+            self._see(inode.path)
         moved.changed_ns = self.clock.now_ns
 
     def remove(self, path: str, remove: Callable[[str], None]) -> None:
@@ -254,9 +273,11 @@ class _Stale(Exception):
 class _Remembered:
     """What a node remembers of a directory."""
 
-    def __init__(self, version: tuple[int, int], until: float) -> None:
+    def __init__(self, version: tuple[int, int], until: float, moment: int) -> None:
         self.version = version
         self.until = until
+        self.moment = moment
+        """When the server was asked, in names that came or went."""
         self.entries: dict[str, Inode | None] = {}
 
 
@@ -316,7 +337,8 @@ class Mount:
             raise _Stale
         known = self._directories.get(directory)
         if known is None:
-            known = _Remembered(self.server.version_of(directory), self._fresh_until())
+            version, until = self.server.version_of(directory), self._fresh_until()
+            known = _Remembered(version, until, self.server.moment)
             self._directories[directory] = known
         elif self._now >= known.until:
             self._revalidate(directory)
@@ -337,6 +359,7 @@ class Mount:
         if known.version != version:
             known.entries.clear()
         known.version, known.until = version, self._fresh_until()
+        known.moment = self.server.moment
 
     def _change(self, directory: Inode, name: str, act: Callable[[str], Any]) -> Any:
         """Let the server change a name in a directory, of which this node then knows."""
@@ -357,7 +380,7 @@ class Mount:
         if known.version != version:  # somebody else has changed it, too
             known.entries.clear()
         known.version = self.server.version_of(directory)
-        known.until = self._fresh_until()
+        known.until, known.moment = self._fresh_until(), self.server.moment
 
     def _look_up(self, directory: Inode, name: str) -> Inode | None:
         known = self._entries(directory)
@@ -367,8 +390,7 @@ class Mount:
                 raise _Stale
             known.entries[name] = self.server.inode(f"{directory.path}/{name}")
             if self._happens(self.server.rates.early):
-                before = self.server.as_of(directory, known.version, name)
-                known.entries[name] = before
+                known.entries[name] = self.server.as_of(directory, known, name)
         return known.entries[name]
 
     def _above(self, path: str, dir_fd: int | None) -> tuple[Inode, str]:

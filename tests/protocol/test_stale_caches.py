@@ -94,11 +94,17 @@ def once(names: list[str]) -> Counter[str]:
 def at_each_call(
     root: Path, version: int, meanwhile: Callable[[Broker], Any], **options: Any
 ) -> Iterator[tuple[Site, Broker]]:
-    """Yield a site and a client, before whose n-th call another one acts, for each n."""
+    """Yield a site and a client, before whose n-th call another one acts, for each n.
+
+    The client makes each file exclusively, as clients of ddmq may.
+    """
     for n in itertools.count():
         made: list[str] = []
 
         def call(_: int, name: str, do: Any, arguments: Any, made: Any = made) -> Any:
+            if name == "open" and arguments[1] & os.O_CREAT:
+                path, flags, *mode = arguments
+                arguments = (path, flags | os.O_EXCL, *mode)
             if made and made[0] == "on":
                 made.append(name)
                 if len(made) - 2 == n:  # noqa: B023 - it is called in this round
