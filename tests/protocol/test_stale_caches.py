@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from ddmq import Broker, Message
 
 NAMES = [f"m{number}" for number in range(12)]
+pytestmark = pytest.mark.real_times  # they are those of the emulated server
 both_versions = pytest.mark.parametrize("version", [3, 4], ids=["v3", "v4"])
 
 
