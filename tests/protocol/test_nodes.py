@@ -57,10 +57,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-pytestmark = pytest.mark.real_times  # they are those of the emulated server
-
     from ddmq import Message
 
+pytestmark = pytest.mark.real_times  # they are those of the emulated server
 both_versions = pytest.mark.parametrize("version", [3, 4], ids=["v3", "v4"])
 
 
