@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
+from collections.abc import Mapping
 from contextlib import contextmanager, suppress
 from enum import Enum
 from functools import partial, wraps
@@ -40,7 +42,7 @@ from ddmq.settings import DELAY, OVERRIDES, SETTINGS, Settings, check
 from ddmq.store import BUCKET_SIZE, Counts, Store
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     _Act = Callable[[Store, Message, Lease], bool]
     _Excuse = Callable[[Store, Lease], bool]
@@ -413,8 +415,8 @@ class Broker:
         `details` (JSON types) in its note.
         """
         check("delay", DELAY, delay)
-        _check_reason(reason)
-        self._settle(message, partial(_nack, delay, _note(reason, details)))
+        note = _note(reason, details)
+        self._settle(message, partial(_nack, delay, note))
 
     @_explained
     def release(
@@ -435,7 +437,6 @@ class Broker:
         details: Mapping[str, Any] | None = None,
     ) -> None:
         """Make messages dead letters at once, whatever their limits say."""
-        _check_reason(reason)
         self._settle(message, partial(_reject, _note(reason, details)))
 
     @_explained
@@ -491,7 +492,8 @@ class Broker:
                 break
             if act(store, message, current):
                 return True
-            current = store.current(lease)  # another thread may have renewed it
+            lease, current = current, store.current(lease)
+            # Another thread may have renewed it: then the later name is what we hold.
         return excuse is not None and excuse(store, lease)
 
     @_explained
@@ -760,7 +762,7 @@ def _nack(
     message: Message,
     lease: Lease,
 ) -> bool:
-    failed = lease.entry._replace(failures=lease.entry.failures + 1)
+    failed = lease.entry.failed()
     if not message.may_requeue:
         return store.bury(lease, failed, "failed", note)
     return store.requeue(lease, failed._replace(priority=message.requeue_prio), delay)
@@ -788,13 +790,18 @@ def _renew(
     return True
 
 
-def _note(reason: str, details: Mapping[str, Any] | None) -> dict[str, Any]:
-    return {**({"reason": reason} if reason else {}), **(details or {})}
-
-
-def _check_reason(reason: Any) -> None:
+def _note(reason: Any, details: Any) -> dict[str, Any]:
+    """Return what is to be said about a dead letter, or raise InvalidArgument."""
     if not isinstance(reason, str):
         raise InvalidArgument(f"reason {reason!r:.60} is not text")
+    if not isinstance(details, (Mapping, type(None))):
+        raise InvalidArgument(f"details {details!r:.60} are no mapping of JSON types")
+    note = {**({"reason": reason} if reason else {}), **(details or {})}
+    try:
+        json.dumps(note)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise InvalidArgument(f"details are no JSON: {error}") from error
+    return note
 
 
 def _checked_messages(

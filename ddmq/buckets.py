@@ -233,22 +233,30 @@ class Buckets:
             return True
         return self._fs.rmdir(path)
 
-    def remove_empty(self) -> None:
-        """Remove buckets, shelves and priorities that are empty; `rmdir` decides."""
-        now_ns = self._clock.time_ns()
+    def removable(self) -> Iterator[str]:
+        """Yield the path of each bucket, shelf and priority, after all that is in it.
+
+        `rmdir` decides whether it is empty. The newest one of a priority is left out while
+        somebody may be about to add to it.
+        """
+        now_ns = self._clock.time_ns()  # before the listings, which may take long
         for priority in self.priorities():
             path = f"{self.path}/{priority}"
-            self._remove_empty_of(path, self._in_priority(path), now_ns, newest=True)
-            self._fs.rmdir(path)
+            yield from self._removable_in(
+                path, self._in_priority(path), now_ns, last=True
+            )
+            yield path
 
-    def _remove_empty_of(
-        self, directory: str, names: list[str], now_ns: int, *, newest: bool
-    ) -> None:
+    def _removable_in(
+        self, directory: str, names: list[str], now_ns: int, *, last: bool
+    ) -> Iterator[str]:
         for name in names:
-            path, last = f"{directory}/{name}", newest and name == names[-1]
+            path, newest = f"{directory}/{name}", last and name == names[-1]
             if is_shelf(path):
-                self._remove_empty_of(path, self._in_shelf(path), now_ns, newest=last)
-            self._remove_empty(path, now_ns, newest=last)
+                names_in = self._in_shelf(path)
+                yield from self._removable_in(path, names_in, now_ns, last=newest)
+            if not newest or now_ns - stamp_of(name) > _NEWEST_AGE_NS:
+                yield path
 
     # All of them
 

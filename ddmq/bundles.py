@@ -19,7 +19,6 @@ is such a lease.
 from __future__ import annotations
 
 import errno
-from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from ddmq.bundle import MAX_BUNDLE_BYTES, Lines
@@ -114,7 +113,8 @@ class Bundles:
         try:
             won = self._fs.take(path, target)
         except OSError as error:
-            if error.errno in REFUSED:  # else it may be done, and needs the drafts
+            # It may be done though it was refused when it was sent again: then it needs them.
+            if error.errno in REFUSED and self._is_still_there(path):
                 self._discard(drafts)
             raise
         if won:
@@ -126,6 +126,12 @@ class Bundles:
 
     def _path(self, lease: Lease) -> str:
         return f"{self._work}/{lease.filename}"
+
+    def _is_still_there(self, path: str) -> bool:
+        try:
+            return self._fs.exists(path)
+        except OSError:
+            return False
 
     def _discard(self, drafts: Iterable[Lease]) -> None:
         for draft in drafts:
@@ -272,8 +278,10 @@ class Bundles:
             return known
         for _ in range(_RENAMES):
             path = self._sought(lease, id_, patient=patient)
-            with suppress(FileNotFoundError):  # somebody renamed it since
+            try:
                 return self._keep(id_, path)
+            except FileNotFoundError:  # somebody renamed it since
+                self._seen = float("-inf"), {}
         raise BundleNotFound(self._path(lease), id_)
 
     def _sought(self, lease: Lease, id_: str, *, patient: bool) -> str:

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
 #: What a file system answers to somebody who may only look.
 FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
-#: Answers that say for sure that nothing was done; EIO or EINTR may come too late.
+#: Answers that say that nothing was done, unless a call was sent twice; EIO or EINTR may come
+#: too late.
 REFUSED = (*FORBIDDEN, errno.ENOSPC, errno.EDQUOT, errno.EBUSY)
 #: Answers to a rename that say that this file, or its directory, is not for us to move.
 IMMOVABLE = (*FORBIDDEN, errno.EBUSY, errno.EXDEV)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from functools import partial
 from math import inf
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
@@ -250,9 +250,8 @@ class Housekeeper:
             return "unknown"
         if proven is None:
             return "gone"
-        entry = proven.entry
+        entry, lost = proven.entry, proven.entry.lost()
         policy = Policy.of(entry, self._settings())
-        lost = entry._replace(losses=entry.losses + 1)
         if not policy.may_requeue(entry.failures + entry.losses):
             return "dead" if self._store.bury(proven, lost, "expired") else "gone"
         lost = lost._replace(priority=policy.requeue_prio)
@@ -266,7 +265,8 @@ class Housekeeper:
         self._count_hanging()
         cleaning = self._clock.begin(self._clean_all)
         for sweep in self._hanging:
-            awaited(sweep, self._what_hangs)
+            with suppress(OSError):  # which it tells of itself
+                awaited(sweep, self._what_hangs)
         return awaited(cleaning, self._what_hangs)
 
     def _what_hangs(self) -> str:
@@ -285,8 +285,8 @@ class Housekeeper:
         remove = partial(store.remove_if_abandoned, now_ns=store.server_ns())
         removed = self._each(remove, store.leftovers(), within)
         self._each(store.complete_in, store.buckets.all(), within)
-        store.buckets.remove_empty()
         store.mark_cleaned()
+        self._each(store.fs.rmdir, store.buckets.removable(), within)
         return Swept(removed=removed.count(True))
 
     def _clean_if_elected(self, _: str) -> None:

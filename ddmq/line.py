@@ -29,6 +29,8 @@ _MAX_SPREAD = 512
 #: The longest pause after a bundle was lost to a rival, in milliseconds.
 _LONGEST_WAIT_MS = 256
 _TRIES = 64
+#: How often a name is tried for in vain before it is passed over; how many are remembered.
+_VAIN, _MAX_VAIN = 24, 1000
 
 
 class Waiting(NamedTuple):
@@ -83,6 +85,7 @@ class Line:
         self._shared = False
         self._left: Waiting | None = None
         self._stamp = 0
+        self._vain: dict[str, int] = {}
 
     # Joining the line
 
@@ -234,6 +237,7 @@ class Line:
                 return
             yield first
             self._lost(first.entry)
+            self._note_vain(first.path)
 
     def _first(self) -> Waiting | None:
         while True:
@@ -250,10 +254,24 @@ class Line:
             path, entry = f"{head.path}/{name}", parse_place(head.priority, name)
             if entry is None:
                 self._buckets.put_aside(path)
+                self._note_vain(path)
             elif isinstance(entry, Bundle) and not entry.waiting:
                 self._retire_spent(path, entry)
+                self._note_vain(path)
             else:
                 return Waiting(entry, path)
+
+    def _note_vain(self, path: str) -> None:
+        """Pass over what listings show time and again, though it is not there to be moved.
+
+        A rival's name is gone from the next listing. One that stays is a file server's mistake.
+        """
+        if len(self._vain) > _MAX_VAIN:
+            self._vain.clear()
+        self._vain[path] = self._vain.get(path, 0) + 1
+        if self._vain[path] >= _VAIN:
+            del self._vain[path]
+            self._buckets.pass_over(path)
 
     def _retire_spent(self, path: str, bundle: Bundle) -> None:
         """Take out of the line a bundle of which no line waits, or pass it over."""

@@ -11,7 +11,7 @@ the same, a line of a bundle    ``<expiry>.<priority>.<ready name>.<token>.line`
 the same, if the bundle says so ``<expiry>.<priority>.<ready name>.<token>.draft``
 ``delayed/``                    ``<due>.<priority>.<ready name>``
 ``dead/``                       ``<priority>.<ready name>.<token>.<code>``
-the note of a dead letter       ``<id>.<token>.note``
+the note of a dead letter       ``<id>.<token>.<code>.note``
 =============================== =================================================
 
 The policy is what the publisher set for this message: ``t<timeout in ms>``, ``r<requeue: 0 or 1>``,
@@ -35,6 +35,10 @@ if TYPE_CHECKING:
 MAX_PRIORITY = 10**18 - 1
 MAX_STAMP = 10**19 - 1
 MAX_QUEUE_BYTES = 200
+#: The most failures or losses that are counted, and the longest timeout, in milliseconds, that
+#: is believed: so whatever is in a name, the names that are made of it are names, too.
+MAX_COUNT = 10**9 - 1
+MAX_TIMEOUT_MS = 10**12
 SETTINGS_FILE = "ddmq.yaml"
 RESERVED = frozenset(
     (
@@ -119,6 +123,14 @@ class Entry(NamedTuple):
         """Return the entry with another place in line: `_replace`, but quick."""
         priority, _, id_, failures, losses, policy = self
         return Entry(priority, stamp, id_, failures, losses, policy)
+
+    def failed(self) -> Entry:
+        """Return the entry with one failure more."""
+        return self._replace(failures=min(self.failures + 1, MAX_COUNT))
+
+    def lost(self) -> Entry:
+        """Return the entry with one loss more."""
+        return self._replace(losses=min(self.losses + 1, MAX_COUNT))
 
     @property
     def waiting(self) -> int:
@@ -359,7 +371,7 @@ class Dead(NamedTuple):
     @property
     def note(self) -> str:
         """The name of its note, beside it."""
-        return note_name(self.entry.id, self.token)
+        return f"{self.entry.id}.{self.token}.{self.code}{NOTE_SUFFIX}"
 
     @classmethod
     def parse(cls, filename: str) -> Dead | None:
@@ -369,11 +381,6 @@ class Dead(NamedTuple):
             return None
         *fields, token, code = match.groups()
         return cls(Entry.of(*fields), token, code)
-
-
-def note_name(id_: str, token: str) -> str:
-    """Return the name of the note that the holder of a claim leaves in `dead/`."""
-    return f"{id_}.{token}{NOTE_SUFFIX}"
 
 
 def policy_of(overrides: Mapping[str, Any]) -> str:
@@ -405,8 +412,9 @@ def overrides_of(policy: str) -> dict[str, Any]:
     timeout, requeue, priority, limit = match.groups()
     overrides: dict[str, Any] = {}
     if timeout is not None:
-        seconds, rest = divmod(int(timeout), 1000)
-        overrides["timeout"] = seconds if not rest else int(timeout) / 1000
+        milliseconds = min(int(timeout), MAX_TIMEOUT_MS)
+        seconds, rest = divmod(milliseconds, 1000)
+        overrides["timeout"] = seconds if not rest else milliseconds / 1000
     if requeue is not None:
         overrides["requeue"] = requeue == "1"
     if priority is not None:

@@ -69,6 +69,8 @@ SETTLED = 10
 BUCKET_SIZE = 500
 #: Seconds for which a consumer waits until a bundle of which nothing waits is put away.
 _RETIRE_FOR = 0.8
+#: Seconds for which nobody tries again after that took longer.
+_HELD_UP_FOR = 30.0
 #: How often a queue that seems empty is looked at while its directories change.
 _LOOKS = 5
 #: Seconds after which every client sees how a directory is stamped: GlusterFS takes one.
@@ -80,7 +82,9 @@ _UNREADABLE = (
     errno.EAGAIN,  # a FIFO that somebody holds open
 )
 #: Said of one file (immutable, or of somebody else in a sticky directory), not of the queue.
-_ONLY_THIS = (errno.EPERM, errno.EBUSY)
+_ONLY_THIS = (errno.EPERM, errno.EBUSY, errno.EXDEV)
+#: Said of the whole file system, or of us.
+_OF_ALL = (errno.EACCES, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EMFILE)
 
 
 class Counts(NamedTuple):
@@ -120,6 +124,7 @@ class Store:
         self.line = Line(self.buckets, fs, clock, self._retire)
         self._bundle_size = bundle_size
         self._file_mode: int | None = None
+        self._held_up_at = -inf
 
     def open(self) -> None:
         """Check that every directory is one, no link, and learn the modes of new files.
@@ -309,6 +314,7 @@ class Store:
             )
 
     def _postpone(self, source: str, entry: Place, delay: float) -> bool:
+        self.knows_time()  # if it can be known: our clock may have been set
         delayed = Delayed(entry, self._milliseconds(delay))
         return self.fs.rename(source, f"{self.delayed}/{delayed.filename}")
 
@@ -337,6 +343,8 @@ class Store:
         except OSError as error:
             stuck = self._stuck_part(waiting.path, error)
             if stuck is None:
+                if error.errno not in _OF_ALL:
+                    self.buckets.refuse(waiting.path, waiting.path)
                 raise
             self.buckets.pass_over(stuck, "can't be moved", error)
             return []
@@ -446,12 +454,18 @@ class Store:
     def _retire(self, path: str, bundle: Bundle) -> None:
         """Take a bundle out of the line for one who wants what stands behind it.
 
-        When the file server holds that up, it is passed over for a while.
+        When the file server holds that up, it is passed over for a while, and so are others
+        that are found within the next half minute: whoever died may have had them all open.
         """
+        now = self.clock.monotonic()
+        if 0 <= now - self._held_up_at < _HELD_UP_FOR:
+            self.buckets.pass_over(path)
+            return
         retiring = self.clock.begin(partial(self.bundles.retire, path, bundle))
         if retiring.ends_within(_RETIRE_FOR):
             retiring.result()
         else:
+            self._held_up_at = now
             self.buckets.pass_over(path)
 
     # A message is settled
@@ -712,9 +726,8 @@ class Store:
         if found.age(now_ns) <= SETTLED or not self.fs.rename(path, ours):
             return False
         moved = self.fs.status_when_opened(ours) or self.fs.status(ours)
-        if (
-            moved is None or moved[:3] != found[:3]
-        ):  # our rename changed the change time
+        # Our rename changed the change time.
+        if moved is None or moved[:3] != found[:3] or moved.names > 1:
             return False
         return self.line.join(ours, self._dropped(ours, entry)) is not None
 

@@ -11,6 +11,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ddmq.clock import Clock
+from ddmq.fs import FileSystem
 from ddmq.patience import Errand
 
 if TYPE_CHECKING:
@@ -296,3 +297,9 @@ class Hanging(Calls):
             if first and not self._let_go.wait(60):
                 raise AssertionError(f"nobody let go {name} {arguments}")
         return function(*arguments)
+
+
+def remove_empty(buckets: Any) -> None:
+    """Remove what is empty of a line's directories, as housekeeping does."""
+    for path in buckets.removable():
+        FileSystem().rmdir(path)

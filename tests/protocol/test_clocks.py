@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from protocol.scenes import HOUR, MANY, QUEUE, new_world, text
-from support import Calls
+from support import Calls, remove_empty
 
 from ddmq import Broker, StorageError, symptoms
 from ddmq.clock import Clock
@@ -248,6 +248,23 @@ def test_a_lease_that_is_made_right_after_a_step_lasts_as_long_as_it_says(
     assert keeper.clean(QUEUE).requeued == 1
 
 
+@pytest.mark.parametrize("verb", ["publish", "nack"])
+def test_a_delay_that_is_asked_for_right_after_a_step_is_as_long_as_it_says(
+    cluster: Cluster, verb: str
+) -> None:
+    client, keeper = cluster.client(0, clean=False), cluster.client(0)
+    client.publish(QUEUE, text("a"))
+    [message] = client.consume(QUEUE)
+    _set(client._clock, HOUR)  # type: ignore[arg-type]
+    if verb == "nack":
+        client.nack(message, delay=5)
+    else:
+        client.ack(message)
+        client.publish(QUEUE, text("a"), delay=5)
+    cluster.server.advance(7)
+    assert keeper.clean(QUEUE).due == 1
+
+
 def test_a_step_while_clocks_are_compared_is_noticed_as_well(cluster: Cluster) -> None:
     def step(name: str, path: str, _: Any) -> None:
         if name == "unlink" and "/tmp/" in path and len(steps) < 2:
@@ -434,7 +451,7 @@ def test_a_bundle_that_was_drained_while_work_was_listed_is_not_removed(
     "act",
     [
         lambda client: client.consume(QUEUE),
-        lambda client: client._queue(QUEUE).store.buckets.remove_empty(),
+        lambda client: remove_empty(client._queue(QUEUE).store.buckets),
     ],
     ids=["consume", "clean"],
 )
@@ -492,7 +509,7 @@ def test_nothing_is_over_or_due_because_a_listing_took_long(cluster: Cluster) ->
     cluster.server.advance(540)
     slow = FileSystem(slow_listing(cluster, "work", "delayed"))
     store = Store(cluster.world.path, slow, cluster.server)
-    assert store.expired() == ([], 1)
+    assert store.expired() == ([], 1, [])
     cluster.server.advance(-100)
     assert store.due() == ([], 1)
 

@@ -6,11 +6,14 @@ import errno
 import json
 import os
 import socket
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from protocol.scenes import QUEUE, World, text
 from support import Calls, in_time
+
+from ddmq import StorageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -355,6 +358,42 @@ def test_what_could_not_be_moved_once_is_tried_again_after_half_a_minute(
     assert broker.consume(QUEUE) == []
     world.clock.advance(2)
     assert [m.message for m in broker.consume(QUEUE)] == [1]
+
+
+def test_a_file_whose_rename_fails_is_told_of_and_then_passed_over(
+    world: World,
+) -> None:
+    world.put(f"{BUCKET}/{ENTRY}", b'{"message": 1}')
+    broker = consumer(world, refusing(errno.EIO, "rename", ID))
+    got: list[Any] = []
+    for _ in range(3):
+        with suppress(StorageError):
+            got += [m.message for m in broker.consume(QUEUE)]
+        world.clock.advance(0.3)
+    assert got == [text("a")]
+
+
+@pytest.mark.parametrize("kind", ["message", "bundle", "spent", "stray"])
+def test_a_name_that_only_listings_show_keeps_nobody(kind: str, world: World) -> None:
+    """A file server's mistake: it is not there, whatever is asked of it."""
+    bundle = "a" * 20 + ".12-{0}-0." + f"{0:013d}.{'0' * 16}"
+    ghost = {
+        "message": ENTRY,
+        "bundle": f"{STAMP}.{bundle.format(0)}",
+        "spent": f"{STAMP + 12}.{bundle.format(12)}",
+        "stray": "0stray",
+    }[kind]
+
+    def call(_: int, name: str, function: Callable[..., Any], arguments: Any) -> Any:
+        found = function(*arguments)
+        if name == "listdir" and arguments[0].endswith(BUCKET):
+            found.append(ghost)
+        return found
+
+    os.makedirs(f"{world.path}/{BUCKET}")
+    broker = consumer(world, Calls(call))
+    assert [m.message for m in broker.consume(QUEUE)] == [text("a")]
+    assert broker.consume(QUEUE) == []
 
 
 @pytest.mark.parametrize("code", [errno.EACCES, errno.EPERM, errno.EBUSY])

@@ -148,19 +148,20 @@ def test_a_command_ends_beside_one(root, command):
     assert done.stdout
 
 
-def test_nobody_waits_for_a_bundle_that_the_dead_one_did_not_put_away(root, held_up):
+def test_nobody_waits_for_bundles_that_the_dead_one_did_not_put_away(root, held_up):
     dead = Broker(root, clock=FakeClock(time.time() - 60), clean=False)
-    dead.publish_many(QUEUE, range(12))
-    messages = dead.consume(QUEUE, 12)
-    work = root / QUEUE / "work"
-    [spent] = work.glob("spent.*")
-    dead.ack(messages)
-    [bucket] = (root / QUEUE / "ready" / "999").iterdir()
-    id_ = spent.name.split(".")[-1]
-    spent.rename(bucket / f"{bucket.name}.{id_}.12-12-0.{0:013d}.{0:016x}")
+    for _ in range(6):
+        dead.publish_many(QUEUE, range(12))
+        dead.ack(dead.consume(QUEUE, 12))
+    bucket = max((root / QUEUE / "ready" / "999").iterdir())
+    ids = []
+    for spent in (root / QUEUE / "work").glob("spent.*"):
+        ids.append(spent.name.split(".")[-1])
+        spent.rename(bucket / f"{bucket.name}.{ids[-1]}.12-12-0.{0:013d}.{0:016x}")
+    assert len(ids) == 6
     client = Broker(root, fs=held_up.fs, clean=False)
     client.publish(QUEUE, "new")
-    held_up.parts = (id_,)
+    held_up.parts = tuple(ids)
     with at_once():
         assert [m.message for m in client.consume(QUEUE)] == ["new"]
     with at_once():

@@ -691,7 +691,41 @@ def test_a_note_is_named_as_the_message_that_it_is_about(broker, root):
     message = consumed(broker)
     broker.reject(message, "bad")
     notes = [path.name for path in (root / "q" / "dead").glob("*.note")]
-    assert notes == [f"{message.id}.{Lease.parse(message.filename).token}.note"]
+    token = Lease.parse(message.filename).token
+    assert notes == [f"{message.id}.{token}.rejected.note"]
+
+
+def test_who_is_late_gives_no_reason_for_a_death_that_housekeeping_decided(
+    broker, clock
+):
+    late = consumed(broker, timeout=5, requeue=False)
+    clock.advance(6)
+    assert broker.clean("q").dead == 1
+    with pytest.raises(LeaseLost):
+        broker.nack(late, reason="too late")
+    assert "its lease expired" in broker.dead("q")[0].reason
+
+
+@pytest.mark.parametrize("details", [{"when": {1, 2}}, {"nan": b"x"}, 5, ["a"]])
+@pytest.mark.parametrize("verb", ["nack", "reject"])
+def test_details_that_are_no_json_are_refused_and_nothing_is_done(
+    broker, verb, details
+):
+    message = consumed(broker)
+    with pytest.raises(InvalidArgument, match="details"):
+        getattr(broker, verb)(message, details=details)
+    broker.ack(message)
+
+
+def test_an_ack_by_the_name_before_a_renewal_whose_reply_is_lost_is_done(
+    broker, root, clock, refusing
+):
+    message = consumed(broker, timeout=1)
+    broker.renew(message, 60)
+    clock.advance(5)
+    fs = refusing("unlink", errno.ENOENT, "/work/", done=True, times=2)
+    Broker(root, clock=clock, fs=fs, clean=False).ack(message)
+    assert broker.view("q")["q"] == (0, 0, 0, 0)
 
 
 def test_who_lost_the_lease_gives_no_reason_for_the_death(broker, other, clock):
@@ -1069,15 +1103,14 @@ def test_a_broker_can_be_used_by_many_threads(broker):
     def work(name):
         for n in range(20):
             broker.publish("q", f"{name}.{n}", durable=False)
-        done = []
-        while len(done) < 20:
+        while len(done) < 80:
             messages = broker.consume("q", 5)
             broker.ack(messages)
-            done += texts(messages)
-        return done
+            done.extend(texts(messages))
 
+    done: list[str] = []
     with ThreadPoolExecutor(4) as pool:
-        done = list(chain(*pool.map(work, "abcd")))
+        list(pool.map(work, "abcd"))
     assert len(done) == len(set(done)) == 80
     assert broker.view()["q"] == (0, 0, 0, 0)
 

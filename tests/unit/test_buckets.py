@@ -9,7 +9,7 @@ import stat
 from contextlib import suppress
 
 import pytest
-from support import Calls, interrupted, remembering_missing
+from support import Calls, interrupted, remembering_missing, remove_empty
 from unit.lines import FRESH, OLD, Client, buckets, number, sizes
 
 from ddmq.fs import FileSystem
@@ -56,7 +56,7 @@ def test_the_newest_bucket_stays_while_somebody_may_add_to_it(client, queue, clo
     client.join("a")
     client.take_all()
     clock.advance(1)
-    client.buckets.remove_empty()
+    remove_empty(client.buckets)
     assert client.take() is None
     assert sizes(queue) == [0]
 
@@ -65,7 +65,7 @@ def test_the_newest_bucket_goes_when_it_is_old(client, queue, clock):
     client.join("a")
     client.take_all()
     clock.advance(OLD)
-    client.buckets.remove_empty()
+    remove_empty(client.buckets)
     assert list((queue / "ready").iterdir()) == []
 
 
@@ -84,7 +84,7 @@ def test_buckets_in_use_are_never_removed(client, queue, clock):
     for id_ in number(7):
         client.join(id_)
     clock.advance(OLD)
-    client.buckets.remove_empty()
+    remove_empty(client.buckets)
     assert sizes(queue) == [3, 3, 1]
 
 
@@ -168,7 +168,7 @@ def test_a_bucket_that_vanishes_now_and_then_is_made_again(queue, clock):
     entry = client.join("a")
     client.take()
     clock.advance(OLD)
-    client.buckets.remove_empty()
+    remove_empty(client.buckets)
     client.fs.calls = vanishing(2)
     (queue / "tmp" / "a").touch()
     assert client.line.rejoin(f"{queue}/tmp/a", entry) is True
@@ -350,7 +350,7 @@ def test_the_newest_bucket_and_its_shelf_stay_while_somebody_may_add_to_it(
 ):
     filled.take_all()
     clock.advance(1)
-    filled.buckets.remove_empty()
+    remove_empty(filled.buckets)
     assert filled.take() is None
     assert layout(queue) == [[0]]
 
@@ -359,7 +359,7 @@ def test_an_empty_shelf_stays_while_somebody_may_add_to_it(filled, queue, clock)
     filled.take_all()
     for bucket in buckets(queue):
         bucket.rmdir()
-    filled.buckets.remove_empty()
+    remove_empty(filled.buckets)
     assert filled.take() is None
     assert layout(queue) == [[]]
     filled.join("a")
@@ -371,7 +371,7 @@ def test_an_empty_shelf_stays_while_somebody_may_add_to_it(filled, queue, clock)
 def test_shelves_go_when_they_are_empty_and_old(filled, queue, clock):
     filled.take_all()
     clock.advance(OLD)
-    filled.buckets.remove_empty()
+    remove_empty(filled.buckets)
     assert list((queue / "ready").iterdir()) == []
 
 
@@ -385,7 +385,7 @@ def test_a_consumer_removes_shelves_that_are_empty_and_old(filled, queue, clock)
 
 def test_shelves_in_use_are_never_removed(filled, queue, clock):
     clock.advance(OLD)
-    filled.buckets.remove_empty()
+    remove_empty(filled.buckets)
     assert layout(queue) == [3, 3, [3, 3], [3, 1]]
 
 
@@ -403,7 +403,7 @@ def test_an_empty_bucket_on_a_shelf_is_removed_unless_it_is_the_newest_of_all(
 ):
     for path in buckets(queue)[empty].iterdir():
         path.unlink()
-    filled.buckets.remove_empty()
+    remove_empty(filled.buckets)
     assert layout(queue) == left
 
 

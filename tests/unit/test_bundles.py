@@ -245,6 +245,18 @@ def test_a_line_whose_bundle_can_not_be_found_stays_where_it_is(
     assert late.clean(QUEUE).requeued == 12
 
 
+@pytest.mark.parametrize("code", [errno.EROFS, errno.EACCES, errno.ENOSPC])
+def test_a_claim_that_was_made_and_then_refused_when_it_was_sent_again_loses_no_line(
+    world, publisher, refusing, code
+):
+    sent_twice = refusing("rename", code, "/ready/", times=1, done=True)
+    with suppress(StorageError):
+        world.broker(sent_twice, clean=False).consume(QUEUE, 5)
+    world.clock.advance(message_timeout(world) + 1)
+    assert publisher.clean(QUEUE).requeued == 5
+    assert len(publisher.consume(QUEUE, 20)) == 12
+
+
 def lost_lines(world, publisher, n):
     """Return leases of a bundle that somebody removed."""
     publisher.publish_many(QUEUE, map(str, range(n)), priority=0)

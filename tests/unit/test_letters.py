@@ -13,7 +13,7 @@ from ddmq.letters import DeadLetters
 from ddmq.names import Dead, Entry
 
 ABC = Dead(Entry(5, 1, "abc"), "0123456789abcdef", "rejected")
-NOTE = "abc.0123456789abcdef.note"
+NOTE = "abc.0123456789abcdef.rejected.note"
 
 
 @pytest.fixture

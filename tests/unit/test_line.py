@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 
-from support import counting
+from support import counting, remove_empty
 from unit.lines import FRESH, OLD, Client, buckets, number
 
 from ddmq.names import Entry
@@ -92,7 +92,7 @@ def test_a_message_whose_bucket_is_gone_comes_back_as_the_first(client, queue, c
     client.take()
     clock.advance(OLD)
     client.join("b")
-    client.buckets.remove_empty()
+    remove_empty(client.buckets)
     for bucket in buckets(queue)[:-1]:
         bucket.rmdir()
     (queue / "tmp" / "a").touch()

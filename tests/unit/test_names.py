@@ -24,7 +24,6 @@ from ddmq.names import (
     is_shelf,
     new_id,
     new_token,
-    note_name,
     overrides_of,
     parse_place,
     parse_priority,
@@ -113,10 +112,29 @@ def test_what_is_no_policy_is_in_no_name(field):
 
 
 @given(entries, tokens)
-def test_a_dead_letter_and_its_note_name_the_claim(entry, token):
+def test_a_dead_letter_and_its_note_name_the_claim_and_how_it_ended(entry, token):
     dead = Dead(entry, token, "failed")
-    assert dead.note == note_name(entry.id, token) == f"{entry.id}.{token}.note"
-    assert f".{token}." in dead.filename
+    assert dead.note == f"{entry.id}.{token}.failed.note"
+    assert dead.filename.endswith(f".{token}.failed")
+
+
+names_in_a_bucket = st.from_regex(
+    r"[0-9]{19}\.[a-z0-9-]{1,20}\.[0-9]{1,9}-[0-9]{1,9}(\.t9{1,13}(l9{1,9})?)?",
+    fullmatch=True,
+)
+
+
+@given(names_in_a_bucket)
+def test_whatever_is_in_a_name_those_that_are_made_of_it_are_names(name):
+    entry = Entry.parse(5, name)
+    if entry is None:
+        return
+    timeout = overrides_of(entry.policy).get("timeout", 600)
+    lease = Lease.of(entry, 1_900_000_000_000 + int(timeout * 1000), "0" * 16)
+    assert Lease.parse(lease.filename) == lease
+    for later in (entry.failed(), entry.lost(), entry.failed().lost()):
+        assert Entry.parse(5, later.filename) == later
+        assert Dead.parse(Dead(later, lease.token, "failed").filename) is not None
 
 
 @given(bundles)
