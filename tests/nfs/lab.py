@@ -37,6 +37,7 @@ PACKAGES = ("qemu-system-x86", "seabios", "busybox-static", "kmod", "e2fsprogs")
 TOOLS = ("nfs-kernel-server", "rpcbind", "netbase")
 CACHE = Path("/var/cache/ddmq-nfs-lab")
 HERE = Path(__file__).parent
+ENVIRON = {**os.environ, "PATH": f"{os.environ['PATH']}:/usr/sbin"}
 #: What a guest needs to reach its root; the rest it loads from there.
 MODULES = ("virtio_pci", "9pnet_virtio", "9p", "overlay")
 #: Newer instructions only make an emulated processor slower.
@@ -68,19 +69,22 @@ def install() -> None:
         return
     daemons.install(PACKAGES)
     if not lacking(PROGRAMS):
-        with contextlib.suppress(subprocess.CalledProcessError, IndexError):
+        with contextlib.suppress(subprocess.CalledProcessError, StopIteration):
             unpack()
+
+
+def run(*command: object, cwd: Path | None = None) -> str:
+    """Run a command of administration; return what it prints."""
+    words = list(map(str, command))
+    pipe = subprocess.PIPE
+    done = subprocess.run(
+        words, cwd=cwd, env=ENVIRON, check=True, text=True, stdout=pipe, stderr=pipe
+    )
+    return done.stdout
 
 
 def unpack() -> None:
     """Put the kernel and the tools into `CACHE`, whole or not at all."""
-
-    def run(*command: object, cwd: Path | None = None) -> str:
-        words = list(map(str, command))
-        pipe = subprocess.PIPE
-        return subprocess.run(
-            words, cwd=cwd, check=True, text=True, stdout=pipe, stderr=pipe
-        ).stdout
 
     with tempfile.TemporaryDirectory(dir="/var/cache") as name:
         root, archives = Path(name) / "root", Path(name) / "archives"
@@ -89,7 +93,7 @@ def unpack() -> None:
             (root / "usr" / link).mkdir(parents=True)
             (root / link).symlink_to(f"usr/{link}")
         depends = run("apt-cache", "depends", "linux-image-amd64").split()
-        kernel = next(word for word in depends if word.startswith("linux-image-6"))
+        kernel = next(word for word in depends if word[:13] == "linux-image-6")
         run("apt-get", "download", kernel, cwd=archives)
         run(
             *("apt-get", "install", "--download-only", "--no-install-recommends"),
@@ -108,9 +112,8 @@ def make_initrd(path: Path) -> None:
     [version] = os.listdir(CACHE / "usr/lib/modules")
     wanted = []
     for module in MODULES:
-        command = ["modprobe", "-d", CACHE, "-S", version, "--show-depends", module]
-        told = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
-        lines = map(str.split, told.stdout.splitlines())
+        told = run("modprobe", "-d", CACHE, "-S", version, "--show-depends", module)
+        lines = map(str.split, told.splitlines())
         wanted += [Path(words[1]) for words in lines if words[0] == "insmod"]
     with tempfile.TemporaryDirectory() as name:
         root = Path(name)
@@ -243,7 +246,8 @@ class Guest:
 
     def _listen(self, ours: socket.socket, waiting: dict[int, Future[Any]]) -> None:
         """Hand replies to those who wait, until the guest is no more."""
-        with contextlib.suppress(EOFError, OSError), ours.makefile("rb") as stream:
+        cut_off = (EOFError, OSError, pickle.UnpicklingError)
+        with contextlib.suppress(*cut_off), ours.makefile("rb") as stream:
             while True:
                 number, result, trouble = pickle.load(stream)
                 with self._lock:
@@ -329,9 +333,7 @@ class Lab:
         }
         lines = (f"export {key}={shlex.quote(word)}\n" for key, word in environ.items())
         (self.dir / "environ").write_text("".join(lines))
-        path = f"{os.environ['PATH']}:/usr/sbin"
-        mkfs = shutil.which("mkfs.ext4", path=path) or "mkfs.ext4"
-        subprocess.run([mkfs, "-q", "-F", self.dir / "disk"], check=True)
+        run("mkfs.ext4", "-q", "-F", self.dir / "disk")
         self.turn_on()
 
     def turn_on(self) -> None:
