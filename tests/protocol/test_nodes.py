@@ -278,7 +278,7 @@ def test_no_switch_loses_or_doubles_a_message(
     with in_time(600):
         schedules = explorer.all_of((0, 1, 2), switches=1)
         assert len(list(itertools.islice(schedules, 60))) == 60
-    assert_often(told, OLD_PAGE=50, POSITIVE=20)
+    assert_often(told, OLD_PAGE=20, POSITIVE=3)
 
 
 @pytest.mark.campaign
