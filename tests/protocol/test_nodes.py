@@ -2,9 +2,9 @@
 
 The nodes and their server are emulated (`protocol.mounts`). The model says what must come of
 each verb, to the letter: whatever a node remembers and whichever reply is lost, a verb does
-what it says. Two things may happen besides. A purge of which a reply is lost counts too few. And
-for up to a minute after others purged what a client held, its settling may say that the bundle
-can't be found, where it should say that the lease is lost.
+what it says. Two things may happen besides. A purge of which a reply is lost counts too few. And who
+settles what others have purged may be told that it can't be found or is stale: to try again
+says that the lease is lost, at most a minute later.
 
 In the interleavings a client may be stopped at every call, between the pages of a listing too,
 while it takes 25 seconds and more. None is lost or doubled then, and what is left comes once
@@ -15,6 +15,7 @@ Each test fails if the nodes were hardly ever told wrongly.
 
 from __future__ import annotations
 
+import errno
 import itertools
 import os
 import random
@@ -186,6 +187,17 @@ class NodeClient(Client):
             self.story.world.clock.advance(25)
         self.turns.step(self.number, function)
         return True
+
+    def _settled(
+        self, verb: str, message: Message, *, was_held: bool | None = None
+    ) -> bool:
+        """Settle a message, and once more if its file is stale: then it says so."""
+        try:
+            return super()._settled(verb, message, was_held=was_held)
+        except StorageError as error:
+            if error.errno != errno.ESTALE:
+                raise
+            return super()._settled(verb, message, was_held=was_held)
 
 
 def publishing_singly(client: Client) -> None:
