@@ -171,7 +171,10 @@ class NodeTurns(Turns):
 
 
 class NodeClient(Client):
-    """A client on a node of its own; some of its listings take 25 seconds."""
+    """A client on a node of its own; some of its listings take 25 seconds.
+
+    It makes each file exclusively, as clients of ddmq may.
+    """
 
     def __init__(self, number: int, story: Story) -> None:
         super().__init__(number, story)
@@ -179,6 +182,12 @@ class NodeClient(Client):
         assert isinstance(node, Mount)
         node.meanwhile = self._list_on
         self._chance = random.Random(number)
+
+    def _call(self, number: int, name: str, do: Any, arguments: Any) -> Any:
+        if name == "open" and arguments[1] & os.O_CREAT:
+            path, flags, *mode = arguments
+            arguments = (path, flags | os.O_EXCL, *mode)
+        return super()._call(number, name, do, arguments)
 
     def _list_on(self, function: str, path: str) -> bool:
         if self.turns is None or function != "page":
@@ -276,7 +285,7 @@ def test_no_schedule_at_random_loses_or_doubles_a_message(
 ) -> None:
     with in_time(300):
         try_at_random(tmp_path, range(100))
-    assert_often(told, OLD_PAGE=50, POSITIVE=20, NEGATIVE=1, STALE=5, OLD_NAME=1)
+    assert_often(told, OLD_PAGE=50, POSITIVE=20, STALE=5, OLD_NAME=1, GARBAGE=5)
 
 
 @pytest.mark.deep
@@ -290,7 +299,7 @@ def test_no_switch_loses_or_doubles_a_message(
     with in_time(600):
         schedules = explorer.all_of((0, 1, 2), switches=1)
         assert len(list(itertools.islice(schedules, 60))) == 60
-    assert_often(told, OLD_PAGE=20, POSITIVE=3)
+    assert_often(told, OLD_PAGE=50, POSITIVE=10)
 
 
 @pytest.mark.campaign
@@ -299,4 +308,4 @@ def test_no_schedule_of_many_loses_or_doubles_a_message(
     first: int, told: Counter[str], tmp_path: Path
 ) -> None:
     try_at_random(tmp_path, range(first, first + 1000))
-    assert_often(told, OLD_PAGE=500, POSITIVE=200, NEGATIVE=10, STALE=50, OLD_NAME=10)
+    assert_often(told, OLD_PAGE=500, POSITIVE=200, NEGATIVE=5, STALE=50, OLD_NAME=10)
