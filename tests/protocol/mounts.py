@@ -63,6 +63,7 @@ LOST = "done, and called missing"
 SLOW = "slow, and others acted meanwhile"
 #: What the kernel of an NFS server keeps in the time of a file that is made exclusively.
 _VERIFIER_NS = 230_000_000 * 10**9
+_START = 1_800_000_000
 _DIRECTORY_FOR = (30.0, 60.0)
 _FILE_FOR = (3.0, 60.0)
 _NAMES = ("st_mode", "st_size", "st_mtime_ns")
@@ -964,7 +965,10 @@ class _ServerClock(FakeClock):
 
 
 class Nodes(World):
-    """A root with one queue on an emulated server, whose clients are each on their own node."""
+    """A root with one queue on an emulated server, whose clients are each on their own node.
+
+    The time at its beginning is always the same, and so are the names of what comes then.
+    """
 
     def __init__(
         self,
@@ -978,7 +982,10 @@ class Nodes(World):
     ) -> None:
         super().__init__(root, **sizes)
         super().broker(create=True).create_queue(QUEUE)
-        self.clock = _ServerClock(self.clock.now_ns / 1e9)
+        self.clock = _ServerClock(_START)
+        for directory, _, names in os.walk(self.root):
+            for path in (directory, *(f"{directory}/{name}" for name in names)):
+                os.utime(path, (_START, _START))
         self.server = Server(
             self.root, self.clock, version=version, seed=seed, rates=rates, told=told
         )

@@ -21,6 +21,7 @@ from protocol.mounts import Nodes, Rates
 from protocol.scenes import QUEUE, text
 from support import Calls
 
+from ddmq import QueueNotFound
 from ddmq.fs import FileSystem
 
 if TYPE_CHECKING:
@@ -170,6 +171,41 @@ def test_a_cleaner_spares_the_reason_of_a_dead_letter(
         site.clock.advance(120)
         assert [dead.reason for dead in client.dead(QUEUE)] == ["it broke"]
     assert told[mounts.GARBAGE] > 0
+
+
+# A name that was looked up too early
+
+
+@both_versions
+@pytest.mark.parametrize("act", [publish, publish_many, publish_bundles])
+def test_of_two_publishers_that_open_a_line_at_once_both_succeed(
+    act: Callable[[Broker], list[str]], version: int, tmp_path: Path
+) -> None:
+    told: Counter[str] = Counter()
+
+    def publish_too(broker: Broker) -> None:
+        broker.publish(QUEUE, text("b"))
+
+    for site, client in at_each_call(tmp_path, version, publish_too, bundle_size=12):
+        names = act(client)
+        told += site.server.told
+        assert site.left() - once(["b"]) == once(names)
+    assert told[mounts.NEGATIVE] > 0
+
+
+@both_versions
+def test_a_queue_that_was_looked_for_too_early_is_used_once_it_is_made(
+    version: int, tmp_path: Path
+) -> None:
+    site = Site(tmp_path, version=version)
+    client = site.client()
+    for queue in ("r", "s"):
+        with pytest.raises(QueueNotFound):
+            client.publish(queue, "early")
+        assert queue not in client.queues()
+        site.client().create_queue(queue)
+        client.publish(queue, "in time")
+        assert [m.message for m in client.consume(queue)] == ["in time"]
 
 
 # A listing that takes so long that its first page is of the past
