@@ -224,6 +224,8 @@ class Heartbeat:
                 held.due = _NEVER if held.told else due
                 held.busy = False
                 self._changed.notify_all()
+                if held.due < self._looks_at:  # the thread passed over what was busy
+                    self._rouse()
 
     def _tell_lost(self, held: _Held) -> None:
         with self._changed:

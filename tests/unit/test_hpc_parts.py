@@ -8,6 +8,7 @@ import os
 import signal
 import threading
 from contextlib import ExitStack
+from queue import SimpleQueue
 
 import pytest
 from support import Calls, FakeClock
@@ -599,6 +600,28 @@ def test_a_renewal_that_hangs_for_too_long_loses_the_lease(hanging, clock, held)
     assert heartbeat.lost() == [held]
     stack.close()  # it comes through at last, and is the last one
     assert heartbeat.due_in() is None
+
+
+def test_its_thread_renews_what_somebody_else_renewed_before(
+    broker, clock, held, monkeypatch
+):
+    heartbeat, renew, sleeps = Heartbeat(broker, clock), broker.renew, SimpleQueue()
+    sleep = heartbeat._sleep
+    monkeypatch.setattr(heartbeat, "_sleep", lambda s: (sleeps.put(s), sleep(s)))
+
+    def slow(message):
+        while not sleeps.empty():
+            sleeps.get()
+        heartbeat._rouse()
+        while sleeps.get(timeout=10) is not None:  # until it passed over what is busy
+            pass
+        return renew(message)
+
+    monkeypatch.setattr(broker, "renew", slow)
+    with heartbeat:
+        heartbeat.confirm(held)
+        while sleeps.get(timeout=10) != 10:  # until it knows when the next one is due
+            pass
 
 
 def test_its_thread_renews_by_itself_and_wakes_whoever_waits(root, broker, clock, held):
