@@ -209,19 +209,20 @@ class Heartbeat:
 
     def _renew(self, held: _Held) -> None:
         """Renew a lease that is `busy`, and then no more: whatever comes of it, it is noted."""
-        message, began = held.message, self._clock.monotonic()
-        due, ends = began + _RETRY, held.ends
+        began = self._clock.monotonic()
+        renewed, due = None, began + _RETRY
         try:
-            message = self._broker.renew(message)
-            due, ends = began + message.timeout / _PART, began + message.timeout
+            renewed = self._broker.renew(held.message)
             self._refused = False
         except LeaseLost:
             due = _NEVER
             raise
         finally:
             with self._changed:
-                held.message, held.ends = message, ends
-                held.due = _NEVER if held.told else due
+                if renewed is not None:  # so it is ours, even if it was told to be lost
+                    held.renewed(renewed, began)
+                else:
+                    held.due = _NEVER if held.told else due
                 held.busy = False
                 self._changed.notify_all()
                 if held.due < self._looks_at:  # the thread passed over what was busy
@@ -254,6 +255,12 @@ class _Held:
         self.lost = False
         self.told = False
         """Whether the main thread knows that it is lost."""
+
+    def renewed(self, message: Message, began: float) -> None:
+        """Note a renewal that came through: also what was thought to be lost is held."""
+        self.message = message
+        self.due, self.ends = began + message.timeout / _PART, began + message.timeout
+        self.lost = self.told = False
 
     def is_over(self, now: float) -> bool:
         return self.lost or now >= self.ends

@@ -598,8 +598,21 @@ def test_a_renewal_that_hangs_for_too_long_loses_the_lease(hanging, clock, held)
     assert heartbeat.over_in() == 20
     clock.advance(20)
     assert heartbeat.lost() == [held]
-    stack.close()  # it comes through at last, and is the last one
-    assert heartbeat.due_in() is None
+    stack.close()  # it comes through at last, and the lease is held again
+    assert (heartbeat.over_in(), heartbeat.stop(held).id) == (10, held.id)
+    assert heartbeat.over_in() is None
+
+
+def test_a_lease_that_is_confirmed_after_it_was_lost_is_kept_alive(
+    beating, clock, held
+):
+    clock.advance(30)
+    assert beating.lost() == [held]
+    beating.confirm(held)
+    for _ in range(4):
+        assert (beating.over_in(), beating.lost()) == (30, [])
+        clock.advance(10)
+        beating.beat()
 
 
 def test_its_thread_renews_what_somebody_else_renewed_before(
