@@ -14,6 +14,7 @@ import pytest
 from support import Calls, FakeClock
 
 from ddmq import Broker
+from ddmq.clock import Clock
 from ddmq.errors import InvalidArgument, StorageError
 from ddmq.fs import FileSystem
 from ddmq.hpc import guardian, journal, options, placeholders
@@ -468,23 +469,27 @@ def beating(broker, clock, held):
     return heartbeat
 
 
+def due_in(heartbeat):
+    return heartbeat._seconds_to(heartbeat._next_due())
+
+
 def test_a_lease_is_renewed_after_a_third_of_its_time(root, beating, clock, held):
-    assert (beating.due_in(), beating.over_in()) == (10, 30)
+    assert (due_in(beating), beating.over_in()) == (10, 30)
     beating.beat()
     assert os.listdir(root / "q" / "work") == [held.filename]
     clock.advance(10)
     beating.beat()
-    assert (beating.due_in(), beating.over_in()) == (10, 30)
+    assert (due_in(beating), beating.over_in()) == (10, 30)
     renewed = beating.stop(held)
     assert os.listdir(root / "q" / "work") == [renewed.filename] != [held.filename]
-    assert (beating.due_in(), beating.over_in(), beating.lost()) == (None, None, [])
+    assert (due_in(beating), beating.over_in(), beating.lost()) == (None, None, [])
 
 
 def test_a_lease_that_was_old_when_it_came_is_renewed_sooner(broker, clock, held):
     heartbeat = Heartbeat(broker, clock)
     clock.advance(15)
     heartbeat.start(held)
-    assert (heartbeat.due_in(), heartbeat.over_in()) == (0, 15)
+    assert (due_in(heartbeat), heartbeat.over_in()) == (0, 15)
 
 
 def test_a_lost_lease_is_told_once_and_renewed_no_more(broker, beating, clock, held):
@@ -493,7 +498,7 @@ def test_a_lost_lease_is_told_once_and_renewed_no_more(broker, beating, clock, h
     beating.beat()
     assert beating.lost() == [held]
     assert beating.lost() == []
-    assert (beating.due_in(), beating.over_in()) == (None, None)
+    assert (due_in(beating), beating.over_in()) == (None, None)
 
 
 @pytest.mark.parametrize("away", ["root", "q"])
@@ -505,7 +510,7 @@ def test_while_the_queue_is_away_a_lease_is_held_as_long_as_it_can_be(
     clock.advance(10)
     for _ in range(19):
         beating.beat()
-        assert (beating.due_in(), beating.lost()) == (1, [])
+        assert (due_in(beating), beating.lost()) == (1, [])
         clock.advance(1)
     (root.parent / "away").rename(gone)
     beating.beat()
@@ -530,10 +535,52 @@ def test_a_refused_renewal_is_tried_again(root, clock, held, refusing, code):
     heartbeat.beat()
     clock.advance(1)
     heartbeat.beat()
-    assert (heartbeat.due_in(), heartbeat.lost()) == (1, [])
+    assert (due_in(heartbeat), heartbeat.lost()) == (1, [])
     clock.advance(1)
     heartbeat.beat()
     assert heartbeat.over_in() == 30
+
+
+class Threads(FakeClock):
+    """A clock that stands still, under which threads do what may take long."""
+
+    begin = Clock.begin
+
+
+@pytest.mark.parametrize(("hanging", "done_beside"), [(1, 3), (2, 0)])
+def test_renewals_that_hang_hold_up_others_only_where_they_are_too_many(
+    root, broker, monkeypatch, hanging, done_beside
+):
+    monkeypatch.setattr("ddmq.hpc.heartbeat._PATIENCE", 0.01)
+    monkeypatch.setattr("ddmq.hpc.heartbeat._HANGING", 2)
+    broker.publish_many("q", "abcd", timeout=30)
+    clock, go_on, begun, done = Threads(), threading.Event(), [], SimpleQueue()
+    mine = Broker(root, clock=clock)
+    renew, messages = mine.renew, mine.consume("q", 4)
+
+    def maybe_hang(message):
+        begun.append(message.id)
+        if len(begun) <= hanging:
+            assert go_on.wait(30)
+        renewed = renew(message)
+        done.put(message.id)
+        return renewed
+
+    monkeypatch.setattr(mine, "renew", maybe_hang)
+    heartbeat = Heartbeat(mine, clock)
+    for message in messages:
+        heartbeat.start(message)
+    clock.advance(10)
+    with heartbeat:
+        beside = [done.get(timeout=10) for _ in range(done_beside)]
+        while len(begun) < hanging:
+            pass
+        assert begun[hanging:] == beside
+        go_on.set()
+        late = [done.get(timeout=10) for _ in messages[done_beside:]]
+        assert sorted(beside + late) == sorted(m.id for m in messages)
+        mine.ack([heartbeat.stop(message) for message in messages])
+    assert broker.view("q")["q"] == (0, 0, 0, 0)
 
 
 def test_two_leases_of_one_message_are_two(broker, beating, clock, held):
