@@ -70,10 +70,10 @@ WRITES = "echo result > $DDMQ_OUTPUT"
 
 @pytest.fixture
 def refusing_once(monkeypatch):
-    """Return a function that makes one call of `os` fail once, for what is unfinished."""
+    """Return a function that makes one call of `os` fail, once or so, for what is unfinished."""
 
-    def refuse(name, code):
-        function, left = getattr(os, name), [1]
+    def refuse(name, code, times=1):
+        function, left = getattr(os, name), [times]
 
         def call(first, *arguments, **named):
             path = first if isinstance(first, str) else f"/proc/self/fd/{first}"
@@ -118,6 +118,7 @@ def test_a_result_that_is_not_taken_gives_its_message_back(
         ("ln -s nowhere $DDMQ_OUTPUT", "a symbolic link that leads nowhere"),
         ("mkfifo $DDMQ_OUTPUT", "neither a file nor a directory"),
         ("mkdir $DDMQ_OUTPUT; : > out/$DDMQ_ID", "but its result was a file"),
+        ("ln -s $(printf %0300d 0) $DDMQ_OUTPUT", "no result: "),
     ],
 )
 def test_an_output_that_is_no_result_is_a_failure_of_its_message(
@@ -129,6 +130,26 @@ def test_an_output_that_is_no_result_is_a_failure_of_its_message(
     assert letter.message == bad
     assert f"its output out/{UNFINISHED}/{letter.id}." in letter.reason
     assert why in letter.reason
+
+
+@pytest.mark.parametrize(
+    ("name", "code"),
+    [
+        ("stat", errno.EACCES),  # a link into somebody else's directory
+        ("stat", errno.ELOOP),
+        ("rename", errno.EACCES),  # a directory that was made read-only
+        ("rename", errno.EPERM),
+    ],
+)
+def test_an_output_that_is_refused_where_others_are_not_is_a_failure_of_its_message(
+    both, refusing_once, broker, name, code
+):
+    refusing_once(name, code)
+    summary = both(WRITES, os.strerror(code), output_dir="out")
+    assert (summary.numbers["acked"], summary.numbers["failed"]) == (1, 1)
+    assert (summary.stopped, summary.broken) == ("", False)
+    assert "no result: " in broker.dead("q")[0].reason
+    assert set(os.listdir("out")) == {UNFINISHED}
 
 
 def test_a_link_that_leads_somewhere_is_a_result(both):
@@ -167,7 +188,7 @@ def test_what_comes_back_later_is_waited_for(root, broker, clock, here, refusing
 def test_a_directory_that_takes_no_results_ends_the_worker(
     root, broker, clock, here, refusing_once, code
 ):
-    refusing_once("rename", code)
+    refusing_once("rename", code, times=2)  # this result, and any other
     broker.publish("q", "a")
     summary = run(root, clock, WRITES, output_dir="out")
     assert (summary.broken, summary.left) == (True, 1)
