@@ -66,7 +66,7 @@ class Settler:
         self.cannot_go_on = ""
         """Why no further message is to be taken, where one has shown it."""
         self.back_at = float("-inf")
-        """Until when, on the monotonic clock, messages come back that we gave back."""
+        """When, on the monotonic clock, the last message comes back that failed or was given back."""
         self._broker = broker
         self._queue = queue
         self._options = options
@@ -316,6 +316,8 @@ class Settler:
         self._heartbeat.stop(execution.message)
         execution.close(ended.log if self._is_logged(result) else "")
         self.numbers[result] += 1
+        if result in ("failed", "released"):  # no earlier look has seen it
+            self.back_at = max(self.back_at, self._job.clock.monotonic())
         self._job.journal.add(
             Run(
                 execution.message.id,

@@ -152,6 +152,19 @@ def test_an_output_that_is_refused_where_others_are_not_is_a_failure_of_its_mess
     assert set(os.listdir("out")) == {UNFINISHED}
 
 
+@pytest.mark.parametrize("fails", ["its output", "its nack at first"])
+def test_what_failed_after_the_last_look_is_tried_again_before_the_end(
+    root, broker, clock, here, refusing, fails
+):
+    broker.publish("q", "a", requeue_limit=2)
+    bad, fs, options = "ln -s nowhere $DDMQ_OUTPUT", None, {"output_dir": "out"}
+    if fails == "its nack at first":
+        bad, fs = "exit 1", refusing("rename", errno.EIO, "/work/", times=1)
+    summary = run(root, clock, f"echo x >> runs; {bad}", fs=fs, **options)
+    assert here.joinpath("runs").read_text() == "x\n" * 3
+    assert (summary.numbers["failed"], broker.view("q")["q"].dead) == (3, 1)
+
+
 def test_a_link_that_leads_somewhere_is_a_result(both):
     summary = both("echo x > real; ln -s $PWD/real $DDMQ_OUTPUT", output_dir="out")
     assert summary.numbers["acked"] == 2
