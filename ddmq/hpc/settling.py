@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ddmq.errors import DdmqError, LeaseLost, QueueNotFound, StorageError
+from ddmq.errors import DdmqError, LeaseLost
 from ddmq.hpc.journal import Run
 from ddmq.hpc.trouble import AWAY, BadOutput, is_for_good, may_pass, told
 from ddmq.log import warn
@@ -244,7 +244,7 @@ class Settler:
                 execution.message = self._heartbeat.stop(execution.message)
                 act(execution.message)
                 self._record(ended, result)
-        except (QueueNotFound, StorageError) as error:
+        except DdmqError as error:
             if result != "moved":
                 raise
             reason = f"{self._reason(ended)}; it can't be moved: {error}"

@@ -287,15 +287,23 @@ def test_a_command_that_is_gone_ends_no_other(root, broker, clock, here, caplog)
 # The queue
 
 
-def test_a_message_that_can_not_be_moved_has_failed(both, broker):
+@pytest.mark.parametrize(
+    ("spoil", "why"),
+    [
+        ("rm -r $DDMQ_ROOT/other", "/other: no such queue"),
+        ("echo layout: 99 > $DDMQ_ROOT/other/ddmq.yaml", "layout 99 needs"),
+        ("echo durable: 7 > $DDMQ_ROOT/other/ddmq.yaml", "it has no line `layout"),
+    ],
+)
+def test_a_message_that_can_not_be_moved_has_failed(both, broker, spoil, why):
     broker.create_queue("other")
-    bad = "rm -r $DDMQ_ROOT/other; exit 7"
+    bad = f"{spoil}; exit 7"
     summary = both(bad, "it can't be moved", on_exit={7: "other"})
     assert (summary.numbers["acked"], summary.numbers["failed"]) == (1, 1)
     reason = broker.dead("q")[0].reason
     assert "exit status 7" in reason
     assert "it can't be moved: " in reason
-    assert "/other: no such queue" in reason
+    assert why in reason
 
 
 @pytest.mark.parametrize(
