@@ -8,6 +8,7 @@ import select
 import signal
 import threading
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING
 
 from ddmq.errors import DdmqError, LeaseLost, StorageError
@@ -21,13 +22,17 @@ if TYPE_CHECKING:
     from ddmq.broker import Broker
     from ddmq.clock import Clock
     from ddmq.message import Message
+    from ddmq.patience import Errand
 
 #: The part of a lease after which it is renewed: two renewals may fail before it is lost.
 _PART = 3
 #: Seconds until the next try when the file system refused.
 _RETRY = 1.0
-#: Seconds for which whoever settles a message waits for a renewal of it that is under way.
+#: Seconds for which others wait for a renewal that is under way: whoever settles its message,
+#: and the renewals that are due after it.
 _PATIENCE = 1.0
+#: Renewals that may hang at once, each in a thread of its own, before the others wait for one.
+_HANGING = 16
 #: Seconds for which its thread sleeps at most: a poll takes no number that is much larger.
 _LONGEST = 3600.0
 _NEVER = float("inf")
@@ -37,9 +42,9 @@ class Heartbeat:
     """The heartbeat of a worker: it alone renews the leases that the worker holds.
 
     While entered, its thread renews whatever the main thread is busy with: a command, a
-    result that is being synced, a file system that hangs. It knows leases by their tokens,
-    since a message may come back to a worker that still runs it. `wake` is called when a
-    lease is lost.
+    result that is being synced, a file system that hangs. One renewal that hangs holds up no
+    other for long. It knows leases by their tokens, since a message may come back to a
+    worker that still runs it. `wake` is called when a lease is lost.
     """
 
     def __init__(
@@ -53,6 +58,7 @@ class Heartbeat:
         self._looks_at = _NEVER
         self._ended = False
         self._refused = False
+        self._hanging: list[Errand[None]] = []
         self._pipe: tuple[int, int] | None = None
         self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
 
@@ -75,10 +81,12 @@ class Heartbeat:
         with self._changed:
             self._ended = True  # from now on it wakes nobody
             self._rouse()
-        self._thread.join(_PATIENCE)
-        if self._pipe is not None and not self._thread.is_alive():
-            for descriptor in self._pipe:
-                os.close(descriptor)
+        self._thread.join(2 * _PATIENCE)  # it waits that long for a renewal that hangs
+        with self._changed:
+            if self._pipe is not None and not self._thread.is_alive():
+                for descriptor in self._pipe:
+                    os.close(descriptor)
+                self._pipe = None  # a renewal that hangs rouses nobody later
         # A thread that hangs ends with the process.
 
     # What the main thread asks for
@@ -144,12 +152,6 @@ class Heartbeat:
             ends = [held.ends for held in self._held.values() if not held.told]
         return self._seconds_to(min(ends, default=_NEVER))
 
-    def due_in(self) -> float | None:
-        """Return the seconds until the next renewal, None when there is nothing to renew."""
-        with self._changed:
-            due = self._next_due()
-        return self._seconds_to(due)
-
     def _seconds_to(self, moment: float) -> float | None:
         if moment == _NEVER:
             return None
@@ -188,42 +190,61 @@ class Heartbeat:
                 os.write(self._pipe[1], b"\0")
 
     def beat(self) -> None:
-        """Renew what is due, first what has been due for longest."""
+        """Renew what is due, first what has been due for longest.
+
+        A file server may keep one renewal waiting for a minute, for a client that died. So
+        each is done by a thread that is left alone with it after a second.
+        """
         while True:
+            self._hanging = [each for each in self._hanging if not each.has_ended]
+            if len(self._hanging) >= _HANGING:
+                self._hanging[0].ends_within(_PATIENCE)
             with self._changed:
                 now = self._clock.monotonic()
                 due = [h for h in self._held.values() if h.due <= now and not h.busy]
                 if self._ended or not due:
                     return
+                if len(self._hanging) >= _HANGING:
+                    continue
                 first = min(due, key=lambda held: held.due)
                 first.busy = True
-            try:
-                self._renew(first)
-            except LeaseLost:
-                self._tell_lost(first)
-            except DdmqError as error:  # a file server that is away, above all
-                self._say_refused(error)
+            renewal = self._clock.begin(partial(self._try_to_renew, first))
+            if renewal.ends_within(_PATIENCE):
+                renewal.result()
+            else:
+                self._hanging.append(renewal)
+
+    def _try_to_renew(self, held: _Held) -> None:
+        try:
+            self._renew(held)
+        except LeaseLost:
+            self._tell_lost(held)
+        except DdmqError as error:  # a file server that is away, above all
+            self._say_refused(error)
 
     def _next_due(self) -> float:
         return min((h.due for h in self._held.values() if not h.busy), default=_NEVER)
 
     def _renew(self, held: _Held) -> None:
         """Renew a lease that is `busy`, and then no more: whatever comes of it, it is noted."""
-        message, began = held.message, self._clock.monotonic()
-        due, ends = began + _RETRY, held.ends
+        began = self._clock.monotonic()
+        renewed, due = None, began + _RETRY
         try:
-            message = self._broker.renew(message)
-            due, ends = began + message.timeout / _PART, began + message.timeout
+            renewed = self._broker.renew(held.message)
             self._refused = False
         except LeaseLost:
             due = _NEVER
             raise
         finally:
             with self._changed:
-                held.message, held.ends = message, ends
-                held.due = _NEVER if held.told else due
+                if renewed is not None:  # so it is ours, even if it was told to be lost
+                    held.renewed(renewed, began)
+                else:
+                    held.due = _NEVER if held.told else due
                 held.busy = False
                 self._changed.notify_all()
+                if held.due < self._looks_at:  # the thread passed over what was busy
+                    self._rouse()
 
     def _tell_lost(self, held: _Held) -> None:
         with self._changed:
@@ -232,7 +253,7 @@ class Heartbeat:
                 self._wake()
 
     def _say_refused(self, error: DdmqError) -> None:
-        if not self._refused:
+        if not self._refused and not self._ended:
             self._refused = True
             warn(f"leases are not renewed now, tried again until they end: {error}")
 
@@ -252,6 +273,12 @@ class _Held:
         self.lost = False
         self.told = False
         """Whether the main thread knows that it is lost."""
+
+    def renewed(self, message: Message, began: float) -> None:
+        """Note a renewal that came through: also what was thought to be lost is held."""
+        self.message = message
+        self.due, self.ends = began + message.timeout / _PART, began + message.timeout
+        self.lost = self.told = False
 
     def is_over(self, now: float) -> bool:
         return self.lost or now >= self.ends

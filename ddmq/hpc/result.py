@@ -9,8 +9,8 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from ddmq.fs import FileSystem
-from ddmq.hpc.trouble import BadOutput
-from ddmq.names import Dead
+from ddmq.hpc.trouble import BadOutput, may_pass
+from ddmq.names import Dead, new_token
 
 if TYPE_CHECKING:
     from collections.abc import Container
@@ -42,11 +42,17 @@ class Result:
         With `sync`, a file is on stable storage before its message may be acked. Raises
         BadOutput where the command is to blame, and OSError where the directory is.
         """
-        if not self._was_made():
-            return
-        if sync:
-            self._sync()
-        self._move()
+        try:
+            if not self._was_made():
+                return
+            if sync:
+                self._sync()
+            self._move()
+        except OSError as error:
+            if may_pass(error):
+                raise
+            try_output(self._directory)  # raises what is wrong with it
+            raise self._bad(f"no result: {error.strerror}") from error
         if sync:
             self._fs.sync_directory(self._directory)
 
@@ -98,6 +104,20 @@ class Result:
     def discard(self) -> None:
         """Remove what the command wrote."""
         _remove(self.path)
+
+
+def try_output(directory: str) -> None:
+    """Make a result, as a command would, and keep and remove it."""
+    name = f".ddmq-{new_token()}"
+    unfinished = f"{directory}/{UNFINISHED}/{name}"
+    fs = FileSystem()
+    os.makedirs(os.path.dirname(unfinished), exist_ok=True)
+    try:
+        fs.create(unfinished, b"tried", sync=False)
+        fs.replace(unfinished, f"{directory}/{name}")
+    finally:
+        fs.discard(unfinished)
+        fs.discard(f"{directory}/{name}")
 
 
 def remove_leftovers(directory: str, id_: str) -> None:

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ddmq.errors import DdmqError, LeaseLost, QueueNotFound, StorageError
+from ddmq.errors import DdmqError, LeaseLost
 from ddmq.hpc.journal import Run
 from ddmq.hpc.trouble import AWAY, BadOutput, is_for_good, may_pass, told
 from ddmq.log import warn
@@ -43,6 +43,14 @@ class Ended(NamedTuple):
     """Where its logs go, without `.out` and `.err`; empty for nowhere."""
 
 
+class _Owed(NamedTuple):
+    """What is to be done with a message as soon as the file system does it."""
+
+    again: Callable[[], None]
+    ended: Ended | None = None
+    result: str = ""
+
+
 class Settler:
     """Settles the messages of one worker, and counts them.
 
@@ -66,13 +74,13 @@ class Settler:
         self.cannot_go_on = ""
         """Why no further message is to be taken, where one has shown it."""
         self.back_at = float("-inf")
-        """Until when, on the monotonic clock, messages come back that we gave back."""
+        """When, on the monotonic clock, the last message comes back that failed or was given back."""
         self._broker = broker
         self._queue = queue
         self._options = options
         self._job = job
         self._heartbeat = heartbeat
-        self._owed: dict[str, Callable[[], None]] = {}
+        self._owed: dict[str, _Owed] = {}
         self._retry_at = 0.0
         self._pause = _RETRY_FIRST
         self._runs = 0
@@ -81,16 +89,29 @@ class Settler:
         """Note a run, which will be settled."""
         self.unsettled[execution.message.id] = execution
 
-    def take_over(self, execution: Execution, message: Message) -> None:
-        """Let a run go on under the new lease of its message, which came back to us.
+    def takes_over(self, message: Message) -> bool:
+        """Let an unsettled run go on under the new lease of its message, which came back to us.
 
-        Where it was killed for the lease that it lost, what it did says nothing.
+        False when there is none, or when its message came back because it was settled: a nack
+        whose reply was lost counts once, and a release has given back what it was to give.
+        Where a run was killed for the lease that it lost, what it did says nothing.
         """
+        execution = self.unsettled.get(message.id)
+        if execution is None:
+            return False
+        owed = self._owed.get(message.id)
+        if owed is not None and owed.ended is not None:
+            nacked = message.failures > execution.message.failures
+            if owed.result == "released" or (owed.result == "failed" and nacked):
+                del self._owed[message.id]
+                self._record(owed.ended, owed.result)
+                return False
         self._heartbeat.stop(execution.message)
         execution.message, execution.lost = message, False
         warn(
             f"message {message.id} came back while we run it: its run has the new lease"
         )
+        return True
 
     def settle(self, execution: Execution, outcome: Outcome) -> None:
         """Do with a message what its outcome says."""
@@ -131,7 +152,7 @@ class Settler:
             if is_for_good(error):
                 raise
             self._heartbeat.start(message)
-            self._owe(message.id, partial(self.give_back, message, delay))
+            self._owe(message.id, _Owed(partial(self.give_back, message, delay)))
             return
         self.numbers["released"] += 1
         self._comes_back_in(delay)
@@ -212,7 +233,8 @@ class Settler:
         removed can't be renewed.
         """
         execution = ended.execution
-        with self._boundary(ended, partial(self._succeed, ended)):
+        owed = _Owed(partial(self._succeed, ended), ended, "acked")
+        with self._boundary(ended, owed):
             if execution.may_have_result:
                 self._heartbeat.confirm(execution.message)
                 durable = self._broker.settings(self._queue).durable
@@ -239,19 +261,20 @@ class Settler:
     def _do(self, ended: Ended, result: str, act: Callable[[Message], None]) -> None:
         """Do what was decided; while the file system refuses, owe it and keep the lease."""
         execution = ended.execution
+        owed = _Owed(partial(self._do, ended, result, act), ended, result)
         try:
-            with self._boundary(ended, partial(self._do, ended, result, act)):
+            with self._boundary(ended, owed):
                 execution.message = self._heartbeat.stop(execution.message)
                 act(execution.message)
                 self._record(ended, result)
-        except (QueueNotFound, StorageError) as error:
+        except DdmqError as error:
             if result != "moved":
                 raise
             reason = f"{self._reason(ended)}; it can't be moved: {error}"
             self._do(ended, "failed", self._failure(ended, reason))
 
     @contextmanager
-    def _boundary(self, ended: Ended, again: Callable[[], None]) -> Iterator[None]:
+    def _boundary(self, ended: Ended, owed: _Owed) -> Iterator[None]:
         message = ended.execution.message
         try:
             yield
@@ -263,10 +286,10 @@ class Settler:
                 raise
             warn(f"message {message.id} could not be settled yet: {error}")
             self._heartbeat.start(ended.execution.message)
-            self._owe(message.id, again)
+            self._owe(message.id, owed)
 
-    def _owe(self, id_: str, again: Callable[[], None]) -> None:
-        self._owed[id_] = again
+    def _owe(self, id_: str, owed: _Owed) -> None:
+        self._owed[id_] = owed
         self._retry_at = self._job.clock.monotonic() + self._pause
 
     def due_in(self) -> float | None:
@@ -281,7 +304,7 @@ class Settler:
             return
         self._pause = min(self._pause * 2, _RETRY_LONGEST)
         for id_ in list(self._owed):
-            self._owed.pop(id_)()
+            self._owed.pop(id_).again()
         if not self._owed:
             self._pause = _RETRY_FIRST
 
@@ -291,8 +314,8 @@ class Settler:
         Nothing runs any more. What is left comes back when its lease is over.
         """
         owed = list(self._owed.items())
-        for _, again in owed:
-            self._at_last(again)
+        for _, each in owed:
+            self._at_last(each.again)
         tried = {id_ for id_, _ in owed}
         for id_, execution in list(self.unsettled.items()):
             if id_ not in tried:
@@ -316,6 +339,8 @@ class Settler:
         self._heartbeat.stop(execution.message)
         execution.close(ended.log if self._is_logged(result) else "")
         self.numbers[result] += 1
+        if result in ("failed", "released"):  # no earlier look has seen it
+            self.back_at = max(self.back_at, self._job.clock.monotonic())
         self._job.journal.add(
             Run(
                 execution.message.id,

@@ -7,11 +7,9 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from ddmq.errors import DdmqError
-from ddmq.fs import FileSystem
-from ddmq.hpc.result import UNFINISHED
+from ddmq.hpc.result import try_output
 from ddmq.hpc.stream import filled_file
 from ddmq.hpc.trouble import told
-from ddmq.names import new_token
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,7 +22,7 @@ def try_all(options: Options, broker: Broker) -> None:
     """Try each directory and queue that the options name; DdmqError: what can't be used."""
     if options.output_dir is not None:
         with _explained(f"--output-dir {options.output_dir}"):
-            _try_output(options.output_dir)
+            try_output(options.output_dir)
     logs = options.log_dir is not None and options.logs != "none"
     if options.log_dir is not None and logs:
         with _explained(f"--log-dir {options.log_dir}"):
@@ -36,20 +34,6 @@ def try_all(options: Options, broker: Broker) -> None:
     for code, queue in options.on_exit.items():
         with _explained(f"--on-exit {code}=queue:{queue}"):
             broker.move([], queue)  # moves nothing, and opens it
-
-
-def _try_output(directory: str) -> None:
-    """Make a result, as a command would, and keep and remove it."""
-    name = f".ddmq-{new_token()}"
-    unfinished = f"{directory}/{UNFINISHED}/{name}"
-    fs = FileSystem()
-    os.makedirs(os.path.dirname(unfinished), exist_ok=True)
-    try:
-        fs.create(unfinished, b"tried", sync=False)
-        fs.replace(unfinished, f"{directory}/{name}")
-    finally:
-        fs.discard(unfinished)
-        fs.discard(f"{directory}/{name}")
 
 
 @contextmanager

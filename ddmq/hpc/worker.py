@@ -162,9 +162,7 @@ class Worker:
     def _receive(self, message: Message) -> None:
         """Start a command for a message, if none of ours still runs for it."""
         self._heartbeat.start(message)
-        unsettled = self._settler.unsettled.get(message.id)
-        if unsettled is not None:
-            self._settler.take_over(unsettled, message)
+        if self._settler.takes_over(message):
             return
         self._started += 1
         why_not = self._settler.why_not(message)

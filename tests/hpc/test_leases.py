@@ -202,6 +202,20 @@ def test_an_ack_that_was_done_but_whose_reply_was_lost_is_none_lost(
         assert len(os.listdir("out")) == 1 + number * written
 
 
+@pytest.mark.parametrize(("status", "counted"), [(1, 1), (75, 0)])
+def test_what_was_done_but_whose_reply_was_lost_counts_once(
+    root, broker, clock, here, refusing, status, counted
+):
+    broker.publish("q", "a", requeue_limit=2)
+    fs = refusing("rename", errno.EIO, "/work/", times=1, done=True)
+    script = f"echo x >> runs; [ $(wc -l < runs) != 1 ] || exit {status}; exit 1"
+    summary = run(root, clock, script, fs=fs, backoff=(0.0,))
+    assert here.joinpath("runs").read_text() == "x\n" * (4 - counted)
+    assert [letter.failures for letter in broker.dead("q")] == [3]
+    assert (summary.numbers["failed"], summary.numbers["lost"]) == (3, 0)
+    assert summary.numbers["released"] == 1 - counted
+
+
 @pytest.mark.parametrize("status", [0, 1])
 def test_the_lease_of_what_is_owed_is_kept_alive(
     root, broker, clock, here, refusing, status

@@ -70,10 +70,10 @@ WRITES = "echo result > $DDMQ_OUTPUT"
 
 @pytest.fixture
 def refusing_once(monkeypatch):
-    """Return a function that makes one call of `os` fail once, for what is unfinished."""
+    """Return a function that makes one call of `os` fail, once or so, for what is unfinished."""
 
-    def refuse(name, code):
-        function, left = getattr(os, name), [1]
+    def refuse(name, code, times=1):
+        function, left = getattr(os, name), [times]
 
         def call(first, *arguments, **named):
             path = first if isinstance(first, str) else f"/proc/self/fd/{first}"
@@ -118,6 +118,7 @@ def test_a_result_that_is_not_taken_gives_its_message_back(
         ("ln -s nowhere $DDMQ_OUTPUT", "a symbolic link that leads nowhere"),
         ("mkfifo $DDMQ_OUTPUT", "neither a file nor a directory"),
         ("mkdir $DDMQ_OUTPUT; : > out/$DDMQ_ID", "but its result was a file"),
+        ("ln -s $(printf %0300d 0) $DDMQ_OUTPUT", "no result: "),
     ],
 )
 def test_an_output_that_is_no_result_is_a_failure_of_its_message(
@@ -129,6 +130,39 @@ def test_an_output_that_is_no_result_is_a_failure_of_its_message(
     assert letter.message == bad
     assert f"its output out/{UNFINISHED}/{letter.id}." in letter.reason
     assert why in letter.reason
+
+
+@pytest.mark.parametrize(
+    ("name", "code"),
+    [
+        ("stat", errno.EACCES),  # a link into somebody else's directory
+        ("stat", errno.ELOOP),
+        ("rename", errno.EACCES),  # a directory that was made read-only
+        ("rename", errno.EPERM),
+    ],
+)
+def test_an_output_that_is_refused_where_others_are_not_is_a_failure_of_its_message(
+    both, refusing_once, broker, name, code
+):
+    refusing_once(name, code)
+    summary = both(WRITES, os.strerror(code), output_dir="out")
+    assert (summary.numbers["acked"], summary.numbers["failed"]) == (1, 1)
+    assert (summary.stopped, summary.broken) == ("", False)
+    assert "no result: " in broker.dead("q")[0].reason
+    assert set(os.listdir("out")) == {UNFINISHED}
+
+
+@pytest.mark.parametrize("fails", ["its output", "its nack at first"])
+def test_what_failed_after_the_last_look_is_tried_again_before_the_end(
+    root, broker, clock, here, refusing, fails
+):
+    broker.publish("q", "a", requeue_limit=2)
+    bad, fs, options = "ln -s nowhere $DDMQ_OUTPUT", None, {"output_dir": "out"}
+    if fails == "its nack at first":
+        bad, fs = "exit 1", refusing("rename", errno.EIO, "/work/", times=1)
+    summary = run(root, clock, f"echo x >> runs; {bad}", fs=fs, **options)
+    assert here.joinpath("runs").read_text() == "x\n" * 3
+    assert (summary.numbers["failed"], broker.view("q")["q"].dead) == (3, 1)
 
 
 def test_a_link_that_leads_somewhere_is_a_result(both):
@@ -167,7 +201,7 @@ def test_what_comes_back_later_is_waited_for(root, broker, clock, here, refusing
 def test_a_directory_that_takes_no_results_ends_the_worker(
     root, broker, clock, here, refusing_once, code
 ):
-    refusing_once("rename", code)
+    refusing_once("rename", code, times=2)  # this result, and any other
     broker.publish("q", "a")
     summary = run(root, clock, WRITES, output_dir="out")
     assert (summary.broken, summary.left) == (True, 1)
@@ -253,15 +287,23 @@ def test_a_command_that_is_gone_ends_no_other(root, broker, clock, here, caplog)
 # The queue
 
 
-def test_a_message_that_can_not_be_moved_has_failed(both, broker):
+@pytest.mark.parametrize(
+    ("spoil", "why"),
+    [
+        ("rm -r $DDMQ_ROOT/other", "/other: no such queue"),
+        ("echo layout: 99 > $DDMQ_ROOT/other/ddmq.yaml", "layout 99 needs"),
+        ("echo durable: 7 > $DDMQ_ROOT/other/ddmq.yaml", "it has no line `layout"),
+    ],
+)
+def test_a_message_that_can_not_be_moved_has_failed(both, broker, spoil, why):
     broker.create_queue("other")
-    bad = "rm -r $DDMQ_ROOT/other; exit 7"
+    bad = f"{spoil}; exit 7"
     summary = both(bad, "it can't be moved", on_exit={7: "other"})
     assert (summary.numbers["acked"], summary.numbers["failed"]) == (1, 1)
     reason = broker.dead("q")[0].reason
     assert "exit status 7" in reason
     assert "it can't be moved: " in reason
-    assert "/other: no such queue" in reason
+    assert why in reason
 
 
 @pytest.mark.parametrize(

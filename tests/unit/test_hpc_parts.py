@@ -8,11 +8,13 @@ import os
 import signal
 import threading
 from contextlib import ExitStack
+from queue import SimpleQueue
 
 import pytest
 from support import Calls, FakeClock
 
 from ddmq import Broker
+from ddmq.clock import Clock
 from ddmq.errors import InvalidArgument, StorageError
 from ddmq.fs import FileSystem
 from ddmq.hpc import guardian, journal, options, placeholders
@@ -467,23 +469,27 @@ def beating(broker, clock, held):
     return heartbeat
 
 
+def due_in(heartbeat):
+    return heartbeat._seconds_to(heartbeat._next_due())
+
+
 def test_a_lease_is_renewed_after_a_third_of_its_time(root, beating, clock, held):
-    assert (beating.due_in(), beating.over_in()) == (10, 30)
+    assert (due_in(beating), beating.over_in()) == (10, 30)
     beating.beat()
     assert os.listdir(root / "q" / "work") == [held.filename]
     clock.advance(10)
     beating.beat()
-    assert (beating.due_in(), beating.over_in()) == (10, 30)
+    assert (due_in(beating), beating.over_in()) == (10, 30)
     renewed = beating.stop(held)
     assert os.listdir(root / "q" / "work") == [renewed.filename] != [held.filename]
-    assert (beating.due_in(), beating.over_in(), beating.lost()) == (None, None, [])
+    assert (due_in(beating), beating.over_in(), beating.lost()) == (None, None, [])
 
 
 def test_a_lease_that_was_old_when_it_came_is_renewed_sooner(broker, clock, held):
     heartbeat = Heartbeat(broker, clock)
     clock.advance(15)
     heartbeat.start(held)
-    assert (heartbeat.due_in(), heartbeat.over_in()) == (0, 15)
+    assert (due_in(heartbeat), heartbeat.over_in()) == (0, 15)
 
 
 def test_a_lost_lease_is_told_once_and_renewed_no_more(broker, beating, clock, held):
@@ -492,7 +498,7 @@ def test_a_lost_lease_is_told_once_and_renewed_no_more(broker, beating, clock, h
     beating.beat()
     assert beating.lost() == [held]
     assert beating.lost() == []
-    assert (beating.due_in(), beating.over_in()) == (None, None)
+    assert (due_in(beating), beating.over_in()) == (None, None)
 
 
 @pytest.mark.parametrize("away", ["root", "q"])
@@ -504,7 +510,7 @@ def test_while_the_queue_is_away_a_lease_is_held_as_long_as_it_can_be(
     clock.advance(10)
     for _ in range(19):
         beating.beat()
-        assert (beating.due_in(), beating.lost()) == (1, [])
+        assert (due_in(beating), beating.lost()) == (1, [])
         clock.advance(1)
     (root.parent / "away").rename(gone)
     beating.beat()
@@ -529,10 +535,51 @@ def test_a_refused_renewal_is_tried_again(root, clock, held, refusing, code):
     heartbeat.beat()
     clock.advance(1)
     heartbeat.beat()
-    assert (heartbeat.due_in(), heartbeat.lost()) == (1, [])
+    assert (due_in(heartbeat), heartbeat.lost()) == (1, [])
     clock.advance(1)
     heartbeat.beat()
     assert heartbeat.over_in() == 30
+
+
+class Threads(FakeClock):
+    """A clock that stands still, under which threads do what may take long."""
+
+    begin = Clock.begin
+
+
+@pytest.mark.parametrize(("hanging", "done_beside"), [(1, 3), (2, 0)])
+def test_renewals_that_hang_hold_up_others_only_where_they_are_too_many(
+    root, broker, monkeypatch, hanging, done_beside
+):
+    monkeypatch.setattr("ddmq.hpc.heartbeat._PATIENCE", 0.01)
+    monkeypatch.setattr("ddmq.hpc.heartbeat._HANGING", 2)
+    broker.publish_many("q", "abcd", timeout=30)
+    clock, go_on, begun, done = Threads(), threading.Event(), [], SimpleQueue()
+    mine = Broker(root, clock=clock)
+    renew, messages = mine.renew, mine.consume("q", 4)
+
+    def maybe_hang(message):
+        begun.append(message.id)
+        if len(begun) <= hanging:
+            assert go_on.wait(30)
+        renewed = renew(message)
+        done.put(message.id)
+        return renewed
+
+    monkeypatch.setattr(mine, "renew", maybe_hang)
+    heartbeat = Heartbeat(mine, clock)
+    for message in messages:
+        heartbeat.start(message)
+    clock.advance(10)
+    with heartbeat:
+        beside = [done.get(timeout=10) for _ in range(done_beside)]
+        while len(begun) < hanging:
+            pass
+        assert begun[hanging:] == beside
+        go_on.set()
+        late = [done.get(timeout=10) for _ in messages[done_beside:]]
+        assert sorted(beside + late) == sorted(m.id for m in messages)
+        mine.ack([heartbeat.stop(message) for message in messages])
 
 
 def test_two_leases_of_one_message_are_two(broker, beating, clock, held):
@@ -597,8 +644,43 @@ def test_a_renewal_that_hangs_for_too_long_loses_the_lease(hanging, clock, held)
     assert heartbeat.over_in() == 20
     clock.advance(20)
     assert heartbeat.lost() == [held]
-    stack.close()  # it comes through at last, and is the last one
-    assert heartbeat.due_in() is None
+    stack.close()  # it comes through at last, and the lease is held again
+    assert (heartbeat.over_in(), heartbeat.stop(held).id) == (10, held.id)
+    assert heartbeat.over_in() is None
+
+
+def test_a_lease_that_is_confirmed_after_it_was_lost_is_kept_alive(
+    beating, clock, held
+):
+    clock.advance(30)
+    assert beating.lost() == [held]
+    beating.confirm(held)
+    for _ in range(4):
+        assert (beating.over_in(), beating.lost()) == (30, [])
+        clock.advance(10)
+        beating.beat()
+
+
+def test_its_thread_renews_what_somebody_else_renewed_before(
+    broker, clock, held, monkeypatch
+):
+    heartbeat, renew, sleeps = Heartbeat(broker, clock), broker.renew, SimpleQueue()
+    sleep = heartbeat._sleep
+    monkeypatch.setattr(heartbeat, "_sleep", lambda s: (sleeps.put(s), sleep(s)))
+
+    def slow(message):
+        while not sleeps.empty():
+            sleeps.get()
+        heartbeat._rouse()
+        while sleeps.get(timeout=10) is not None:  # until it passed over what is busy
+            pass
+        return renew(message)
+
+    monkeypatch.setattr(broker, "renew", slow)
+    with heartbeat:
+        heartbeat.confirm(held)
+        while sleeps.get(timeout=10) != 10:  # until it knows when the next one is due
+            pass
 
 
 def test_its_thread_renews_by_itself_and_wakes_whoever_waits(root, broker, clock, held):
