@@ -32,6 +32,8 @@ _NODE_IS_FULL = (
     *(errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE),
     *(errno.ETXTBSY, errno.EIO, errno.ESTALE),
 )
+#: Seconds until what did not die of a kill is killed again.
+_KILL_AGAIN = 1.0
 
 
 class CommandNotFound(DdmqError):
@@ -74,6 +76,7 @@ class Execution:
         self._result = self._new_result()
         self._streams: list[Stream] = []
         self._terminated_at: float | None = None
+        self._killed_at: float | None = None
         try:
             self._open_streams()
             self._process = self._start(command, environ)
@@ -175,10 +178,11 @@ class Execution:
 
     def due_in(self) -> float | None:
         """Return the seconds until `watch` has something to do, None for never."""
+        now = self._clock.monotonic()
+        if self._killed_at is not None:
+            return max(self._killed_at + _KILL_AGAIN - now, 0.0)
         if self._terminated_at is not None:
-            return max(
-                self._terminated_at + self._options.grace - self._clock.monotonic(), 0
-            )
+            return max(self._terminated_at + self._options.grace - now, 0.0)
         if self._options.timeout is None:
             return None
         return max(self._options.timeout - self.duration, 0.0)
@@ -187,7 +191,7 @@ class Execution:
         """Ask it to end when its time is over, and end it when it does not."""
         if self.due_in() != 0:
             return
-        if self._terminated_at is None:
+        if self._terminated_at is None and self._killed_at is None:
             self.timed_out = True
             self.terminate()
         else:
@@ -200,16 +204,13 @@ class Execution:
             self._process.send(number)
 
     def kill(self) -> None:
-        """End it and everything that it started, wherever that went."""
+        """End it and everything that it started, wherever that went.
+
+        What hangs in the kernel, or runs under sudo, outlives that: `watch` repeats it.
+        """
+        self._killed_at = self._clock.monotonic()
         self._process.send(signal.SIGKILL)
         kill_marked(f"DDMQ_RUN={self._token}")
-
-    def wait(self) -> Outcome:
-        """Wait until it has ended."""
-        self._process.wait()
-        outcome = self.outcome()
-        assert outcome is not None
-        return outcome
 
     # Afterwards
 

@@ -116,7 +116,7 @@ def kill_marked(mark: str) -> None:
 def _processes() -> list[int]:
     try:
         return [int(name) for name in os.listdir(_PROC) if name.isdigit()]
-    except FileNotFoundError:  # not Linux: process groups must do
+    except OSError:  # not Linux, or no descriptor is left: process groups must do
         return []
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
@@ -111,8 +112,6 @@ class Process:
             self._outcome = Outcome(code, cpu, used.ru_maxrss)
 
     def send(self, number: int) -> None:
-        """Send a signal to its process group."""
-        try:
+        """Send a signal to its process group, as far as that is still ours."""
+        with suppress(ProcessLookupError, PermissionError):  # gone, or under sudo
             os.killpg(self.pid, number)
-        except ProcessLookupError:
-            return

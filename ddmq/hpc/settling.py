@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import signal
 from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ddmq.errors import DdmqError, LeaseLost
 from ddmq.hpc.journal import Run
+from ddmq.hpc.runner import Outcome
 from ddmq.hpc.trouble import AWAY, BadOutput, is_for_good, may_pass, told
 from ddmq.log import warn
 
@@ -20,7 +22,6 @@ if TYPE_CHECKING:
     from ddmq.hpc.heartbeat import Heartbeat
     from ddmq.hpc.job import Job
     from ddmq.hpc.options import Options
-    from ddmq.hpc.runner import Outcome
     from ddmq.message import Message
 
 _RETRY_FIRST, _RETRY_LONGEST = 1.0, 30.0
@@ -30,6 +31,8 @@ _LATER = 1.0
 TROUBLED = 10.0
 #: Seconds after which housekeeping has let in what was delayed.
 _LET_IN = 1.0
+#: Seconds for which the end waits for commands that were killed, and between two looks.
+_LAST_WAIT, _LAST_LOOK = 2.0, 0.01
 #: Runs whose logs are in one directory: two files each.
 _LOGS_TOGETHER = 500
 
@@ -311,21 +314,37 @@ class Settler:
     def close(self) -> None:
         """Settle what is owed and give back all else, as far as that can be done now.
 
-        Nothing runs any more. What is left comes back when its lease is over.
+        All were killed. What hangs in the kernel is not waited for, and keeps nothing else
+        back. What is left comes back when its lease is over.
         """
-        owed = list(self._owed.items())
-        for _, each in owed:
+        for each in list(self._owed.values()):
             self._at_last(each.again)
-        tried = {id_ for id_, _ in owed}
-        for id_, execution in list(self.unsettled.items()):
-            if id_ not in tried:
-                give_back = partial(self.release, execution, execution.wait())
-                self._at_last(give_back)
+        left = [e for id_, e in self.unsettled.items() if id_ not in self._owed]
+        clock = self._job.clock
+        until = clock.monotonic() + _LAST_WAIT
+        while (left := self._not_ended(left)) and clock.monotonic() < until:
+            self._job.signals.wait(_LAST_LOOK, {})
         for execution in list(self.unsettled.values()):
             message = execution.message
             warn(f"message {message.id} is left: it comes back when its lease is over")
-            self._record(Ended(execution, execution.wait(), ""), "lost")
+            outcome = execution.outcome() or Outcome(-signal.SIGKILL)
+            self._record(Ended(execution, outcome, ""), "lost")
         self._owed.clear()
+
+    def _not_ended(self, executions: list[Execution]) -> list[Execution]:
+        """Settle those that have ended, ack what succeeded; return the others."""
+        others = []
+        for execution in executions:
+            outcome = execution.outcome()
+            if outcome is None:
+                others.append(execution)
+                continue
+            if outcome.succeeded:
+                self._at_last(partial(self.settle, execution, outcome))
+            id_ = execution.message.id
+            if id_ in self.unsettled and id_ not in self._owed:
+                self._at_last(partial(self.release, execution, outcome))
+        return others
 
     def _at_last(self, act: Callable[[], None]) -> None:
         try:

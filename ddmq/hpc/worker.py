@@ -408,7 +408,10 @@ class Worker:
         """Kill what still runs, and give back what is not settled."""
         running, self._running = self._running, []
         for execution in running:
-            execution.kill()
+            try:
+                execution.kill()
+            except OSError as error:  # the others are killed all the same
+                warn(f"message {execution.message.id}: its command lives on: {error}")
         self._settler.close()
 
     def _left(self) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import signal
 import subprocess
 from pathlib import Path
 
@@ -323,7 +324,7 @@ def test_without_permission_it_ends_at_once_and_gives_back_what_it_can(
 def test_what_can_not_be_given_back_keeps_nothing_else_back(
     root, broker, clock, caplog
 ):
-    broker.publish_many("q", ["exit 0", "exec sleep 100"], requeue_limit=0)
+    broker.publish_many("q", ["exit 0", *["exec sleep 100"] * 2], requeue_limit=0)
     refused = []
 
     def call(_, name, function, arguments):
@@ -335,10 +336,64 @@ def test_what_can_not_be_given_back_keeps_nothing_else_back(
         return function(*arguments)
 
     with pytest.raises(StorageError, match="permission"):
-        run(root, clock, 'eval "$0"', fs=FileSystem(Calls(call)), slots=2)
+        run(root, clock, 'eval "$0"', fs=FileSystem(Calls(call)), slots=3)
     assert refused == ["unlink", "rename"]
     assert "it comes back when its lease is over" in caplog.text
+    assert broker.view("q")["q"] == (1, 1, 0, 0)  # what succeeded is acked
+
+
+class Unkillable:
+    """Lets one command of a worker hang in the kernel, where no signal reaches it."""
+
+    def __init__(self, monkeypatch, text, send=lambda number: None):
+        self._patch, self._text, self._send = monkeypatch, text, send
+        self.pids = []
+
+    def hang(self, worker):
+        begin = worker._settler.begin
+
+        def begun(execution):
+            begin(execution)
+            if execution.message.message == self._text:
+                self.pids.append(execution._process.pid)
+                execution._process.send = self._send
+                execution._token = "nobody-bears-it"
+
+        self._patch.setattr(worker._settler, "begin", begun)
+
+    def end(self):
+        for pid in self.pids:
+            os.kill(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)
+
+
+def refuse_to_send(number):
+    raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
+
+
+@pytest.mark.parametrize("send", [lambda number: None, refuse_to_send])
+def test_a_command_that_can_not_be_killed_keeps_no_message_back(
+    root, broker, clock, monkeypatch, caplog, send
+):
+    broker.publish_many("q", ["exec sleep 101", "exec sleep 100"], requeue_limit=0)
+    stuck = Unkillable(monkeypatch, "exec sleep 101", send)
+    with Hurried(clock) as signals:
+        mine = Broker(root, clock=clock)
+        made = worker(mine, root, signals, clock, 'eval "$0"', slots=2, grace=0.0)
+        stuck.hang(made)
+
+        def drain():
+            signals.drain_requested = len(made._running) == 2 or signals.drain_requested
+
+        signals.step = drain
+        if send is refuse_to_send:
+            monkeypatch.setattr(made, "_drain", lambda: None)
+        summary = made.run()
+    stuck.end()
+    assert (summary.numbers["released"], summary.numbers["lost"]) == (1, 1)
     assert broker.view("q")["q"] == (1, 1, 0, 0)
+    assert [m.message for m in broker.consume("q")] == ["exec sleep 100"]
+    assert "is left: it comes back when its lease is over" in caplog.text
 
 
 def test_a_queue_that_is_deleted_ends_it(root, broker, clock):

@@ -20,6 +20,7 @@ from ddmq.fs import FileSystem
 from ddmq.hpc import guardian, journal, options, placeholders
 from ddmq.hpc.arguments import divided
 from ddmq.hpc.deadline import Deadline, Durations
+from ddmq.hpc.execution import Execution
 from ddmq.hpc.heartbeat import Heartbeat
 from ddmq.hpc.result import Result, remove_leftovers, remove_leftovers_of_dead
 from ddmq.hpc.runner import Outcome, Process
@@ -411,6 +412,36 @@ def test_a_process_that_is_gone_gets_no_signal():
     assert process.wait().succeeded
     process.send(signal.SIGTERM)
     assert process.outcome() == process.wait()
+
+
+def test_what_is_not_ours_to_signal_is_killed_again_and_again(
+    root, broker, clock, monkeypatch
+):
+    broker.publish("q", "a")
+    [message] = broker.consume("q")
+    sent = []
+
+    def refuse(pid, number):
+        sent.append(number)
+        raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
+
+    given = options.Options(timeout=5, grace=2)
+    environ = {"PATH": "/usr/bin:/bin"}
+    run = Execution(message, 1, ["sleep", "100"], given, environ, clock)
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "killpg", refuse)
+        patched.setattr("ddmq.hpc.execution.kill_marked", lambda mark: None)
+        for pause in (5, 2, 1, 1):
+            assert run.due_in() == pause
+            run.watch()  # nothing yet
+            clock.advance(pause)
+            run.watch()
+    assert sent == [signal.SIGTERM] + [signal.SIGKILL] * 3
+    assert run.timed_out
+    run.kill()
+    os.waitid(os.P_PID, run._process.pid, os.WEXITED | os.WNOWAIT)
+    assert str(run.outcome()) == "killed by SIGKILL"
+    run.close("")
 
 
 def test_nothing_bears_a_mark_that_nobody_set():
