@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import os
 import signal
-import threading
 from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -265,6 +264,7 @@ def writing_short(n: int, then: int = 0) -> Calls:
         return function(*arguments)
 
     return Calls(call)
+<<<<<<< HEAD
 
 
 class Hanging(Calls):
@@ -303,3 +303,5 @@ def remove_empty(buckets: Any) -> None:
     """Remove what is empty of a line's directories, as housekeeping does."""
     for path in buckets.removable():
         FileSystem().rmdir(path)
+=======
+>>>>>>> caches

@@ -20,6 +20,7 @@ import itertools
 import os
 import random
 from collections import Counter
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -44,9 +45,6 @@ from protocol.test_interleavings import (
     nacking,
     releasing,
     two_at_once,
-)
-from protocol.test_interleavings import (
-    several as several_at_once,
 )
 from protocol.test_model import KEEPERS, QueueMachine, profile
 from support import in_time
@@ -82,7 +80,7 @@ class NodesMachine(QueueMachine):
 
     def _broker(self, number: int) -> Broker:
         if number == 0:
-            rates = Rates(early=1, lost=0.02)
+            rates = Rates(early=1, lost=0.05)
             self.server = Server(
                 self.root, self.clock, rates=rates, **self._server_options
             )
@@ -213,14 +211,16 @@ class NodeClient(Client):
 def publishing_singly(client: Client) -> None:
     for number in range(4):
         name = f"s{client.number}{number}"
-        client.broker.publish(QUEUE, text(name), durable=number % 2 == 0)
-        client.story.published.add(name)
+        with suppress(StorageError):  # it took so long that it was cleaned away
+            client.broker.publish(QUEUE, text(name), durable=number % 2 == 0)
+            client.story.published.add(name)
 
 
 def publishing_with_a_delay(client: Client) -> None:
     names = [f"d{client.number}{number}" for number in range(3)]
-    client.broker.publish_many(QUEUE, map(text, names), delay=5)
-    client.story.published |= set(names)
+    with suppress(StorageError):
+        client.broker.publish_many(QUEUE, map(text, names), delay=5)
+        client.story.published |= set(names)
     client.ack(client.take())
 
 
@@ -238,7 +238,7 @@ def delaying(client: Client) -> None:
 MORE_SCRIPTS = [*SCRIPTS, publishing_singly, publishing_with_a_delay, delaying]
 TRIPLES = [
     (publishing_singly, cleaning, in_turn),
-    (several_at_once, cleaning_later, two_at_once),
+    (several.several, cleaning_later, two_at_once),
     (delaying, cleaning, publishing_with_a_delay),
     (nacking, releasing, looking),
 ]
