@@ -264,44 +264,9 @@ def writing_short(n: int, then: int = 0) -> Calls:
         return function(*arguments)
 
     return Calls(call)
-<<<<<<< HEAD
-
-
-class Hanging(Calls):
-    """System calls of which the first `name` at a path with `where` in it hangs.
-
-    So does a rename of a file that a dead NFS client had open, until the server has given that
-    client up. It is done as soon as somebody calls `let_go`; whoever waits in vain for a
-    minute of real time is told.
-    """
-
-    def __init__(self, name: str, where: str = "") -> None:
-        super().__init__(self._maybe_hang)
-        self.hangs = threading.Event()
-        """Set once the call hangs."""
-        self._name, self._where = name, where
-        self._let_go = threading.Event()
-        self._one = threading.Lock()
-
-    def let_go(self) -> None:
-        """Let the call that hangs be done, or never hang."""
-        self._let_go.set()
-
-    def _maybe_hang(
-        self, _: int, name: str, function: Callable[..., Any], arguments: Any
-    ) -> Any:
-        if name == self._name and any(self._where in str(a) for a in arguments[:2]):
-            with self._one:
-                first = not self.hangs.is_set()
-                self.hangs.set()
-            if first and not self._let_go.wait(60):
-                raise AssertionError(f"nobody let go {name} {arguments}")
-        return function(*arguments)
 
 
 def remove_empty(buckets: Any) -> None:
     """Remove what is empty of a line's directories, as housekeeping does."""
     for path in buckets.removable():
         FileSystem().rmdir(path)
-=======
->>>>>>> caches
