@@ -271,7 +271,8 @@ class Housekeeper:
 
     def _what_hangs(self) -> str:
         names = [str(getattr(name, "filename", name)) for name in [*self._busy][:3]]
-        return f"cleaning queue {self._queue} waits ({', '.join(names)})"
+        where = f" at {', '.join(names)}" if names else ""
+        return f"cleaning queue {self._queue} waits{where}"
 
     def _clean_all(self) -> Swept:
         removed = self._tidy(inf)
