@@ -268,7 +268,7 @@ def test_who_cleans_waits_and_says_on_what(root, held_up, impatient, caplog):
     until(lambda: caplog.records)
     assert cleaning.is_alive()
     text = caplog.records[0].getMessage()
-    assert text.startswith(f"cleaning queue q waits ({hung.filename[:13]}")
+    assert text.startswith(f"cleaning queue q waits at {hung.filename[:13]}")
     assert "probably for a client that died with the file open" in text
     held_up.let_go()
     cleaning.join(HANGS)
