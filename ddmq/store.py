@@ -406,7 +406,6 @@ class Store:
         elif error.errno in _UNREADABLE:
             self.buckets.pass_over(path, "can't be read", error)
         else:
-            self.buckets.refuse(path, path)
             raise error
 
     def read(self, lease: Lease) -> Content | None:
