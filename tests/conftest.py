@@ -34,8 +34,12 @@ def _only_the_time_that_can_be_set(request, monkeypatch):
     """
     if "real_times" not in request.keywords:
         real = Status.of.__func__
-        of = classmethod(lambda cls, found: real(cls, found)._replace(changed_ns=0))
-        monkeypatch.setattr(Status, "of", of)
+
+        def of(cls, found):
+            status = real(cls, found)
+            return status._replace(changed_ns=status.modified_ns)
+
+        monkeypatch.setattr(Status, "of", classmethod(of))
 
 
 @pytest.fixture
