@@ -170,7 +170,7 @@ class Housekeeper:
         held = leases - len(expired)
         self._interval = SWEEP_EVERY * (1 + held / _LEASES_PER_SECOND)
         fates = self._each(self._expire, expired, within)
-        self._each(self._store.fs.discard, needless, within)
+        self._each(self._store.discard_recalled, needless, within)
         return Swept(fates.count("requeued"), fates.count("dead"))
 
     def _show_due(self, within: float) -> Swept:

@@ -460,12 +460,16 @@ class Store:
         if 0 <= now - self._held_up_at < _HELD_UP_FOR:
             self.buckets.pass_over(path)
             return
-        retiring = self.clock.begin(partial(self.bundles.retire, path, bundle))
+        retiring = self.clock.begin(partial(self._retire_recalled, path, bundle))
         if retiring.ends_within(_RETIRE_FOR):
             retiring.result()
         else:
             self._held_up_at = now
             self.buckets.pass_over(path)
+
+    def _retire_recalled(self, path: str, bundle: Bundle) -> None:
+        self.fs.recall(path)
+        self.bundles.retire(path, bundle)
 
     # A message is settled
 
@@ -514,9 +518,11 @@ class Store:
     def proven(self, lease: Lease, *, patient: bool = True) -> Lease | None:
         """Return a lease that a listing showed; None: it is none, or is gone.
 
-        BundleNotFound: its message is in a bundle that can't be found. Who is not `patient`
-        looks for it once, and meets it again later.
+        BundleNotFound: its message is in a bundle that can't be found. Housekeeping, which is
+        not `patient`, looks for it once, and meets it again later; its holder may have died.
         """
+        if not patient:
+            self.fs.recall(self._path(lease))
         if lease.is_draft:
             return self.bundles.proven(lease, patient=patient)
         if lease.is_line and lease.line is not None and not patient:
@@ -772,6 +778,11 @@ class Store:
         """Let no lease be a draft, and bundles be in line only while a line waits."""
         for bucket in self.buckets.all():
             self.complete_in(bucket)
+
+    def discard_recalled(self, path: str) -> None:
+        """Remove a file that nobody needs, and that a client which died may have open."""
+        self.fs.recall(path)
+        self.fs.discard(path)
 
     def complete_in(self, bucket: tuple[int, str]) -> None:
         """Do so in one bucket, given by its priority and path."""
