@@ -221,6 +221,7 @@ class Bundles:
     def _fence(self, path: str, bundle: Bundle) -> bool:
         """Let no claim be made that was begun; False: one was, or will be tried again."""
         self.complete(bundle)
+        self._fs.recall(path)  # who made the draft, and died maybe, has read it
         fenced = beside(path, bundle.taking(0, 0, new_token()))
         return bool(self._fs.take(path, fenced))
 

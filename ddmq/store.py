@@ -790,7 +790,7 @@ class Store:
             if isinstance(entry, Bundle):
                 self.bundles.complete(entry)
                 if not entry.waiting:
-                    self.bundles.retire(path, entry)
+                    self._retire_recalled(path, entry)
 
     def foreign(self) -> Iterator[str]:
         """Yield the paths of what is no message in `work/` and `delayed/`."""
