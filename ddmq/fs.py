@@ -237,10 +237,13 @@ class FileSystem:
 
         An NFSv4 server lets a rename or unlink of it wait until it has given up a client that
         died: a minute or two. Meanwhile the kernel of this node lets nobody else rename
-        anything on that mount. A change of the file's times waits as well, but for itself alone.
+        anything on that mount. Opening the file for writing waits as well, but for itself alone,
+        since it was looked up before; nothing is written.
         """
         with suppress(OSError):
-            self.calls.utime(path, None, follow_symlinks=False)
+            found = Status.of(self.calls.lstat(path))
+            if found.is_file and found.names == 1:
+                self.calls.close(self.calls.open(path, _FILL))
 
     def is_gone(self, path: str) -> bool:
         """Tell whether a file is gone that we never missed before; ESTALE alone is no proof."""
