@@ -36,6 +36,9 @@ if TYPE_CHECKING:
     from ddmq import Message
     from ddmq.names import Entry
 
+    #: How a message ended, and what the name that it then has tells of its lease.
+    _End = tuple[str, Entry, str]
+
 pytestmark = pytest.mark.deep
 QUEUE = "q"
 BROKERS = 3
@@ -73,7 +76,7 @@ class Item:
     due: int = 0
     lease: Lease | None = None
     code: str = ""
-    last: tuple[str, Entry] | None = None
+    last: _End | None = None
     """Where it was put under a name that can be foretold, while it is still there."""
 
     @property
@@ -127,9 +130,8 @@ class Model:
         item.state, item.lease = "delayed", None
         item.due = self.milliseconds(delay)
 
-    def bury(self, item: Item, code: str, entry: Entry | None = None) -> None:
-        item.state, item.code, item.lease = "dead", code, None
-        item.last = (code, entry) if entry is not None else None
+    def bury(self, item: Item, code: str, end: _End | None = None) -> None:
+        item.state, item.code, item.lease, item.last = "dead", code, None, end
 
     def remove(self, item: Item) -> None:
         item.state, item.lease, item.last = "gone", None, None
@@ -343,13 +345,14 @@ class QueueMachine(RuleBasedStateMachine):
 
         entry = lease_of(message).entry
         failed = entry._replace(failures=entry.failures + 1)
-        end = None if message.may_requeue else ("failed", failed)
+        token = lease_of(message).token
+        end = None if message.may_requeue else ("failed", failed, token)
         item = self._holder_after(act, message, end)
         if item is None:
             return
         item.failures += 1
         if end is not None:
-            self.model.bury(item, *end)
+            self.model.bury(item, "failed", end)
         elif delay:
             self.model.postpone(item, delay)
             item.at = item.requeue_prio
@@ -360,16 +363,17 @@ class QueueMachine(RuleBasedStateMachine):
         self._nack(broker, message, delay=15)
 
     def _release(self, broker: Broker, message: Message) -> None:
-        end = ("released", lease_of(message).entry)
+        end = ("released", lease_of(message).entry, "")
         item = self._holder_after(broker.release, message, end)
         if item is not None:
             item.state, item.lease, item.last = "ready", None, end
 
     def _reject(self, broker: Broker, message: Message) -> None:
-        end = ("rejected", lease_of(message).entry)
+        lease = lease_of(message)
+        end = ("rejected", lease.entry, lease.token)
         item = self._holder_after(broker.reject, message, end)
         if item is not None:
-            self.model.bury(item, *end)
+            self.model.bury(item, "rejected", end)
 
     def _renew(self, broker: Broker, message: Message) -> None:
         timeout = 5.0 if message.failures else 900
@@ -388,7 +392,7 @@ class QueueMachine(RuleBasedStateMachine):
         self,
         act: Callable[[Message], Any],
         message: Message,
-        end: tuple[str, Entry] | None,
+        end: _End | None,
     ) -> Item | None:
         """Do something with a lease, that raises LeaseLost just when the lease is lost.
 
