@@ -136,7 +136,9 @@ def test_brokers_on_nodes_that_remember_do_what_a_queue_in_memory_does(
     run_state_machine_as_test(
         lambda: NodesMachine(tmp_path, version, told), settings=few
     )
-    assert_often(told, OF_DIRECTORY=2000, LOST=50, NEGATIVE=3)
+    assert_often(told, OF_DIRECTORY=2000, LOST=50)
+    # Which of the two, depends on the examples that this Hypothesis makes.
+    assert told[mounts.NEGATIVE] + told[mounts.POSITIVE] >= 3
 
 
 # The interleavings
