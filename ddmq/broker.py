@@ -233,6 +233,7 @@ class Broker:
         self._lock_timeout = _checked_wait(lock_timeout)
         self._clock = clock or Clock()
         self._fs = fs or FileSystem()
+        self._fs.hold_below(self.root)
         self._sizes = bucket_size, bundle_size
         self._root_file = SettingsFile(self.root, self._fs)
         self._open: dict[str, _Queue] = {}
@@ -675,6 +676,8 @@ class Broker:
         open_queue = self._known(queue)
         if self._clean:
             open_queue.keeper.sweep_when_due()
+        else:
+            open_queue.store.check_when_due()
         return open_queue
 
     def _known(self, queue: str) -> _Queue:

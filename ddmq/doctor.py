@@ -94,7 +94,7 @@ def _of_root(root: str) -> Iterator[Finding]:
 
 def _examined(broker: Broker, name: str) -> list[Symptom]:
     """Look at one queue."""
-    path, fs = f"{broker.root}/{name}", FileSystem()
+    path, fs = f"{broker.root}/{name}", FileSystem(root=broker.root)
     if not admin.is_queue(broker.root, name, fs):
         raise admin.queue_not_found(broker.root, name)
     try:
@@ -138,7 +138,7 @@ def _mend_if_possible(broker: Broker, name: str, found: Sequence[Symptom]) -> No
 
 def _mend(broker: Broker, name: str, found: Sequence[Symptom]) -> None:
     fixes = {symptom.fix for symptom in found}
-    store = Store(f"{broker.root}/{name}", FileSystem(), Clock())
+    store = Store(f"{broker.root}/{name}", FileSystem(root=broker.root), Clock())
     if "create" in fixes:
         broker.create_queue(name)
     for symptom in found:

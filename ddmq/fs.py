@@ -1,6 +1,7 @@
 """System calls, with the manners that network file systems ask for.
 
-Paths are text and every call names one or two of them; what each answer means on NFS and
+Paths are text and every call names one or two of them; below a root they are used by name, in
+directories that are held (`ddmq.directories`). What each answer means on NFS and
 GlusterFS was measured. Nothing here knows what a message is. Errors are `OSError`s that
 name the path; the broker turns them into words.
 """
@@ -13,6 +14,8 @@ import stat
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from ddmq.directories import GONE, Directories
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -23,7 +26,6 @@ FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
 REFUSED = (*FORBIDDEN, errno.ENOSPC, errno.EDQUOT, errno.EBUSY)
 #: Answers to a rename that say that this file, or its directory, is not for us to move.
 IMMOVABLE = (*FORBIDDEN, errno.EBUSY, errno.EXDEV)
-_GONE = (errno.ENOENT, errno.ESTALE)
 #: Where only root may make special files, or nobody.
 _NO_SPECIAL = (errno.EPERM, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EINVAL)
 _EMPTY = stat.S_IFREG | 0o666
@@ -34,7 +36,6 @@ _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | _FLAGS
 _FILL = os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY | _FLAGS
 _OWN = _FILL | os.O_CREAT
 _READ = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | _FLAGS
-_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | _FLAGS
 _CHUNK = 1 << 16
 _LARGE = 1 << 20
 _STALE_TRIES = 4
@@ -152,8 +153,23 @@ class FileSystem:
     them, make the n-th fail, or lose a reply.
     """
 
-    def __init__(self, calls: Any = os) -> None:
-        self.calls = calls
+    def __init__(self, calls: Any = os, *, root: str | None = None) -> None:
+        self.directories = Directories(calls)
+        if root is not None:
+            self.hold_below(root)
+
+    @property
+    def calls(self) -> Any:
+        """The system calls that are made."""
+        return self.directories.calls
+
+    @calls.setter
+    def calls(self, calls: Any) -> None:
+        self.directories.calls = calls
+
+    def hold_below(self, root: str) -> None:
+        """Use what is below a root by name, in directories that are held."""
+        self.directories.hold_below(root)
 
     def _closing(self, descriptor: int, path: str) -> _Closing:
         return _Closing(self.calls.close, descriptor, path)
@@ -166,11 +182,18 @@ class FileSystem:
         missing.
         """
         try:
-            self.calls.rename(source, target)
+            self.directories.rename(source, target)
         except OSError as error:
-            if error.errno not in _GONE:
+            if error.errno not in GONE:
                 raise
-            return self.exists(target)
+            try:
+                if self._are_others_now(error, source, target):
+                    self.directories.rename(source, target)
+                    return True
+            except OSError as again:
+                if again.errno not in GONE or again.filename == os.path.dirname(target):
+                    raise _missing(again, str(again.filename)) from again
+            return self._is_at(target)
         return True
 
     def take(self, source: str, target: str) -> bool | None:
@@ -179,20 +202,28 @@ class FileSystem:
         None: nobody knows, since what is only called stale proves nothing.
         """
         try:
-            self.calls.rename(source, target)
+            self.directories.rename(source, target)
         except OSError as error:
-            if error.errno not in _GONE:
+            if error.errno not in GONE:
                 raise
-            return self._is_there(target)
+            try:
+                if self._are_others_now(error, source, target):
+                    self.directories.rename(source, target)
+                else:
+                    self.directories.lstat(target)
+            except OSError as again:
+                return False if again.errno == errno.ENOENT else None
         return True
 
-    def _is_there(self, path: str) -> bool | None:
-        try:
-            self._reopen(os.path.dirname(path))
-            self.calls.lstat(path)
-        except OSError as error:
-            return False if error.errno == errno.ENOENT else None
-        return True
+    def _are_others_now(self, error: OSError, source: str, target: str) -> bool:
+        """Look whether the names of directories stand for other ones, than those used.
+
+        Of a source that is called missing, this says nothing: it was there when it was listed.
+        """
+        others = self.directories.has_moved(target)
+        if error.errno == errno.ESTALE:
+            others = self.directories.has_moved(source) or others
+        return others
 
     def replace(self, source: str, target: str) -> None:
         """Move `source`, which nobody else moves, to a `target` that may exist.
@@ -200,17 +231,17 @@ class FileSystem:
         Where a reply says that `source` is gone, it was moved.
         """
         try:
-            self.calls.rename(source, target)
+            self.directories.rename(source, target)
         except OSError as error:
-            if error.errno not in _GONE or self.exists(source):
+            if error.errno not in GONE or self.exists(source):
                 raise
 
     def unlink(self, path: str) -> bool:
         """Remove a file; False when it was gone already."""
         try:
-            self.calls.unlink(path)
+            self.directories.unlink(path)
         except OSError as error:
-            if error.errno not in _GONE:
+            if error.errno not in GONE:
                 raise
             return False
         return True
@@ -222,14 +253,20 @@ class FileSystem:
         missing. FileNotFoundError: the directory itself is missing. If `path` is called
         stale even then, a listing decides.
         """
-        directory, name = os.path.split(path)
-        self._revalidate(directory)
+        self._revalidate(os.path.dirname(path))
+        return self._is_at(path)
+
+    def _is_at(self, path: str) -> bool:
+        """Tell whether `path` exists, in a directory that was just opened afresh."""
         try:
-            self.calls.lstat(path)
+            self.directories.lstat(path)
         except OSError as error:
-            if error.errno not in _GONE:
+            if error.errno not in GONE:
                 raise
-            return error.errno == errno.ESTALE and name in self.calls.listdir(directory)
+            if error.errno == errno.ENOENT:
+                return False
+            directory, name = os.path.split(path)
+            return name in self._names(directory)
         return True
 
     def recall(self, path: str) -> None:
@@ -241,36 +278,32 @@ class FileSystem:
         since it was looked up before; nothing is written.
         """
         with suppress(OSError):
-            found = Status.of(self.calls.lstat(path))
+            found = Status.of(self.directories.lstat(path))
             if found.is_file and found.names == 1:
-                self.calls.close(self.calls.open(path, _FILL))
+                self.calls.close(self.directories.open(path, _FILL))
 
     def is_gone(self, path: str) -> bool:
         """Tell whether a file is gone that we never missed before; ESTALE alone is no proof."""
         try:
-            self.calls.lstat(path)
+            self.directories.lstat(path)
         except OSError as error:
-            if error.errno not in _GONE:
+            if error.errno not in GONE:
                 raise
             return error.errno == errno.ENOENT or not self.exists(path)
         return False
 
     def _revalidate(self, directory: str) -> None:
         try:
-            self._reopen(directory)
+            self.directories.opened(directory)
         except OSError as error:
             raise _missing(error, directory) from error
-
-    def _reopen(self, directory: str) -> None:
-        with self._closing(self.calls.open(directory, _DIRECTORY), directory):
-            pass
 
     def status(self, path: str) -> Status | None:
         """Tell the type, size and age of `path` itself, no link followed; None: gone."""
         try:
-            found = self.calls.lstat(path)
+            found = self.directories.lstat(path)
         except OSError as error:
-            if error.errno not in _GONE:
+            if error.errno not in GONE:
                 raise
             return None
         return Status.of(found)
@@ -281,7 +314,7 @@ class FileSystem:
         Opening it drops what an NFS client remembers, for up to a minute.
         """
         try:
-            descriptor = self.calls.open(path, _READ)
+            descriptor = self.directories.open(path, _READ)
         except OSError:
             return None
         with self._closing(descriptor, path):
@@ -290,13 +323,11 @@ class FileSystem:
     def stamp(self, path: str) -> Stamp | None:
         """Tell how a directory is stamped now, opening it afresh; None: it is gone."""
         try:
-            descriptor = self.calls.open(path, _DIRECTORY)
+            found = self.directories.opened(path).found
         except OSError as error:
-            if error.errno not in (*_GONE, errno.ENOTDIR):
+            if error.errno not in (*GONE, errno.ENOTDIR):
                 raise
             return None
-        with self._closing(descriptor, path):
-            found = self.calls.fstat(descriptor)
         return Stamp(found.st_dev, found.st_ino, found.st_mtime_ns, found.st_ctime_ns)
 
     def is_prompt(self, device: int) -> bool:
@@ -321,17 +352,18 @@ class FileSystem:
         anything else, a symbolic link above all. Names that begin with a dot are the
         file system's own (`.nfs…`) or not finished yet (`rsync`).
         """
-        return [name for name in self._everything(path) if name[0] != "."]
+        return [name for name in self._names(path) if name[0] != "."]
 
     def hidden(self, path: str) -> list[str]:
         """List the names that `listing` leaves out."""
-        return [name for name in self._everything(path) if name[0] == "."]
+        return [name for name in self._names(path) if name[0] == "."]
 
-    def _everything(self, path: str) -> list[str]:
-        self.require_directory(path)
+    def _names(self, path: str) -> list[str]:
         try:
-            names: list[str] = self.calls.listdir(path)
+            opened = self.directories.opened(path)
+            names: list[str] = self.calls.listdir(opened.descriptor)
         except OSError as error:
+            error.filename = path
             raise _missing(error, path) from error
         return names
 
@@ -341,24 +373,29 @@ class FileSystem:
         return found is not None and found.is_directory
 
     def require_directory(self, path: str) -> None:
-        """Raise FileNotFoundError or NotADirectoryError unless `path` is a directory."""
-        found = self.status(path)
-        if found is None:
-            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
-        if not found.is_directory:
+        """Raise FileNotFoundError or NotADirectoryError unless `path` is a directory.
+
+        If another one is held under this name, that is let go.
+        """
+        try:
+            found = self.directories.lstat(path)
+        except OSError as error:
+            raise _missing(error, path) from error
+        if not stat.S_ISDIR(found.st_mode):
             raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), path)
+        self.directories.compare(path, found)
 
     def may_read(self, path: str) -> bool:
         """Tell whether we have the permission; what is gone or no file is for `read` to say."""
         try:
-            self.calls.close(self.calls.open(path, _READ))
+            self.calls.close(self.directories.open(path, _READ))
         except OSError as error:
             return error.errno not in FORBIDDEN
         return True
 
     def may_change(self, directory: str) -> bool:
         """Tell whether we may add names to a directory and remove them."""
-        return bool(self.calls.access(directory, os.W_OK | os.X_OK))
+        return self.directories.may_change(directory)
 
     def create(
         self, path: str, data: bytes, *, sync: bool, mode: int | None = None
@@ -384,7 +421,7 @@ class FileSystem:
         self, path: str, flags: int, data: bytes, *, sync: bool, mode: int | None
     ) -> None:
         try:
-            descriptor = self.calls.open(path, flags, 0o666)
+            descriptor = self.directories.open(path, flags, 0o666)
         except FileExistsError:
             raise
         except OSError:  # which may be an answer that came too late
@@ -409,11 +446,10 @@ class FileSystem:
             self.create_own(path, b"", sync=False, mode=mode)
             return
         try:
-            self.calls.mknod(path, _EMPTY)
+            self.directories.mknod(path, _EMPTY)
         except FileExistsError:
             return
         except OSError as error:
-            error.filename = path  # which `os.mknod` does not tell
             if error.errno not in _NO_SPECIAL:
                 raise
             self.create_own(path, b"", sync=False)
@@ -425,13 +461,13 @@ class FileSystem:
         not ours: somebody planted it.
         """
         try:
-            descriptor = self.calls.open(path, _FILL)
+            descriptor = self.directories.open(path, _FILL)
         except OSError as error:
-            if error.errno not in _GONE:
+            if error.errno not in GONE:
                 raise
             if not self.exists(path):
                 return False
-            descriptor = self.calls.open(path, _FILL)
+            descriptor = self.directories.open(path, _FILL)
         with self._closing(descriptor, path):
             self._refuse_planted(descriptor, len(data))
             self._fill(descriptor, data, None)
@@ -455,7 +491,7 @@ class FileSystem:
     def discard(self, path: str) -> None:
         """Remove a file that nobody needs, if that is possible."""
         with suppress(OSError):
-            self.calls.unlink(path)
+            self.directories.unlink(path)
 
     def read(self, path: str, most: int = _CHUNK) -> bytes:
         """Read a file to its end or to `most` bytes; no link is followed.
@@ -467,7 +503,7 @@ class FileSystem:
             try:
                 return self._read_once(path, most)
             except OSError as error:
-                if error.errno not in _GONE:
+                if error.errno not in GONE:
                     raise
                 if error.errno == errno.ENOENT:
                     return self._read_afresh(path, most)
@@ -480,7 +516,7 @@ class FileSystem:
         return self._read_once(path, most)
 
     def _read_once(self, path: str, most: int) -> bytes:
-        descriptor = self.calls.open(path, _READ)
+        descriptor = self.directories.open(path, _READ)
         with self._closing(descriptor, path):
             chunks: list[bytes] = [self.calls.read(descriptor, _CHUNK)]
             size = len(chunks[0])
@@ -492,7 +528,7 @@ class FileSystem:
     def mkdir(self, path: str) -> bool:
         """Make a directory; False when it exists."""
         try:
-            self.calls.mkdir(path)
+            self.directories.mkdir(path)
         except FileExistsError:
             return False
         except OSError as error:
@@ -509,13 +545,12 @@ class FileSystem:
         """
         for _ in range(_ELECTIONS):
             try:
-                self.calls.symlink(candidate, path)
+                self.directories.symlink(candidate, path)
             except FileExistsError:
                 named = self._named_by(path)
                 if named:
                     return named == candidate
             except OSError as error:
-                error.filename, error.filename2 = path, None
                 return self._elect_despite(error, path, candidate)
             else:
                 return True
@@ -536,9 +571,9 @@ class FileSystem:
         """Return where a link leads; nothing when there is none that can be read now."""
         try:
             self._revalidate(os.path.dirname(link))
-            return str(self.calls.readlink(link))
+            return self.directories.readlink(link)
         except OSError as error:
-            if error.errno not in (*_GONE, errno.EINVAL):
+            if error.errno not in (*GONE, errno.EINVAL):
                 raise
             return ""
 
@@ -547,7 +582,7 @@ class FileSystem:
 
         Somebody may have put another file in its place: no link is followed.
         """
-        descriptor = self.calls.open(path, _READ)
+        descriptor = self.directories.open(path, _READ)
         with self._closing(descriptor, path):
             self._refuse_linked(descriptor)
             self.calls.fchmod(descriptor, mode)
@@ -578,16 +613,21 @@ class FileSystem:
     def rmdir(self, path: str) -> bool:
         """Remove a directory if it is empty and we may; the system call decides."""
         try:
-            self.calls.rmdir(path)
+            self.directories.rmdir(path)
         except OSError:
             return False
         return True
 
     def remove_directory(self, path: str) -> bool:
-        """Remove a directory with the files in it, as far as that is possible."""
+        """Remove a directory with the files in it, as far as that is possible.
+
+        Whoever puts another one in its place meanwhile does not lead us there.
+        """
         with suppress(OSError):
-            for name in self._everything(path):
-                self.discard(f"{path}/{name}")
+            opened = self.directories.opened(path)
+            for name in self.calls.listdir(opened.descriptor):
+                with suppress(OSError):
+                    self.calls.unlink(name, dir_fd=opened.descriptor)
         return self.rmdir(path)
 
     def sync_directory(self, path: str) -> None:
@@ -597,17 +637,17 @@ class FileSystem:
         somebody has removed needs it no more.
         """
         try:
-            descriptor = self.calls.open(path, _DIRECTORY)
+            opened = self.directories.opened(path)
         except OSError as error:
-            if error.errno not in _GONE:
+            if error.errno not in GONE:
                 raise
             return
-        with self._closing(descriptor, path):
-            try:
-                self.calls.fsync(descriptor)
-            except OSError as error:
-                if error.errno not in _UNSYNCABLE:
-                    raise
+        try:
+            self.calls.fsync(opened.descriptor)
+        except OSError as error:
+            error.filename = path
+            if error.errno not in _UNSYNCABLE:
+                raise
 
     def touched_ns(self, directory: str) -> int:
         """Return how the server stamps a directory that is touched now.
@@ -615,19 +655,13 @@ class FileSystem:
         This needs no space, and no more than the permission to write. It is opened after
         that, since an NFS client may remember an older time.
         """
-        try:
-            self.calls.utime(directory, None, follow_symlinks=False)
-        except OSError as error:
-            error.filename = directory  # which `os.utime` does not tell
-            raise
-        descriptor = self.calls.open(directory, _DIRECTORY)
-        with self._closing(descriptor, directory):
-            return int(self.calls.fstat(descriptor).st_mtime_ns)
+        self.directories.touch(directory)
+        return self.directories.opened(directory).found.st_mtime_ns
 
     def birth_ns(self, path: str) -> int:
         """Return how the server stamps a file made now; nothing is left behind."""
         try:
-            descriptor = self.calls.open(path, _OWN, 0o600)
+            descriptor = self.directories.open(path, _OWN, 0o600)
             with self._closing(descriptor, path):
                 return int(self.calls.fstat(descriptor).st_mtime_ns)
         finally:

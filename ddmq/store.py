@@ -69,6 +69,8 @@ SETTLED = 10
 BUCKET_SIZE = 500
 #: Seconds for which a consumer waits until a bundle of which nothing waits is put away.
 _RETIRE_FOR = 0.8
+#: Seconds after which directories are compared with their names by who does not sweep.
+_CHECK_EVERY = 1.0
 #: Seconds for which nobody tries again after that took longer.
 _HELD_UP_FOR = 30.0
 #: How often a queue that seems empty is looked at while its directories change.
@@ -124,7 +126,7 @@ class Store:
         self.line = Line(self.buckets, fs, clock, self._retire)
         self._bundle_size = bundle_size
         self._file_mode: int | None = None
-        self._held_up_at = -inf
+        self._held_up_at = self._checked_at = -inf
 
     def open(self) -> None:
         """Check that every directory is one, no link, and learn the modes of new files.
@@ -140,14 +142,26 @@ class Store:
 
     def require_change(self) -> None:
         """Raise PermissionError for somebody who may only look."""
+        if self.fs.may_change(self.work):
+            return
+        self.check()  # it may be that of a queue that was deleted and made anew
         if not self.fs.may_change(self.work):
-            self.fs.require_directory(self.work)
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), self.work)
 
     def check(self) -> None:
-        """Raise NotADirectoryError where a link stands in place of a directory."""
-        for path in (self.path, *(f"{self.path}/{name}" for name in DIRECTORIES)):
+        """Compare the directories that are held with their names.
+
+        Raises NotADirectoryError where a link stands in place of one.
+        """
+        self._checked_at = self.clock.monotonic()
+        above = os.path.dirname(self.path), self.path
+        for path in (*above, *(f"{self.path}/{name}" for name in DIRECTORIES)):
             self.fs.require_directory(path)
+
+    def check_when_due(self) -> None:
+        """Do so each second: whoever keeps house does it whenever he sweeps."""
+        if not 0 <= self.clock.monotonic() - self._checked_at < _CHECK_EVERY:
+            self.check()
 
     def learn_clock(self) -> OSError | None:
         """Compare our clock with the file server's; return what keeps us from it.

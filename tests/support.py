@@ -6,7 +6,6 @@ import errno
 import os
 import signal
 from contextlib import contextmanager
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ddmq.clock import Clock
@@ -103,6 +102,7 @@ class Calls:
         self.call = call
         self.module = module
         self.made: list[str] = []
+        self._directories: dict[int, str] = {}
 
     def __getattr__(self, name: str) -> Any:
         function = getattr(self.module, name)
@@ -110,13 +110,43 @@ class Calls:
             return function
 
         def wrapped(*arguments: Any, **options: Any) -> Any:
+            if name == "close" and self._directories.pop(arguments[0], None):
+                return function(*arguments)  # by whoever looks last, sooner or later
             self.made.append(name)
-            synced = name == "fsync" and self.module is os
-            real = _no_fsync if synced else function
-            real = partial(real, **options) if options else real
-            return self.call(len(self.made) - 1, name, real, arguments)
+            real = _no_fsync if name == "fsync" and self.module is os else function
+            shown = self._whole(name, arguments, options)
+
+            def act(*given: Any) -> Any:
+                kept = zip(given, shown, arguments)
+                return real(*(own if g == s else g for g, s, own in kept), **options)
+
+            result = self.call(len(self.made) - 1, name, act, shown)
+            if name == "open" and arguments[1] & os.O_DIRECTORY:
+                self._directories[result] = shown[0]
+            return result
 
         return wrapped
+
+    def _whole(
+        self, name: str, arguments: tuple[Any, ...], options: dict[str, Any]
+    ) -> tuple[Any, ...]:
+        """Return arguments with paths in place of names in a directory that is open."""
+        shown = list(arguments)
+        directories = [options.get("dir_fd")]
+        if name == "rename":
+            directories = [options.get("src_dir_fd"), options.get("dst_dir_fd")]
+        first = 1 if name == "symlink" else 0
+        for place, descriptor in enumerate(directories, first):
+            if descriptor is not None:
+                shown[place] = f"{self._path_of(descriptor)}/{shown[place]}"
+        if name == "listdir" and isinstance(shown[0], int):
+            shown[0] = self._path_of(shown[0])
+        return tuple(shown)
+
+    def _path_of(self, directory: int) -> str:
+        """Return the path of an open directory, by which it was opened if we did so."""
+        known = self._directories.get(directory)
+        return known or os.readlink(f"/proc/self/fd/{directory}")
 
 
 def _no_fsync(_: int) -> None:

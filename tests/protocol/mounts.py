@@ -424,7 +424,7 @@ class Mount:
         return directory, name, inode
 
     def _whole(self, path: str, dir_fd: int | None) -> str:
-        if dir_fd is None or path.startswith("/"):
+        if dir_fd is None or not isinstance(path, str) or path.startswith("/"):
             return path
         return f"{self._open[dir_fd].inode.path}/{path}"
 
@@ -516,7 +516,8 @@ class Mount:
             self._move(old, name, new, other)
             self._attributes.pop(inode, None)
 
-        self._ask("rename", (source, target), act)
+        whole = self._whole(source, src_dir_fd), self._whole(target, dst_dir_fd)
+        self._ask("rename", whole, act)
 
     def _move(self, old: Inode, name: str, new: Inode, other: str) -> None:
         version = self.server.version_of(new)
@@ -567,7 +568,7 @@ class Mount:
             known.entries[name] = None
             self._maybe_lose(errno.ENOENT)
 
-        self._ask(function, (path,), act)
+        self._ask(function, (self._whole(path, dir_fd),), act)
 
     def mkdir(self, path: str, mode: int = 0o777, *, dir_fd: int | None = None) -> None:
         self._make("mkdir", path, dir_fd, lambda p: os.mkdir(p, mode))
@@ -624,7 +625,7 @@ class Mount:
                 inode.maker = self if is_exclusive else None
             return made
 
-        return self._ask(function, (path,), act)
+        return self._ask(function, (self._whole(path, dir_fd),), act)
 
     # What names lead to
 
@@ -639,7 +640,7 @@ class Mount:
                 self._lie(POSITIVE)
             return found
 
-        result: os.stat_result = self._ask("lstat", (path,), act)
+        result: os.stat_result = self._ask("lstat", (self._whole(path, dir_fd),), act)
         return result
 
     def stat(
@@ -700,7 +701,7 @@ class Mount:
             return os.access(inode.path, mode)
 
         try:
-            return bool(self._ask("access", (path,), act))
+            return bool(self._ask("access", (self._whole(path, dir_fd),), act))
         except OSError:
             return False
 
@@ -714,7 +715,7 @@ class Mount:
                 raise _Stale
             return os.readlink(inode.path)
 
-        return str(self._ask("readlink", (path,), act))
+        return str(self._ask("readlink", (self._whole(path, dir_fd),), act))
 
     def chmod(self, path: str, mode: int, *, dir_fd: int | None = None) -> None:
         if not self._is_ours(path, dir_fd):
@@ -726,7 +727,7 @@ class Mount:
             os.chmod(inode.path, mode)
             inode.changed_ns = self.server.clock.now_ns
 
-        self._ask("chmod", (path,), act)
+        self._ask("chmod", (self._whole(path, dir_fd),), act)
 
     def utime(
         self,
@@ -751,7 +752,7 @@ class Mount:
                 inode.modified_ns = modified
             self.server.stamp(inode, ns[1] if ns is not None else modified)
 
-        self._ask("utime", (path,), act)
+        self._ask("utime", (self._whole(path, dir_fd),), act)
 
     def _reached(self, path: Any, dir_fd: int | None) -> Inode:
         """Return what a change of attributes is for, and forget those of the past."""
@@ -771,7 +772,8 @@ class Mount:
     def listdir(self, path: Any = ".") -> list[str]:
         if not self._is_ours(path):
             return os.listdir(path)
-        names: list[str] = self._ask("listdir", (path,), lambda: self._list(path))
+        whole = self._open[path].path if isinstance(path, int) else path
+        names: list[str] = self._ask("listdir", (whole,), lambda: self._list(path))
         return names
 
     def _list(self, path: Any) -> list[str]:
@@ -782,10 +784,9 @@ class Mount:
 
     def _list_held(self, opened: _Opened) -> list[str]:
         """List by a descriptor: a second time as before, for up to a minute."""
-        now = sorted(os.listdir(opened.inode.path))
         if opened.listed is None or self._now >= opened.listed[1]:
-            opened.listed = now, self._fresh_until()
-        elif opened.listed[0] != now:
+            opened.listed = self._pages(opened.inode), self._fresh_until()
+        elif sorted(opened.listed[0]) != sorted(os.listdir(opened.inode.path)):
             self._lie(HELD_LISTING)
         return list(opened.listed[0])
 
@@ -838,15 +839,18 @@ class Mount:
             return int(made)
 
         def act() -> int:
-            inode = self._to_open(path, dir_fd)
-            descriptor = os.open(inode.path, flags & ~os.O_CREAT, mode)
+            inode = self._to_open(path, dir_fd, flags)
+            place = os.devnull if inode.is_gone else inode.path
+            descriptor = os.open(place, flags & ~(os.O_CREAT | os.O_DIRECTORY), mode)
             self._open[descriptor] = _Opened(inode, path)
             return descriptor
 
-        return int(self._ask("open", (path,), act))
+        return int(self._ask("open", (self._whole(path, dir_fd),), act))
 
-    def _to_open(self, path: str, dir_fd: int | None) -> Inode:
+    def _to_open(self, path: str, dir_fd: int | None, flags: int) -> Inode:
         directory, name, inode = self._walk(path, dir_fd)
+        if flags & os.O_PATH:
+            return inode
         if inode.type == stat.S_IFDIR:
             self._revalidate(inode)
             return inode
@@ -897,9 +901,16 @@ class Mount:
 
     def fstat(self, descriptor: int) -> os.stat_result:
         opened = self._opened("fstat", descriptor)
-        if opened is not None:
-            self._require_open(opened.inode)
-        if opened is None or opened.inode.is_gone:
+        if opened is None:
+            return os.fstat(descriptor)
+        if opened.inode.type == stat.S_IFDIR:
+            try:
+                return self._fetched(opened.inode)
+            except _Stale:
+                self._lie(STALE)
+                raise _error(errno.ESTALE, None) from None
+        self._require_open(opened.inode)
+        if opened.inode.is_gone:
             return os.fstat(descriptor)
         return self._fetched(opened.inode)
 

@@ -76,6 +76,8 @@ class Cluster:
         if stat.S_ISDIR(found.st_mode) and not self._is_tmp(found):
             return found
         return SimpleNamespace(
+            st_dev=found.st_dev,
+            st_ino=found.st_ino,
             st_mode=found.st_mode,
             st_size=found.st_size,
             st_nlink=found.st_nlink,

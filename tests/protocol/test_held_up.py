@@ -30,10 +30,10 @@ COMMAND = """
 import os, sys, time
 from ddmq.cli import main
 real = os.rename
-def rename(source, target):
-    if "/work/" in source:
+def rename(source, target, *, src_dir_fd, dst_dir_fd):
+    if os.readlink(f"/proc/self/fd/{src_dir_fd}").endswith("/work"):
         time.sleep(600)
-    real(source, target)
+    real(source, target, src_dir_fd=src_dir_fd, dst_dir_fd=dst_dir_fd)
 os.rename = rename
 sys.exit(main())
 """

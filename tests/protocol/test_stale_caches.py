@@ -291,13 +291,17 @@ class Kept:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._calls, name)
 
-    def access(self, path: str, mode: int) -> bool:
-        return path != self._directory and bool(self._calls.access(path, mode))
+    def access(self, name: str, mode: int, *, dir_fd: int) -> bool:
+        path = os.readlink(f"/proc/self/fd/{dir_fd}") + f"/{name}"
+        return path != self._directory and bool(
+            self._calls.access(name, mode, dir_fd=dir_fd)
+        )
 
-    def rename(self, source: str, target: str) -> None:
-        if os.path.dirname(source) == self._directory:
+    def rename(self, source: str, target: str, **directories: int) -> None:
+        old = os.readlink(f"/proc/self/fd/{directories['src_dir_fd']}")
+        if old == self._directory:
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), source)
-        self._calls.rename(source, target)
+        self._calls.rename(source, target, **directories)
 
 
 def test_no_lease_is_given_up_because_its_bundle_is_in_a_bucket_that_is_passed_over(

@@ -82,9 +82,12 @@ def test_a_file_in_place_of_the_root_is_said_to_be_in_the_way(root):
     assert root.read_text() == "x"
 
 
-def test_a_root_that_was_deleted_is_missed_in_one_line(broker, root):
+@pytest.mark.parametrize("clean", [True, False])
+def test_a_root_that_was_moved_is_missed_a_second_later(root, clock, clean):
+    broker = Broker(root, create=True, clock=clock, clean=clean)
     broker.publish("q", "x")
     root.rename(root.parent / "elsewhere")
+    clock.advance(1.1)
     with pytest.raises(RootNotFound, match="-f"):
         broker.publish("q", "x")
     with pytest.raises(RootNotFound, match="-f"):

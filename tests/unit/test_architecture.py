@@ -22,6 +22,7 @@ CORE = [
     "ddmq.names",
     "ddmq.settings",
     "ddmq.message",
+    "ddmq.directories",
     "ddmq.fs",
     "ddmq.locks",
     "ddmq.buckets",

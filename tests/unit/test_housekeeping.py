@@ -627,7 +627,7 @@ def test_a_cleaning_looks_for_half_a_second_into_buckets(broker, root, clock):
     clock.advance(700)
     looks: list[str] = []
     Broker(root, clock=clock, fs=FileSystem(Calls(call))).publish("q", "x")
-    assert 40 < len(looks) < 60
+    assert 25 < len(looks) < 40
 
 
 @pytest.fixture
@@ -711,8 +711,8 @@ def test_a_message_that_makes_trouble_does_not_stop_the_others(
         assert [m.message for m in client.consume("q", 2)] == ["y", "z"]
         clock.advance(5)
         client.consume("q")
-    assert caplog.text.count(bad.id) == 1
-    assert "housekeeping of queue q: " in caplog.text
+    told = [r.message for r in caplog.records if bad.id in r.message]
+    assert [text.startswith("housekeeping of queue q: ") for text in told] == [True]
     assert len(Broker(root, clock=clock).consume("q")) == 1
 
 

@@ -532,29 +532,33 @@ def test_a_lost_lease_is_told_once_and_renewed_no_more(broker, beating, clock, h
     assert (due_in(beating), beating.over_in()) == (None, None)
 
 
-@pytest.mark.parametrize("away", ["root", "q"])
+@pytest.mark.parametrize("code", [errno.ENOENT, errno.ESTALE])
+@pytest.mark.parametrize("away", ["", "/q"])
 def test_while_the_queue_is_away_a_lease_is_held_as_long_as_it_can_be(
-    root, broker, beating, clock, held, caplog, away
+    root, broker, beating, clock, held, caplog, away, code
 ):
-    gone = root if away == "root" else root / "q"
-    gone.rename(root.parent / "away")
+    def call(_, name, function, arguments):
+        path = str(arguments[0])
+        if is_away[0] and f"{path}/".startswith(f"{root}{away}/"):
+            raise OSError(code, os.strerror(code), path)
+        return function(*arguments)
+
+    broker._fs.calls, is_away = Calls(call), [True]
     clock.advance(10)
     for _ in range(19):
         beating.beat()
         assert (due_in(beating), beating.lost()) == (1, [])
         clock.advance(1)
-    (root.parent / "away").rename(gone)
+    is_away[0] = False
     beating.beat()
     assert (beating.over_in(), beating.lost()) == (30, [])
     assert ["leases are not renewed now" in r.message for r in caplog.records] == [True]
-    gone.rename(root.parent / "away")
+    is_away[0] = True
     clock.advance(29)
     beating.beat()
     assert beating.lost() == []
     clock.advance(1)
     assert [message.id for message in beating.lost()] == [held.id]
-    (root.parent / "away").rename(gone)
-    broker.ack(beating.stop(held))
 
 
 @pytest.mark.parametrize("code", [errno.EIO, errno.EMFILE, errno.EROFS])

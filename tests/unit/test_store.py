@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -66,17 +67,12 @@ def test_who_may_only_look_is_told_the_directory_that_can_not_be_changed(world):
     assert caught.value.strerror == os.strerror(errno.EACCES)
 
 
-def test_a_queue_that_is_deleted_while_it_is_opened_is_missed_later(world):
-    class Losing(FileSystem):
-        def status(self, path):
-            looked.append(path)
-            is_gone = looked.count(world.path) > 1
-            return None if is_gone else super().status(path)
-
-    looked: list[str] = []
-    store = store_of(world, Losing())
-    with pytest.raises(FileNotFoundError):
-        store.check()
+def test_a_queue_that_is_deleted_while_it_is_opened_is_missed(world, refusing):
+    for times in range(9):  # the root, the queue, each directory, and nothing
+        fs = refusing("lstat", errno.ENOENT, world.root, times=times)
+        store = store_of(world, fs)
+        with pytest.raises(FileNotFoundError) if times else nullcontext():
+            store.check()
 
 
 @pytest.mark.parametrize("name", ["open", "unlink"])
@@ -285,7 +281,8 @@ def test_a_bundle_that_can_not_be_read_and_then_is_gone_is_an_error(world, publi
 
 def test_a_bundle_that_fails_time_and_again_is_passed_over(world, publisher, refusing):
     publisher.publish_many(QUEUE, map(str, range(12)))
-    client = world.broker(refusing("open", errno.EIO, "/ready/"), clean=False)
+    [path] = world.files("ready")
+    client = world.broker(refusing("open", errno.EIO, path), clean=False)
     for _ in range(2):
         with pytest.raises(StorageError):
             client.consume(QUEUE)

@@ -1,0 +1,293 @@
+"""Directories that are held open: what is done in them is done by name.
+
+A path means something else as soon as somebody who may write above it swaps a directory for
+another, or for a link. So below a root each directory is opened once, relative to the one that it
+is in, no link followed, and then used through its descriptor: nobody can lead us out of the root.
+
+A descriptor follows its directory when that is renamed. So it is compared with the name when a
+queue is checked (each second, by who sweeps), whenever the directory is listed, and when a
+call finds nothing or a stale handle; another directory that has the name then takes its place.
+"""
+
+from __future__ import annotations
+
+import _thread
+import errno
+import os
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+#: Answers that say that there is nothing of this name, or that a handle is of what is gone.
+GONE = (errno.ENOENT, errno.ESTALE)
+_NO_MORE_FILES = (errno.EMFILE, errno.ENFILE)
+_HELD = getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY | os.O_CLOEXEC
+_READ = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+#: How many directories are held at most: this, or a 32nd of the descriptors that we may have.
+_MOST = 32
+
+
+class Directory:
+    """A directory that is open as long as somebody refers to this object.
+
+    So one that is held no more is closed after the last call in it, whichever thread makes that.
+    """
+
+    __slots__ = ("_close", "descriptor", "found")
+
+    def __init__(
+        self, descriptor: int, found: os.stat_result, close: Callable[[int], None]
+    ) -> None:
+        self.descriptor = descriptor
+        self.found = found
+        """What the system said of it when it was opened."""
+        self._close = close
+
+    def __del__(self) -> None:
+        self._close(self.descriptor)
+
+    def is_same(self, found: os.stat_result) -> bool:
+        """Tell whether this is the directory of which the system says so."""
+        return (self.found.st_dev, self.found.st_ino) == (found.st_dev, found.st_ino)
+
+
+class Directories:
+    """System calls that take paths. Safe to use from several threads, and after a fork.
+
+    Below the roots that were told they are made by name, in directories that are held; anywhere
+    else by path. An `OSError` names the path.
+    """
+
+    def __init__(self, calls: Any) -> None:
+        self.calls = calls
+        self._roots: tuple[str, ...] = ()
+        self._held: dict[str, Directory] = {}
+        self._changing = _thread.allocate_lock()
+        self._most = max(4, min(_MOST, os.sysconf("SC_OPEN_MAX") // 32))
+
+    def hold_below(self, root: str) -> None:
+        """Hold the directories of a root, whose own path nobody else can change."""
+        if root not in self._roots:
+            self._roots += (root,)
+
+    # Calls by name
+
+    def _call(self, name: str, path: str, *arguments: Any, **options: Any) -> Any:
+        """Make a system call for a path, a second time if the directory is another one now.
+
+        A handle that is stale says so. Where something is made, what is missing can only be
+        the directory; anywhere else it is looked for, or taken for gone, by who asks.
+        """
+        function, held = getattr(self.calls, name), None
+        for is_last in (False, True):
+            try:
+                held, own_name = self._above(path)
+                descriptor = None if held is None else held.descriptor
+                return function(own_name, *arguments, dir_fd=descriptor, **options)
+            except OSError as error:
+                error.filename = path
+                is_lost = error.errno == errno.ESTALE or (
+                    error.errno == errno.ENOENT and _makes(name, arguments)
+                )
+                if (
+                    is_last
+                    or held is None
+                    or not is_lost
+                    or not self._is_other(path, held)
+                ):
+                    raise
+        raise AssertionError(path)
+
+    def _above(self, path: str) -> tuple[Directory | None, str]:
+        """Return the directory in which a path is, and its name there; None: it is not held."""
+        directory, _, name = path.rpartition("/")
+        held = self._held.get(directory)
+        if held is not None:
+            return held, name
+        return (
+            (self._hold(directory), name) if self._is_ours(directory) else (None, path)
+        )
+
+    def _is_ours(self, directory: str) -> bool:
+        return any(f"{directory}/".startswith(f"{root}/") for root in self._roots)
+
+    def _is_other(self, path: str, held: Directory) -> bool:
+        """Look whether the directory of a path is not the one that was held."""
+        try:
+            return not held.is_same(self.opened(path.rpartition("/")[0]).found)
+        except OSError:
+            return False
+
+    def open(self, path: str, flags: int, mode: int = 0o777) -> int:
+        """Open a file; return its descriptor."""
+        return int(self._call("open", path, flags, mode))
+
+    def unlink(self, path: str) -> None:
+        """Remove a file."""
+        self._call("unlink", path)
+
+    def mkdir(self, path: str) -> None:
+        """Make a directory."""
+        self._call("mkdir", path)
+
+    def rmdir(self, path: str) -> None:
+        """Remove an empty directory."""
+        self._call("rmdir", path)
+        if path in self._held:
+            self.forget(path)
+
+    def mknod(self, path: str, mode: int) -> None:
+        """Make a file."""
+        self._call("mknod", path, mode)
+
+    def readlink(self, path: str) -> str:
+        """Read where a link leads."""
+        return str(self._call("readlink", path))
+
+    def touch(self, path: str) -> None:
+        """Set the times of a file or directory to those of the server's clock."""
+        self._call("utime", path, None, follow_symlinks=False)
+
+    def may_change(self, directory: str) -> bool:
+        """Tell whether we may add names to a directory and remove them."""
+        try:
+            return bool(self._call("access", directory, os.W_OK | os.X_OK))
+        except OSError:
+            return False
+
+    def symlink(self, target: str, path: str) -> None:
+        """Make a symbolic link."""
+        held, name = self._above(path)
+        try:
+            descriptor = None if held is None else held.descriptor
+            self.calls.symlink(target, name, dir_fd=descriptor)
+        except OSError as error:
+            error.filename, error.filename2 = path, None
+            raise
+
+    def lstat(self, path: str) -> os.stat_result:
+        """Tell what a path is, no link followed; what is not there is not looked for again."""
+        try:
+            held, name = self._above(path)
+            descriptor = None if held is None else held.descriptor
+            found: os.stat_result = self.calls.lstat(name, dir_fd=descriptor)
+        except OSError as error:
+            error.filename = path
+            if error.errno != errno.ESTALE:
+                raise
+            found = self._call("lstat", path)
+        return found
+
+    def rename(self, source: str, target: str) -> None:
+        """Rename a file or directory; what is held of it, and below it, is let go."""
+        try:
+            old, name = self._above(source)
+            new, other = self._above(target)
+            self.calls.rename(
+                name,
+                other,
+                src_dir_fd=None if old is None else old.descriptor,
+                dst_dir_fd=None if new is None else new.descriptor,
+            )
+        except OSError as error:
+            error.filename, error.filename2 = source, target
+            raise
+        if source in self._held:
+            self.forget(source)
+
+    def has_moved(self, path: str) -> bool:
+        """Look whether the directory of a path is another one now; then that is held.
+
+        Opening it drops what an NFS client remembers of names that were missing in it.
+        """
+        directory = path.rpartition("/")[0]
+        held = self._held.get(directory)
+        now = self.opened(directory)
+        return held is not None and not held.is_same(now.found)
+
+    # Directories
+
+    def opened(self, path: str) -> Directory:
+        """Open a directory afresh, for reading: only then NFS and GlusterFS tell what is true.
+
+        It is held from now on if none was, or another one.
+        """
+        try:
+            if not self._is_ours(path):
+                descriptor = self.calls.open(path, _READ | os.O_NOFOLLOW)
+                return self._checked(descriptor)
+            opened = self._open(path, _READ)
+        except OSError as error:
+            error.filename = path
+            raise
+        self._keep(path, opened)
+        return opened
+
+    def compare(self, path: str, found: os.stat_result) -> None:
+        """Let go of a directory that is not what its name stands for now."""
+        held = self._held.get(path)
+        if held is not None and not held.is_same(found):
+            self.forget(path)
+
+    def forget(self, path: str) -> None:
+        """Let go of a directory, and of all that were opened through it."""
+        with self._changing:
+            for known in [p for p in self._held if f"{p}/".startswith(f"{path}/")]:
+                del self._held[known]
+
+    def _hold(self, path: str) -> Directory:
+        opened = self._open(path, _HELD)
+        self._keep(path, opened)
+        return opened
+
+    def _keep(self, path: str, opened: Directory) -> None:
+        held = self._held.get(path)
+        if held is not None and held.is_same(opened.found):
+            return
+        if held is not None:
+            self.forget(path)
+        with self._changing:
+            self._held[path] = opened
+            while len(self._held) > self._most:
+                del self._held[next(iter(self._held))]
+
+    def _open(self, path: str, flags: int) -> Directory:
+        """Open a directory by its name in the one above, which is opened afresh if it is missing.
+
+        An NFS client may have looked for it too early, or the one above be another one by now.
+        """
+        try:
+            return self._open_once(path, flags)
+        except OSError as error:
+            if error.errno in _NO_MORE_FILES:  # we may be the one who has them all
+                with self._changing:
+                    self._held.clear()
+            elif error.errno not in GONE or path in self._roots:
+                raise
+            else:
+                self.opened(path.rpartition("/")[0])
+        return self._open_once(path, flags)
+
+    def _open_once(self, path: str, flags: int) -> Directory:
+        if path in self._roots:
+            return self._checked(self.calls.open(path, flags))
+        above, name = self._above(path)
+        assert above is not None
+        flags |= os.O_NOFOLLOW
+        return self._checked(self.calls.open(name, flags, dir_fd=above.descriptor))
+
+    def _checked(self, descriptor: int) -> Directory:
+        try:
+            found = self.calls.fstat(descriptor)
+        except BaseException:
+            self.calls.close(descriptor)
+            raise
+        return Directory(descriptor, found, self.calls.close)
+
+
+def _makes(call: str, arguments: tuple[Any, ...]) -> bool:
+    """Tell whether a system call makes what it names."""
+    if call == "open":
+        return bool(arguments[0] & os.O_CREAT)
+    return call in ("mkdir", "mknod")
