@@ -17,7 +17,7 @@ import os
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    pass
 
 #: Answers that say that there is nothing of this name, or that a handle is of what is gone.
 GONE = (errno.ENOENT, errno.ESTALE)
@@ -34,22 +34,27 @@ class Directory:
     So one that is held no more is closed after the last call in it, whichever thread makes that.
     """
 
-    __slots__ = ("_close", "descriptor", "found")
+    __slots__ = ("_calls", "descriptor")
 
-    def __init__(
-        self, descriptor: int, found: os.stat_result, close: Callable[[int], None]
-    ) -> None:
+    def __init__(self, descriptor: int, calls: Any) -> None:
         self.descriptor = descriptor
-        self.found = found
-        """What the system said of it when it was opened."""
-        self._close = close
+        self._calls = calls
 
     def __del__(self) -> None:
-        self._close(self.descriptor)
+        self._calls.close(self.descriptor)
 
-    def is_same(self, found: os.stat_result) -> bool:
-        """Tell whether this is the directory of which the system says so."""
-        return (self.found.st_dev, self.found.st_ino) == (found.st_dev, found.st_ino)
+    def status(self) -> os.stat_result:
+        """Tell what it is, and how it is stamped."""
+        found: os.stat_result = self._calls.fstat(self.descriptor)
+        return found
+
+    def is_what(self, found: os.stat_result) -> bool:
+        """Tell whether this is the directory of which the system said so."""
+        try:
+            ours = self.status()
+        except OSError:  # it is stale
+            return False
+        return (ours.st_dev, ours.st_ino) == (found.st_dev, found.st_ino)
 
 
 class Directories:
@@ -115,7 +120,7 @@ class Directories:
     def _is_other(self, path: str, held: Directory) -> bool:
         """Look whether the directory of a path is not the one that was held."""
         try:
-            return not held.is_same(self.opened(path.rpartition("/")[0]).found)
+            return not held.is_what(self.opened(path.rpartition("/")[0]).status())
         except OSError:
             return False
 
@@ -204,30 +209,29 @@ class Directories:
         directory = path.rpartition("/")[0]
         held = self._held.get(directory)
         now = self.opened(directory)
-        return held is not None and not held.is_same(now.found)
+        return held is not None and not held.is_what(now.status())
 
     # Directories
 
     def opened(self, path: str) -> Directory:
         """Open a directory afresh, for reading: only then NFS and GlusterFS tell what is true.
 
-        It is held from now on if none was, or another one.
+        Below a root it is held from now on, in place of any that was.
         """
         try:
             if not self._is_ours(path):
-                descriptor = self.calls.open(path, _READ | os.O_NOFOLLOW)
-                return self._checked(descriptor)
-            opened = self._open(path, _READ)
+                return Directory(
+                    self.calls.open(path, _READ | os.O_NOFOLLOW), self.calls
+                )
+            return self._hold(path, _READ)
         except OSError as error:
             error.filename = path
             raise
-        self._keep(path, opened)
-        return opened
 
     def compare(self, path: str, found: os.stat_result) -> None:
         """Let go of a directory that is not what its name stands for now."""
         held = self._held.get(path)
-        if held is not None and not held.is_same(found):
+        if held is not None and not held.is_what(found):
             self.forget(path)
 
     def forget(self, path: str) -> None:
@@ -236,21 +240,18 @@ class Directories:
             for known in [p for p in self._held if f"{p}/".startswith(f"{path}/")]:
                 del self._held[known]
 
-    def _hold(self, path: str) -> Directory:
-        opened = self._open(path, _HELD)
-        self._keep(path, opened)
-        return opened
-
-    def _keep(self, path: str, opened: Directory) -> None:
-        held = self._held.get(path)
-        if held is not None and held.is_same(opened.found):
-            return
-        if held is not None:
-            self.forget(path)
+    def _hold(self, path: str, flags: int = _HELD) -> Directory:
+        try:
+            opened = self._open(path, flags)
+        except OSError as error:
+            if error.errno in GONE:
+                self.forget(path)
+            raise
         with self._changing:
             self._held[path] = opened
             while len(self._held) > self._most:
                 del self._held[next(iter(self._held))]
+        return opened
 
     def _open(self, path: str, flags: int) -> Directory:
         """Open a directory by its name in the one above, which is opened afresh if it is missing.
@@ -271,19 +272,12 @@ class Directories:
 
     def _open_once(self, path: str, flags: int) -> Directory:
         if path in self._roots:
-            return self._checked(self.calls.open(path, flags))
+            return Directory(self.calls.open(path, flags), self.calls)
         above, name = self._above(path)
         assert above is not None
         flags |= os.O_NOFOLLOW
-        return self._checked(self.calls.open(name, flags, dir_fd=above.descriptor))
-
-    def _checked(self, descriptor: int) -> Directory:
-        try:
-            found = self.calls.fstat(descriptor)
-        except BaseException:
-            self.calls.close(descriptor)
-            raise
-        return Directory(descriptor, found, self.calls.close)
+        descriptor = self.calls.open(name, flags, dir_fd=above.descriptor)
+        return Directory(descriptor, self.calls)
 
 
 def _makes(call: str, arguments: tuple[Any, ...]) -> bool:

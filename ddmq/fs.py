@@ -323,7 +323,7 @@ class FileSystem:
     def stamp(self, path: str) -> Stamp | None:
         """Tell how a directory is stamped now, opening it afresh; None: it is gone."""
         try:
-            found = self.directories.opened(path).found
+            found = self.directories.opened(path).status()
         except OSError as error:
             if error.errno not in (*GONE, errno.ENOTDIR):
                 raise
@@ -656,7 +656,7 @@ class FileSystem:
         that, since an NFS client may remember an older time.
         """
         self.directories.touch(directory)
-        return self.directories.opened(directory).found.st_mtime_ns
+        return self.directories.opened(directory).status().st_mtime_ns
 
     def birth_ns(self, path: str) -> int:
         """Return how the server stamps a file made now; nothing is left behind."""

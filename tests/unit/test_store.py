@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -15,7 +14,7 @@ from support import Calls, Crash, counting, interrupted
 from ddmq import Broker, Counts, StorageError
 from ddmq.fs import FileSystem
 from ddmq.names import Entry, Lease
-from ddmq.store import Store
+from ddmq.store import DIRECTORIES, Store
 
 TOKEN = "0123456789abcdef"
 
@@ -68,11 +67,10 @@ def test_who_may_only_look_is_told_the_directory_that_can_not_be_changed(world):
 
 
 def test_a_queue_that_is_deleted_while_it_is_opened_is_missed(world, refusing):
-    for times in range(9):  # the root, the queue, each directory, and nothing
-        fs = refusing("lstat", errno.ENOENT, world.root, times=times)
-        store = store_of(world, fs)
-        with pytest.raises(FileNotFoundError) if times else nullcontext():
-            store.check()
+    for part in ("", "/q", *(f"/q/{name}" for name in DIRECTORIES)):
+        fs = refusing("lstat", errno.ENOENT, world.root + part)
+        with pytest.raises(FileNotFoundError):
+            store_of(world, fs)
 
 
 @pytest.mark.parametrize("name", ["open", "unlink"])
