@@ -239,6 +239,12 @@ class Broker:
         self._open: dict[str, _Queue] = {}
         self._open_root()
 
+    def __del__(self) -> None:
+        """Close the directories that are held, without waiting for the garbage collector."""
+        fs: FileSystem | None = self.__dict__.get("_fs")
+        if fs is not None:
+            fs.let_go()
+
     @_explained
     def _open_root(self) -> None:
         if self._create:

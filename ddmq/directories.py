@@ -92,15 +92,9 @@ class Directories:
                 return function(own_name, *arguments, dir_fd=descriptor, **options)
             except OSError as error:
                 error.filename = path
-                is_lost = error.errno == errno.ESTALE or (
-                    error.errno == errno.ENOENT and _makes(name, arguments)
-                )
-                if (
-                    is_last
-                    or held is None
-                    or not is_lost
-                    or not self._is_other(path, held)
-                ):
+                if is_last or held is None or not self._is_lost(error, name, arguments):
+                    raise
+                if not self._is_other(path, held, error):
                     raise
         raise AssertionError(path)
 
@@ -117,10 +111,21 @@ class Directories:
     def _is_ours(self, directory: str) -> bool:
         return any(f"{directory}/".startswith(f"{root}/") for root in self._roots)
 
-    def _is_other(self, path: str, held: Directory) -> bool:
-        """Look whether the directory of a path is not the one that was held."""
+    def _is_lost(self, error: OSError, call: str, arguments: tuple[Any, ...]) -> bool:
+        """Tell whether a call failed because its directory may be gone."""
+        makes = call in ("mkdir", "mknod") or (
+            call == "open" and arguments[0] & os.O_CREAT
+        )
+        return error.errno == errno.ESTALE or (makes and error.errno == errno.ENOENT)
+
+    def _is_other(self, path: str, held: Directory, error: OSError) -> bool:
+        """Open the directory of a path afresh; tell whether it is not the one that was held.
+
+        A stale handle is of what is gone, though a server may use its number again.
+        """
         try:
-            return not held.is_what(self.opened(path.rpartition("/")[0]).status())
+            now = self.opened(path.rpartition("/")[0])
+            return error.errno == errno.ESTALE or not held.is_what(now.status())
         except OSError:
             return False
 
@@ -240,6 +245,11 @@ class Directories:
             for known in [p for p in self._held if f"{p}/".startswith(f"{path}/")]:
                 del self._held[known]
 
+    def let_go(self) -> None:
+        """Let go of all of them; the next call opens them again."""
+        with self._changing:
+            self._held.clear()
+
     def _hold(self, path: str, flags: int = _HELD) -> Directory:
         try:
             opened = self._open(path, flags)
@@ -262,8 +272,7 @@ class Directories:
             return self._open_once(path, flags)
         except OSError as error:
             if error.errno in _NO_MORE_FILES:  # we may be the one who has them all
-                with self._changing:
-                    self._held.clear()
+                self.let_go()
             elif error.errno not in GONE or path in self._roots:
                 raise
             else:
@@ -278,10 +287,3 @@ class Directories:
         flags |= os.O_NOFOLLOW
         descriptor = self.calls.open(name, flags, dir_fd=above.descriptor)
         return Directory(descriptor, self.calls)
-
-
-def _makes(call: str, arguments: tuple[Any, ...]) -> bool:
-    """Tell whether a system call makes what it names."""
-    if call == "open":
-        return bool(arguments[0] & os.O_CREAT)
-    return call in ("mkdir", "mknod")

@@ -171,6 +171,10 @@ class FileSystem:
         """Use what is below a root by name, in directories that are held."""
         self.directories.hold_below(root)
 
+    def let_go(self) -> None:
+        """Hold no directory any more; the next call opens them again."""
+        self.directories.let_go()
+
     def _closing(self, descriptor: int, path: str) -> _Closing:
         return _Closing(self.calls.close, descriptor, path)
 
@@ -191,8 +195,10 @@ class FileSystem:
                     self.directories.rename(source, target)
                     return True
             except OSError as again:
-                if again.errno not in GONE or again.filename == os.path.dirname(target):
-                    raise _missing(again, str(again.filename)) from again
+                if again.errno not in GONE:
+                    raise
+                if again.filename == os.path.dirname(target):
+                    raise _missing(again.filename) from again
             return self._is_at(target)
         return True
 
@@ -221,9 +227,10 @@ class FileSystem:
         Of a source that is called missing, this says nothing: it was there when it was listed.
         """
         others = self.directories.has_moved(target)
-        if error.errno == errno.ESTALE:
-            others = self.directories.has_moved(source) or others
-        return others
+        if error.errno != errno.ESTALE:
+            return others
+        self.directories.has_moved(source)
+        return True  # though a server may use the number of what is gone again
 
     def replace(self, source: str, target: str) -> None:
         """Move `source`, which nobody else moves, to a `target` that may exist.
@@ -296,7 +303,9 @@ class FileSystem:
         try:
             self.directories.opened(directory)
         except OSError as error:
-            raise _missing(error, directory) from error
+            if error.errno == errno.ESTALE:
+                raise _missing(directory) from error
+            raise
 
     def status(self, path: str) -> Status | None:
         """Tell the type, size and age of `path` itself, no link followed; None: gone."""
@@ -364,7 +373,9 @@ class FileSystem:
             names: list[str] = self.calls.listdir(opened.descriptor)
         except OSError as error:
             error.filename = path
-            raise _missing(error, path) from error
+            if error.errno == errno.ESTALE:
+                raise _missing(path) from error
+            raise
         return names
 
     def is_directory(self, path: str) -> bool:
@@ -380,7 +391,9 @@ class FileSystem:
         try:
             found = self.directories.lstat(path)
         except OSError as error:
-            raise _missing(error, path) from error
+            if error.errno == errno.ESTALE:
+                raise _missing(path) from error
+            raise
         if not stat.S_ISDIR(found.st_mode):
             raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), path)
         self.directories.compare(path, found)
@@ -532,7 +545,9 @@ class FileSystem:
         except FileExistsError:
             return False
         except OSError as error:
-            raise _missing(error, path) from error
+            if error.errno == errno.ESTALE:
+                raise _missing(path) from error
+            raise
         return True
 
     def elect(self, path: str, candidate: str) -> bool:
@@ -668,8 +683,6 @@ class FileSystem:
             self.discard(path)
 
 
-def _missing(error: OSError, path: str) -> OSError:
-    """Return `error`, as FileNotFoundError where another node's removal gave ESTALE."""
-    if error.errno == errno.ESTALE:
-        return FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
-    return error
+def _missing(path: str) -> FileNotFoundError:
+    """Return the error for a directory of which ESTALE says that another node removed it."""
+    return FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)

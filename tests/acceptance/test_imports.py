@@ -28,7 +28,14 @@ finally:
 CORE = {
     "ddmq",
     *("ddmq.admin", "ddmq.broker", "ddmq.clock", "ddmq.config", "ddmq.errors"),
-    *("ddmq.fs", "ddmq.housekeeping", "ddmq.line", "ddmq.locks", "ddmq.log"),
+    *(
+        "ddmq.directories",
+        "ddmq.fs",
+        "ddmq.housekeeping",
+        "ddmq.line",
+        "ddmq.locks",
+        "ddmq.log",
+    ),
     *("ddmq.message", "ddmq.names", "ddmq.settings", "ddmq.store", "ddmq.boundary"),
     *("ddmq.buckets", "ddmq.bundle", "ddmq.bundles", "ddmq.letters", "ddmq.patience"),
 }

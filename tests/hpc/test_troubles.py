@@ -419,12 +419,10 @@ class Away:
             self._back_at = None
 
     def call(self, _, name, function, arguments):
-        try:
-            return function(*arguments)
-        except FileNotFoundError:
-            if self._back_at is None:
-                raise
-            raise OSError(self._code, os.strerror(self._code), arguments[0]) from None
+        path = str(arguments[0])
+        if self._back_at is not None and f"{path}/".startswith(f"{self._root}/"):
+            raise OSError(self._code, os.strerror(self._code), path)
+        return function(*arguments)
 
 
 @pytest.mark.parametrize("code", [errno.ENOENT, errno.ESTALE])
