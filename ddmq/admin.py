@@ -97,21 +97,19 @@ def delete_queue(root: str, queue: str, fs: FileSystem, lock_timeout: float) -> 
             SettingsFile(f"{root}/{queue}", fs, of_queue=True).check_layout()
         _refuse_what_is_not_ours(f"{root}/{queue}", fs)
         fs.replace(f"{root}/{queue}", f"{root}/{_DELETED}{new_token()}")
+        fs.let_go()  # what we hold of it has moved, too
         _remove_deleted(root, fs, patient=True)
 
 
 def _remove_deleted(root: str, fs: FileSystem, *, patient: bool) -> None:
-    import shutil  # slow to import, and rarely needed
-
     for name in fs.hidden(root):
         if name.startswith(_DELETED):
             path = f"{root}/{name}"
             found = fs.status(path)
             if found is not None and not found.is_directory:
-                fs.discard(path)  # rmtree would open, and wait for, a FIFO
+                fs.discard(path)
             else:
-                remove = partial(shutil.rmtree, path, ignore_errors=True)
-                removing = Clock().begin(remove)
+                removing = Clock().begin(partial(fs.remove_tree, path))
                 if not removing.ends_within(_LEFT_FOR):
                     if not patient:
                         return
@@ -126,7 +124,7 @@ def _refuse_what_is_not_ours(path: str, fs: FileSystem) -> None:
     """Raise PermissionError unless all directories of a queue can be emptied by us."""
     for directory in (path, *(f"{path}/{name}" for name in DIRECTORIES)):
         found = fs.status(directory)
-        if found is not None and not os.access(directory, os.W_OK | os.X_OK):
+        if found is not None and not fs.may_change(directory):
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), directory)
 
 

@@ -725,6 +725,7 @@ class Broker:
             return StorageError(error)
         if error.errno == errno.ENOTDIR:
             self._open.clear()  # what was a directory when we opened it may be a link
+        self._fs.let_go()  # what we hold may have been moved, or made anew
         try:
             return self._missing(error)
         except OSError:

@@ -92,7 +92,12 @@ class Directories:
                 return function(own_name, *arguments, dir_fd=descriptor, **options)
             except OSError as error:
                 error.filename = path
-                if is_last or held is None or not self._is_lost(error, name, arguments):
+                if is_last or held is None:
+                    raise
+                if error.errno in _NO_MORE_FILES:  # we may be the one who has them all
+                    self.let_go()
+                    continue
+                if not self._is_lost(error, name, arguments):
                     raise
                 if not self._is_other(path, held, error):
                     raise
@@ -271,7 +276,7 @@ class Directories:
         try:
             return self._open_once(path, flags)
         except OSError as error:
-            if error.errno in _NO_MORE_FILES:  # we may be the one who has them all
+            if error.errno in _NO_MORE_FILES:
                 self.let_go()
             elif error.errno not in GONE or path in self._roots:
                 raise

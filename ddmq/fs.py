@@ -43,6 +43,10 @@ _MOUNTS = "/proc/self/mountinfo"
 #: Besides disks, where who opens a directory learns at once how it is stamped.
 _PROMPT = ("nfs", "nfs4", "tmpfs", "overlay", "zfs")
 _ELECTIONS = 8
+#: How often a directory is emptied to which others still add.
+_MOST_ROUNDS = 100
+#: Answers to an unlink of a directory.
+_IS_DIRECTORY = (errno.EISDIR, errno.EPERM)
 #: By how much a modification time may lie ahead before it is taken for none.
 _AHEAD_NS = 3600 * 10**9
 
@@ -644,6 +648,65 @@ class FileSystem:
                 with suppress(OSError):
                     self.calls.unlink(name, dir_fd=opened.descriptor)
         return self.rmdir(path)
+
+    def remove_tree(self, path: str) -> bool:
+        """Remove a directory with all that is in it; tell whether it is gone.
+
+        Each directory is opened by its name in the one above, and no link is followed. Others may
+        still add to it, through a directory that they hold: so this is repeated until the
+        directories themselves are gone, or nothing can be removed any more.
+        """
+        for _ in range(_MOST_ROUNDS):
+            try:
+                top = self.directories.opened(path)
+                removed = self._empty(top.descriptor)
+            except OSError as error:
+                return error.errno in GONE
+            if self.rmdir(path) or not removed:
+                break
+        return self.status(path) is None
+
+    def _empty(self, top: int) -> int:
+        """Remove what is in a directory; return how much could be removed, or moved.
+
+        What is deeper comes up first, so that no depth needs more than two descriptors.
+        """
+        names, done = self.calls.listdir(top), 0
+        while names:
+            name = names.pop()
+            try:
+                self.calls.unlink(name, dir_fd=top)
+                done += 1
+                continue
+            except OSError as error:
+                if error.errno not in _IS_DIRECTORY:
+                    continue
+            with suppress(OSError):
+                flags = os.O_RDONLY | os.O_DIRECTORY | _FLAGS
+                inner = self.calls.open(name, flags, dir_fd=top)
+                with self._closing(inner, name):
+                    brought = self._bring_up(inner, top)
+                names += brought
+                done += len(brought)
+            with suppress(OSError):
+                self.calls.rmdir(name, dir_fd=top)
+                done += 1
+        return done
+
+    def _bring_up(self, inner: int, top: int) -> list[str]:
+        """Remove the files in a directory, and move directories out of it; return their names."""
+        brought = []
+        for name in self.calls.listdir(inner):
+            with suppress(OSError):
+                try:
+                    self.calls.unlink(name, dir_fd=inner)
+                except OSError as error:
+                    if error.errno not in _IS_DIRECTORY:
+                        continue
+                    above = os.urandom(8).hex()
+                    self.calls.rename(name, above, src_dir_fd=inner, dst_dir_fd=top)
+                    brought.append(above)
+        return brought
 
     def sync_directory(self, path: str) -> None:
         """Put the names in a directory on stable storage.
