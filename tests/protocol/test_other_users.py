@@ -11,6 +11,7 @@ import pickle
 import shutil
 import signal
 import stat
+import subprocess
 import tempfile
 from contextlib import suppress
 from pathlib import Path
@@ -20,8 +21,9 @@ import filelock
 import pytest
 import yaml
 from protocol.scenes import QUEUE, World, text
+from support import Calls
 
-from ddmq import Broker
+from ddmq import Broker, DdmqError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -59,10 +61,7 @@ def as_user(user: int, act: Callable[[], Any]) -> Answer:
         with suppress(BaseException):
             signal.signal(signal.SIGALRM, signal.SIG_DFL)
             signal.alarm(30)
-            os.setgroups([])
-            os.setgid(GROUPS[user])
-            os.setuid(user)
-            os.umask(0o022)
+            become(user)
             with os.fdopen(writer, "wb") as pipe:
                 pickle.dump(answer(act), pipe)
         os._exit(0)
@@ -73,6 +72,13 @@ def as_user(user: int, act: Callable[[], Any]) -> Answer:
     result = pickle.loads(data)
     assert isinstance(result, Answer)
     return result
+
+
+def become(user: int) -> None:
+    os.setgroups([])
+    os.setgid(GROUPS[user])
+    os.setuid(user)
+    os.umask(0o022)
 
 
 @pytest.fixture
@@ -259,6 +265,98 @@ def test_a_member_leads_another_to_none_of_his_own_files(
             "LeaseLost",
         )
     assert files(str(home)) == before
+
+
+class Attacker:
+    """A member who waits until he is told a directory, and puts a link in its place."""
+
+    def __init__(self, home: str) -> None:
+        self._asked, self._answered = os.pipe(), os.pipe()
+        self._child = os.fork()
+        if self._child:
+            return
+        with suppress(BaseException):
+            os.close(self._asked[1])
+            become(MEMBER)
+            while directory := os.read(self._asked[0], 4096).decode():
+                with suppress(OSError):
+                    os.rename(directory, f"{directory}.away")
+                    os.symlink(home + directory.partition(f"/{QUEUE}")[2], directory)
+                os.write(self._answered[1], b".")
+        os._exit(0)
+
+    def swap(self, directory: str) -> None:
+        """Let him do so now, and wait until it is done."""
+        os.write(self._asked[1], directory.encode())
+        os.read(self._answered[0], 1)
+
+    def end(self) -> None:
+        for descriptor in (*self._asked, *self._answered):
+            os.close(descriptor)
+        os.waitpid(self._child, 0)
+
+
+class Swapped(Calls):
+    """System calls of which the n-th in a queue finds its directory swapped."""
+
+    def __init__(self, n: int, attacker: Attacker, queue: str) -> None:
+        super().__init__(self._swap)
+        self.left = n
+        self._attacker = attacker
+        self._queue = queue
+
+    def _swap(self, _: int, name: str, act: Any, arguments: Any) -> Any:
+        path = str(arguments[1 if name == "symlink" else 0])
+        if path.startswith(f"{self._queue}/"):
+            if self.left == 0:
+                self._attacker.swap(os.path.dirname(path))
+            self.left -= 1
+        return act(*arguments)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("change", [*CHANGES, "view", "dead"])
+def test_no_directory_that_a_member_swaps_leads_another_to_his_own_files(
+    change: str, place: Path
+) -> None:
+    """At the worst moment, before each call in turn; what he has there has the same names."""
+    acts = {**CHANGES, "view": lambda b: b.view(), "dead": lambda b: b.dead(QUEUE)}
+    world = queue_of(place, 0o2770)
+    litter(world.path)
+    home, template = place / "home", place / "template"
+    subprocess.run(["cp", "-a", world.path, home], check=True)
+    subprocess.run(["cp", "-a", world.root, template], check=True)
+    before = files(str(home))
+    world.clock.advance(7200)
+    attacker = Attacker(str(home))
+    for n in range(400):
+        calls = Swapped(n, attacker, world.path)
+
+        def act(calls: Swapped = calls) -> bool:
+            with suppress(DdmqError):
+                acts[change](world.broker(calls))
+            return calls.left >= 0
+
+        got = as_user(OWNER, act)
+        assert got.error == "", got.said
+        assert files(str(home)) == before
+        if got.value:
+            break
+        shutil.rmtree(world.root)
+        subprocess.run(["cp", "-a", template, world.root], check=True)
+    attacker.end()
+    assert got.value, "it made more calls than were tried"
+
+
+def litter(queue: str) -> None:
+    """Leave what is tidied up: a directory of bundles and a draft, as old as can be."""
+    os.mkdir(f"{queue}/tmp/{'d' * 20}")
+    for path in (f"{queue}/tmp/{'d' * 20}/a", f"{queue}/tmp/{'e' * 20}"):
+        Path(path).touch()
+    for directory, _, names in os.walk(f"{queue}/tmp"):
+        for name in (*names, "."):
+            os.chown(f"{directory}/{name}", OWNER, GROUP)
+            os.utime(f"{directory}/{name}", (1, 1))
 
 
 def test_a_bucket_that_a_member_keeps_to_himself_stops_no_consumer(
