@@ -23,6 +23,7 @@ CORE = [
     "ddmq.settings",
     "ddmq.message",
     "ddmq.fs",
+    "ddmq.lockfile",
     "ddmq.locks",
     "ddmq.buckets",
     "ddmq.line",
@@ -130,8 +131,8 @@ def test_only_settings_reads_yaml():
     assert importers_of("yaml") == {"ddmq.settings"}
 
 
-def test_only_locks_uses_filelock():
-    assert importers_of("filelock") == {"ddmq.locks"}
+def test_only_lockfile_uses_filelock():
+    assert importers_of("filelock") == {"ddmq.lockfile"}
 
 
 def test_only_the_clock_reads_the_time():
