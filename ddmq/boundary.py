@@ -9,6 +9,7 @@ import sys
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from ddmq.errors import DdmqError
+from ddmq.printable import printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -29,7 +30,7 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Complain, and end with status 2."""
-        self.exit(2, f"{self.prog}: {message}; see `{self.prog} -h`\n")
+        self.exit(2, f"{self.prog}: {printable(message)}; see `{self.prog} -h`\n")
 
 
 class Help(argparse.RawDescriptionHelpFormatter):
@@ -97,8 +98,8 @@ def _print_nothing_more() -> None:
 
 
 def one_line(error: DdmqError) -> str:
-    """Return the text of an error without line breaks."""
-    return " ".join(str(error).splitlines())
+    """Return the text of an error without line breaks, and with nothing a terminal obeys."""
+    return printable(" ".join(str(error).splitlines()))
 
 
 def counted(numbers: Mapping[str, int]) -> str:

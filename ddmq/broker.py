@@ -25,6 +25,7 @@ from ddmq.errors import (
 )
 from ddmq.fs import FileSystem
 from ddmq.housekeeping import Housekeeper, Swept
+from ddmq.letters import MAX_NOTE
 from ddmq.locks import exclusive
 from ddmq.log import warn
 from ddmq.message import (
@@ -40,6 +41,7 @@ from ddmq.names import Lease, check_queue_name
 from ddmq.patience import awaited
 from ddmq.settings import DELAY, OVERRIDES, SETTINGS, Settings, check
 from ddmq.store import BUCKET_SIZE, Counts, Store
+from ddmq.untrusted import parsed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -798,9 +800,15 @@ def _note(reason: Any, details: Any) -> dict[str, Any]:
         raise InvalidArgument(f"details {details!r:.60} are no mapping of JSON types")
     note = {**({"reason": reason} if reason else {}), **(details or {})}
     try:
-        json.dumps(note)
+        data = json.dumps(note).encode()
+        parsed(data)  # as who lists dead letters will
     except (TypeError, ValueError, RecursionError) as error:
         raise InvalidArgument(f"details are no JSON: {error}") from error
+    if len(data) > MAX_NOTE:
+        raise InvalidArgument(
+            f"reason and details are {len(data)} bytes long, over {MAX_NOTE}; write them to "
+            "a file, and say where it is"
+        )
     return note
 
 

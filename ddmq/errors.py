@@ -6,6 +6,8 @@ import errno
 import os
 from typing import TYPE_CHECKING
 
+from ddmq.printable import printable
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -79,4 +81,5 @@ class StorageError(DdmqError):
         self.path = os.fspath(error.filename or "?")
         reason = error.strerror or str(error)
         remedy = _REMEDIES.get(error.errno or 0)
-        super().__init__(f"{self.path}: {reason}" + (f"; {remedy}" if remedy else ""))
+        text = printable(f"{self.path}: {reason}")
+        super().__init__(f"{text}; {remedy}" if remedy else text)

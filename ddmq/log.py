@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from ddmq.printable import printable
+
 
 def warn(text: str) -> None:
-    """Log a warning under the name `ddmq`."""
+    """Log a warning under the name `ddmq`, in one line that a terminal only shows."""
     import logging  # slow to import, and rarely needed
 
-    logging.getLogger("ddmq").warning(text)
+    logging.getLogger("ddmq").warning(printable(text))

@@ -19,6 +19,7 @@ from ddmq.errors import DdmqError, InvalidArgument, StorageError
 from ddmq.fs import FileSystem
 from ddmq.log import warn
 from ddmq.names import new_token
+from ddmq.printable import quoted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -174,9 +175,10 @@ def _with_child(
 
 
 def _hint(place: Place, missed: str) -> str:
+    where = quoted(place.directory)
     hint = (
-        f"Only this node took part. On two: `srun -N2 ddmq check {place.directory}`, or `ddmq "
-        f"check --clients 2 {place.directory}` on each within a minute."
+        f"Only this node took part. On two: `srun -N2 ddmq check {where}`, or `ddmq "
+        f"check --clients 2 {where}` on each within a minute."
     )
     return f"{missed[:1].upper()}{missed[1:]}. {hint}" if missed else hint
 

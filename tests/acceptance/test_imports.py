@@ -31,6 +31,7 @@ CORE = {
     *("ddmq.fs", "ddmq.housekeeping", "ddmq.line", "ddmq.locks", "ddmq.log"),
     *("ddmq.message", "ddmq.names", "ddmq.settings", "ddmq.store", "ddmq.boundary"),
     *("ddmq.buckets", "ddmq.bundle", "ddmq.bundles", "ddmq.letters", "ddmq.patience"),
+    *("ddmq.printable", "ddmq.untrusted"),
 }
 COMMAND = {
     *CORE,

@@ -13,6 +13,8 @@ PACKAGE = Path(ddmq.__file__).parent
 
 #: Lowest first; a module may import only what is listed before it.
 CORE = [
+    "ddmq.printable",
+    "ddmq.untrusted",
     "ddmq.errors",
     "ddmq.log",
     "ddmq.patience",
