@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from ddmq.check import mounts, probes, report, space, storm
 from ddmq.check.channel import Bench, Channel, Silence
 from ddmq.check.children import Family, ended_like_interrupted
-from ddmq.check.rendezvous import PREFIX, Lobby, Meeting, party
+from ddmq.check.rendezvous import PREFIX, Lobby, Meeting, make_private, party
 from ddmq.check.report import Finding, Report
 from ddmq.clock import Clock
 from ddmq.errors import DdmqError, InvalidArgument, StorageError
@@ -128,7 +128,7 @@ def _alone(place: Place, tell: Callable[[str], None], missed: str) -> Report:
     name = f"{PREFIX}{new_token()}"
     path, other = f"{place.directory}/{name}", place.other or place.directory
     try:
-        place.fs.mkdir(path)
+        make_private(path, place.fs)
         with _records() as records:
             ours = place.bench("a", path, records)
             theirs = place.bench("b", f"{other}/{name}", records)

@@ -22,6 +22,9 @@ import yaml
 from protocol.scenes import QUEUE, World, text
 
 from ddmq import Broker, LockTimeout, holder, locks, scheduler
+from ddmq.check.rendezvous import Lobby, Party
+from ddmq.clock import Clock
+from ddmq.fs import FileSystem
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -435,3 +438,15 @@ def test_a_lock_that_a_member_swaps_at_any_moment_leads_nobody_to_his_own_files(
     for n in each_swap(lock, path, plant, is_new=is_new):
         assert files(str(home)) == before, n
     assert stat.S_IMODE(os.lstat(lock).st_mode) == 0o660
+
+
+def test_a_check_is_led_by_nobody_else(place: Path) -> None:
+    """Its clients do what they read in its directory: another could make it before them."""
+    path = place / f".ddmq-check-clients-{OWNER}"
+    as_user(MEMBER, lambda: path.mkdir(0o700))
+    lobby = Lobby(str(place), Party(2, 0, f"clients-{OWNER}"), FileSystem(), "node")
+    got = as_user(OWNER, lambda: lobby.meet(Clock(), 0))
+    assert (got.error, got.value) == ("InvalidArgument", None)
+    as_user(MEMBER, path.rmdir)
+    assert as_user(OWNER, lambda: lobby.meet(Clock(), 0)).error == ""
+    assert stat.S_IMODE(path.stat().st_mode) == 0o700
