@@ -11,7 +11,6 @@ from ddmq.clock import Clock, date
 from ddmq.errors import DdmqError, InvalidArgument, LeaseLost
 from ddmq.printable import printable, printable_json
 from ddmq.settings import checked, show
-from ddmq.untrusted import moment
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -212,6 +211,8 @@ def dead(values: Values) -> Reply:
 
 def _obituary(letter: DeadLetter) -> str:
     """Tell all that is known of a dead letter, what its command said last included."""
+    from ddmq.untrusted import moment  # rarely needed
+
     note = letter.note
     lines = [f"{letter.id}  {_text(letter.message)}", f"    {letter.reason}"]
     time = moment(note.get("time"))

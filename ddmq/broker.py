@@ -41,7 +41,6 @@ from ddmq.names import Lease, check_queue_name
 from ddmq.patience import awaited
 from ddmq.settings import DELAY, OVERRIDES, SETTINGS, Settings, check
 from ddmq.store import BUCKET_SIZE, Counts, Store
-from ddmq.untrusted import parsed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -798,6 +797,8 @@ def _note(reason: Any, details: Any) -> dict[str, Any]:
         raise InvalidArgument(f"reason {reason!r:.60} is not text")
     if not isinstance(details, (Mapping, type(None))):
         raise InvalidArgument(f"details {details!r:.60} are no mapping of JSON types")
+    from ddmq.untrusted import parsed  # rarely needed
+
     note = {**({"reason": reason} if reason else {}), **(details or {})}
     try:
         data = json.dumps(note).encode()

@@ -6,8 +6,6 @@ import errno
 import os
 from typing import TYPE_CHECKING
 
-from ddmq.printable import printable
-
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -77,6 +75,8 @@ class StorageError(DdmqError):
     """The file system refused; every message is where it was before, or where it should go."""
 
     def __init__(self, error: OSError) -> None:
+        from ddmq.printable import printable  # rarely needed
+
         self.errno = error.errno
         self.path = os.fspath(error.filename or "?")
         reason = error.strerror or str(error)

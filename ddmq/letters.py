@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 from ddmq.fs import IMMOVABLE
 from ddmq.log import warn
 from ddmq.names import FOREIGN, NOTE_SUFFIX, Dead, Entry, new_id, new_token
-from ddmq.untrusted import parsed
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -85,6 +84,8 @@ class DeadLetters:
 
         Members write here, so it may be anything: what is no note, or too large, says nothing.
         """
+        from ddmq.untrusted import parsed  # rarely needed
+
         try:
             data = self._fs.read(self._note_path(dead), MAX_NOTE + 1)
             note = parsed(data) if len(data) <= MAX_NOTE else None

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from ddmq.printable import printable
-
 
 def warn(text: str) -> None:
     """Log a warning under the name `ddmq`, in one line that a terminal only shows."""
     import logging  # slow to import, and rarely needed
+
+    from ddmq.printable import printable
 
     logging.getLogger("ddmq").warning(printable(text))

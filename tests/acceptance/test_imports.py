@@ -31,11 +31,10 @@ CORE = {
     *("ddmq.fs", "ddmq.housekeeping", "ddmq.line", "ddmq.locks", "ddmq.log"),
     *("ddmq.message", "ddmq.names", "ddmq.settings", "ddmq.store", "ddmq.boundary"),
     *("ddmq.buckets", "ddmq.bundle", "ddmq.bundles", "ddmq.letters", "ddmq.patience"),
-    *("ddmq.printable", "ddmq.untrusted"),
 }
 COMMAND = {
     *CORE,
-    *("ddmq.cli", "ddmq.commands", "ddmq.actions", "ddmq.source"),
+    *("ddmq.cli", "ddmq.commands", "ddmq.actions", "ddmq.source", "ddmq.printable"),
 }
 WORKER = {
     *CORE,
@@ -45,7 +44,7 @@ WORKER = {
     *("ddmq.hpc.options", "ddmq.hpc.placeholders", "ddmq.hpc.result"),
     *("ddmq.hpc.runner", "ddmq.scheduler", "ddmq.hpc.settling"),
     *("ddmq.hpc.signals", "ddmq.hpc.stream", "ddmq.hpc.worker"),
-    *("ddmq.hpc.trials", "ddmq.hpc.trouble"),
+    *("ddmq.hpc.trials", "ddmq.hpc.trouble", "ddmq.printable"),
 }
 #: What is slow to import, or opens many files, and what could come in by mistake.
 HEAVY = {

@@ -21,7 +21,16 @@ import pytest
 import yaml
 from protocol.scenes import QUEUE, World, text
 
-from ddmq import Broker, LockTimeout, holder, locks, scheduler
+from ddmq import (
+    Broker,
+    LockTimeout,
+    holder,
+    lockfile,
+    locks,
+    printable,
+    scheduler,
+    untrusted,
+)
 from ddmq.check.rendezvous import Lobby, Party
 from ddmq.clock import Clock
 from ddmq.fs import FileSystem
@@ -30,7 +39,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 #: Read before we become somebody who may not read where they are.
-READ = (logging, filelock, yaml, holder, scheduler)
+READ = (logging, filelock, yaml, holder, lockfile, printable, scheduler, untrusted)
 OWNER, MEMBER, READER, STRANGER = 12345, 12346, 12347, 12348
 GROUP, READERS, NOBODYS = 12345, 12346, 12347
 GROUPS = {OWNER: GROUP, MEMBER: GROUP, READER: READERS, STRANGER: NOBODYS}
