@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -10,6 +9,7 @@ from ddmq import source
 from ddmq.broker import STATES, UNSET, Broker
 from ddmq.clock import Clock, date
 from ddmq.errors import DdmqError, InvalidArgument, LeaseLost
+from ddmq.printable import printable, printable_json
 from ddmq.settings import checked, show
 
 if TYPE_CHECKING:
@@ -136,7 +136,8 @@ def consume(values: Values) -> Reply:
     shown = [message.as_dict() for message in messages]
     if not messages:
         return Reply({"messages": []}, "", [], NOTHING_TO_CONSUME)
-    plain = "\n".join(_text(message.message) for message in messages)
+    texts = [_text(message.message) for message in messages]
+    plain = texts[0] if number == 1 else "\n".join(map(printable, texts))
     return Reply(
         {"messages": shown},
         plain,
@@ -146,9 +147,7 @@ def consume(values: Values) -> Reply:
 
 
 def _text(message: Any) -> str:
-    return (
-        message if isinstance(message, str) else json.dumps(message, ensure_ascii=False)
-    )
+    return message if isinstance(message, str) else printable_json(message)
 
 
 def settle(
@@ -212,13 +211,17 @@ def dead(values: Values) -> Reply:
 
 def _obituary(letter: DeadLetter) -> str:
     """Tell all that is known of a dead letter, what its command said last included."""
+    from ddmq.untrusted import moment  # rarely needed
+
     note = letter.note
     lines = [f"{letter.id}  {_text(letter.message)}", f"    {letter.reason}"]
-    if isinstance(note.get("time"), (int, float)):
-        lines[1] += f", {date(note['time'])}"
-    lines += [f"    {key} {note[key]}" for key in ("job", "log") if note.get(key)]
-    lines += [f"    | {line}" for line in str(note.get("stderr", "")).splitlines()[-5:]]
-    return "\n".join(lines)
+    time = moment(note.get("time"))
+    if time is not None:
+        lines[1] += f", {date(time)}"
+    told = {key: value for key, value in note.items() if isinstance(value, str)}
+    lines += [f"    {key} {told[key]}" for key in ("job", "log") if told.get(key)]
+    lines += [f"    | {line}" for line in told.get("stderr", "").splitlines()[-5:]]
+    return "\n".join(map(printable, lines))
 
 
 def log(values: Values) -> Reply:
@@ -235,8 +238,8 @@ def log(values: Values) -> Reply:
     if values["slowest"] is not None:
         slowest = sorted(runs, key=lambda run: run.duration, reverse=True)
         runs = slowest[: _number(values["slowest"])]
-    shown = [run._asdict() for run in runs]
-    return Reply({"runs": shown}, "\n".join(map(journal.told, runs)), shown)
+    shown, told = [run._asdict() for run in runs], map(journal.told, runs)
+    return Reply({"runs": shown}, "\n".join(map(printable, told)), shown)
 
 
 def _wanted(runs: Iterable[Run], values: Values) -> Iterator[Run]:

@@ -9,6 +9,7 @@ import sys
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from ddmq.errors import DdmqError
+from ddmq.printable import printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -29,7 +30,7 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Complain, and end with status 2."""
-        self.exit(2, f"{self.prog}: {message}; see `{self.prog} -h`\n")
+        self.exit(2, f"{self.prog}: {printable(message)}; see `{self.prog} -h`\n")
 
 
 class Help(argparse.RawDescriptionHelpFormatter):
@@ -69,7 +70,7 @@ def guarded(program: str, run: Callable[[], int], *, debug: bool = False) -> int
         return run()
     except DdmqError as error:
         if debug:
-            raise
+            _print_origin(error)
         print(f"{program}: {one_line(error)}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
@@ -81,6 +82,17 @@ def guarded(program: str, run: Callable[[], int], *, debug: bool = False) -> int
         _print_nothing_more()
         print(f"{program}: standard output: {error.strerror}", file=sys.stderr)
         return 1
+
+
+def _print_origin(error: BaseException) -> None:
+    """Print where an error came from: as Python does, but no line of its text is a line of ours."""
+    from traceback import format_tb  # slow to import, and rarely needed
+
+    if error.__cause__ is not None:
+        _print_origin(error.__cause__)
+    frames = "".join(format_tb(error.__traceback__))
+    said = f"{type(error).__name__}: {one_line(error)}"
+    print(f"Traceback (most recent call last):\n{frames}{said}", file=sys.stderr)
 
 
 def _check_streams(program: str) -> None:
@@ -96,9 +108,9 @@ def _print_nothing_more() -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def one_line(error: DdmqError) -> str:
-    """Return the text of an error without line breaks."""
-    return " ".join(str(error).splitlines())
+def one_line(error: BaseException) -> str:
+    """Return the text of an error without line breaks, and with nothing a terminal obeys."""
+    return printable(" ".join(str(error).splitlines()))
 
 
 def counted(numbers: Mapping[str, int]) -> str:

@@ -25,6 +25,7 @@ from ddmq.errors import (
 )
 from ddmq.fs import FileSystem
 from ddmq.housekeeping import Housekeeper, Swept
+from ddmq.letters import MAX_NOTE
 from ddmq.locks import exclusive
 from ddmq.log import warn
 from ddmq.message import (
@@ -806,11 +807,19 @@ def _note(reason: Any, details: Any) -> dict[str, Any]:
         raise InvalidArgument(f"reason {reason!r:.60} is not text")
     if not isinstance(details, (Mapping, type(None))):
         raise InvalidArgument(f"details {details!r:.60} are no mapping of JSON types")
+    from ddmq.untrusted import parsed  # rarely needed
+
     note = {**({"reason": reason} if reason else {}), **(details or {})}
     try:
-        json.dumps(note)
+        data = json.dumps(note).encode()
+        parsed(data)  # as who lists dead letters will
     except (TypeError, ValueError, RecursionError) as error:
         raise InvalidArgument(f"details are no JSON: {error}") from error
+    if len(data) > MAX_NOTE:
+        raise InvalidArgument(
+            f"reason and details are {len(data)} bytes long, over {MAX_NOTE}; write them to "
+            "a file, and say where it is"
+        )
     return note
 
 

@@ -20,6 +20,12 @@ from ddmq.commands import (
 )
 from ddmq.errors import DdmqError, InvalidArgument
 from ddmq.fs import CountedCalls, FileSystem
+from ddmq.printable import (
+    is_printable,
+    printable,
+    printable_json,
+    printable_lines,
+)
 from ddmq.settings import dump
 from ddmq.source import standard_input
 
@@ -123,9 +129,11 @@ def _request(text: str | None) -> Any:
 def _show(reply: Reply, form: str) -> None:
     shown = reply.value if reply.shown is None else reply.shown
     if form == "json":
-        text = json.dumps(shown, ensure_ascii=False)
+        text = printable_json(shown)
     elif form == "yaml":
         text = dump(shown).rstrip("\n")
+        if not is_printable(text):
+            text = printable_json(shown)  # which is YAML too
     else:
         text = reply.plain
     if text and (form == "plain" or shown != []):
@@ -134,7 +142,8 @@ def _show(reply: Reply, form: str) -> None:
 
 def _print(text: str) -> None:
     sys.stdout.flush()
-    sys.stdout.buffer.write(text.encode("utf-8", "backslashreplace") + b"\n")
+    shown = printable_lines(text)
+    sys.stdout.buffer.write(shown.encode("utf-8", "backslashreplace") + b"\n")
     sys.stdout.flush()
 
 
@@ -306,6 +315,6 @@ class _Teller:
             sys.stderr.write("\r")
 
     def _write(self, text: str) -> None:
-        sys.stderr.write("\r" + text.ljust(self._width))
+        sys.stderr.write("\r" + printable(text).ljust(self._width))
         sys.stderr.flush()
         self._width = len(text)

@@ -75,8 +75,11 @@ class StorageError(DdmqError):
     """The file system refused; every message is where it was before, or where it should go."""
 
     def __init__(self, error: OSError) -> None:
+        from ddmq.printable import printable  # rarely needed
+
         self.errno = error.errno
         self.path = os.fspath(error.filename or "?")
         reason = error.strerror or str(error)
         remedy = _REMEDIES.get(error.errno or 0)
-        super().__init__(f"{self.path}: {reason}" + (f"; {remedy}" if remedy else ""))
+        text = printable(f"{self.path}: {reason}")
+        super().__init__(f"{text}; {remedy}" if remedy else text)

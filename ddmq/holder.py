@@ -7,8 +7,11 @@ import os
 from typing import NamedTuple
 
 from ddmq.clock import date
+from ddmq.printable import printable, quoted
+from ddmq.untrusted import moment, parsed
 
 _MAX_TEXT = 80
+_MAX_PID = 1 << 31
 
 
 class Holder(NamedTuple):
@@ -29,28 +32,20 @@ class Holder(NamedTuple):
     def parse(cls, data: bytes) -> Holder | None:
         """Read a lock file; None: it names nobody. Fields that we don't know are ignored."""
         try:
-            found = json.loads(data)
-            host, job = _printable(found["host"]), _printable(found["job"])
-            return cls(host, int(found["pid"]), job, float(found["since"]))
-        except (ValueError, TypeError, KeyError, OverflowError, RecursionError):
+            found = parsed(data)
+            texts = [printable(str(found[key])[:_MAX_TEXT]) for key in ("host", "job")]
+            pid, since = found["pid"], moment(found["since"])
+        except (ValueError, TypeError, KeyError):
             return None
+        if type(pid) is not int or not 0 < pid < _MAX_PID or since is None:
+            return None
+        return cls(texts[0], pid, texts[1], since)
 
     def __str__(self) -> str:
         """Name it in words."""
         job = f", job {self.job}" if self.job else ""
-        return f"process {self.pid} on host {self.host}{job}, since {_date(self.since)}"
-
-
-def _printable(text: object) -> str:
-    """Return a text of somebody else without what could confuse a terminal."""
-    return "".join(c if c.isprintable() else "?" for c in str(text))[:_MAX_TEXT]
-
-
-def _date(seconds: float) -> str:
-    try:
-        return date(seconds)
-    except (ValueError, OverflowError, OSError):  # nobody's clock says that
-        return "?"
+        since = "?" if moment(self.since) is None else date(self.since)
+        return f"process {self.pid} on host {self.host}{job}, since {since}"
 
 
 def is_running(pid: int) -> bool:
@@ -67,26 +62,24 @@ def is_running(pid: int) -> bool:
 def told(path: str, holder: Holder | None, host: str, waited: float) -> str:
     """Say who keeps us from a lock, and what to do about it.
 
-    The text in the file may be that of a holder that was killed. On our own host we can see
-    that; of another host, we only know who was the last to sign.
+    The text in the file may be that of a holder that was killed, or a lie: whoever may take
+    the lock can write there. So nothing in it is part of what we say that one should type.
     """
     remedy = "try again later, or wait longer with --lock-timeout (lock_timeout in ddmq.yaml)"
+    find = f"`fuser -v {quoted(path)}`"
     if holder is None:
         return (
             f"{path}: another client holds this lock since over {waited:g} seconds, and left "
-            f"no name; {remedy}; `fuser -v {path}` on each node finds it"
+            f"no name; {remedy}; {find} on each node finds it"
         )
-    end = f"if it hangs, end it ({_end_of(holder)}); if its node is dead, remove this file"
+    who = f"{path}: the lock could not be had within {waited:g} seconds; "
+    end = f"if it hangs, {find} on its node shows whether it is this one, to be ended; "
+    end += "if its node is dead, remove this file"
     if holder.host != host:
-        who = f"could not be had within {waited:g} seconds; its last known holder is {holder}"
+        who += f"its last known holder is {holder}"
     elif holder.pid > 0 and is_running(holder.pid):
-        who = f"could not be had within {waited:g} seconds; it is held by {holder}"
+        who += f"by what is written there, it is held by {holder}"
     else:
-        who = f"could not be had within {waited:g} seconds; its last known holder, {holder}, has ended"
-        end = f"`fuser -v {path}` on each node finds who holds it now"
-    return f"{path}: the lock {who}; {remedy}; {end}"
-
-
-def _end_of(holder: Holder) -> str:
-    where = f"`kill {holder.pid}` on {holder.host}"
-    return f"{where}, or cancel job {holder.job}" if holder.job else where
+        who += f"its last known holder, {holder}, has ended"
+        end = f"{find} on each node finds who holds it now"
+    return f"{who}; {remedy}; {end}"

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 from ddmq.fs import IMMOVABLE
 from ddmq.log import warn
-from ddmq.message import MAX_BYTES
 from ddmq.names import FOREIGN, NOTE_SUFFIX, Dead, Entry, new_id, new_token
 
 if TYPE_CHECKING:
@@ -16,6 +15,9 @@ if TYPE_CHECKING:
 
     from ddmq.clock import Clock
     from ddmq.fs import FileSystem
+
+#: The longest note, in bytes: whoever lists dead letters reads all of them.
+MAX_NOTE = 1 << 16
 
 
 class DeadLetters:
@@ -78,10 +80,16 @@ class DeadLetters:
             warn(f"message {id_}: the reason could not be written: {error}")
 
     def note(self, dead: Dead) -> Mapping[str, Any]:
-        """Return the note of a dead letter, which may be empty."""
+        """Return the note of a dead letter, which may be empty.
+
+        Members write here, so it may be anything: what is no note, or too large, says nothing.
+        """
+        from ddmq.untrusted import parsed  # rarely needed
+
         try:
-            note = json.loads(self._fs.read(self._note_path(dead), MAX_BYTES))
-        except (OSError, ValueError, RecursionError):
+            data = self._fs.read(self._note_path(dead), MAX_NOTE + 1)
+            note = parsed(data) if len(data) <= MAX_NOTE else None
+        except (OSError, ValueError):
             return {}
         return note if isinstance(note, dict) else {}
 

@@ -8,7 +8,7 @@ import os
 import stat
 from contextlib import contextmanager, suppress
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ddmq.clock import Clock
 from ddmq.errors import LockTimeout
@@ -19,12 +19,18 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from ddmq.holder import Holder
+    from ddmq.patience import Errand
 
 #: What a file system answers that has no locks.
 NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP)
 #: A planted link is not followed, and a planted FIFO not waited for.
-_FLAGS = os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
+_FLAGS = os.O_NONBLOCK | os.O_NOFOLLOW | os.O_NOCTTY | os.O_CLOEXEC
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _MAX_HOLDER = 4096
+#: How a holder's name begins. A file that begins otherwise is no lock file of ours.
+_SIGNED = b'{"host"'
+#: How often a lock file is opened again that somebody replaces or removes meanwhile.
+_TRIES = 4
 #: Seconds between two tries: the first, and the longest.
 _TRY_FIRST, _TRY_LONGEST = 0.02, 0.5
 #: Seconds that opening a lock file, and reading whom it names, may take at least.
@@ -36,51 +42,60 @@ def exclusive(path: str, timeout: float) -> Iterator[None]:
     """Hold the lock at `path`; LockTimeout when others hold it for `timeout` seconds.
 
     So it is too when the file server does not let us open it, a second at least, since it
-    waits for a client that died with the file open. The lock file names its holder while it is held; a crash leaves the name, which the next
-    holder replaces. A file system without locks (Lustre without `-o flock`) is used without:
-    only two administrators at once could notice, and no message is at stake.
+    waits for a client that died with the file open. The lock file names its holder while it
+    is held; a crash leaves the name, which the next holder replaces. A file system without
+    locks (Lustre without `-o flock`) is used without: only two administrators at once could
+    notice, and no message is at stake.
     """
     clock = Clock()
-    lock = _acquired(path, timeout, clock)
-    if lock is None:
+    descriptor = _acquired(path, timeout, clock)
+    if descriptor is None:
         warn(
             f"{path}: this file system has no locks; let one node administer at a time"
         )
         yield
         return
+    from ddmq.lockfile import hold  # slow to import, and never on the path of a message
+
+    lock = hold(descriptor)
     try:
-        _sign(path, _ourselves(clock).encode())
+        _sign(descriptor, _ourselves(clock).encode())
         yield
     finally:
-        _sign(path, b"")
+        _sign(descriptor, b"")
         lock.release()
 
 
-def _acquired(path: str, timeout: float, clock: Clock) -> Any:
-    """Return the lock once it is ours; None where there are no locks.
+def _acquired(path: str, timeout: float, clock: Clock) -> int | None:
+    """Return a descriptor of the lock file once it is ours; None where there are no locks.
 
-    filelock empties the file before it knows whether it gets the lock, and with it the
-    holder's name: so it only tries when the lock is free.
+    A thread opens it, as that may hang. Where we wait no more, it gives back what it gets.
     """
-    import filelock  # slow to import, and never on the path of a message
-
-    lock = filelock.FileLock(path, timeout=0, mode=_mode(path))
     deadline, pause = clock.monotonic() + timeout, _TRY_FIRST
     while True:
         left = deadline - clock.monotonic()
-        trial = clock.begin(partial(_is_free, path))
+        trial = clock.begin(partial(_locked, path))
         if not trial.ends_within(max(left, _OPEN)):
+            trial.leave(partial(_close_what_it_got, trial))
             raise LockTimeout(_held_up(path, max(timeout, _OPEN), clock))
-        free = trial.result()
-        if free is None:
-            return None
-        if free and _try(lock, filelock.Timeout):
-            return lock
+        try:
+            return trial.result()
+        except BlockingIOError:
+            pass
+        except OSError as error:
+            if error.errno in NO_LOCKS:
+                return None
+            raise
         left = deadline - clock.monotonic()
         if left <= 0:
             raise LockTimeout(_who(path, timeout))
         clock.sleep(min(pause, left))
         pause = min(pause * 2, _TRY_LONGEST)
+
+
+def _close_what_it_got(trial: Errand[int], error: BaseException | None) -> None:
+    if error is None:
+        os.close(trial.result())
 
 
 def _who(path: str, waited: float) -> str:
@@ -100,50 +115,101 @@ def _held_up(path: str, waited: float, clock: Clock) -> str:
     )
 
 
-def _try(lock: Any, refusal: type[Exception]) -> bool:
-    try:
-        lock.acquire()
-    except refusal:  # somebody else was faster
-        return False
-    return True
+def _locked(path: str) -> int:
+    """Return a descriptor of the lock file that has the lock.
 
-
-def _is_free(path: str) -> bool | None:
-    """Tell whether nobody holds the lock; None: files can't be locked here.
-
-    Raises unless `path` is an ordinary file or missing: filelock would empty a link's target.
+    Raises BlockingIOError when others have it. A file that was removed or replaced while
+    we locked it keeps nobody out: its name must still lead to it afterwards, by directories
+    that are opened once more.
     """
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | _FLAGS, _mode(path))
-    try:
-        _prepare(descriptor, path)
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:  # somebody else holds it
-        return False
-    except OSError as error:
-        if error.errno not in NO_LOCKS:
+    for _ in range(_TRIES):
+        try:
+            descriptor = _opened(path)
+        except FileExistsError:  # it was made just after we missed it
+            continue
+        try:
+            _refuse_planted(descriptor, path)
+            _flock(descriptor, path)
+            if _is_at(path, descriptor):
+                return descriptor
+        except BaseException:
+            os.close(descriptor)
             raise
-        return None
+        os.close(descriptor)
+    raise BlockingIOError(errno.EAGAIN, "it is replaced again and again", path)
+
+
+def _opened(path: str) -> int:
+    """Open a lock file, or make it so that all may lock it who may write to its directory."""
+    with _directory_of(path) as directory:
+        try:
+            return _open(path, os.O_RDWR | _FLAGS, directory)
+        except FileNotFoundError:
+            mode = stat.S_IMODE(os.fstat(directory).st_mode) & 0o666
+        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | _FLAGS
+        descriptor = _open(path, flags, directory, mode)
+    with suppress(OSError):  # the umask had its say; others then ask us for permission
+        os.fchmod(descriptor, mode)
+    return descriptor
+
+
+@contextmanager
+def _directory_of(path: str) -> Iterator[int]:
+    """Open the directory of a lock afresh, relative to the one above: neither may be a link.
+
+    Opening it also drops what an NFS client remembers of names that were missing.
+    """
+    directory = os.path.dirname(path)
+    above = _open(os.path.dirname(directory), _DIRECTORY | os.O_PATH)
+    try:
+        descriptor = _open(directory, _DIRECTORY, above)
+    finally:
+        os.close(above)
+    try:
+        yield descriptor
     finally:
         os.close(descriptor)
-    return True
 
 
-def _prepare(descriptor: int, path: str) -> None:
-    """Let all lock it who may write to its directory, whatever the umask says."""
+def _open(path: str, flags: int, within: int | None = None, mode: int = 0) -> int:
+    """Open a path, or its last name within a directory; errors name the path."""
+    name = path if within is None else os.path.basename(path)
+    try:
+        return os.open(name, flags, mode, dir_fd=within)
+    except OSError as error:
+        error.filename = path
+        raise
+
+
+def _refuse_planted(descriptor: int, path: str) -> None:
     found = os.fstat(descriptor)
     if not stat.S_ISREG(found.st_mode):
         raise OSError(errno.EINVAL, "not an ordinary file", path)
-    if found.st_nlink > 1:  # filelock would empty the file behind the other name
+    if found.st_nlink > 1:  # we would write our name into the file behind the other one
         raise OSError(
             errno.EMLINK, "it has another name (a hard link): remove it", path
         )
-    with suppress(PermissionError):  # not ours: whoever made it has done so
-        os.fchmod(descriptor, _mode(path))
 
 
-def _mode(path: str) -> int:
-    """Return the mode of a lock file: who may write to its directory may lock it."""
-    return stat.S_IMODE(os.stat(os.path.dirname(path)).st_mode) & 0o666
+def _flock(descriptor: int, path: str) -> None:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except PermissionError as error:  # so some file systems say that others have it
+        raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN), path) from error
+    except OSError as error:
+        error.filename = path
+        raise
+
+
+def _is_at(path: str, descriptor: int) -> bool:
+    """Tell whether a path leads to an open file; what is wrong with it, the next try says."""
+    try:
+        with _directory_of(path) as directory:
+            name = os.path.basename(path)
+            found = os.stat(name, dir_fd=directory, follow_symlinks=False)
+        return os.path.samestat(found, os.fstat(descriptor))
+    except OSError:
+        return False
 
 
 def _ourselves(clock: Clock) -> Holder:
@@ -154,16 +220,17 @@ def _ourselves(clock: Clock) -> Holder:
     return Holder(os.uname().nodename, os.getpid(), job, clock.own_ns() / 1e9)
 
 
-def _sign(path: str, data: bytes) -> None:
-    """Write our name into the lock file that we hold, in place; a full disk stops nobody."""
+def _sign(descriptor: int, data: bytes) -> None:
+    """Write our name into the lock file that we hold, in place; a full disk stops nobody.
+
+    A file with another content is locked as well, but left as it is: it may be somebody's
+    that was moved here.
+    """
     with suppress(OSError):
-        descriptor = os.open(path, os.O_WRONLY | _FLAGS)
-        try:
-            if stat.S_ISREG(os.fstat(descriptor).st_mode):
-                os.ftruncate(descriptor, 0)
-                os.write(descriptor, data)
-        finally:
-            os.close(descriptor)
+        if _SIGNED.startswith(os.pread(descriptor, len(_SIGNED), 0)):
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, data, 0)
+            os.close(os.dup(descriptor))  # at a close, NFS clients write to the server
 
 
 def holder_of(path: str) -> Holder | None:
@@ -171,7 +238,8 @@ def holder_of(path: str) -> Holder | None:
     from ddmq.holder import Holder  # rarely needed
 
     try:
-        descriptor = os.open(path, os.O_RDONLY | _FLAGS)
+        with _directory_of(path) as directory:
+            descriptor = _open(path, os.O_RDONLY | _FLAGS, directory)
     except OSError:
         return None
     try:

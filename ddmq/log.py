@@ -4,7 +4,9 @@ from __future__ import annotations
 
 
 def warn(text: str) -> None:
-    """Log a warning under the name `ddmq`."""
+    """Log a warning under the name `ddmq`, in one line that a terminal only shows."""
     import logging  # slow to import, and rarely needed
 
-    logging.getLogger("ddmq").warning(text)
+    from ddmq.printable import printable
+
+    logging.getLogger("ddmq").warning(printable(text))

@@ -145,7 +145,9 @@ def of_lease(queue: str, lease: Lease, content: Content, settings: Settings) -> 
 def letter(queue: str, dead: Dead, message: Any, note: Mapping[str, Any]) -> DeadLetter:
     """Return the dead letter of a name in `dead/`."""
     entry = dead.entry
-    reason = str(note.get("reason") or _reason(dead.code, entry))
+    reason = note.get("reason")
+    if not isinstance(reason, str) or not reason:
+        reason = _reason(dead.code, entry)
     return DeadLetter(
         message,
         entry.id,

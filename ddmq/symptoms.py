@@ -24,6 +24,7 @@ from ddmq.names import (
     parse_place,
     parse_priority,
 )
+from ddmq.printable import printable, quoted
 from ddmq.store import DIRECTORIES, SETTLED, abandoned_after
 
 if TYPE_CHECKING:
@@ -139,7 +140,8 @@ def writers_of(path: str) -> Iterator[Symptom]:
     found = os.lstat(path)
     if found.st_mode & stat.S_IWOTH:
         text = f"everybody may write to {path}, so everybody can take, change and remove messages"
-        yield _bad("writers", text, f"chmod o-w {path}, unless all are to be trusted")
+        remedy = f"chmod o-w {quoted(path)}, unless all are to be trusted"
+        yield _bad("writers", text, remedy)
     elif found.st_mode & stat.S_IWGRP:
         text = f"the group {_group(found.st_gid)} may write to {path}: its members are trusted"
         yield Symptom("writers", NOTE, text, paths=(path,))
@@ -509,9 +511,7 @@ def _is_bucket(name: str) -> bool:
 
 def _listed(paths: list[str]) -> str:
     """Name some paths, printably, and count the others."""
-    shown = ", ".join(
-        "".join(c if c.isprintable() else "?" for c in path) for path in paths[:3]
-    )
+    shown = ", ".join(map(printable, paths[:3]))
     return shown if len(paths) <= 3 else f"{shown} and {len(paths) - 3} more"
 
 

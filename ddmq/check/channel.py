@@ -91,6 +91,8 @@ class Channel:
             return json.loads(self._bench.fs.read(f"{self._path}/{name}", _MOST))
         except FileNotFoundError as error:
             raise Silence("the other client has ended") from error
+        except ValueError as error:
+            raise Silence("what the other client said can't be read") from error
 
     def _has_come(self, name: str) -> bool:
         if self._bench.shows(self._path, name):

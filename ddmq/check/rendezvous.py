@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import os
 import re
+import stat
+from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 
+from ddmq.errors import InvalidArgument
 from ddmq.names import new_token
 
 if TYPE_CHECKING:
@@ -83,9 +86,9 @@ class Lobby:
 
     def meet(self, clock: Clock, timeout: float) -> Meeting | None:
         """Wait until all are there; None when they are not within `timeout` seconds."""
-        self._fs.mkdir(self.path)
         deadline = clock.monotonic() + timeout
         try:
+            make_private(self.path, self._fs)
             self._fs.create_own(f"{self.path}/{self._name}", b"", sync=False)
             while len(names := self._hellos(timeout)) < self._party.size:
                 if clock.monotonic() >= deadline:
@@ -118,6 +121,22 @@ class Lobby:
         """Take our hello back; the last one removes the directory."""
         self._fs.discard(f"{self.path}/{self._name}")
         self._fs.rmdir(self.path)
+
+
+def make_private(path: str, fs: FileSystem) -> None:
+    """Make the directory of a check, which is ours alone; InvalidArgument when it is not.
+
+    What clients do is what they read in it: nobody else may write there.
+    """
+    with suppress(FileExistsError):
+        fs.calls.mkdir(path, 0o700)
+    found = fs.calls.lstat(path)
+    is_open = stat.S_IMODE(found.st_mode) & 0o077
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid() or is_open:
+        raise InvalidArgument(
+            f"{path}: this is not ours alone, and a check does what it reads there; "
+            "remove it, or check another directory"
+        )
 
 
 def host_of(name: str) -> str:

@@ -7,6 +7,7 @@ from math import isfinite
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ddmq.check import mounts
+from ddmq.printable import printable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -343,7 +344,7 @@ def table(findings: Sequence[Finding]) -> list[str]:
 def _wrapped(text: str, start: str) -> list[str]:
     """Break a text into lines, the first of them with a start and the others below it."""
     return textwrap.wrap(
-        text,
+        printable(text),
         _WIDTH,
         initial_indent=start,
         subsequent_indent=" " * len(start),

@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from ddmq.check import mounts, probes, report, space, storm
 from ddmq.check.channel import Bench, Channel, Silence
 from ddmq.check.children import Family, ended_like_interrupted
-from ddmq.check.rendezvous import PREFIX, Lobby, Meeting, party
+from ddmq.check.rendezvous import PREFIX, Lobby, Meeting, make_private, party
 from ddmq.check.report import Finding, Report
 from ddmq.clock import Clock
 from ddmq.errors import DdmqError, InvalidArgument, StorageError
 from ddmq.fs import FileSystem
 from ddmq.log import warn
 from ddmq.names import new_token
+from ddmq.printable import quoted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -127,7 +128,7 @@ def _alone(place: Place, tell: Callable[[str], None], missed: str) -> Report:
     name = f"{PREFIX}{new_token()}"
     path, other = f"{place.directory}/{name}", place.other or place.directory
     try:
-        place.fs.mkdir(path)
+        make_private(path, place.fs)
         with _records() as records:
             ours = place.bench("a", path, records)
             theirs = place.bench("b", f"{other}/{name}", records)
@@ -174,9 +175,10 @@ def _with_child(
 
 
 def _hint(place: Place, missed: str) -> str:
+    where = quoted(place.directory)
     hint = (
-        f"Only this node took part. On two: `srun -N2 ddmq check {place.directory}`, or `ddmq "
-        f"check --clients 2 {place.directory}` on each within a minute."
+        f"Only this node took part. On two: `srun -N2 ddmq check {where}`, or `ddmq "
+        f"check --clients 2 {where}` on each within a minute."
     )
     return f"{missed[:1].upper()}{missed[1:]}. {hint}" if missed else hint
 

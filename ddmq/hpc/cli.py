@@ -26,6 +26,7 @@ from ddmq.hpc.trouble import told
 from ddmq.hpc.worker import Summary, Worker
 from ddmq.log import warn
 from ddmq.names import new_token
+from ddmq.printable import printable, quoted
 
 if TYPE_CHECKING:
     import argparse
@@ -56,7 +57,7 @@ def _run(arguments: list[str]) -> int:
         OSError
     ) as error:  # of this node: all others were explained where they came from
         raise DdmqError(f"it can't go on: {told(error)}") from error
-    print(f"ddmq-worker: {_told(summary, calls)}", file=sys.stderr)
+    print(f"ddmq-worker: {printable(_told(summary, calls))}", file=sys.stderr)
     if summary.left and summary.at_end:
         _continue_chain(f"{os.path.abspath(given.root)}/{given.queue}")
     return _status(summary)
@@ -67,7 +68,7 @@ def _continue_chain(queue_path: str) -> None:
 
     said = chain.continue_chain(queue_path, scheduler.environment())
     if said is not None:
-        print(f"ddmq-worker: the next job: {said}", file=sys.stderr)
+        print(f"ddmq-worker: the next job: {printable(said)}", file=sys.stderr)
 
 
 def _work(
@@ -116,7 +117,7 @@ def _warn_of_writers(directories: Iterable[str], fs: FileSystem) -> None:
         if found is not None and found.mode & stat.S_IWOTH:
             warn(
                 f"everybody may write to {path}, so everybody can take, change and remove "
-                f"messages; chmod o-w {path}, unless all are to be trusted"
+                f"messages; chmod o-w {quoted(path)}, unless all are to be trusted"
             )
 
 

@@ -23,6 +23,7 @@ from ddmq.hpc.arguments import (
 )
 from ddmq.hpc.deadline import SLURM_LEAST, Deadline, Durations
 from ddmq.hpc.journal import durations
+from ddmq.printable import printable_lines
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -69,7 +70,7 @@ def _run(arguments: list[str]) -> int:
         print(text, end="")
     else:
         _refuse_missing(command[0])
-        print(_submitted(given.scheduler, script, text))
+        print(printable_lines(_submitted(given.scheduler, script, text)))
     return 0
 
 

@@ -159,9 +159,9 @@ def test_a_rename_that_copies_and_deletes_is_found(directory, brief):
     assert "race: rename" in bad(found_by(directory, rename=rename_that_copies))
 
 
-def mkdir_that_always_wins(mkdir, path):
+def mkdir_that_always_wins(mkdir, path, *mode):
     try:
-        mkdir(path)
+        mkdir(path, *mode)
     except FileExistsError:
         if "/race-" not in path:
             raise

@@ -41,7 +41,7 @@ CORE = {
 }
 COMMAND = {
     *CORE,
-    *("ddmq.cli", "ddmq.commands", "ddmq.actions", "ddmq.source"),
+    *("ddmq.cli", "ddmq.commands", "ddmq.actions", "ddmq.source", "ddmq.printable"),
 }
 WORKER = {
     *CORE,
@@ -51,7 +51,7 @@ WORKER = {
     *("ddmq.hpc.options", "ddmq.hpc.placeholders", "ddmq.hpc.result"),
     *("ddmq.hpc.runner", "ddmq.scheduler", "ddmq.hpc.settling"),
     *("ddmq.hpc.signals", "ddmq.hpc.stream", "ddmq.hpc.worker"),
-    *("ddmq.hpc.trials", "ddmq.hpc.trouble"),
+    *("ddmq.hpc.trials", "ddmq.hpc.trouble", "ddmq.printable"),
 }
 #: What is slow to import, or opens many files, and what could come in by mistake.
 HEAVY = {

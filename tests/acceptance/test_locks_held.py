@@ -98,7 +98,7 @@ def test_who_waits_for_a_lock_that_is_held_is_told_everything(lab, locked, capsy
         assert f"held by process {locked.pid} on host {os.uname().nodename}" in error
         assert "job 4711, since 2" in error
         assert "wait longer with --lock-timeout" in error
-        assert f"`kill {locked.pid}`" in error
+        assert f"`fuser -v {lab.root}/" in error
     assert lab.queues() == [QUEUE]
     assert lab.settings(QUEUE).priority == 999
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from importlib import metadata
 from pathlib import Path
 
@@ -29,3 +30,15 @@ def test_both_commands_are_installed():
 @installed
 def test_types_are_shipped():
     assert (Path(ddmq.__file__).parent / "py.typed").is_file()
+
+
+@pytest.mark.skipif(
+    os.environ.get("TOX_ENV_NAME") != "oldest", reason="only there they are installed"
+)
+def test_the_oldest_libraries_are_those_that_are_allowed():
+    needed = [r for r in metadata.requires("ddmq") or () if "extra ==" not in r]
+    least = dict(re.fullmatch(r"(\w+)>=([\d.]+)", line).groups() for line in needed)
+    assert set(least) == {"filelock", "pyyaml"}
+    for name, version in least.items():
+        installed_now = metadata.version(name)
+        assert installed_now.removesuffix(".0") == version.removesuffix(".0")

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+TESTS = Path(__file__).parents[1]
 PYENV = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv"))
 #: No package that is installed may help, and nothing may be written beside the file.
 ENVIRON = {"PATH": os.environ["PATH"], "LC_ALL": "C.UTF-8"}
@@ -104,6 +105,34 @@ def test_a_python_that_is_too_old_is_told_so(python, pyz):
     said = run(python, pyz, "view", "/", status=1)[1]
     assert "but ddmq needs 3.9 or later" in said
     assert said.count("\n") == 1
+
+
+@pytest.mark.slow
+def test_the_libraries_inside_keep_a_lock_that_somebody_swaps(pyz, tmp_path):
+    """The tests of the lock, with what this file brings in place of what is installed."""
+    swaps = "a_lock_that_a_member_swaps or test_locks.py"
+    tests = [TESTS / "unit" / "test_locks.py", TESTS / "protocol/test_other_users.py"]
+    words = [*map(str, tests), "-q", "-p", "no:cacheprovider", "-k", swaps]
+    code = f"""
+import sys
+import hypothesis, pytest  # they look for packages, with their descriptions
+sys.path.insert(0, {str(pyz)!r})
+import filelock, ddmq
+assert filelock.__file__.startswith(sys.path[0] + "/"), filelock.__file__
+assert ddmq.__file__.startswith(sys.path[0] + "/"), ddmq.__file__
+sys.exit(pytest.main({words!r}))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        env={**os.environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert " passed" in done.stdout
 
 
 def test_it_can_be_executed(pyz):

@@ -13,7 +13,7 @@ import signal
 import stat
 import subprocess
 import tempfile
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,13 +23,26 @@ import yaml
 from protocol.scenes import QUEUE, World, text
 from support import Calls
 
-from ddmq import Broker, DdmqError
+from ddmq import (
+    Broker,
+    DdmqError,
+    LockTimeout,
+    holder,
+    lockfile,
+    locks,
+    printable,
+    scheduler,
+    untrusted,
+)
+from ddmq.check.rendezvous import Lobby, Party
+from ddmq.clock import Clock
+from ddmq.fs import FileSystem
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 #: Read before we become somebody who may not read where they are.
-READ = (logging, filelock, yaml)
+READ = (logging, filelock, yaml, holder, lockfile, printable, scheduler, untrusted)
 OWNER, MEMBER, READER, STRANGER = 12345, 12346, 12347, 12348
 GROUP, READERS, NOBODYS = 12345, 12346, 12347
 GROUPS = {OWNER: GROUP, MEMBER: GROUP, READER: READERS, STRANGER: NOBODYS}
@@ -53,14 +66,22 @@ def answer(act: Callable[[], Any]) -> Answer:
         return Answer(None, type(error).__name__, str(error))
 
 
+def become(user: int) -> None:
+    """Be another user from now on, and end if that hangs."""
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    signal.alarm(30)
+    os.setgroups([])
+    os.setgid(GROUPS[user])
+    os.setuid(user)
+    os.umask(0o022)
+
+
 def as_user(user: int, act: Callable[[], Any]) -> Answer:
     """Do something in a child that is another user; it is killed if it hangs."""
     reader, writer = os.pipe()
     child = os.fork()
     if child == 0:
         with suppress(BaseException):
-            signal.signal(signal.SIGALRM, signal.SIG_DFL)
-            signal.alarm(30)
             become(user)
             with os.fdopen(writer, "wb") as pipe:
                 pickle.dump(answer(act), pipe)
@@ -72,13 +93,6 @@ def as_user(user: int, act: Callable[[], Any]) -> Answer:
     result = pickle.loads(data)
     assert isinstance(result, Answer)
     return result
-
-
-def become(user: int) -> None:
-    os.setgroups([])
-    os.setgid(GROUPS[user])
-    os.setuid(user)
-    os.umask(0o022)
 
 
 @pytest.fixture
@@ -278,6 +292,7 @@ class Attacker:
         with suppress(BaseException):
             os.close(self._asked[1])
             become(MEMBER)
+            signal.alarm(600)
             while directory := os.read(self._asked[0], 4096).decode():
                 with suppress(OSError):
                     os.rename(directory, f"{directory}.away")
@@ -407,3 +422,136 @@ def test_a_shelf_that_a_member_keeps_to_himself_stops_no_publisher(
         "",
         [*"bcdefghijklmn", text("a"), text("b")],
     )
+
+
+@contextmanager
+def acting(user: int, act: Callable[[], Any]) -> Iterator[Callable[[], None]]:
+    """Let another user do something whenever the function is called, in any process."""
+    (asked, ask), (told, tell) = os.pipe(), os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.close(ask)
+        become(user)
+        while os.read(asked, 1):
+            with suppress(OSError):
+                act()
+            os.write(tell, b"x")
+        os._exit(0)
+
+    def call() -> None:
+        os.write(ask, b"x")
+        os.read(told, 1)
+
+    try:
+        yield call
+    finally:
+        os.close(ask)
+        os.waitpid(child, 0)
+        for descriptor in (asked, told, tell):
+            os.close(descriptor)
+
+
+class Interrupted:
+    """A module before the n-th call of whose functions, from 0, somebody does something."""
+
+    def __init__(self, module: Any, before: Callable[[], None]) -> None:
+        self._module = module
+        self._before = before
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self._module, name)
+        if not callable(found):
+            return found
+
+        def called(*arguments: Any, **named: Any) -> Any:
+            self._before()
+            return found(*arguments, **named)
+
+        return called
+
+
+def locked_while(n: int, act: Callable[[], None], path: str) -> tuple[bool, str]:
+    """Lock and unlock, and let somebody act before the n-th call: tell whether there was one."""
+    made = 0
+
+    def before() -> None:
+        nonlocal made
+        made += 1
+        if made - 1 == n:
+            act()
+
+    for name in ("os", "fcntl"):  # in this child alone
+        setattr(locks, name, Interrupted(getattr(locks, name), before))
+    said = ""
+    try:
+        with locks.exclusive(path, 0):
+            pass
+    except (OSError, LockTimeout) as error:
+        said = str(error)
+    return made > n, said
+
+
+SWAPS = {
+    "the lock by a link": ("lock", "home/secret"),
+    "the lock by a FIFO": ("lock", ""),
+    "the queue by a link": ("", "home"),
+}
+
+
+def each_swap(
+    lock: str, path: str, plant: Callable[[], None], *, is_new: bool
+) -> Iterator[int]:
+    """Let a member plant something before each call that the owner makes to lock, in turn.
+
+    Yields the number of the call each time; then all is put back.
+    """
+    is_made, n = True, 0
+    while is_made:
+        if is_new:
+            Path(lock).unlink(missing_ok=True)
+        with acting(MEMBER, plant) as swapped:
+            got = as_user(OWNER, lambda: locked_while(n, swapped, lock))  # noqa: B023
+        is_made, said = got.value
+        yield n
+        n += 1
+        if is_made:
+            os.unlink(path)
+        if os.path.lexists(f"{path}.aside"):
+            os.rename(f"{path}.aside", path)
+    assert said == ""  # the last one was not disturbed
+    assert 10 < n < 100
+
+
+@pytest.mark.parametrize("swap", SWAPS)
+@pytest.mark.parametrize("is_new", [False, True])
+def test_a_lock_that_a_member_swaps_at_any_moment_leads_nobody_to_his_own_files(
+    is_new: bool, swap: str, place: Path
+) -> None:
+    world = queue_of(place, 0o2770)
+    home = home_of(OWNER, place)
+    shutil.copy2(home / "secret", home / "lock")  # so it looks like a queue
+    os.chown(home / "lock", OWNER, GROUP)
+    name, target = SWAPS[swap]
+    path, lock = f"{world.path}/{name}".rstrip("/"), f"{world.path}/lock"
+
+    def plant() -> None:
+        with suppress(FileNotFoundError):
+            os.rename(path, f"{path}.aside")
+        os.symlink(place / target, path) if target else os.mkfifo(path, 0o666)
+
+    before = files(str(home))
+    for n in each_swap(lock, path, plant, is_new=is_new):
+        assert files(str(home)) == before, n
+    assert stat.S_IMODE(os.lstat(lock).st_mode) == 0o660
+
+
+def test_a_check_is_led_by_nobody_else(place: Path) -> None:
+    """Its clients do what they read in its directory: another could make it before them."""
+    path = place / f".ddmq-check-clients-{OWNER}"
+    as_user(MEMBER, lambda: path.mkdir(0o700))
+    lobby = Lobby(str(place), Party(2, 0, f"clients-{OWNER}"), FileSystem(), "node")
+    got = as_user(OWNER, lambda: lobby.meet(Clock(), 0))
+    assert (got.error, got.value) == ("InvalidArgument", None)
+    as_user(MEMBER, path.rmdir)
+    assert as_user(OWNER, lambda: lobby.meet(Clock(), 0)).error == ""
+    assert stat.S_IMODE(path.stat().st_mode) == 0o700

@@ -13,6 +13,8 @@ PACKAGE = Path(ddmq.__file__).parent
 
 #: Lowest first; a module may import only what is listed before it.
 CORE = [
+    "ddmq.printable",
+    "ddmq.untrusted",
     "ddmq.errors",
     "ddmq.log",
     "ddmq.patience",
@@ -24,6 +26,7 @@ CORE = [
     "ddmq.message",
     "ddmq.directories",
     "ddmq.fs",
+    "ddmq.lockfile",
     "ddmq.locks",
     "ddmq.buckets",
     "ddmq.line",
@@ -131,8 +134,8 @@ def test_only_settings_reads_yaml():
     assert importers_of("yaml") == {"ddmq.settings"}
 
 
-def test_only_locks_uses_filelock():
-    assert importers_of("filelock") == {"ddmq.locks"}
+def test_only_lockfile_uses_filelock():
+    assert importers_of("filelock") == {"ddmq.lockfile"}
 
 
 def test_only_the_clock_reads_the_time():

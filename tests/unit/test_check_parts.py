@@ -15,6 +15,7 @@ from ddmq.check.channel import Bench, Channel, Silence
 from ddmq.check.children import Child, ended_like_interrupted
 from ddmq.check.rendezvous import Lobby, Party
 from ddmq.clock import Clock
+from ddmq.errors import InvalidArgument
 from ddmq.fs import FileSystem
 
 
@@ -213,6 +214,31 @@ def test_the_first_two_of_different_hosts_are_chosen(tmp_path):
     assert [meeting.side for meeting in meetings] == ["a", "", "b", ""]
     assert {meeting.hosts for meeting in meetings} == {("n1", "n2")}
     assert len({meeting.path for meeting in meetings}) == 1
+
+
+@pytest.mark.parametrize("planted", ["directory", "link", "file"])
+def test_a_directory_that_is_not_ours_alone_is_no_place_to_meet(tmp_path, planted):
+    path = tmp_path / ".ddmq-check-x"
+    (tmp_path / "theirs").mkdir(0o700)
+    if planted == "directory":
+        path.mkdir()
+        path.chmod(0o770)
+    elif planted == "link":
+        path.symlink_to("theirs")
+    else:
+        path.touch(0o600)
+    lobby = Lobby(str(tmp_path), Party(2, 0, "x"), FileSystem(), "node1")
+    with pytest.raises(InvalidArgument, match="not ours alone"):
+        lobby.meet(Clock(), 0)
+    assert list((tmp_path / "theirs").iterdir()) == []
+
+
+@pytest.mark.parametrize("data", [b"", b"{", b"\xff"])
+def test_what_the_other_said_and_nobody_can_read_is_as_good_as_nothing(benches, data):
+    channel = Channel(benches[0], lambda: True)
+    benches[0].put(f"{benches[0].path}/talk/b.0000", data)
+    with pytest.raises(Silence, match="can't be read"):
+        channel.receive()
 
 
 # Quotas

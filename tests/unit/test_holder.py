@@ -15,8 +15,10 @@ _printable = st.text(
     st.characters(exclude_categories=("C", "Z")), min_size=1, max_size=80
 )
 
+_pids = st.integers(1, 2**31 - 1)
 
-@given(st.builds(Holder, _printable, st.integers(), _printable, st.floats(0, 1e11)))
+
+@given(st.builds(Holder, _printable, _pids, _printable, st.floats(0, 1e11)))
 def test_a_holder_is_read_as_it_was_written(holder):
     assert Holder.parse(holder.encode()) == holder
 
@@ -24,26 +26,52 @@ def test_a_holder_is_read_as_it_was_written(holder):
 @given(st.binary())
 def test_whatever_stands_in_a_lock_file_names_somebody_or_nobody(data):
     found = Holder.parse(data)
-    assert told("/mq/lock", found, "node7", 1)
+    assert told("/mq/lock", found, "node7", 1).isprintable()
 
 
 @pytest.mark.parametrize(
-    "text", [b"", b"[]", b"null", b"{}", b'{"host": 1}', b"[" * 9999, b"\xff"]
+    "text",
+    [
+        *(b"", b"[]", b"null", b"{}", b'{"host": 1}', b"[" * 9999, b"\xff"),
+        b'{"host": "a", "pid": %s, "job": "", "since": 0}' % (b"1" * 4000),
+        b'{"host": "a", "pid": -1, "job": "", "since": 0}',
+        b'{"host": "a", "pid": 0, "job": "", "since": 0}',
+        b'{"host": "a", "pid": true, "job": "", "since": 0}',
+        b'{"host": "a", "pid": 1e3, "job": "", "since": 0}',
+        b'{"host": "a", "pid": 1, "job": "", "since": NaN}',
+        b'{"host": "a", "pid": 1, "job": "", "since": 1e999}',
+        b'{"host": "a", "pid": 1, "job": "", "since": 1e300}',
+        b'{"host": "a", "pid": 1, "job": "", "since": "now"}',
+    ],
 )
 def test_what_is_no_holder_names_nobody(text):
     assert Holder.parse(text) is None
+    assert "left no name" in told("/mq/lock", None, "node7", 1)
+
+
+@pytest.mark.parametrize("here", ["node7", "elsewhere"])
+def test_nothing_that_stands_in_the_file_is_told_to_be_run(here):
+    """Whoever may lock may write `kill 1` there: who reads it must not do it."""
+    data = b'{"host": "node7", "pid": 1, "job": "9; rm -r ~`reboot`", "since": 0}'
+    text = told("/mq/a 'queue`/lock", Holder.parse(data), here, 1)
+    assert "process 1 on host node7, job 9; rm" in text
+    remedy = text[text.index("try again") :]
+    assert "kill" not in text
+    assert not {"node7", "9; rm", "reboot"} & set(remedy.split())
+    assert "rm -r" not in remedy
+    assert """`fuser -v '/mq/a '"'"'queue`/lock'`""" in remedy
 
 
 def test_fields_that_we_do_not_know_are_ignored_and_no_terminal_is_confused():
     data = b'{"host": "a\\u001bb\\n", "pid": 1, "job": "", "since": 0, "mood": "good"}'
-    assert Holder.parse(data) == Holder("a?b?", 1, "", 0)
+    assert Holder.parse(data) == Holder("a\\x1bb\\n", 1, "", 0)
 
 
 @pytest.mark.parametrize(
     ("holder", "host", "words"),
     [
-        (OURS, "node7", ["held by process", "job 123_4", "cancel job", "--lock-timeout"]),
-        (OURS, "node8", ["last known holder is process", "`kill", "on node7", "dead"]),
+        (OURS, "node7", ["held by process", "job 123_4", "fuser", "--lock-timeout"]),
+        (OURS, "node8", ["last known holder is process", "on host node7", "dead"]),
         (OURS._replace(pid=2**40), "node7", ["last known holder, process", "has ended"]),
         (OURS._replace(pid=0), "node7", ["last known holder, process", "has ended"]),
         (None, "node7", ["left no name", "fuser", "lock_timeout"]),

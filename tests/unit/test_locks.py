@@ -10,8 +10,10 @@ import stat
 
 import pytest
 
+from ddmq import locks
 from ddmq.errors import LockTimeout
 from ddmq.locks import exclusive, holder_of
+from ddmq.patience import Errand
 
 
 @pytest.fixture
@@ -121,3 +123,127 @@ def test_a_link_planted_while_the_lock_is_held_is_not_written_to(lock, tmp_path)
         lock.symlink_to("precious")
     assert holder_of(str(lock)) is None
     assert (tmp_path / "precious").read_text() == "x"
+
+
+@pytest.fixture
+def before_flock(monkeypatch):
+    """Return a function that lets something happen once, before a file is locked."""
+
+    def let(act):
+        real, acts = fcntl.flock, [act]
+
+        def flock(*arguments):
+            if acts:
+                acts.pop()()
+            return real(*arguments)
+
+        monkeypatch.setattr(fcntl, "flock", flock)
+
+    return let
+
+
+@pytest.mark.parametrize("how", ["unlink", "replace"])
+def test_a_lock_file_that_is_gone_once_it_is_locked_is_no_lock(lock, before_flock, how):
+    """Who removes it, as he was told to, may have made another and locked that."""
+    held = []
+
+    def rival():
+        lock.unlink() if how == "unlink" else lock.rename(f"{lock}.away")
+        held.append(lock.open("w"))
+        real(held[0], fcntl.LOCK_EX)
+
+    real = fcntl.flock
+    lock.touch()
+    before_flock(rival)
+    with pytest.raises(LockTimeout), exclusive(str(lock), 0):
+        pytest.fail("two hold the lock")
+    held[0].close()
+
+
+def test_a_lock_in_a_queue_that_was_moved_away_is_made_in_the_new_one(
+    tmp_path, before_flock
+):
+    queue = tmp_path / "q"
+    queue.mkdir()
+
+    def rival():
+        queue.rename(tmp_path / ".deleted-1")
+        queue.mkdir()
+
+    before_flock(rival)
+    with exclusive(f"{queue}/lock", 0):
+        assert holder_of(f"{queue}/lock").pid == os.getpid()
+    assert (tmp_path / ".deleted-1" / "lock").read_bytes() == b""
+
+
+def test_a_lock_file_that_is_replaced_all_the_time_is_given_up(lock, monkeypatch):
+    real = fcntl.flock
+
+    def flock(*arguments):
+        lock.unlink()
+        return real(*arguments)
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    with pytest.raises(LockTimeout), exclusive(str(lock), 0):
+        pytest.fail("what has no name was locked")
+
+
+def test_a_file_that_somebody_moved_to_the_place_of_the_lock_stays_as_it_is(
+    tmp_path, lock
+):
+    tmp_path.chmod(0o2770)
+    lock.write_text("precious")
+    lock.chmod(0o600)
+    with exclusive(str(lock), 0):
+        assert holder_of(str(lock)) is None
+    assert lock.read_text() == "precious"
+    assert stat.S_IMODE(lock.stat().st_mode) == 0o600
+
+
+def test_a_queue_that_is_a_link_is_not_locked(tmp_path):
+    (tmp_path / "real").mkdir()
+    (tmp_path / "q").symlink_to("real")
+    with pytest.raises(NotADirectoryError), exclusive(f"{tmp_path}/q/lock", 0):
+        pytest.fail("it was locked behind a link")
+    assert list((tmp_path / "real").iterdir()) == []
+    assert holder_of(f"{tmp_path}/q/lock") is None
+
+
+def test_a_lock_that_is_had_too_late_is_given_back(lock, monkeypatch):
+    """Opening it hung in the file server until nobody waited any more."""
+    hung = []
+
+    def begin(_, act):
+        errand = Errand(act, alone=False)
+        if not hung:
+            errand.ends_within = lambda _: False
+            hung.append(errand)
+        return errand
+
+    monkeypatch.setattr(locks.Clock, "begin", begin)
+    with (
+        pytest.raises(LockTimeout, match="could not be opened"),
+        exclusive(str(lock), 0),
+    ):
+        pytest.fail("it hung")
+    with pytest.raises(OSError, match=os.strerror(errno.EBADF)):
+        os.fstat(hung[0].result())
+    with exclusive(str(lock), 0):
+        pass
+
+
+def test_a_child_that_is_forked_does_not_keep_the_lock(lock):
+    reading, writing = os.pipe()
+    with exclusive(str(lock), 0):
+        child = os.fork()
+        if child == 0:
+            os.close(writing)
+            os.read(reading, 1)
+            os._exit(0)
+    try:
+        with exclusive(str(lock), 0):
+            pass
+    finally:
+        os.close(writing)
+        os.waitpid(child, 0)
+        os.close(reading)
