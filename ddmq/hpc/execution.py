@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from ddmq.errors import DdmqError
 from ddmq.hpc.guardian import kill_marked
 from ddmq.hpc.placeholders import fields_of, filled, text_of, values_of, variable
-from ddmq.hpc.result import Result, remove_leftovers
+from ddmq.hpc.result import Result, is_result, remove_leftovers
 from ddmq.hpc.runner import MAX_ARGUMENT, Outcome, Process
 from ddmq.hpc.stream import Stream, filled_file
 from ddmq.log import warn
@@ -98,6 +98,11 @@ class Execution:
         directory = self._options.output_dir
         if directory is None:
             return None
+        if not is_result(self.message.id):
+            raise Unfit(
+                f"its id {self.message.id} was not made by ddmq, and names no result; "
+                "publish it again, with `ddmq publish`"
+            )
         if self.message.requeue_counter:
             remove_leftovers(directory, self.message.id)
         return Result(directory, self.message.id, self._token)

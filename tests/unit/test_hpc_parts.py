@@ -22,7 +22,13 @@ from ddmq.hpc.arguments import divided
 from ddmq.hpc.deadline import Deadline, Durations
 from ddmq.hpc.execution import Execution
 from ddmq.hpc.heartbeat import Heartbeat
-from ddmq.hpc.result import Result, remove_leftovers, remove_leftovers_of_dead
+from ddmq.hpc.result import (
+    UNFINISHED,
+    Result,
+    Unfinished,
+    remove_leftovers,
+    remove_leftovers_of_dead,
+)
 from ddmq.hpc.runner import Outcome, Process
 from ddmq.hpc.signals import Notice, Signals
 from ddmq.hpc.stream import Stream
@@ -319,9 +325,12 @@ def test_no_output_makes_no_file(tmp_path):
     assert os.listdir(tmp_path) == []
 
 
+ID, TOKEN = "0123456789abcdef0123", "0123456789abcdef"
+
+
 def test_a_result_replaces_an_earlier_one(tmp_path):
-    for token, text in (("a", "first"), ("b", "second")):
-        result = Result(str(tmp_path), "id", token)
+    for text in ("first", "second"):
+        result = Result(str(tmp_path), "id", TOKEN)
         with open(result.path, "w") as file:
             file.write(text)
         result.keep(sync=True)
@@ -358,12 +367,15 @@ def test_of_two_directories_the_first_stays(tmp_path):
     assert os.listdir(tmp_path / ".ddmq-unfinished") == []
 
 
+FILE, DIRECTORY = "f" * 16, "d" * 16
+
+
 def leave(directory, *names):
     """Leave what a killed worker leaves: a file, and a directory that is not empty."""
     for name in names:
-        with open(Result(str(directory), name, "file").path, "w"):
+        with open(Result(str(directory), name, FILE).path, "w"):
             pass
-        os.makedirs(f"{Result(str(directory), name, 'directory').path}/below")
+        os.makedirs(f"{Result(str(directory), name, DIRECTORY).path}/below")
 
 
 def left_in(directory):
@@ -371,9 +383,50 @@ def left_in(directory):
 
 
 def test_leftovers_of_earlier_runs_are_removed_and_no_others(tmp_path):
-    leave(tmp_path, "mine", "mine-too")
-    remove_leftovers(str(tmp_path), "mine")
-    assert left_in(tmp_path) == ["mine-too.directory", "mine-too.file"]
+    leave(tmp_path, ID, f"{ID}-1")
+    remove_leftovers(str(tmp_path), ID)
+    assert left_in(tmp_path) == [f"{ID}-1.{DIRECTORY}", f"{ID}-1.{FILE}"]
+
+
+@pytest.mark.parametrize("id_", [ID, f"{ID}-99999", f"drop-{ID}", f"foreign-{ID}"])
+def test_what_a_run_makes_has_a_name_that_is_known_again(id_):
+    made = Unfinished(id_, TOKEN)
+    assert Unfinished.parse(made.filename) == made
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("documents", ID, f"{ID}.", f"{ID}.{TOKEN}x", f"{ID}.{TOKEN}.x", f".{TOKEN}"),
+        *(f"{ID}\n.{TOKEN}", f"{ID}.{TOKEN}\n", f"thesis.{TOKEN}", f"{ID}.f", "..", ""),
+        *(f"../{ID}.{TOKEN}", f"{ID}-1234567.{TOKEN}", f"{ID.upper()}.{TOKEN}"),
+    ],
+)
+def test_a_name_that_ddmq_did_not_make_is_never_removed(root, broker, tmp_path, name):
+    assert Unfinished.parse(name) is None
+    if name.strip("./") and "/" not in name:
+        (tmp_path / UNFINISHED / name).mkdir(parents=True)
+        remove_leftovers(str(tmp_path), name.partition(".")[0])
+        assert left_in(tmp_path) == [name]
+
+
+def test_leftovers_are_not_looked_for_where_a_link_leads(root, broker, tmp_path):
+    """Whoever may write to queue and output directory names what he would have removed."""
+    leave(tmp_path / "home", ID)
+    kept = sorted(os.listdir(tmp_path / "home" / UNFINISHED))
+    broker.publish("q", "a")
+    broker.reject(broker.consume("q"))
+    [letter] = os.listdir(root / "q" / "dead")
+    os.rename(
+        root / "q/dead" / letter, root / f"q/dead/5.{1:019d}.{ID}.1-0.{TOKEN}.failed"
+    )
+    os.mkdir(tmp_path / "out")
+    os.symlink(tmp_path / "home" / UNFINISHED, tmp_path / "out" / UNFINISHED)
+    remove_leftovers(str(tmp_path / "out"), ID)
+    remove_leftovers_of_dead(str(tmp_path / "out"), f"{root}/q", FileSystem())
+    assert sorted(os.listdir(tmp_path / "home" / UNFINISHED)) == kept
+    remove_leftovers_of_dead(str(tmp_path / "home"), f"{root}/q", FileSystem())
+    assert os.listdir(tmp_path / "home" / UNFINISHED) == []
 
 
 def test_leftovers_of_dead_letters_are_removed_and_no_others(root, broker, tmp_path):
@@ -381,19 +434,19 @@ def test_leftovers_of_dead_letters_are_removed_and_no_others(root, broker, tmp_p
     broker.nack(broker.consume("q"))
     at_work, waiting = broker.publish("q", "b"), broker.publish("q", "c")
     broker.consume("q")
-    leave(tmp_path, dead, at_work, waiting, "of-another-queue")
+    leave(tmp_path, dead, at_work, waiting, ID)
     remove_leftovers_of_dead(str(tmp_path), f"{root}/q", FileSystem())
     assert {name.partition(".")[0] for name in left_in(tmp_path)} == {
         at_work,
         waiting,
-        "of-another-queue",
+        ID,  # of another queue
     }
 
 
 def test_where_there_is_nothing_unfinished_nothing_is_removed(tmp_path):
-    remove_leftovers(str(tmp_path), "mine")
+    remove_leftovers(str(tmp_path), ID)
     remove_leftovers_of_dead(str(tmp_path), "/no/such/queue", FileSystem())
-    leave(tmp_path, "a")
+    leave(tmp_path, ID)
     remove_leftovers_of_dead(str(tmp_path), "/no/such/queue", FileSystem())
     assert len(left_in(tmp_path)) == 2
 
