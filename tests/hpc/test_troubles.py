@@ -326,6 +326,27 @@ def test_a_log_that_finds_no_room_is_kept_no_further(
     assert 0 < log.stat().st_size < 10_000
 
 
+@pytest.mark.parametrize(
+    "part", ["node-no-job-{pid}", "node-no-job-{pid}/000", "{log}"]
+)
+def test_a_link_among_the_logs_puts_none_elsewhere(
+    root, broker, clock, here, caplog, part
+):
+    """Names of logs are no secret: whoever may write there plants them before they are made."""
+    os.mkdir("home")
+    Path("home", "thesis").write_text("all of it")
+    log = f"node-no-job-{os.getpid()}/000/$DDMQ_ID.{int(clock.time() * 1000)}.out"
+    planted = "log/" + part.format(pid=os.getpid(), log=log)
+    broker.publish("q", "a")
+    target = here / "home" / ("thesis" if "ID" in planted else "")
+    script = f"mkdir -p $(dirname {planted}); ln -s {target} {planted}; echo planted"
+    summary = run(root, clock, script, log_dir="log", logs="all")
+    assert summary.numbers["acked"] == 1
+    assert os.listdir("home") == ["thesis"]
+    assert Path("home", "thesis").read_text() == "all of it"
+    assert "its output could not be kept: log/" in caplog.text
+
+
 def test_a_command_that_is_gone_ends_no_other(root, broker, clock, here, caplog):
     here.joinpath("mine").write_text("#!/bin/sh\nrm mine\n: < go\n")
     here.joinpath("mine").chmod(0o755)

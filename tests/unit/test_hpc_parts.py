@@ -21,6 +21,7 @@ from ddmq.hpc import guardian, journal, options, placeholders
 from ddmq.hpc.arguments import divided
 from ddmq.hpc.deadline import Deadline, Durations
 from ddmq.hpc.execution import Execution
+from ddmq.hpc.folder import Folder
 from ddmq.hpc.heartbeat import Heartbeat
 from ddmq.hpc.result import (
     UNFINISHED,
@@ -294,6 +295,11 @@ def test_old_durations_are_forgotten():
 # Streams and results
 
 
+def saved(stream, directory):
+    with Folder.open(str(directory)) as folder:
+        return stream.save(folder, "log")
+
+
 def test_both_ends_of_an_output_are_kept(tmp_path):
     stream = Stream(str(tmp_path), limit=10)
     for part in (b"01", b"23456789", b"ab", b"cdefgh"):
@@ -301,7 +307,7 @@ def test_both_ends_of_an_output_are_kept(tmp_path):
     stream.started()
     assert not stream.pump()
     assert stream.tail() == "0123456789abcdefgh"
-    assert stream.save(f"{tmp_path}/log")
+    assert saved(stream, tmp_path)
     stream.close()
     text = (tmp_path / "log").read_text()
     assert text == "01234\n[... 8 bytes left out ...]\ndefgh"
@@ -312,7 +318,7 @@ def test_a_short_output_is_kept_whole(tmp_path):
     os.write(stream.write_end, b"0123456")
     stream.started()
     stream.pump()
-    stream.save(f"{tmp_path}/log")
+    saved(stream, tmp_path)
     stream.close()
     assert (tmp_path / "log").read_text() == "0123456"
 
@@ -320,7 +326,7 @@ def test_a_short_output_is_kept_whole(tmp_path):
 def test_no_output_makes_no_file(tmp_path):
     stream = Stream(str(tmp_path), limit=10)
     stream.started()
-    assert not stream.save(f"{tmp_path}/log")
+    assert not saved(stream, tmp_path)
     stream.close()
     assert os.listdir(tmp_path) == []
 
