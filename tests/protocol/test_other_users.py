@@ -8,11 +8,13 @@ from __future__ import annotations
 import logging
 import os
 import pickle
+import re
 import shutil
 import signal
 import stat
 import tempfile
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +24,7 @@ import yaml
 from protocol.scenes import QUEUE, World, text
 
 from ddmq import Broker
+from ddmq.hpc import chain, submit, submit_cli
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -53,6 +56,11 @@ def answer(act: Callable[[], Any]) -> Answer:
 
 def as_user(user: int, act: Callable[[], Any]) -> Answer:
     """Do something in a child that is another user; it is killed if it hangs."""
+    return begun(user, act)()
+
+
+def begun(user: int, act: Callable[[], Any]) -> Callable[[], Answer]:
+    """Begin to do so; return what waits for its answer."""
     reader, writer = os.pipe()
     child = os.fork()
     if child == 0:
@@ -67,12 +75,16 @@ def as_user(user: int, act: Callable[[], Any]) -> Answer:
                 pickle.dump(answer(act), pipe)
         os._exit(0)
     os.close(writer)
-    with os.fdopen(reader, "rb") as pipe:
-        data = pipe.read()
-    assert os.waitpid(child, 0)[1] == 0, "it hung"
-    result = pickle.loads(data)
-    assert isinstance(result, Answer)
-    return result
+
+    def ended() -> Answer:
+        with os.fdopen(reader, "rb") as pipe:
+            data = pipe.read()
+        assert os.waitpid(child, 0)[1] == 0, "it hung"
+        result = pickle.loads(data)
+        assert isinstance(result, Answer)
+        return result
+
+    return ended
 
 
 @pytest.fixture
@@ -309,3 +321,85 @@ def test_a_shelf_that_a_member_keeps_to_himself_stops_no_publisher(
         "",
         [*"bcdefghijklmn", text("a"), text("b")],
     )
+
+
+# Jobs that the owner submits
+
+#: Tells the member that the scheduler is about to read, and waits until he has done his worst.
+SUBMITTER = """#!/bin/sh
+echo > {place}/begins
+read -r _ < {place}/done
+for last; do :; done
+if [ -f "$last" ]; then cat "$last"; else cat; fi > {place}/read
+echo Submitted
+"""
+
+
+@pytest.fixture
+def scheduler(place: Path) -> Path:
+    """Make commands of schedulers, which meet a member at the worst moment."""
+    bin_ = place / "bin"
+    bin_.mkdir()
+    for name in ("sbatch", "qsub"):
+        (bin_ / name).write_text(SUBMITTER.format(place=place))
+        (bin_ / name).chmod(0o755)
+    for name in ("begins", "done"):
+        os.mkfifo(place / name)
+        (place / name).chmod(0o666)
+    (place / "read").touch()
+    (place / "read").chmod(0o666)
+    (place / "process.sh").touch(mode=0o755)
+    return bin_
+
+
+def swaps_scripts(world: World, place: Path) -> None:
+    """Put a script of one's own in the place of each in `jobs/`, while the scheduler is called."""
+    (place / "begins").read_text()
+    jobs = f"{world.path}/jobs"
+    for name in os.listdir(jobs):
+        Path(jobs, ".mine").write_text("#!/bin/sh\nsteal\n")
+        os.rename(f"{jobs}/.mine", f"{jobs}/{name}")
+    (place / "done").write_text("\n")
+
+
+@pytest.fixture
+def submitting(place: Path, scheduler: Path) -> Callable[..., str]:
+    """Return what lets the owner submit while the member swaps; it returns what was submitted."""
+
+    def submits(world: World, act: Callable[[], Any]) -> str:
+        def at_home() -> Any:
+            os.environ["PATH"] = f"{scheduler}:{os.environ['PATH']}"
+            return act()
+
+        member = begun(MEMBER, lambda: swaps_scripts(world, place))
+        got = as_user(OWNER, at_home)
+        assert (got.error, got.value) == ("", "Submitted")
+        assert member().error == ""
+        [record] = Path(world.path, "jobs").glob("ddmq-*.sh")
+        assert "steal" in record.read_text()
+        return (place / "read").read_text()
+
+    return submits
+
+
+@pytest.mark.parametrize("name", ["slurm", "pbs", "sge"])
+def test_what_is_submitted_was_never_where_a_member_may_write(
+    name: str, place: Path, submitting: Callable[..., str]
+) -> None:
+    world, worker = queue_of(place, 0o2770), ["ddmq-worker"]
+    script = submit.new_script(world.path)
+    arguments = [world.root, QUEUE, "--", "process.sh"]
+    request = submit.Request(name, QUEUE, worker, arguments, seconds=3600.0, chain=2)
+    text = submit.rendered(request, script)  # its template may be nobody else's to read
+    submits = partial(submit_cli._submitted, name, script, text)
+    assert submitting(world, submits) == text
+
+    pairs = dict(re.findall(r"\b(DDMQ_CHAIN_[A-Z]+)=(\S+)", text))
+    pairs.pop(chain.COMMAND, None)  # a real one that is installed here
+    environ = {**pairs, "DDMQ_CHAIN_LEFT": "2", "SLURM_JOB_ID": "7"}
+    goes_on = partial(chain.continue_chain, world.path, environ)
+    got = as_user(OWNER, goes_on)  # by what is the member's by now
+    assert (got.error, script in got.said) == ("SubmitFailed", True)
+    os.unlink(script)
+    assert as_user(OWNER, lambda: Path(script).write_text(text)).error == ""
+    assert submitting(world, goes_on) == text
