@@ -7,11 +7,12 @@ import json
 import os
 import signal
 import threading
+import tracemalloc
 from contextlib import ExitStack
 from queue import SimpleQueue
 
 import pytest
-from support import Calls, FakeClock
+from support import Calls, FakeClock, in_time
 
 from ddmq import Broker
 from ddmq.clock import Clock
@@ -160,13 +161,121 @@ def test_lines_are_collected_and_written_together(tmp_path, kept):
     kept.close()
 
 
-def test_a_damaged_line_is_left_out(tmp_path, kept):
-    kept.add(run_of("a"))
-    kept.flush()
-    kept.close()
-    [path] = (tmp_path / "journal").iterdir()
-    path.write_bytes(b'{"id": 1}\n\xff\n[]\n' + path.read_bytes() + b'{"id": "cut')
+def journal_with(directory, *lines, name="0.jsonl"):
+    """Make a journal that somebody else wrote."""
+    (directory / "journal").mkdir(exist_ok=True)
+    with open(directory / "journal" / name, "ab") as file:
+        file.writelines(lines)
+
+
+def line_with(**values):
+    return json.dumps({**run_of("x")._asdict(), **values}).encode() + b"\n"
+
+
+HOSTILE = [
+    *(line_with(duration=value) for value in ("9", [], {}, None, True, "1e3", -1.0)),
+    *(
+        line_with(duration=value)
+        for value in (float("nan"), float("inf"), 1e300, 10**400)
+    ),
+    *(line_with(start=value) for value in ("x", 1e300, float("nan"), -1e300)),
+    *(line_with(**{key: []}) for key in run_of("x")._fields),
+    *(line_with(**{key: {}}) for key in run_of("x")._fields),
+    *(line_with(peak_kib=1.5), line_with(peak_kib="1"), line_with(exit="0")),
+    *(
+        b"\xff\n",
+        b"[]\n",
+        b"\n",
+        b"\0" * 100 + b"\n",
+        b"[" * 60_000 + b"\n",
+        b"1" * 9999 + b"\n",
+    ),
+    *(b'{"id": 1}\n', b"NaN\n", b"x" * 200_000 + b"\n", line_with(log="x" * 70_000)),
+]
+
+
+def test_what_is_no_run_is_left_out_and_counted(tmp_path, caplog):
+    journal_with(tmp_path, line_with(id="a"), *HOSTILE, line_with(id="b"))
+    runs = list(journal.read(str(tmp_path)))
+    assert [run.id for run in runs] == ["a", "b"]
+    assert [journal.told(run) for run in sorted(runs, key=lambda run: run.start)]
+    [record] = caplog.records
+    assert f"{tmp_path}/journal that are left out: {len(HOSTILE)};" in record.message
+    assert journal.durations(str(tmp_path)) == [1.0]  # the end of it is recent
+
+
+def test_a_line_that_is_still_being_written_is_no_wrong_one(tmp_path, caplog):
+    journal_with(tmp_path, line_with(id="a"), b'{"id": "b", "st')
     assert [run.id for run in journal.read(str(tmp_path))] == ["a"]
+    assert caplog.records == []
+
+
+def test_a_journal_without_end_takes_neither_memory_nor_time(tmp_path, caplog):
+    """A terabyte of nothing, which takes no room on disk."""
+    journal_with(tmp_path, line_with(id="a"))
+    os.truncate(tmp_path / "journal" / "0.jsonl", 1 << 40)
+    journal_with(tmp_path, line_with(id="b"), name="1.jsonl")
+    os.utime(tmp_path / "journal" / "0.jsonl", (1, 1))
+    tracemalloc.start()
+    try:
+        with in_time(20):
+            assert [run.id for run in journal.read(str(tmp_path))] == ["a", "b"]
+            assert journal.durations(str(tmp_path)) == [1.0]
+            assert journal.compact(str(tmp_path), 1e10) == 2
+        assert tracemalloc.get_traced_memory()[1] < 4 << 20
+    finally:
+        tracemalloc.stop()
+    assert "left out: 2;" in caplog.text
+
+
+def test_where_journals_can_not_be_listed_nobody_knows_how_long_a_message_takes(
+    tmp_path, monkeypatch
+):
+    """Whoever may write to the queue keeps the directory to himself."""
+    journal_with(tmp_path, line_with())
+
+    def refuse(_):
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(os, "listdir", refuse)
+    before = set(os.scandir("/proc/self/fd"))
+    assert journal.durations(str(tmp_path)) == []
+    with pytest.raises(StorageError, match=f"{tmp_path}/journal: Permission denied"):
+        list(journal.read(str(tmp_path)))
+    with pytest.raises(StorageError):
+        journal.compact(str(tmp_path), 1e10)
+    assert len(set(os.scandir("/proc/self/fd"))) == len(before)
+
+
+def test_journals_are_merged_into_such_as_are_read_to_their_end(tmp_path, monkeypatch):
+    monkeypatch.setattr(journal, "_MOST", 10 * len(line_with()))
+    monkeypatch.setattr(journal, "_LINE", 2 * len(line_with()))
+    monkeypatch.setattr(journal, "_MERGED", 5)
+    names = [f"{n:02d}" for n in range(22)]
+    for name in names:
+        journal_with(tmp_path, b"no run\n", line_with(id=name), name=f"{name}.jsonl")
+        os.utime(tmp_path / "journal" / f"{name}.jsonl", (1, 1))
+    assert journal.compact(str(tmp_path), 1e9) == 22
+    files = list((tmp_path / "journal").iterdir())
+    assert 5 <= len(files) <= 8
+    assert max(path.stat().st_size for path in files) <= journal._MOST
+    assert sorted(run.id for run in journal.read(str(tmp_path))) == names
+
+
+def test_a_journal_that_is_away_while_others_are_merged_is_not_removed(
+    tmp_path, monkeypatch
+):
+    for name in ("0.jsonl", "1.jsonl"):
+        journal_with(tmp_path, line_with(id=name), name=name)
+        os.utime(tmp_path / "journal" / name, (1, 1))
+    monkeypatch.setattr(journal, "_parsed", _refuse)
+    with pytest.raises(StorageError):
+        journal.compact(str(tmp_path), 1e9)
+    assert sorted(os.listdir(tmp_path / "journal")) == ["0.jsonl", "1.jsonl"]
+
+
+def _refuse(_):
+    raise OSError(errno.EIO, "Input/output error", "./0.jsonl")
 
 
 def test_a_journal_that_can_not_be_read_is_left_out_and_told(tmp_path, kept, caplog):
