@@ -22,9 +22,14 @@ import filelock
 import pytest
 import yaml
 from protocol.scenes import QUEUE, World, text
+from support import SYSTEM_CALLS, FakeClock
 
-from ddmq import Broker
-from ddmq.hpc import chain, submit, submit_cli
+from ddmq import Broker, DdmqError
+from ddmq.fs import FileSystem
+from ddmq.hpc import chain, journal, submit, submit_cli
+from ddmq.hpc.folder import reached
+from ddmq.hpc.result import Result, remove_leftovers, try_output
+from ddmq.hpc.stream import Stream
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -336,16 +341,21 @@ echo Submitted
 
 
 @pytest.fixture
-def scheduler(place: Path) -> Path:
+def pipes(place: Path) -> None:
+    """Make what a member is told by that the worst moment has come, and what tells he is done."""
+    for name in ("begins", "done"):
+        os.mkfifo(place / name)
+        (place / name).chmod(0o666)
+
+
+@pytest.fixture
+def scheduler(place: Path, pipes: None) -> Path:
     """Make commands of schedulers, which meet a member at the worst moment."""
     bin_ = place / "bin"
     bin_.mkdir()
     for name in ("sbatch", "qsub"):
         (bin_ / name).write_text(SUBMITTER.format(place=place))
         (bin_ / name).chmod(0o755)
-    for name in ("begins", "done"):
-        os.mkfifo(place / name)
-        (place / name).chmod(0o666)
     (place / "read").touch()
     (place / "read").chmod(0o666)
     (place / "process.sh").touch(mode=0o755)
@@ -403,3 +413,159 @@ def test_what_is_submitted_was_never_where_a_member_may_write(
     os.unlink(script)
     assert as_user(OWNER, lambda: Path(script).write_text(text)).error == ""
     assert submitting(world, goes_on) == text
+
+
+# Directories of results, logs, journals and scripts
+
+ID, TOKEN, OLD = "0123456789abcdef0123", "a" * 16, "b" * 16
+MADE = {
+    "out/.ddmq-unfinished": [f"{ID}.{TOKEN}", f"{ID}.{OLD}/below"],
+    "log/worker": ["000/thesis"],
+    f"root/{QUEUE}/journal": ["0.jsonl", "1.jsonl"],
+    f"root/{QUEUE}/jobs": [f"ddmq-{OLD}.sh", "after-x-1"],
+}
+
+
+def make_all(top: Path) -> None:
+    """Make all that workers and submitters leave, long ago, below a directory."""
+    for directory, names in MADE.items():
+        for name in names:
+            path = top / directory / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(f"{name}\n")
+            os.utime(path, (1, 1))
+    for each, directories, _ in os.walk(top):
+        for name in directories:
+            os.chmod(f"{each}/{name}", 0o2770)
+
+
+def keeps_log(place: Path) -> None:
+    stream = Stream(str(place), limit=10)
+    os.write(stream.write_end, b"x")
+    stream.started()
+    stream.pump()
+    with reached(f"{place}/log", "worker", "000", make=True) as folder:
+        stream.save(folder, "log")
+    stream.close()
+
+
+def keeps_journal(place: Path) -> None:
+    kept = journal.Journal(f"{place}/root/{QUEUE}", "host", FakeClock(), 0o2770)
+    kept.add(journal.Run("id", 1.0, 1.0, "acked", 0, None, "host", "", 1, 1, 0.1, ""))
+    kept.flush()
+    kept.close()
+
+
+def queue_in(place: Path) -> str:
+    return f"{place}/root/{QUEUE}"
+
+
+#: What the owner of a job does, and in the place of which directory the member puts a link.
+DONE_BY_JOBS: dict[str, tuple[str, Callable[[Path], Any]]] = {
+    "a result": (
+        "out/.ddmq-unfinished",
+        lambda place: Result(f"{place}/out", ID, TOKEN).keep(sync=True),
+    ),
+    "no result": (
+        "out/.ddmq-unfinished",
+        lambda place: Result(f"{place}/out", ID, OLD).discard(),
+    ),
+    "a trial": ("out/.ddmq-unfinished", lambda place: try_output(f"{place}/out")),
+    "leftovers": (
+        "out/.ddmq-unfinished",
+        lambda place: remove_leftovers(f"{place}/out", ID),
+    ),
+    "a log": ("log/worker", keeps_log),
+    "a journal": (f"root/{QUEUE}/journal", keeps_journal),
+    "a compaction": (
+        f"root/{QUEUE}/journal",
+        lambda place: journal.compact(queue_in(place), 1e10),
+    ),
+    "a script": (
+        f"root/{QUEUE}/jobs",
+        lambda place: submit.write(
+            submit.new_script(queue_in(place)), "true", FileSystem()
+        ),
+    ),
+    "a refusal": (
+        f"root/{QUEUE}/jobs",
+        lambda place: submit.forget(
+            f"{queue_in(place)}/jobs/ddmq-{OLD}.sh", FileSystem()
+        ),
+    ),
+    "a mark": (
+        f"root/{QUEUE}/jobs",
+        lambda place: chain.continue_chain(
+            queue_in(place), {chain.LEFT: "1", chain.SCRIPT: "/x", chain.SUM: "x"}
+        ),
+    ),
+}
+
+
+@pytest.mark.parametrize("done", DONE_BY_JOBS)
+def test_no_directory_that_a_member_swaps_leads_a_job_elsewhere(
+    done: str, place: Path, pipes: None
+) -> None:
+    """Before each system call in turn it is a link to files of the owner's with the same names."""
+    home, shared, number = place / "home", place / "shared", 0
+    for top in (home, shared):
+        top.mkdir()
+        os.chown(top, OWNER, GROUP)
+    assert as_user(OWNER, lambda: make_all(home)).error == ""
+    home.chmod(0o700)
+    shared.chmod(0o2770)
+    before = files(str(home))
+    while done_while_swapped(*DONE_BY_JOBS[done], place, number):
+        assert files(str(home)) == before
+        number += 1
+    assert number > 4
+
+
+def done_while_swapped(
+    directory: str, act: Callable[[Path], Any], place: Path, number: int
+) -> bool:
+    """Let the member swap a directory before the n-th system call; False: there are not so many."""
+    shared = place / "shared"
+
+    def swap() -> None:
+        (place / "begins").read_text()
+        os.rename(shared / directory, shared / "away")
+        os.symlink(place / "home" / directory, shared / directory)
+        (place / "done").write_text("\n")
+
+    def ask() -> None:
+        (place / "begins").write_text("\n")
+        (place / "done").read_text()
+
+    def work() -> bool:
+        made = meeting(number, ask)
+        with suppress(OSError, DdmqError):
+            act(shared)
+        return len(made) > number
+
+    assert as_user(OWNER, lambda: make_all(shared)).error == ""
+    member, got = begun(MEMBER, swap), as_user(OWNER, work)
+    if not got.value:
+        ask()
+    assert (member().error, got.error) == ("", "")
+    for path in shared.iterdir():
+        shutil.rmtree(path)
+    return bool(got.value)
+
+
+def meeting(number: int, act: Callable[[], Any]) -> list[str]:
+    """Do something before the n-th system call of this process; return the names of those made."""
+    made: list[str] = []
+
+    def counted(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*arguments: Any, **named: Any) -> Any:
+            made.append(name)
+            if len(made) == number + 1:
+                act()
+            return function(*arguments, **named)
+
+        return call
+
+    for name in (*SYSTEM_CALLS, "stat"):
+        setattr(os, name, counted(name, getattr(os, name)))
+    return made
