@@ -14,7 +14,7 @@ from support import Calls, in_time
 
 from ddmq import Broker, QueueNotFound, StorageError
 from ddmq.fs import FileSystem
-from ddmq.hpc.result import UNFINISHED
+from ddmq.hpc.result import UNFINISHED, try_output
 
 #: The message `good` is done when there is a file `go`; any other does what it says.
 OTHERS = 'if [ "$0" = good ]; then : < go; else eval "$0"; fi'
@@ -194,6 +194,8 @@ def test_a_link_that_leads_somewhere_is_a_result(both):
 
 def test_an_output_on_another_file_system_is_a_failure(both, broker, here, mounted):
     mounted(here / "out" / UNFINISHED)
+    with pytest.raises(OSError, match="Invalid cross-device link"):
+        try_output("out")
     both(WRITES, "on another file system", output_dir="out")
     assert "on another file system" in broker.dead("q")[0].reason
 
