@@ -101,16 +101,18 @@ class Folder:
         trace: TracebackType | None,
     ) -> None:
         self.close()
-        if isinstance(error, OSError) and str(error.filename).startswith("./"):
-            error.filename = f"{self.path}/{error.filename[2:]}"
+        if isinstance(error, OSError):
+            name = str(error.filename)
+            if name == "." or name.startswith("./"):
+                error.filename = os.path.normpath(f"{self.path}/{name}")
 
     def close(self) -> None:
         """Let go of it."""
         self.calls.close(self.descriptor)
 
-    def new_file(self, name: str) -> int:
+    def new_file(self, name: str, flags: int = 0) -> int:
         """Make a file that nobody made before; return its descriptor, to write to."""
-        return int(self.fs.calls.open(f"./{name}", _NEW, 0o666))
+        return int(self.fs.calls.open(f"./{name}", _NEW | flags, 0o666))
 
     def ordinary_file(self, name: str) -> BinaryIO:
         """Open a file for reading; OSError: it is a link, a FIFO, a device or a directory."""
@@ -151,7 +153,7 @@ class Folder:
 
     def names(self) -> list[str]:
         """List it afresh."""
-        names: list[str] = self.fs.calls.listdir("./")
+        names: list[str] = self.fs.calls.listdir(".")
         return names
 
 

@@ -14,6 +14,7 @@ from ddmq.names import new_token
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+    from types import TracebackType
 
     from ddmq.clock import Clock
 
@@ -117,7 +118,8 @@ class Journal:
         with reached(*os.path.split(self._queue_path)) as queue:
             folder = queue.below(DIRECTORY, make=True, mode=self._mode)
         with folder:
-            self._file = folder.new_file(f"{self._name}.{self._files}{_SUFFIX}")
+            name = f"{self._name}.{self._files}{_SUFFIX}"
+            self._file = folder.new_file(name, os.O_APPEND)
         if self._mode is not None:
             os.fchmod(self._file, self._mode & 0o666)
 
@@ -166,16 +168,20 @@ class _Journals:
         try:
             everything = [] if self._held is None else self._held.names()
         except OSError as error:
-            self.__exit__()
-            error.filename = self.path
+            self.__exit__(type(error), error, None)
             raise
         self.names = [n for n in everything if n.endswith(_SUFFIX) and n[0] != "."]
         self.names.sort()
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         if self._held is not None:
-            self._held.close()
+            self._held.__exit__(kind, error, trace)
 
     @property
     def folder(self) -> Folder:

@@ -91,7 +91,7 @@ class Result:
                         self._sync(unfinished)
                     self._move(unfinished, kept)
                 if sync:
-                    kept.fs.sync_directory("./")
+                    kept.fs.sync_directory(".")
         except OSError as error:
             if may_pass(error):
                 raise
