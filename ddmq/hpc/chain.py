@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
 from ddmq.clock import Clock
@@ -15,7 +14,6 @@ from ddmq.scheduler import SLURM, job_id, whole_job_id
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from contextlib import AbstractContextManager
 
 LEFT, SCRIPT, SCHEDULER = "DDMQ_CHAIN_LEFT", "DDMQ_CHAIN_SCRIPT", "DDMQ_CHAIN_SCHEDULER"
 #: Names the chain; a script that was copied says nothing, then it is its first job's id.
@@ -67,26 +65,32 @@ def _submit_once(
     queue_path: str, environ: Mapping[str, str], fs: FileSystem, clock: Clock
 ) -> str | None:
     name = re.sub(r"[^\w.-]", "-", environ.get(ID) or whole_job_id(environ) or "no-job")
-    mark = f"{submit.make_directory(queue_path, fs)}/after-{name}-{environ[LEFT]}"
-    if not fs.elect(mark, new_token()):
-        return None
-    left = str(int(environ[LEFT]) - 1)
-    try:
-        with _script(environ, fs) as script:
+    mark = f"./after-{name}-{environ[LEFT]}"
+    with submit.open_jobs(queue_path, fs) as jobs:
+        if not jobs.fs.elect(mark, new_token()):
+            return None
+        left = str(int(environ[LEFT]) - 1)
+        try:
+            script = _script(environ, fs)
             return _submit_patiently(environ, script, {LEFT: left, ID: name}, clock)
-    except (submit.SubmitFailed, OSError):
-        fs.discard(mark)
-        raise
+        except (submit.SubmitFailed, OSError):
+            jobs.fs.discard(mark)
+            raise
 
 
-def _script(environ: Mapping[str, str], fs: FileSystem) -> AbstractContextManager[str]:
-    """Give the path of the script to submit; one without a sum is the user's own affair."""
-    script, sum_ = environ[SCRIPT], environ.get(SUM)
-    return submit.unchanged(script, sum_, fs) if sum_ else nullcontext(script)
+def _script(environ: Mapping[str, str], fs: FileSystem) -> submit.Script:
+    """Return the script to submit; one without a sum is the user's own affair."""
+    path, sum_ = environ[SCRIPT], environ.get(SUM)
+    if not sum_:
+        return submit.users_script(path)
+    return submit.Script(submit.unchanged(path, sum_, fs))
 
 
 def _submit_patiently(
-    environ: Mapping[str, str], script: str, variables: Mapping[str, str], clock: Clock
+    environ: Mapping[str, str],
+    script: submit.Script,
+    variables: Mapping[str, str],
+    clock: Clock,
 ) -> str:
     scheduler, command = environ.get(SCHEDULER, SLURM.name), environ.get(COMMAND, "")
     for pause in _PAUSES:

@@ -77,9 +77,13 @@ def _work(
     clock, environ, fs = Clock(), scheduler.environment(), FileSystem(calls)
     broker = Broker(given.root, fs=fs, clock=clock)
     broker.settings(given.queue)  # an error here is the user's to mend
-    _warn_of_writers((broker.root, f"{broker.root}/{given.queue}"), fs)
+    what = "take, change and remove messages"
+    _warn_of_writers((broker.root, f"{broker.root}/{given.queue}"), what, fs)
     made = _options(given, environ)
     try_all(made, broker)
+    what = "change what is kept there, and lead a command that writes there elsewhere"
+    kept = filter(None, (made.output_dir, made.log_dir))
+    _warn_of_writers(map(os.path.realpath, kept), what, fs)
     if made.output_dir is not None:
         remove_leftovers_of_dead(made.output_dir, f"{broker.root}/{given.queue}", fs)
     mark = f"DDMQ_WORKER={new_token()}"
@@ -110,14 +114,14 @@ def _job(
     )
 
 
-def _warn_of_writers(directories: Iterable[str], fs: FileSystem) -> None:
-    """Say so where everybody may change what commands are run for."""
+def _warn_of_writers(directories: Iterable[str], what: str, fs: FileSystem) -> None:
+    """Say so where everybody may change what commands are run for, or what they made."""
     for path in directories:
         found = fs.status(path)
         if found is not None and found.mode & stat.S_IWOTH:
             warn(
-                f"everybody may write to {path}, so everybody can take, change and remove "
-                f"messages; chmod o-w {quoted(path)}, unless all are to be trusted"
+                f"everybody may write to {path}, so everybody can {what}; "
+                f"chmod o-w {quoted(path)}, unless all are to be trusted"
             )
 
 

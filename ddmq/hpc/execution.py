@@ -8,11 +8,13 @@ import signal
 from typing import TYPE_CHECKING
 
 from ddmq.errors import DdmqError
+from ddmq.hpc.folder import reached
 from ddmq.hpc.guardian import kill_marked
 from ddmq.hpc.placeholders import fields_of, filled, text_of, values_of, variable
-from ddmq.hpc.result import Result, remove_leftovers
+from ddmq.hpc.result import Result, is_result, remove_leftovers
 from ddmq.hpc.runner import MAX_ARGUMENT, Outcome, Process
 from ddmq.hpc.stream import Stream, filled_file
+from ddmq.hpc.trouble import told
 from ddmq.log import warn
 from ddmq.names import new_token
 from ddmq.scheduler import with_variables
@@ -98,6 +100,11 @@ class Execution:
         directory = self._options.output_dir
         if directory is None:
             return None
+        if not is_result(self.message.id):
+            raise Unfit(
+                f"its id {self.message.id} was not made by ddmq, and names no result; "
+                "publish it again, with `ddmq publish`"
+            )
         if self.message.requeue_counter:
             remove_leftovers(directory, self.message.id)
         return Result(directory, self.message.id, self._token)
@@ -238,12 +245,17 @@ class Execution:
             self._result.discard()
 
     def _save(self, log: str) -> None:
+        """Make two files, and the directories that they are in, below the directory of logs."""
+        top = self._options.log_dir or "."
+        *directories, name = os.path.relpath(log, top).split("/")
         try:
-            os.makedirs(os.path.dirname(log), exist_ok=True)
-            for stream, kind in zip(self._streams, ("out", "err")):
-                stream.save(f"{log}.{kind}")
+            with reached(top, *directories, make=True) as folder:
+                for stream, kind in zip(self._streams, ("out", "err")):
+                    stream.save(folder, f"{name}.{kind}")
         except OSError as error:
-            warn(f"message {self.message.id}: its output could not be kept: {error}")
+            warn(
+                f"message {self.message.id}: its output could not be kept: {told(error)}"
+            )
 
     def _pump_rest(self) -> None:
         for pump in self.readers().values():

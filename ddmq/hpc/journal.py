@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import errno
 import json
 import os
-import stat
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
-from ddmq.fs import FileSystem
+from ddmq.errors import StorageError
+from ddmq.hpc.folder import Folder, reached
 from ddmq.log import warn
 from ddmq.names import new_token
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+    from types import TracebackType
 
     from ddmq.clock import Clock
 
@@ -26,6 +26,13 @@ _ROTATED = 16 << 20
 _FLUSH_EVERY = 1.0
 #: How much of how many journals tells how long messages take.
 _RECENT_FILES, _RECENT_BYTES = 20, 1 << 18
+#: Bytes of one journal, and of one line, that are read: whoever may write to the queue can make
+#: them as large as he likes. A worker's own are rotated long before, and its lines are short.
+_MOST, _LINE = 64 << 20, 64 << 10
+#: Journals that are merged into one, so that their names fit into its first line.
+_MERGED = 200
+#: The longest time, in seconds, that is believed, and the largest of all other numbers.
+_LONGEST, _LARGEST = 1e10, 1e18
 _COMPACTED = "compacted-"
 _SUFFIX = ".jsonl"
 #: Seconds without a line after which a journal's worker is taken for ended.
@@ -62,7 +69,7 @@ class Journal:
     def __init__(
         self, queue_path: str, host: str, clock: Clock, mode: int | None
     ) -> None:
-        self._directory = f"{queue_path}/{DIRECTORY}"
+        self._queue_path = queue_path
         self._name = f"{host}-{os.getpid()}-{new_token()}"
         self._clock = clock
         self._mode = mode
@@ -107,14 +114,12 @@ class Journal:
 
     def _open_next(self) -> None:
         self.close()
-        fs = FileSystem()
-        if fs.mkdir(self._directory) and self._mode is not None:
-            fs.chmod(self._directory, self._mode)
-        fs.require_directory(self._directory)  # no link to somewhere else
         self._files, self._written = self._files + 1, 0
-        path = f"{self._directory}/{self._name}.{self._files}.jsonl"
-        flags = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_APPEND | os.O_CLOEXEC
-        self._file = os.open(path, flags, 0o666)
+        with reached(*os.path.split(self._queue_path)) as queue:
+            folder = queue.below(DIRECTORY, make=True, mode=self._mode)
+        with folder:
+            name = f"{self._name}.{self._files}{_SUFFIX}"
+            self._file = folder.new_file(name, os.O_APPEND)
         if self._mode is not None:
             os.fchmod(self._file, self._mode & 0o666)
 
@@ -126,67 +131,162 @@ class Journal:
 
 
 def read(queue_path: str) -> Iterator[Run]:
-    """Yield the runs in all journals of a queue, in no order; a damaged line is left out.
+    """Yield the runs in all journals of a queue, in no order.
 
-    So is a journal that can't be read, which is told.
+    A journal that can't be read is left out, which is told. So is each line that is no run;
+    how many there were is told in the end. StorageError: their directory can't be read.
     """
-    files = _journals(queue_path)
-    merged = {name for path in files for name in _sources(path)}
-    for path in files:
-        if os.path.basename(path) not in merged:
-            try:
-                with _opened(path) as lines:
-                    yield from _runs(lines)
-            except FileNotFoundError:  # somebody compacts them
-                continue
-            except OSError as error:
-                warn(f"{path} is left out: {error.strerror}")
-
-
-def _opened(path: str) -> BinaryIO:
-    """Open a journal; OSError where somebody planted a link, a FIFO or a device."""
-    flags = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_NOCTTY | os.O_CLOEXEC
-    file = open(os.open(path, flags), "rb")  # noqa: SIM115 - whoever asked closes it
-    if stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-        return file
-    file.close()
-    raise OSError(errno.EINVAL, "not an ordinary file", path)
-
-
-def _journals(queue_path: str) -> list[str]:
-    directory = f"{queue_path}/{DIRECTORY}"
+    skipped = 0
     try:
-        names = FileSystem().listing(directory)
-    except (FileNotFoundError, NotADirectoryError):
-        return []
-    return sorted(f"{directory}/{name}" for name in names if name.endswith(_SUFFIX))
+        with _Journals(queue_path) as journals:
+            for line in journals.all_lines():
+                run = _parsed(line)
+                if run is None:
+                    skipped += 1
+                else:
+                    yield run
+    except OSError as error:
+        raise StorageError(error) from error
+    if skipped:
+        warn(
+            f"lines in {journals.path} that are left out: {skipped}; they are no runs, as workers "
+            "write them, or too many for one journal"
+        )
 
 
-def _runs(lines: Iterator[bytes] | Any) -> Iterator[Run]:
-    for line in lines:
-        run = _parsed(line)
-        if run is not None:
-            yield run
+class _Journals:
+    """The journals of a queue: their directory, held open, and their names; none if there is none."""
+
+    def __init__(self, queue_path: str) -> None:
+        self.path = f"{queue_path}/{DIRECTORY}"
+        self.names: list[str] = []
+        self._held: Folder | None = None
+        with suppress(FileNotFoundError, NotADirectoryError):
+            self._held = reached(*os.path.split(queue_path), DIRECTORY)
+
+    def __enter__(self) -> _Journals:
+        try:
+            everything = [] if self._held is None else self._held.names()
+        except OSError as error:
+            self.__exit__(type(error), error, None)
+            raise
+        self.names = [n for n in everything if n.endswith(_SUFFIX) and n[0] != "."]
+        self.names.sort()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._held is not None:
+            self._held.__exit__(kind, error, trace)
+
+    @property
+    def folder(self) -> Folder:
+        """Return their directory, where there are any."""
+        assert self._held is not None
+        return self._held
+
+    def opened(self, name: str) -> BinaryIO:
+        """Open one; OSError where somebody planted a link, a FIFO or a device."""
+        return self.folder.ordinary_file(name)
+
+    def all_lines(self) -> Iterator[bytes]:
+        """Yield the lines of all, but for those that were merged into others."""
+        merged = {name for each in self.names for name in self.sources(each)}
+        for name in self.names:
+            if name not in merged:
+                yield from self.lines(name)
+
+    def lines(self, name: str) -> Iterator[bytes]:
+        """Yield the lines of one, of which there are none if it is gone or can't be read."""
+        try:
+            with self.opened(name) as file:
+                if name.startswith(_COMPACTED):
+                    file.readline(_LINE)
+                yield from _lines(file, _MOST)
+        except FileNotFoundError:  # somebody compacts them
+            return
+        except OSError as error:
+            warn(f"{self.path}/{name} is left out: {error.strerror}")
+
+    def sources(self, name: str) -> list[str]:
+        """Return the journals that a compacted one took in: its first line names them."""
+        if not name.startswith(_COMPACTED):
+            return []
+        try:
+            with self.opened(name) as file:
+                names = json.loads(file.readline(_LINE))["compacted"]
+            return [name for name in names if _may_be_journal(name)]
+        except (OSError, ValueError, TypeError, KeyError, RecursionError):
+            return []
+
+    def modified(self, name: str) -> float:
+        """Return when one was last written to."""
+        found = self.folder.fs.status(f"./{name}")
+        return 0.0 if found is None else found.modified_ns / 1e9
+
+    def has_ended(self, name: str, now: float) -> bool:
+        """Tell whether this is a file that we can read, to which nobody has written for a week."""
+        found = self.folder.fs.status(f"./{name}")
+        if found is None or found.age(int(now * 1e9)) <= _ENDED_AFTER:
+            return False
+        with suppress(OSError):
+            self.opened(name).close()
+            return True
+        return False
+
+    def size(self, name: str) -> int:
+        """Return how many bytes one has."""
+        found = self.folder.fs.status(f"./{name}")
+        return 0 if found is None else found.size
+
+    def remove(self, name: str) -> None:
+        """Remove one, if we may."""
+        self.folder.fs.discard(f"./{name}")
+
+
+def _lines(file: BinaryIO, most: int) -> Iterator[bytes]:
+    """Yield the lines in the next `most` bytes: of one that is longer than any of ours, nothing.
+
+    So it is with the rest of a file that is larger, as if it were one line. What is behind
+    the last end of a line is still being written.
+    """
+    inside = False
+    while most > 0 and (line := file.readline(min(_LINE, most))):
+        most -= len(line)
+        ended = line.endswith(b"\n")
+        if not inside and (ended or len(line) == _LINE):
+            yield line if ended else b""
+        inside = not ended
+    if most <= 0 and file.read(1):
+        yield b""
 
 
 def _parsed(line: bytes) -> Run | None:
+    """Read a line; None: it is no run, or one of which a number or text can't be meant."""
     try:
         values = json.loads(line)
-        return Run(**{field: values[field] for field in Run._fields})
+        run = Run(**{field: values[field] for field in Run._fields})
     except (ValueError, TypeError, KeyError, RecursionError):
         return None
+    texts = [run.id, run.result, run.host, run.job, run.log]
+    texts += [] if run.signal is None else [run.signal]
+    times = run.start, run.duration, run.cpu
+    numbers = run.slot, run.peak_kib, 0 if run.exit is None else run.exit
+    sound = (
+        all(isinstance(text, str) for text in texts)
+        and all(_is_number(time, float, _LONGEST) for time in times)
+        and all(_is_number(number, int, _LARGEST) for number in numbers)
+    )
+    return run if sound else None
 
 
-def _sources(path: str) -> list[str]:
-    """Return the journals that a compacted one took in: its first line names them."""
-    if not os.path.basename(path).startswith(_COMPACTED):
-        return []
-    try:
-        with _opened(path) as lines:
-            names = json.loads(lines.readline())["compacted"]
-        return [name for name in names if _may_be_journal(name)]
-    except (OSError, ValueError, TypeError, KeyError, RecursionError):
-        return []
+def _is_number(value: object, kind: type, most: float) -> bool:
+    """Tell whether this is a number of some kind, from 0 to `most`: so neither true nor NaN."""
+    return type(value) in (int, kind) and 0 <= value <= most  # type: ignore[operator]
 
 
 def _may_be_journal(name: object) -> bool:
@@ -195,63 +295,69 @@ def _may_be_journal(name: object) -> bool:
 
 
 def durations(queue_path: str) -> list[float]:
-    """Return how long recent successful runs took, in seconds."""
-    files = sorted(_journals(queue_path), key=_modified)[-_RECENT_FILES:]
-    found = []
-    for path in files:
-        with suppress(OSError), _opened(path) as lines:
-            lines.seek(max(os.fstat(lines.fileno()).st_size - _RECENT_BYTES, 0))
-            found += [run.duration for run in _runs(lines) if run.result == "acked"]
+    """Return how long recent successful runs took, in seconds; none, if nobody can tell."""
+    found: list[float] = []
+    with suppress(OSError), _Journals(queue_path) as journals:
+        for name in sorted(journals.names, key=journals.modified)[-_RECENT_FILES:]:
+            with suppress(OSError), journals.opened(name) as file:
+                file.seek(max(os.fstat(file.fileno()).st_size - _RECENT_BYTES, 0))
+                runs = filter(None, map(_parsed, _lines(file, _RECENT_BYTES)))
+                found += [run.duration for run in runs if run.result == "acked"]
     return found
 
 
-def _is_file(path: str) -> bool:
-    found = FileSystem().status(path)
-    return found is not None and found.is_file
-
-
-def _modified(path: str) -> float:
-    try:
-        return os.lstat(path).st_mtime
-    except FileNotFoundError:
-        return 0.0
-
-
-def _age(path: str, now: float) -> float:
-    """Return for how many seconds nobody has written to a journal; one that is gone: 0."""
-    found = FileSystem().status(path)
-    return 0.0 if found is None else found.age(int(now * 1e9))
-
-
 def compact(queue_path: str, now: float) -> int:
-    """Merge the journals of workers that ended into one file; return how many they were.
+    """Merge the journals of workers that ended into few files; return how many they were.
 
-    Its first line names them, so that a crash before they are removed doubles nothing.
+    The first line of each names them, so that a crash before they are removed doubles nothing.
     """
-    for path in _journals(queue_path):
-        for name in _sources(path):  # left by a compaction that died
-            with suppress(OSError):
-                os.unlink(f"{os.path.dirname(path)}/{name}")
-    files = [path for path in _journals(queue_path) if _is_file(path)]
-    ended = [path for path in files if _age(path, now) > _ENDED_AFTER]
-    if len(ended) > 1:
-        _merge(f"{queue_path}/{DIRECTORY}", ended)
+    try:
+        with _Journals(queue_path) as journals:
+            for each in journals.names:
+                for name in journals.sources(each):  # left by a compaction that died
+                    journals.remove(name)
+        with _Journals(queue_path) as journals:
+            ended = [name for name in journals.names if journals.has_ended(name, now)]
+            for group in _grouped(ended, journals):
+                if len(group) > 1:
+                    _merge(journals, group)
+    except OSError as error:
+        raise StorageError(error) from error
     return len(ended)
 
 
-def _merge(directory: str, ended: list[str]) -> None:
-    draft = f"{directory}/.{new_token()}"
-    names = [os.path.basename(path) for path in ended]
-    with open(draft, "xb") as merged:
-        merged.write(json.dumps({"compacted": names}).encode() + b"\n")
-        for path in ended:
-            with _opened(path) as lines:
-                merged.writelines(line for line in lines if _parsed(line) is not None)
-        merged.flush()
-        os.fsync(merged.fileno())
-    os.replace(draft, f"{directory}/{_COMPACTED}{new_token()}.jsonl")
-    for path in ended:
-        os.unlink(path)
+def _grouped(names: list[str], journals: _Journals) -> Iterator[list[str]]:
+    """Yield journals that fit together into one that is read to its end."""
+    group: list[str] = []
+    total = _LINE
+    for name in names:
+        size = journals.size(name)
+        if group and (len(group) == _MERGED or total + size > _MOST):
+            yield group
+            group, total = [], _LINE
+        group.append(name)
+        total += size
+    yield group  # which may be empty
+
+
+def _merge(journals: _Journals, names: list[str]) -> None:
+    """Write what is sound in some journals to one, and remove them."""
+    folder, draft = journals.folder, f".{new_token()}"
+    try:
+        with open(folder.new_file(draft), "wb") as merged:
+            merged.write(json.dumps({"compacted": names}).encode() + b"\n")
+            for name in names:
+                with journals.opened(name) as file:
+                    sound = filter(_parsed, _lines(file, _MOST))
+                    merged.writelines(sound)
+            merged.flush()
+            os.fsync(merged.fileno())
+        folder.move(draft, folder, f"{_COMPACTED}{new_token()}{_SUFFIX}")
+    except OSError:
+        folder.fs.discard(f"./{draft}")
+        raise
+    for name in names:
+        journals.remove(name)
 
 
 def told(run: Run | Mapping[str, Any]) -> str:

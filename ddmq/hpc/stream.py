@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import os
 from contextlib import suppress
+from typing import TYPE_CHECKING
 
 from ddmq.log import warn
+
+if TYPE_CHECKING:
+    from ddmq.hpc.folder import Folder
 
 _CHUNK = 1 << 16
 #: Bytes of the end that are always kept.
@@ -67,9 +71,9 @@ class Stream:
         """Return the last few kilobytes, as text."""
         return self._tail.decode("utf-8", "replace").strip()
 
-    def save(self, path: str) -> bool:
+    def save(self, folder: Folder, name: str) -> bool:
         """Write what was kept to a new file; False when there is nothing."""
-        return self._kept is not None and self._kept.save(path)
+        return self._kept is not None and self._kept.save(folder, name)
 
     def close(self) -> None:
         """Take what is left, up to a megabyte, and wait for nobody who holds the other end."""
@@ -107,13 +111,16 @@ class _Ends:
         place = self._place()
         return (self._half if place < self._half else 2 * self._half) - place
 
-    def save(self, path: str) -> bool:
+    def save(self, folder: Folder, name: str) -> bool:
         """Write both ends to a file, and what is missing between them."""
         if self._file is None:
             return False
-        with open(path, "xb") as log:
-            self._copy(log.fileno(), 0, min(self._size, self._half))
-            self._copy_ring(log.fileno())
+        log = folder.new_file(name)
+        try:
+            self._copy(log, 0, min(self._size, self._half))
+            self._copy_ring(log)
+        finally:
+            os.close(log)
         return True
 
     def _copy_ring(self, target: int) -> None:

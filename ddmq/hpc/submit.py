@@ -9,13 +9,14 @@ import shlex
 import shutil
 import subprocess
 import sys
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from importlib import resources
 from string import Template
 from typing import TYPE_CHECKING, NamedTuple
 
 from ddmq.errors import DdmqError, InvalidArgument, StorageError
 from ddmq.fs import FileSystem
+from ddmq.hpc.folder import Folder, reached
 from ddmq.names import new_token
 from ddmq.scheduler import environment
 
@@ -28,10 +29,12 @@ WARNING = 120
 DIRECTORY = "jobs"
 #: Seconds after which a script, or the mark of a chain, is of no use to anybody.
 _KEPT = 90 * 86400
-_NOTHING = "# nothing"
-#: What stands in a script for the sum of its text, when that is taken.
-_NO_SUM = "0" * 64
-_MAX_SCRIPT = 1 << 20
+#: What stands in a script for the sum of its text, when that is taken: no argument of a command,
+#: and so nothing else in a script, can hold it.
+_NO_SUM = "\0"
+_MAX_SCRIPT = 4 << 20
+#: What ddmq puts into `jobs/`: scripts, and marks of chains.
+_OURS = re.compile(r"ddmq-[0-9a-f]{16}\.sh|after-.*-[0-9]+", re.DOTALL)
 _SELECT = re.compile(r"-l\s*'?(\S*,)?select=")
 #: What PBS itself knows of a node or a part of it, and what all sites call accelerators.
 #: Any other resource is the whole job's: most of those that a site adds are (licenses, file
@@ -148,10 +151,24 @@ def rendered(request: Request, script: str) -> str:
         warning=_warning(request),
         umask=f"{_umask():04o}",
         chain=_chain(request, script),
-        command=shlex.join(_told_its_time(request, dialect)),
+        command=" ".join(map(quoted, _told_its_time(request, dialect))),
     )
-    text = "\n".join(line for line in filled.split("\n") if line != _NOTHING)
-    return text.replace(_NO_SUM, _sum(text.encode()))
+    return filled.replace(_NO_SUM, _sum(filled.encode()))
+
+
+def quoted(word: str) -> str:
+    """Return a word as bash reads it, in one line: SGE looks for directives in every line."""
+    if word.isprintable():
+        return shlex.quote(word)
+    return "$'" + "".join(map(_escaped, word)) + "'"
+
+
+def _escaped(character: str) -> str:
+    if character in "\\'":
+        return f"\\{character}"
+    if character.isprintable():
+        return character
+    return "".join(f"\\x{byte:02x}" for byte in os.fsencode(character))
 
 
 class _Template(Template):
@@ -262,18 +279,19 @@ def _umask() -> int:
 
 
 def _chain(request: Request, script: str) -> str:
+    """Return the lines that tell a job of its chain, if it is of one."""
     if not request.chain:
-        return _NOTHING
-    how = "requeue" if request.requeue else shlex.quote(script)
+        return ""
+    how = "requeue" if request.requeue else quoted(script)
     name = os.path.splitext(os.path.basename(script))[0]
     command = "scontrol" if request.requeue else DIALECTS[request.scheduler].command
     path = shutil.which(command, path=environment().get("PATH"))
-    known = path and f"export DDMQ_CHAIN_COMMAND={shlex.quote(os.path.abspath(path))}\n"
+    known = path and f"export DDMQ_CHAIN_COMMAND={quoted(os.path.abspath(path))}\n"
     return (known or "") + (
         f'export DDMQ_CHAIN_LEFT="${{DDMQ_CHAIN_LEFT:-{request.chain}}}"\n'
         f"export DDMQ_CHAIN_SCRIPT={how}\n"
         f"export DDMQ_CHAIN_ID={name} DDMQ_CHAIN_SCHEDULER={request.scheduler}\n"
-        f"export DDMQ_CHAIN_SUM={_NO_SUM}"
+        f"export DDMQ_CHAIN_SUM={_NO_SUM}\n"
     )
 
 
@@ -306,59 +324,62 @@ def new_script(queue_path: str) -> str:
     return f"{queue_path}/{DIRECTORY}/ddmq-{new_token()}.sh"
 
 
-def make_directory(queue_path: str, fs: FileSystem) -> str:
-    """Make the directory of scripts, for all who share the queue; return its path."""
-    path = f"{queue_path}/{DIRECTORY}"
-    shared = fs.status(queue_path)
-    if fs.mkdir(path) and shared is not None:
-        fs.chmod(path, shared.mode & 0o7777)
-    fs.require_directory(path)  # no link to somewhere else
-    return path
+def open_jobs(queue_path: str, fs: FileSystem) -> Folder:
+    """Open the directory of scripts; it is made for all who share the queue."""
+    with reached(*os.path.split(queue_path), calls=fs.calls) as queue:
+        shared = fs.calls.fstat(queue.descriptor).st_mode & 0o7777
+        return queue.below(DIRECTORY, make=True, mode=shared)
 
 
 def write(script: str, text: str, fs: FileSystem) -> None:
-    """Keep a job script, for its chain and for whoever wonders what ran."""
+    """Keep a job script, for its chain and for whoever wonders what ran: it is a record.
+
+    Whoever may write to the queue may change it, so it is never what is submitted.
+    """
     try:
-        directory = make_directory(os.path.dirname(os.path.dirname(script)), fs)
-        fs.create_own(script, text.encode(), sync=False)
-        _forget_old(directory, script, fs)
+        with open_jobs(os.path.dirname(os.path.dirname(script)), fs) as jobs:
+            name = os.path.basename(script)
+            jobs.fs.create_own(f"./{name}", text.encode(), sync=False)
+            _forget_old(jobs, name)
     except OSError as error:
         raise StorageError(error) from error
 
 
-def _forget_old(directory: str, new: str, fs: FileSystem) -> None:
-    """Remove what was made long before the file `new`, by the file server's clock."""
-    made = fs.status(new)
-    for name in fs.listing(directory):
-        found = fs.status(f"{directory}/{name}")
+def forget(script: str, fs: FileSystem) -> None:
+    """Remove a script that was not submitted."""
+    queue_path = os.path.dirname(os.path.dirname(script))
+    with suppress(OSError), open_jobs(queue_path, fs) as jobs:
+        jobs.fs.discard(f"./{os.path.basename(script)}")
+
+
+def _forget_old(jobs: Folder, new: str) -> None:
+    """Remove what ddmq made long before the file `new`, by the file server's clock."""
+    made = jobs.fs.status(f"./{new}")
+    for name in filter(_OURS.fullmatch, jobs.names()):
+        found = jobs.fs.status(f"./{name}")
         if found and made and found.age(made.modified_ns) > _KEPT:
-            remove = fs.rmdir if found.is_directory else fs.unlink
+            remove = jobs.fs.rmdir if found.is_directory else jobs.fs.unlink
             with suppress(OSError):
-                remove(f"{directory}/{name}")
+                remove(f"./{name}")
 
 
-@contextmanager
-def unchanged(script: str, sum_: str, fs: FileSystem) -> Iterator[str]:
-    """Yield the path of a copy, of our own, of a job script that is as we submitted it.
+def unchanged(script: str, sum_: str, fs: FileSystem) -> bytes:
+    """Return the text of a job script that is as we submitted it.
 
     Who may write to the queue may swap the script at any moment, but neither its sum, which
-    the running job knows, nor the copy. Raises SubmitFailed.
+    the running job knows, nor what we have read. Raises SubmitFailed.
     """
     try:
         data = fs.read(script, _MAX_SCRIPT)
     except OSError as error:
         raise SubmitFailed(f"{script}: {error.strerror}; the chain ends") from error
-    if _sum(data.replace(sum_.encode(), _NO_SUM.encode())) != sum_:
+    summed = data.replace(sum_.encode(), _NO_SUM.encode())
+    if _NO_SUM.encode() in data or _sum(summed) != sum_:
         raise SubmitFailed(
             f"{script} was changed since it was submitted, and is not submitted again; "
             "submit a new job, and ask who changes the queue"
         )
-    from tempfile import TemporaryDirectory  # only a chain needs it
-
-    with TemporaryDirectory(prefix="ddmq-") as directory:
-        copy = f"{directory}/{os.path.basename(script)}"
-        fs.create(copy, data, sync=False)
-        yield copy
+    return data
 
 
 def _sum(data: bytes) -> str:
@@ -378,8 +399,26 @@ def require(scheduler: str) -> None:
         )
 
 
+class Script(NamedTuple):
+    """What is submitted."""
+
+    text: bytes
+    path: str = ""
+    """Where the user has it. Empty: it is a text of ours, which the scheduler gets on standard input,
+    so that nobody can change it on its way."""
+
+
+def users_script(path: str) -> Script:
+    """Return a script that the user keeps somewhere: whom he lets write there is his affair."""
+    try:
+        with open(path, "rb") as file:
+            return Script(file.read(_MAX_SCRIPT), path)
+    except OSError:  # for the scheduler to complain of
+        return Script(b"", path)
+
+
 def submitted(
-    scheduler: str, script: str, variables: Mapping[str, str], command: str = ""
+    scheduler: str, script: Script, variables: Mapping[str, str], command: str = ""
 ) -> str:
     """Submit a job script, handing some variables on; return what the scheduler says.
 
@@ -388,8 +427,11 @@ def submitted(
     """
     dialect, environ = DIALECTS[scheduler], environment()
     program = _program(command, dialect.command)
-    handed_on = _handed_on(dialect, script, variables, environ)
-    return _asked([program, *handed_on, script], {**environ, **variables})
+    arguments = [program, *_handed_on(dialect, script, variables, environ)]
+    if script.path:
+        arguments.append(script.path)
+    given = b"" if script.path else script.text
+    return _asked(arguments, {**environ, **variables}, given)
 
 
 def _program(path: str, name: str) -> str:
@@ -398,7 +440,7 @@ def _program(path: str, name: str) -> str:
 
 def _handed_on(
     dialect: Dialect,
-    script: str,
+    script: Script,
     variables: Mapping[str, str],
     environ: Mapping[str, str],
 ) -> list[str]:
@@ -411,21 +453,16 @@ def _handed_on(
     if dialect.exported:
         before = environ.get(dialect.exported, "ALL")
     else:
-        before = ",".join(dict.fromkeys(_directed(dialect, script)))
+        before = ",".join(dict.fromkeys(_directed(dialect, script.text)))
     words = [w for w in before.split(",") if w.upper() not in ("", "NONE", "NIL")]
     kept = [word for word in words if word.partition("=")[0] not in variables]
     pairs = [f"{name}={value}" for name, value in variables.items()]
     return [part.format(",".join([*kept, *pairs])) for part in dialect.exports]
 
 
-def _directed(dialect: Dialect, script: str) -> Iterator[str]:
+def _directed(dialect: Dialect, text: bytes) -> Iterator[str]:
     """Yield what the directives of a job script hand on."""
-    try:
-        with open(script, encoding="utf-8", errors="surrogateescape") as file:
-            lines = file.read(_MAX_SCRIPT).splitlines()
-    except OSError:  # for the scheduler to complain of
-        return
-    for line in lines:
+    for line in os.fsdecode(text).splitlines():
         prefix, *rest = line.split(maxsplit=1) or [""]
         if prefix == dialect.prefix.strip():
             yield from _variables("".join(rest))
@@ -436,15 +473,14 @@ def requeued(job: str, command: str = "") -> None:
     _asked([_program(command, "scontrol"), "requeue", job], environment())
 
 
-def _asked(arguments: list[str], environ: Mapping[str, str]) -> str:
-    """Run a command of the scheduler; return what it prints."""
+def _asked(arguments: list[str], environ: Mapping[str, str], given: bytes = b"") -> str:
+    """Run a command of the scheduler, `given` on its standard input; return what it prints."""
     try:
         done = subprocess.run(
             arguments,
             env=dict(environ),
-            stdin=subprocess.DEVNULL,
+            input=given,
             capture_output=True,
-            text=True,
             check=False,
         )
     except OSError as error:
@@ -452,6 +488,6 @@ def _asked(arguments: list[str], environ: Mapping[str, str]) -> str:
             f"{arguments[0]}: {error.strerror}; is there a scheduler on this node?"
         ) from error
     if done.returncode != 0:
-        words = (done.stderr or done.stdout).strip()
+        words = os.fsdecode(done.stderr or done.stdout).strip()
         raise SubmitFailed(f"{arguments[0]} refused: {words}")
-    return done.stdout.strip()
+    return os.fsdecode(done.stdout).strip()

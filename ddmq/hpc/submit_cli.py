@@ -90,14 +90,14 @@ def _check_usage(
 
 
 def _submitted(scheduler: str, script: str, text: str) -> str:
-    """Submit a job; its script is removed again where the scheduler refuses."""
+    """Submit a job; the record of its script is removed again where the scheduler refuses."""
     submit.require(scheduler)
     fs = FileSystem()
     submit.write(script, text, fs)
     try:
-        return submit.submitted(scheduler, script, {})
+        return submit.submitted(scheduler, submit.Script(text.encode()), {})
     except submit.SubmitFailed:
-        fs.discard(script)
+        submit.forget(script, fs)
         raise
 
 

@@ -46,7 +46,7 @@ COMMAND = {
 WORKER = {
     *CORE,
     *("ddmq.hpc", "ddmq.hpc.cli", "ddmq.hpc.deadline", "ddmq.hpc.execution"),
-    *("ddmq.hpc.arguments", "ddmq.hpc.idleness"),
+    *("ddmq.hpc.arguments", "ddmq.hpc.folder", "ddmq.hpc.idleness"),
     *("ddmq.hpc.guardian", "ddmq.hpc.heartbeat", "ddmq.hpc.job", "ddmq.hpc.journal"),
     *("ddmq.hpc.options", "ddmq.hpc.placeholders", "ddmq.hpc.result"),
     *("ddmq.hpc.runner", "ddmq.scheduler", "ddmq.hpc.settling"),

@@ -156,8 +156,8 @@ def test_a_missing_queue_is_explained(root, broker):
 @pytest.mark.parametrize(
     ("options", "why"),
     [
-        (["--output-dir", "file"], "/file/.ddmq-unfinished: Not a directory"),
-        (["--output-dir", "planted"], "Invalid cross-device link"),
+        (["--output-dir", "file"], "/file: Not a directory"),
+        (["--output-dir", "planted"], "/planted/.ddmq-unfinished: Not a directory"),
         (["--log-dir", "file"], "/file: File exists"),
         (["--log-dir", "fine"], "TMPDIR"),
         (["--stdin"], "TMPDIR"),
@@ -170,7 +170,7 @@ def test_what_it_will_need_is_tried_before_it_takes_a_message(
     monkeypatch.chdir(tmp_path)
     (tmp_path / "file").touch()
     (tmp_path / "planted").mkdir()
-    (tmp_path / "planted" / ".ddmq-unfinished").symlink_to(elsewhere(tmp_path))
+    (tmp_path / "planted" / ".ddmq-unfinished").symlink_to(tmp_path)
     monkeypatch.setenv("TMPDIR", f"{tmp_path}/nowhere")
     id_ = broker.publish("jobs", "a")
     status, out, err = worked(*options, root, "jobs", "--", "touch", "ran")
@@ -182,14 +182,6 @@ def test_what_it_will_need_is_tried_before_it_takes_a_message(
     assert not (tmp_path / "ran").exists()
     [message] = broker.consume("jobs")
     assert (message.id, message.requeue_counter) == (id_, 0)
-
-
-def elsewhere(path):
-    """Return a directory on another file system, where results can't be kept from."""
-    for other in ("/dev/shm", "/tmp", "/proc"):
-        if os.stat(other).st_dev != path.stat().st_dev:
-            return other
-    raise AssertionError
 
 
 def test_what_was_tried_leaves_nothing(root, broker, tmp_path):

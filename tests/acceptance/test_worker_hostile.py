@@ -83,3 +83,16 @@ def test_a_queue_that_everybody_may_write_to_is_named(root: Path) -> None:
     assert f"everybody may write to {root}/jobs" in told
     os.chmod(root / "jobs", 0o755)
     assert "everybody" not in worked(root, "jobs", "--", "true")[2]
+
+
+@pytest.mark.parametrize("option", ["--output-dir", "--log-dir"])
+def test_a_directory_of_a_job_that_everybody_may_write_to_is_named(
+    root: Path, tmp_path: Path, option: str
+) -> None:
+    Broker(root, create=True).create_queue("jobs")
+    (tmp_path / "mine").mkdir(mode=0o755)
+    os.symlink(tmp_path / "mine", tmp_path / "link")
+    command = [option, tmp_path / "link", root, "jobs", "--", "true"]
+    assert "everybody" not in worked(*command)[2]
+    os.chmod(tmp_path / "mine", 0o777)
+    assert f"everybody may write to {tmp_path}/mine" in worked(*command)[2]

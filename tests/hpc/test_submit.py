@@ -20,7 +20,8 @@ from ddmq.hpc import chain, submit, submit_cli
 
 SCRIPTS = sorted((Path(__file__).parents[2] / "scripts").glob("*/*.sh"))
 SCHEDULERS = ["slurm", "pbs", "sge"]
-COMMAND = ["--", "./process.sh", "{} 'x' \"y\" $z; `w`", "-o", "--"]
+ZEROS = "0" * 64
+COMMAND = ["--", "./process.sh", "{} 'x' \"y\" $z; `w`", "-o", "--", ZEROS + "'"]
 
 
 @pytest.fixture
@@ -28,6 +29,22 @@ def broker(tmp_path):
     broker = Broker(tmp_path / "mq", create=True)
     broker.create_queue("jobs")
     return broker
+
+
+class Fake:
+    """A command of a scheduler that does nothing but note what it got."""
+
+    def __init__(self, log):
+        self.log = log
+        self.stdin = log.with_suffix(".stdin")
+
+    def __call__(self):
+        """Return its arguments, and what is left of the chain; None before it was called."""
+        return self.log.read_text().splitlines() if self.log.exists() else None
+
+    def given(self):
+        """Return what it read, the last time."""
+        return self.stdin.read_bytes().decode()
 
 
 @pytest.fixture
@@ -39,14 +56,16 @@ def fake(tmp_path, monkeypatch):
 
     def make(name, says="12345", status=0):
         log = tmp_path / f"{name}.log"
+        got = Fake(log)
         program = bin_ / name
         program.write_text(
             '#!/bin/sh\nprintf "%s\\n" "$@" "LEFT=$DDMQ_CHAIN_LEFT" >> '
-            f"{shlex.quote(str(log))}\necho {shlex.quote(says)} "
+            f"{shlex.quote(str(log))}\n"
+            f"/bin/cat > {shlex.quote(str(got.stdin))}\necho {shlex.quote(says)} "
             f"{'' if status == 0 else '>&2'}\nexit {status}\n"
         )
         program.chmod(0o755)
-        return lambda: log.read_text().splitlines() if log.exists() else None
+        return got
 
     return make
 
@@ -83,6 +102,51 @@ def test_a_script_ends_in_the_worker_with_every_argument_whole(capsys, broker, n
     assert last[last.index("-j") + 1] == "16"
     assert last[last.index("--backoff") + 1] == "1,2"
     assert [broker.root, "jobs"] == last[last.index("--") - 2 : last.index("--")]
+
+
+ODD = [
+    *(
+        "a\n#$ -q evil",
+        "#PBS -q evil\n",
+        "\n#SBATCH -q evil",
+        "x\n# nothing\ny",
+        "# nothing",
+    ),
+    *(
+        ZEROS,
+        "",
+        "\t\r\x0b\x1b[31m\u2028",
+        "it's $'\\n' \\",
+        "\udcff\udc80ab",
+        "ö\nö",
+        "!x",
+    ),
+    *("\nexport DDMQ_CHAIN_SUM=" + ZEROS + "\n", "@command", "${HOME}\n"),
+]
+
+
+@pytest.mark.parametrize("chained", [[], ["--chain", 2, "--time", "1:00:00"]])
+@pytest.mark.parametrize("name", SCHEDULERS)
+def test_no_argument_is_more_than_an_argument(
+    capsys, broker, fake, here, tmp_path, name, chained
+):
+    """Nothing in it is a directive, a line or a sum of the script, and it comes through whole."""
+    worker = tmp_path / "a worker\n#$ -q evil"
+    worker.write_text('#!/bin/sh\nprintf "%s\\0" "$@"\n')
+    worker.chmod(0o755)
+    got = [fake("sbatch"), fake("qsub")][name != "slurm"]
+    options = ["--worker", worker, *chained]
+    words = ["--", "./process.sh", *ODD]
+    assert run(capsys, name, broker.root, "jobs", *options, *words)[0] == 0
+    script = got.given()
+    assert not re.search("^#.*evil", script, re.MULTILINE)
+    assert script.count(ZEROS) == 2
+    where = dict.fromkeys(("SLURM_SUBMIT_DIR", "PBS_O_WORKDIR"), str(tmp_path))
+    done = subprocess.run(
+        ["/bin/bash"], input=script.encode(), env=where, capture_output=True, check=True
+    )
+    passed = [os.fsdecode(word) for word in done.stdout.split(b"\0")[:-1]]
+    assert passed[passed.index("--") :] == words
 
 
 @pytest.mark.parametrize(
@@ -230,11 +294,19 @@ def test_a_number_of_workers_that_was_named_is_not_cut(capsys, broker):
     assert "--array=1-300\n" in dry(capsys, "slurm", broker, "--workers", 300)
 
 
-def test_the_job_is_submitted_and_its_id_printed(capsys, broker, fake, here):
-    got = fake("sbatch", "Submitted batch job 12345")
-    status, out, _ = run(capsys, "slurm", broker.root, "jobs", *COMMAND)
+@pytest.mark.parametrize(
+    ("name", "command"), [("slurm", "sbatch"), ("pbs", "qsub"), ("sge", "qsub")]
+)
+def test_the_job_is_submitted_and_its_id_printed(
+    capsys, broker, fake, here, name, command
+):
+    got = fake(command, "Submitted batch job 12345")
+    status, out, _ = run(capsys, name, broker.root, "jobs", *COMMAND)
     assert (status, out) == (0, "Submitted batch job 12345\n")
-    assert Path(got()[0]).read_text().startswith("#!/bin/bash\n#SBATCH")
+    assert got() == ["LEFT="]  # after one empty argument, as printf has it without any
+    assert got.given().startswith("#!/bin/bash\n#")
+    [record] = Path(broker.root, "jobs", "jobs").iterdir()
+    assert record.read_text() == got.given()
 
 
 def test_the_schedulers_own_words_are_quoted(capsys, broker, fake, here):
@@ -256,7 +328,7 @@ def test_a_scheduler_that_can_not_be_run_is_explained(broker, fake):
     fake("sbatch")
     Path(shutil.which("sbatch")).write_text("#!/nowhere\n")
     with pytest.raises(submit.SubmitFailed, match="sbatch: No such file"):
-        submit.submitted("slurm", "/the/script.sh", {})
+        submit.submitted("slurm", submit.Script(b"#!/bin/sh\n"), {})
 
 
 @pytest.mark.parametrize("name", SCHEDULERS)
@@ -453,24 +525,13 @@ def submitted(fake, submit_chain):
     return script, {**environ, "SLURM_JOB_ID": "7"}, got
 
 
-def test_a_copy_of_the_script_is_submitted_again(broker, fake, submitted):
-    script, environ, _ = submitted
-    copied = script.with_name("copied")
-    cat = fake("sbatch", "Submitted batch job 8")
-    program = Path(shutil.which("sbatch"))
-    program.write_text(
-        program.read_text().replace(
-            "#!/bin/sh\n",
-            f'#!/bin/sh\nfor last; do :; done\n/bin/cp "$last" {copied}\n',
-        )
-    )
+def test_the_text_of_the_script_is_submitted_again(broker, submitted):
+    script, environ, got = submitted
+    first = got.given()
     said = chain.continue_chain(f"{broker.root}/jobs", environ)
-    assert said == "Submitted batch job 8"
-    assert copied.read_text() == script.read_text()
-    copy = cat()[-2]
-    assert copy.endswith(f"/{script.name}")
-    assert copy != str(script)
-    assert not os.path.exists(copy)
+    assert said == "Submitted batch job 7"
+    assert got.given() == first == script.read_text()
+    assert str(script) not in got()
 
 
 def changed(script):
@@ -482,7 +543,20 @@ def pointing(script):
     script.symlink_to("mine.sh")
 
 
-@pytest.mark.parametrize("change", [changed, pointing, Path.unlink])
+def sumless(script):
+    """Take away the sum, so that nobody could judge the script of the job after the next one."""
+    [sum_] = re.findall("DDMQ_CHAIN_SUM=(.*)", script.read_text())
+    script.write_text(script.read_text().replace(sum_, "\0"))
+
+
+def exchanged(script):
+    """Put the sum where an argument had something like it, and that where the sum was."""
+    [sum_] = re.findall("DDMQ_CHAIN_SUM=(.*)", script.read_text())
+    parts = script.read_text().split(sum_)
+    script.write_text(ZEROS.join(parts).replace(f"'{ZEROS}'", f"'{sum_}'"))
+
+
+@pytest.mark.parametrize("change", [changed, pointing, sumless, exchanged, Path.unlink])
 def test_a_script_that_somebody_changed_is_not_submitted_again(
     broker, submitted, change
 ):
@@ -515,7 +589,7 @@ def test_the_variables_of_the_user_reach_every_job(broker, fake, submit_chain, n
         now = {**environ, "DDMQ_CHAIN_LEFT": left}
         assert chain.continue_chain(f"{broker.root}/jobs", now) == "12345"
         ours = f"DDMQ_CHAIN_LEFT={int(left) - 1},DDMQ_CHAIN_ID={script.stem}"
-        assert got()[-4:-2] == ["-v", f"{theirs},{ours}"]
+        assert got()[-3:-1] == ["-v", f"{theirs},{ours}"]
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from support import Calls, in_time
 
 from ddmq import Broker, QueueNotFound, StorageError
 from ddmq.fs import FileSystem
-from ddmq.hpc.result import UNFINISHED
+from ddmq.hpc.result import UNFINISHED, try_output
 
 #: The message `good` is done when there is a file `go`; any other does what it says.
 OTHERS = 'if [ "$0" = good ]; then : < go; else eval "$0"; fi'
@@ -63,6 +63,25 @@ def both(root, broker, clock, here, caplog):
     return both
 
 
+@pytest.fixture
+def mounted():
+    """Return a function that makes a directory a small file system of its own."""
+    done = []
+
+    def mount(path):
+        path.mkdir(parents=True)
+        command = ["mount", "-t", "tmpfs", "-o", "size=64k", "ddmq", str(path)]
+        tried = subprocess.run(command, capture_output=True, text=True, check=False)
+        if tried.returncode:
+            pytest.skip(f"no small file system can be mounted: {tried.stderr.strip()}")
+        done.append(path)
+        return path
+
+    yield mount
+    for path in done:
+        subprocess.run(["umount", "--lazy", str(path)], check=True)
+
+
 # A result
 
 
@@ -78,6 +97,8 @@ def refusing_once(monkeypatch):
 
         def call(first, *arguments, **named):
             path = first if isinstance(first, str) else f"/proc/self/fd/{first}"
+            held = named.get("dir_fd", named.get("src_dir_fd"))
+            path = path if held is None else f"/proc/self/fd/{held}/{path}"
             if UNFINISHED + "/" in os.path.realpath(path) and left[0]:
                 left[0] -= 1
                 raise OSError(code, os.strerror(code))
@@ -171,22 +192,66 @@ def test_a_link_that_leads_somewhere_is_a_result(both):
     assert summary.numbers["acked"] == 2
 
 
-def test_an_output_on_another_file_system_is_a_failure(both, broker, here):
-    elsewhere = next(
-        (p for p in ("/dev/shm", "/tmp") if os.stat(p).st_dev != here.stat().st_dev),
-        None,
-    )
-    if elsewhere is None:
-        pytest.skip("there is one file system only")
-    os.mkdir("out")
-    mine = Path(elsewhere, f"ddmq-test-{os.getpid()}")
-    mine.mkdir()
-    try:
-        os.symlink(mine, f"out/{UNFINISHED}")
-        both(WRITES, "on another file system", output_dir="out")
-        assert "on another file system" in broker.dead("q")[0].reason
-    finally:
-        mine.rmdir()
+def test_an_output_on_another_file_system_is_a_failure(both, broker, here, mounted):
+    mounted(here / "out" / UNFINISHED)
+    with pytest.raises(OSError, match="Invalid cross-device link"):
+        try_output("out")
+    both(WRITES, "on another file system", output_dir="out")
+    assert "on another file system" in broker.dead("q")[0].reason
+
+
+def test_a_link_where_outputs_would_be_ends_the_worker(both, broker, here):
+    """Whoever may write to the output directory leads no output, and no removal, elsewhere."""
+    os.makedirs("out")
+    os.mkdir("home")
+    swap = f"rmdir out/{UNFINISHED} || mv out/{UNFINISHED} away; ln -s ../home out/{UNFINISHED}"
+    summary = both(swap, "its result is not kept", output_dir="out")
+    assert (summary.broken, summary.numbers["failed"]) == (True, 0)
+    assert f"out/{UNFINISHED}: Not a directory" in summary.stopped
+    assert os.listdir("home") == []
+
+
+@pytest.mark.parametrize("swapped", ["looked at", "opened"])
+def test_an_output_that_is_swapped_for_a_fifo_hangs_nobody(
+    both, broker, monkeypatch, swapped
+):
+    """After its worker looked at it, which then opens it, and before."""
+    function, name = {"looked at": (os.stat, "stat"), "opened": (os.open, "open")}[
+        swapped
+    ]
+    left = [True]
+
+    def swap(path, *arguments, **named):
+        held = named.get("dir_fd")
+        inside = os.path.realpath(f"/proc/self/fd/{held}/{path}")
+        is_output = held is not None and f"{UNFINISHED}/" in inside
+        looked = function(path, *arguments, **named) if name == "stat" else None
+        if is_output and left[0] and os.path.isfile(inside):
+            left[0] = False
+            os.unlink(inside)
+            os.mkfifo(inside)
+        return function(path, *arguments, **named) if looked is None else looked
+
+    monkeypatch.setattr(os, name, swap)
+    summary = both(WRITES, "neither a file nor a directory", output_dir="out")
+    assert (summary.numbers["acked"], summary.numbers["failed"]) == (1, 1)
+    [letter] = broker.dead("q")
+    assert "neither a file nor a directory" in letter.reason
+
+
+def test_an_id_that_ddmq_did_not_make_names_no_result(
+    root, broker, clock, here, monkeypatch
+):
+    """A member gives a message the name of a file that is in the output directory."""
+    Path("out").mkdir()
+    Path("out", "thesis").write_text("all of it")
+    monkeypatch.setattr("ddmq.store.new_id", lambda: "thesis")
+    broker.publish("q", "a")
+    summary = run(root, clock, f"echo ran > ran; {WRITES}", output_dir="out")
+    assert (summary.numbers["failed"], summary.numbers["acked"]) == (1, 0)
+    assert "was not made by ddmq, and names no result" in broker.dead("q")[0].reason
+    assert Path("out", "thesis").read_text() == "all of it"
+    assert not Path("ran").exists()
 
 
 def test_what_comes_back_later_is_waited_for(root, broker, clock, here, refusing_once):
@@ -214,7 +279,7 @@ def test_what_is_wrong_with_the_directory_of_results_is_no_messages_fault(both, 
     bad = "rm -r out; : > out"
     summary = both(bad, "its result is not kept", "out", output_dir="out")
     assert (summary.broken, summary.numbers["failed"]) == (True, 0)
-    assert "out/.ddmq-unfinished" in summary.stopped
+    assert "its result is not kept: out: Not a directory" in summary.stopped
     [message] = broker.consume("q", 2)[-1:]
     assert (message.message, message.requeue_counter) == (bad, 0)
 
@@ -223,16 +288,10 @@ def test_what_is_wrong_with_the_directory_of_results_is_no_messages_fault(both, 
 
 
 @pytest.fixture
-def full_disk(tmp_path):
-    path = tmp_path / "tmp"
-    path.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=64k", "ddmq", str(path)]
-    done = subprocess.run(mount, capture_output=True, text=True, check=False)
-    if done.returncode:
-        pytest.skip(f"no small file system can be mounted: {done.stderr.strip()}")
+def full_disk(tmp_path, mounted):
+    path = mounted(tmp_path / "tmp")
     (path / "filler").write_bytes(bytes(60 << 10))
-    yield path
-    subprocess.run(["umount", "--lazy", str(path)], check=True)
+    return path
 
 
 def test_a_full_tmpdir_gives_a_message_back_and_the_others_go_on(
@@ -267,6 +326,27 @@ def test_a_log_that_finds_no_room_is_kept_no_further(
     assert caplog.text.count("an output is kept no further") == 2
     [log] = here.glob("log/**/*.out")
     assert 0 < log.stat().st_size < 10_000
+
+
+@pytest.mark.parametrize(
+    "part", ["node-no-job-{pid}", "node-no-job-{pid}/000", "{log}"]
+)
+def test_a_link_among_the_logs_puts_none_elsewhere(
+    root, broker, clock, here, caplog, part
+):
+    """Names of logs are no secret: whoever may write there plants them before they are made."""
+    os.mkdir("home")
+    Path("home", "thesis").write_text("all of it")
+    log = f"node-no-job-{os.getpid()}/000/$DDMQ_ID.{int(clock.time() * 1000)}.out"
+    planted = "log/" + part.format(pid=os.getpid(), log=log)
+    broker.publish("q", "a")
+    target = here / "home" / ("thesis" if "ID" in planted else "")
+    script = f"mkdir -p $(dirname {planted}); ln -s {target} {planted}; echo planted"
+    summary = run(root, clock, script, log_dir="log", logs="all")
+    assert summary.numbers["acked"] == 1
+    assert os.listdir("home") == ["thesis"]
+    assert Path("home", "thesis").read_text() == "all of it"
+    assert "its output could not be kept: log/" in caplog.text
 
 
 def test_a_command_that_is_gone_ends_no_other(root, broker, clock, here, caplog):

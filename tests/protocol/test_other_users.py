@@ -8,12 +8,14 @@ from __future__ import annotations
 import logging
 import os
 import pickle
+import re
 import shutil
 import signal
 import stat
 import subprocess
 import tempfile
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +23,7 @@ import filelock
 import pytest
 import yaml
 from protocol.scenes import QUEUE, World, text
-from support import Calls
+from support import SYSTEM_CALLS, Calls, FakeClock
 
 from ddmq import (
     Broker,
@@ -37,6 +39,10 @@ from ddmq import (
 from ddmq.check.rendezvous import Lobby, Party
 from ddmq.clock import Clock
 from ddmq.fs import FileSystem
+from ddmq.hpc import chain, journal, submit, submit_cli
+from ddmq.hpc.folder import reached
+from ddmq.hpc.result import Result, remove_leftovers, try_output
+from ddmq.hpc.stream import Stream
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -78,6 +84,11 @@ def become(user: int) -> None:
 
 def as_user(user: int, act: Callable[[], Any]) -> Answer:
     """Do something in a child that is another user; it is killed if it hangs."""
+    return begun(user, act)()
+
+
+def begun(user: int, act: Callable[[], Any]) -> Callable[[], Answer]:
+    """Begin to do so; return what waits for its answer."""
     reader, writer = os.pipe()
     child = os.fork()
     if child == 0:
@@ -87,12 +98,16 @@ def as_user(user: int, act: Callable[[], Any]) -> Answer:
                 pickle.dump(answer(act), pipe)
         os._exit(0)
     os.close(writer)
-    with os.fdopen(reader, "rb") as pipe:
-        data = pipe.read()
-    assert os.waitpid(child, 0)[1] == 0, "it hung"
-    result = pickle.loads(data)
-    assert isinstance(result, Answer)
-    return result
+
+    def ended() -> Answer:
+        with os.fdopen(reader, "rb") as pipe:
+            data = pipe.read()
+        assert os.waitpid(child, 0)[1] == 0, "it hung"
+        result = pickle.loads(data)
+        assert isinstance(result, Answer)
+        return result
+
+    return ended
 
 
 @pytest.fixture
@@ -555,3 +570,246 @@ def test_a_check_is_led_by_nobody_else(place: Path) -> None:
     as_user(MEMBER, path.rmdir)
     assert as_user(OWNER, lambda: lobby.meet(Clock(), 0)).error == ""
     assert stat.S_IMODE(path.stat().st_mode) == 0o700
+
+
+# Jobs that the owner submits
+
+#: Tells the member that the scheduler is about to read, and waits until he has done his worst.
+SUBMITTER = """#!/bin/sh
+echo > {place}/begins
+read -r _ < {place}/done
+for last; do :; done
+if [ -f "$last" ]; then cat "$last"; else cat; fi > {place}/read
+echo Submitted
+"""
+
+
+@pytest.fixture
+def pipes(place: Path) -> None:
+    """Make what a member is told by that the worst moment has come, and what tells he is done."""
+    for name in ("begins", "done"):
+        os.mkfifo(place / name)
+        (place / name).chmod(0o666)
+
+
+@pytest.fixture
+def scheduler(place: Path, pipes: None) -> Path:
+    """Make commands of schedulers, which meet a member at the worst moment."""
+    bin_ = place / "bin"
+    bin_.mkdir()
+    for name in ("sbatch", "qsub"):
+        (bin_ / name).write_text(SUBMITTER.format(place=place))
+        (bin_ / name).chmod(0o755)
+    (place / "read").touch()
+    (place / "read").chmod(0o666)
+    (place / "process.sh").touch(mode=0o755)
+    return bin_
+
+
+def swaps_scripts(world: World, place: Path) -> None:
+    """Put a script of one's own in the place of each in `jobs/`, while the scheduler is called."""
+    (place / "begins").read_text()
+    jobs = f"{world.path}/jobs"
+    for name in os.listdir(jobs):
+        Path(jobs, ".mine").write_text("#!/bin/sh\nsteal\n")
+        os.rename(f"{jobs}/.mine", f"{jobs}/{name}")
+    (place / "done").write_text("\n")
+
+
+@pytest.fixture
+def submitting(place: Path, scheduler: Path) -> Callable[..., str]:
+    """Return what lets the owner submit while the member swaps; it returns what was submitted."""
+
+    def submits(world: World, act: Callable[[], Any]) -> str:
+        def at_home() -> Any:
+            os.environ["PATH"] = f"{scheduler}:{os.environ['PATH']}"
+            return act()
+
+        member = begun(MEMBER, lambda: swaps_scripts(world, place))
+        got = as_user(OWNER, at_home)
+        assert (got.error, got.value) == ("", "Submitted")
+        assert member().error == ""
+        [record] = Path(world.path, "jobs").glob("ddmq-*.sh")
+        assert "steal" in record.read_text()
+        return (place / "read").read_text()
+
+    return submits
+
+
+@pytest.mark.parametrize("name", ["slurm", "pbs", "sge"])
+def test_what_is_submitted_was_never_where_a_member_may_write(
+    name: str, place: Path, submitting: Callable[..., str]
+) -> None:
+    world, worker = queue_of(place, 0o2770), ["ddmq-worker"]
+    script = submit.new_script(world.path)
+    arguments = [world.root, QUEUE, "--", "process.sh"]
+    request = submit.Request(name, QUEUE, worker, arguments, seconds=3600.0, chain=2)
+    text = submit.rendered(request, script)  # its template may be nobody else's to read
+    submits = partial(submit_cli._submitted, name, script, text)
+    assert submitting(world, submits) == text
+
+    pairs = dict(re.findall(r"\b(DDMQ_CHAIN_[A-Z]+)=(\S+)", text))
+    pairs.pop(chain.COMMAND, None)  # a real one that is installed here
+    environ = {**pairs, "DDMQ_CHAIN_LEFT": "2", "SLURM_JOB_ID": "7"}
+    goes_on = partial(chain.continue_chain, world.path, environ)
+    got = as_user(OWNER, goes_on)  # by what is the member's by now
+    assert (got.error, script in got.said) == ("SubmitFailed", True)
+    os.unlink(script)
+    assert as_user(OWNER, lambda: Path(script).write_text(text)).error == ""
+    assert submitting(world, goes_on) == text
+
+
+# Directories of results, logs, journals and scripts
+
+ID, TOKEN, OLD = "0123456789abcdef0123", "a" * 16, "b" * 16
+MADE = {
+    "out/.ddmq-unfinished": [f"{ID}.{TOKEN}", f"{ID}.{OLD}/below"],
+    "log/worker": ["000/thesis"],
+    f"root/{QUEUE}/journal": ["0.jsonl", "1.jsonl"],
+    f"root/{QUEUE}/jobs": [f"ddmq-{OLD}.sh", "after-x-1"],
+}
+
+
+def make_all(top: Path) -> None:
+    """Make all that workers and submitters leave, long ago, below a directory."""
+    for directory, names in MADE.items():
+        for name in names:
+            path = top / directory / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(f"{name}\n")
+            os.utime(path, (1, 1))
+    for each, directories, _ in os.walk(top):
+        for name in directories:
+            os.chmod(f"{each}/{name}", 0o2770)
+
+
+def keeps_log(place: Path) -> None:
+    stream = Stream(str(place), limit=10)
+    os.write(stream.write_end, b"x")
+    stream.started()
+    stream.pump()
+    with reached(f"{place}/log", "worker", "000", make=True) as folder:
+        stream.save(folder, "log")
+    stream.close()
+
+
+def keeps_journal(place: Path) -> None:
+    kept = journal.Journal(f"{place}/root/{QUEUE}", "host", FakeClock(), 0o2770)
+    kept.add(journal.Run("id", 1.0, 1.0, "acked", 0, None, "host", "", 1, 1, 0.1, ""))
+    kept.flush()
+    kept.close()
+
+
+def queue_in(place: Path) -> str:
+    return f"{place}/root/{QUEUE}"
+
+
+#: What the owner of a job does, and in the place of which directory the member puts a link.
+DONE_BY_JOBS: dict[str, tuple[str, Callable[[Path], Any]]] = {
+    "a result": (
+        "out/.ddmq-unfinished",
+        lambda place: Result(f"{place}/out", ID, TOKEN).keep(sync=True),
+    ),
+    "no result": (
+        "out/.ddmq-unfinished",
+        lambda place: Result(f"{place}/out", ID, OLD).discard(),
+    ),
+    "a trial": ("out/.ddmq-unfinished", lambda place: try_output(f"{place}/out")),
+    "leftovers": (
+        "out/.ddmq-unfinished",
+        lambda place: remove_leftovers(f"{place}/out", ID),
+    ),
+    "a log": ("log/worker", keeps_log),
+    "a journal": (f"root/{QUEUE}/journal", keeps_journal),
+    "a compaction": (
+        f"root/{QUEUE}/journal",
+        lambda place: journal.compact(queue_in(place), 1e10),
+    ),
+    "a script": (
+        f"root/{QUEUE}/jobs",
+        lambda place: submit.write(
+            submit.new_script(queue_in(place)), "true", FileSystem()
+        ),
+    ),
+    "a refusal": (
+        f"root/{QUEUE}/jobs",
+        lambda place: submit.forget(
+            f"{queue_in(place)}/jobs/ddmq-{OLD}.sh", FileSystem()
+        ),
+    ),
+    "a mark": (
+        f"root/{QUEUE}/jobs",
+        lambda place: chain.continue_chain(
+            queue_in(place), {chain.LEFT: "1", chain.SCRIPT: "/x", chain.SUM: "x"}
+        ),
+    ),
+}
+
+
+@pytest.mark.parametrize("done", DONE_BY_JOBS)
+def test_no_directory_that_a_member_swaps_leads_a_job_elsewhere(
+    done: str, place: Path, pipes: None
+) -> None:
+    """Before each system call in turn it is a link to files of the owner's with the same names."""
+    home, shared, number = place / "home", place / "shared", 0
+    for top in (home, shared):
+        top.mkdir()
+        os.chown(top, OWNER, GROUP)
+    assert as_user(OWNER, lambda: make_all(home)).error == ""
+    home.chmod(0o700)
+    shared.chmod(0o2770)
+    before = files(str(home))
+    while done_while_swapped(*DONE_BY_JOBS[done], place, number):
+        assert files(str(home)) == before
+        number += 1
+    assert number > 4
+
+
+def done_while_swapped(
+    directory: str, act: Callable[[Path], Any], place: Path, number: int
+) -> bool:
+    """Let the member swap a directory before the n-th system call; False: there are not so many."""
+    shared = place / "shared"
+
+    def swap() -> None:
+        (place / "begins").read_text()
+        os.rename(shared / directory, shared / "away")
+        os.symlink(place / "home" / directory, shared / directory)
+        (place / "done").write_text("\n")
+
+    def ask() -> None:
+        (place / "begins").write_text("\n")
+        (place / "done").read_text()
+
+    def work() -> bool:
+        made = meeting(number, ask)
+        with suppress(OSError, DdmqError):
+            act(shared)
+        return len(made) > number
+
+    assert as_user(OWNER, lambda: make_all(shared)).error == ""
+    member, got = begun(MEMBER, swap), as_user(OWNER, work)
+    if not got.value:
+        ask()
+    assert (member().error, got.error) == ("", "")
+    for path in shared.iterdir():
+        shutil.rmtree(path)
+    return bool(got.value)
+
+
+def meeting(number: int, act: Callable[[], Any]) -> list[str]:
+    """Do something before the n-th system call of this process; return the names of those made."""
+    made: list[str] = []
+
+    def counted(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*arguments: Any, **named: Any) -> Any:
+            made.append(name)
+            if len(made) == number + 1:
+                act()
+            return function(*arguments, **named)
+
+        return call
+
+    for name in (*SYSTEM_CALLS, "stat"):
+        setattr(os, name, counted(name, getattr(os, name)))
+    return made

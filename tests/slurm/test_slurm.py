@@ -32,6 +32,12 @@ touch "{runs}/$1.$DDMQ_LOSSES.$$.start"
 sleep {seconds}
 touch "{runs}/$1.$DDMQ_LOSSES.$$.end"
 """
+#: slurm-wlm-torque takes no script from standard input, as PBS and SGE do.
+QSUB = """#!/bin/sh
+for last; do :; done
+[ -f "$last" ] || {{ cat > stdin.sh; set -- "$@" stdin.sh; }}
+exec {real} "$@"
+"""
 #: What a PBS has and a Slurm has not: it starts a command on each node, without the
 #: environment of the job.
 PBSDSH = """\
@@ -82,6 +88,7 @@ class Lab:
         self.worker = self._command("ddmq-worker", "ddmq.hpc.cli")
         self.submitter = self._command("ddmq-submit", "ddmq.hpc.submit_cli")
         self.program("pbsdsh", PBSDSH)
+        self.program("qsub", QSUB.format(real=shutil.which("qsub")))
         path_ = f"{path}:{cluster.environ['PATH']}"
         # slurm-wlm-torque sets no PBS_ variables, as a PBS would
         self.environ = {**cluster.environ, "PATH": path_, "PBS_O_WORKDIR": str(path)}

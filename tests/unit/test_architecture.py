@@ -47,6 +47,7 @@ ABOVE = [
     "ddmq.hpc.arguments",
     "ddmq.hpc.placeholders",
     "ddmq.hpc.deadline",
+    "ddmq.hpc.folder",
     "ddmq.hpc.journal",
     "ddmq.hpc.job",
     "ddmq.hpc.guardian",

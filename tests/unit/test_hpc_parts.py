@@ -7,11 +7,12 @@ import json
 import os
 import signal
 import threading
+import tracemalloc
 from contextlib import ExitStack
 from queue import SimpleQueue
 
 import pytest
-from support import Calls, FakeClock
+from support import Calls, FakeClock, in_time
 
 from ddmq import Broker
 from ddmq.clock import Clock
@@ -21,8 +22,15 @@ from ddmq.hpc import guardian, journal, options, placeholders
 from ddmq.hpc.arguments import divided
 from ddmq.hpc.deadline import Deadline, Durations
 from ddmq.hpc.execution import Execution
+from ddmq.hpc.folder import Folder
 from ddmq.hpc.heartbeat import Heartbeat
-from ddmq.hpc.result import Result, remove_leftovers, remove_leftovers_of_dead
+from ddmq.hpc.result import (
+    UNFINISHED,
+    Result,
+    Unfinished,
+    remove_leftovers,
+    remove_leftovers_of_dead,
+)
 from ddmq.hpc.runner import Outcome, Process
 from ddmq.hpc.signals import Notice, Signals
 from ddmq.hpc.stream import Stream
@@ -153,13 +161,121 @@ def test_lines_are_collected_and_written_together(tmp_path, kept):
     kept.close()
 
 
-def test_a_damaged_line_is_left_out(tmp_path, kept):
-    kept.add(run_of("a"))
-    kept.flush()
-    kept.close()
-    [path] = (tmp_path / "journal").iterdir()
-    path.write_bytes(b'{"id": 1}\n\xff\n[]\n' + path.read_bytes() + b'{"id": "cut')
+def journal_with(directory, *lines, name="0.jsonl"):
+    """Make a journal that somebody else wrote."""
+    (directory / "journal").mkdir(exist_ok=True)
+    with open(directory / "journal" / name, "ab") as file:
+        file.writelines(lines)
+
+
+def line_with(**values):
+    return json.dumps({**run_of("x")._asdict(), **values}).encode() + b"\n"
+
+
+HOSTILE = [
+    *(line_with(duration=value) for value in ("9", [], {}, None, True, "1e3", -1.0)),
+    *(
+        line_with(duration=value)
+        for value in (float("nan"), float("inf"), 1e300, 10**400)
+    ),
+    *(line_with(start=value) for value in ("x", 1e300, float("nan"), -1e300)),
+    *(line_with(**{key: []}) for key in run_of("x")._fields),
+    *(line_with(**{key: {}}) for key in run_of("x")._fields),
+    *(line_with(peak_kib=1.5), line_with(peak_kib="1"), line_with(exit="0")),
+    *(
+        b"\xff\n",
+        b"[]\n",
+        b"\n",
+        b"\0" * 100 + b"\n",
+        b"[" * 60_000 + b"\n",
+        b"1" * 9999 + b"\n",
+    ),
+    *(b'{"id": 1}\n', b"NaN\n", b"x" * 200_000 + b"\n", line_with(log="x" * 70_000)),
+]
+
+
+def test_what_is_no_run_is_left_out_and_counted(tmp_path, caplog):
+    journal_with(tmp_path, line_with(id="a"), *HOSTILE, line_with(id="b"))
+    runs = list(journal.read(str(tmp_path)))
+    assert [run.id for run in runs] == ["a", "b"]
+    assert [journal.told(run) for run in sorted(runs, key=lambda run: run.start)]
+    [record] = caplog.records
+    assert f"{tmp_path}/journal that are left out: {len(HOSTILE)};" in record.message
+    assert journal.durations(str(tmp_path)) == [1.0]  # the end of it is recent
+
+
+def test_a_line_that_is_still_being_written_is_no_wrong_one(tmp_path, caplog):
+    journal_with(tmp_path, line_with(id="a"), b'{"id": "b", "st')
     assert [run.id for run in journal.read(str(tmp_path))] == ["a"]
+    assert caplog.records == []
+
+
+def test_a_journal_without_end_takes_neither_memory_nor_time(tmp_path, caplog):
+    """A terabyte of nothing, which takes no room on disk."""
+    journal_with(tmp_path, line_with(id="a"))
+    os.truncate(tmp_path / "journal" / "0.jsonl", 1 << 40)
+    journal_with(tmp_path, line_with(id="b"), name="1.jsonl")
+    os.utime(tmp_path / "journal" / "0.jsonl", (1, 1))
+    tracemalloc.start()
+    try:
+        with in_time(20):
+            assert [run.id for run in journal.read(str(tmp_path))] == ["a", "b"]
+            assert journal.durations(str(tmp_path)) == [1.0]
+            assert journal.compact(str(tmp_path), 1e10) == 2
+        assert tracemalloc.get_traced_memory()[1] < 4 << 20
+    finally:
+        tracemalloc.stop()
+    assert "left out: 2;" in caplog.text
+
+
+def test_where_journals_can_not_be_listed_nobody_knows_how_long_a_message_takes(
+    tmp_path, monkeypatch
+):
+    """Whoever may write to the queue keeps the directory to himself."""
+    journal_with(tmp_path, line_with())
+
+    def refuse(_):
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(os, "listdir", refuse)
+    before = set(os.scandir("/proc/self/fd"))
+    assert journal.durations(str(tmp_path)) == []
+    with pytest.raises(StorageError, match=f"{tmp_path}/journal: Permission denied"):
+        list(journal.read(str(tmp_path)))
+    with pytest.raises(StorageError):
+        journal.compact(str(tmp_path), 1e10)
+    assert len(set(os.scandir("/proc/self/fd"))) == len(before)
+
+
+def test_journals_are_merged_into_such_as_are_read_to_their_end(tmp_path, monkeypatch):
+    monkeypatch.setattr(journal, "_MOST", 10 * len(line_with()))
+    monkeypatch.setattr(journal, "_LINE", 2 * len(line_with()))
+    monkeypatch.setattr(journal, "_MERGED", 5)
+    names = [f"{n:02d}" for n in range(22)]
+    for name in names:
+        journal_with(tmp_path, b"no run\n", line_with(id=name), name=f"{name}.jsonl")
+        os.utime(tmp_path / "journal" / f"{name}.jsonl", (1, 1))
+    assert journal.compact(str(tmp_path), 1e9) == 22
+    files = list((tmp_path / "journal").iterdir())
+    assert 5 <= len(files) <= 8
+    assert max(path.stat().st_size for path in files) <= journal._MOST
+    assert sorted(run.id for run in journal.read(str(tmp_path))) == names
+
+
+def test_a_journal_that_is_away_while_others_are_merged_is_not_removed(
+    tmp_path, monkeypatch
+):
+    for name in ("0.jsonl", "1.jsonl"):
+        journal_with(tmp_path, line_with(id=name), name=name)
+        os.utime(tmp_path / "journal" / name, (1, 1))
+    monkeypatch.setattr(journal, "_parsed", _refuse)
+    with pytest.raises(StorageError):
+        journal.compact(str(tmp_path), 1e9)
+    assert sorted(os.listdir(tmp_path / "journal")) == ["0.jsonl", "1.jsonl"]
+
+
+def _refuse(_):
+    raise OSError(errno.EIO, "Input/output error", "./0.jsonl")
 
 
 def test_a_journal_that_can_not_be_read_is_left_out_and_told(tmp_path, kept, caplog):
@@ -288,6 +404,11 @@ def test_old_durations_are_forgotten():
 # Streams and results
 
 
+def saved(stream, directory):
+    with Folder.open(str(directory)) as folder:
+        return stream.save(folder, "log")
+
+
 def test_both_ends_of_an_output_are_kept(tmp_path):
     stream = Stream(str(tmp_path), limit=10)
     for part in (b"01", b"23456789", b"ab", b"cdefgh"):
@@ -295,7 +416,7 @@ def test_both_ends_of_an_output_are_kept(tmp_path):
     stream.started()
     assert not stream.pump()
     assert stream.tail() == "0123456789abcdefgh"
-    assert stream.save(f"{tmp_path}/log")
+    assert saved(stream, tmp_path)
     stream.close()
     text = (tmp_path / "log").read_text()
     assert text == "01234\n[... 8 bytes left out ...]\ndefgh"
@@ -306,7 +427,7 @@ def test_a_short_output_is_kept_whole(tmp_path):
     os.write(stream.write_end, b"0123456")
     stream.started()
     stream.pump()
-    stream.save(f"{tmp_path}/log")
+    saved(stream, tmp_path)
     stream.close()
     assert (tmp_path / "log").read_text() == "0123456"
 
@@ -314,14 +435,17 @@ def test_a_short_output_is_kept_whole(tmp_path):
 def test_no_output_makes_no_file(tmp_path):
     stream = Stream(str(tmp_path), limit=10)
     stream.started()
-    assert not stream.save(f"{tmp_path}/log")
+    assert not saved(stream, tmp_path)
     stream.close()
     assert os.listdir(tmp_path) == []
 
 
+ID, TOKEN = "0123456789abcdef0123", "0123456789abcdef"
+
+
 def test_a_result_replaces_an_earlier_one(tmp_path):
-    for token, text in (("a", "first"), ("b", "second")):
-        result = Result(str(tmp_path), "id", token)
+    for text in ("first", "second"):
+        result = Result(str(tmp_path), "id", TOKEN)
         with open(result.path, "w") as file:
             file.write(text)
         result.keep(sync=True)
@@ -358,12 +482,15 @@ def test_of_two_directories_the_first_stays(tmp_path):
     assert os.listdir(tmp_path / ".ddmq-unfinished") == []
 
 
+FILE, DIRECTORY = "f" * 16, "d" * 16
+
+
 def leave(directory, *names):
     """Leave what a killed worker leaves: a file, and a directory that is not empty."""
     for name in names:
-        with open(Result(str(directory), name, "file").path, "w"):
+        with open(Result(str(directory), name, FILE).path, "w"):
             pass
-        os.makedirs(f"{Result(str(directory), name, 'directory').path}/below")
+        os.makedirs(f"{Result(str(directory), name, DIRECTORY).path}/below")
 
 
 def left_in(directory):
@@ -371,9 +498,50 @@ def left_in(directory):
 
 
 def test_leftovers_of_earlier_runs_are_removed_and_no_others(tmp_path):
-    leave(tmp_path, "mine", "mine-too")
-    remove_leftovers(str(tmp_path), "mine")
-    assert left_in(tmp_path) == ["mine-too.directory", "mine-too.file"]
+    leave(tmp_path, ID, f"{ID}-1")
+    remove_leftovers(str(tmp_path), ID)
+    assert left_in(tmp_path) == [f"{ID}-1.{DIRECTORY}", f"{ID}-1.{FILE}"]
+
+
+@pytest.mark.parametrize("id_", [ID, f"{ID}-99999", f"drop-{ID}", f"foreign-{ID}"])
+def test_what_a_run_makes_has_a_name_that_is_known_again(id_):
+    made = Unfinished(id_, TOKEN)
+    assert Unfinished.parse(made.filename) == made
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("documents", ID, f"{ID}.", f"{ID}.{TOKEN}x", f"{ID}.{TOKEN}.x", f".{TOKEN}"),
+        *(f"{ID}\n.{TOKEN}", f"{ID}.{TOKEN}\n", f"thesis.{TOKEN}", f"{ID}.f", "..", ""),
+        *(f"../{ID}.{TOKEN}", f"{ID}-1234567.{TOKEN}", f"{ID.upper()}.{TOKEN}"),
+    ],
+)
+def test_a_name_that_ddmq_did_not_make_is_never_removed(root, broker, tmp_path, name):
+    assert Unfinished.parse(name) is None
+    if name.strip("./") and "/" not in name:
+        (tmp_path / UNFINISHED / name).mkdir(parents=True)
+        remove_leftovers(str(tmp_path), name.partition(".")[0])
+        assert left_in(tmp_path) == [name]
+
+
+def test_leftovers_are_not_looked_for_where_a_link_leads(root, broker, tmp_path):
+    """Whoever may write to queue and output directory names what he would have removed."""
+    leave(tmp_path / "home", ID)
+    kept = sorted(os.listdir(tmp_path / "home" / UNFINISHED))
+    broker.publish("q", "a")
+    broker.reject(broker.consume("q"))
+    [letter] = os.listdir(root / "q" / "dead")
+    os.rename(
+        root / "q/dead" / letter, root / f"q/dead/5.{1:019d}.{ID}.1-0.{TOKEN}.failed"
+    )
+    os.mkdir(tmp_path / "out")
+    os.symlink(tmp_path / "home" / UNFINISHED, tmp_path / "out" / UNFINISHED)
+    remove_leftovers(str(tmp_path / "out"), ID)
+    remove_leftovers_of_dead(str(tmp_path / "out"), f"{root}/q", FileSystem())
+    assert sorted(os.listdir(tmp_path / "home" / UNFINISHED)) == kept
+    remove_leftovers_of_dead(str(tmp_path / "home"), f"{root}/q", FileSystem())
+    assert os.listdir(tmp_path / "home" / UNFINISHED) == []
 
 
 def test_leftovers_of_dead_letters_are_removed_and_no_others(root, broker, tmp_path):
@@ -381,19 +549,19 @@ def test_leftovers_of_dead_letters_are_removed_and_no_others(root, broker, tmp_p
     broker.nack(broker.consume("q"))
     at_work, waiting = broker.publish("q", "b"), broker.publish("q", "c")
     broker.consume("q")
-    leave(tmp_path, dead, at_work, waiting, "of-another-queue")
+    leave(tmp_path, dead, at_work, waiting, ID)
     remove_leftovers_of_dead(str(tmp_path), f"{root}/q", FileSystem())
     assert {name.partition(".")[0] for name in left_in(tmp_path)} == {
         at_work,
         waiting,
-        "of-another-queue",
+        ID,  # of another queue
     }
 
 
 def test_where_there_is_nothing_unfinished_nothing_is_removed(tmp_path):
-    remove_leftovers(str(tmp_path), "mine")
+    remove_leftovers(str(tmp_path), ID)
     remove_leftovers_of_dead(str(tmp_path), "/no/such/queue", FileSystem())
-    leave(tmp_path, "a")
+    leave(tmp_path, ID)
     remove_leftovers_of_dead(str(tmp_path), "/no/such/queue", FileSystem())
     assert len(left_in(tmp_path)) == 2
 

@@ -4,5 +4,4 @@
 
 cd "$PBS_O_WORKDIR" || exit 1
 umask @umask
-@chain
-exec @command
+@{chain}exec @command

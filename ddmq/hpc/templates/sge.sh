@@ -6,5 +6,4 @@
 @directives
 
 umask @umask
-@chain
-exec @command
+@{chain}exec @command

@@ -4,5 +4,4 @@
 
 cd "$SLURM_SUBMIT_DIR" || exit 1
 umask @umask
-@chain
-exec @command
+@{chain}exec @command
