@@ -549,7 +549,8 @@ class Broker:
     def purge(self, queue: str, states: Iterable[str] = STATES) -> Counts:
         """Remove all messages, or only those in some states; return how many.
 
-        States are waiting, work, delayed and dead. What comes meanwhile may stay.
+        States are waiting, work, delayed and dead. What comes meanwhile may stay. StorageError
+        tells of what could not be removed, after all else was.
         """
         from ddmq.purge import purge  # only this needs it
 
@@ -560,10 +561,8 @@ class Broker:
         store = open_queue.store
         timeout = self._wait_for_locks(open_queue.settings.current())
         with exclusive(store.lock, timeout):
-            purging = self._clock.begin(
-                lambda: [purge(store, s) if s in states else 0 for s in STATES]
-            )
-            return Counts(*awaited(purging, lambda: f"purging {queue} is not done yet"))
+            purging = self._clock.begin(partial(purge, store, states))
+            return awaited(purging, lambda: f"purging {queue} is not done yet")
 
     @_explained
     def dead(self, queue: str) -> list[DeadLetter]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from math import isinf
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ddmq.errors import InvalidArgument
@@ -174,10 +175,18 @@ def _refuse_constant(name: str) -> Any:
     raise ValueError(f"{name} is not a JSON value")
 
 
+def _finite(text: str) -> float:
+    """Read a number; one like 1e999 would be written as Infinity, which is no JSON."""
+    number = float(text)
+    if isinf(number):
+        raise ValueError(f"{text:.40} is beyond all numbers")
+    return number
+
+
 _FRAME = b'{"message":%b,%b}\n'
 _FRAME_SIZE = len(_FRAME % (b"", b""))
 _encoder = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-_decoder = json.JSONDecoder(parse_constant=_refuse_constant)
+_decoder = json.JSONDecoder(parse_constant=_refuse_constant, parse_float=_finite)
 
 
 def encode(message: Any, priority: int) -> bytes:
@@ -244,6 +253,8 @@ def _refuse_surrogates(value: Any) -> None:
         _encoder.encode(value).encode("utf-8")
     except UnicodeEncodeError as error:
         raise InvalidContent("in its file, a text has a lone surrogate") from error
+    except RecursionError as error:
+        raise InvalidContent("its file is not JSON, but nested too deep") from error
 
 
 def decode_dropped(data: bytes) -> Content:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -264,10 +265,13 @@ def parse_value(text: str) -> Any:
 
 
 def dump(values: Any) -> str:
-    """Return `values`, made of JSON types, as YAML."""
+    """Return `values`, made of JSON types, as YAML; what is nested deep, as JSON, which is YAML."""
     import yaml  # slow to import, and rarely needed
 
-    text: str = yaml.safe_dump(values, sort_keys=False, allow_unicode=True)
+    try:
+        text: str = yaml.safe_dump(values, sort_keys=False, allow_unicode=True)
+    except RecursionError:
+        text = json.dumps(values, ensure_ascii=False)
     return text
 
 

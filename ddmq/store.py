@@ -774,23 +774,23 @@ class Store:
         ours = f"{self.tmp}/{new_id()}"
         return self.fs.rename(directory, ours) and self.fs.remove_directory(ours)
 
-    def complete_all(self) -> None:
-        """Let no lease be a draft, and bundles be in line only while a line waits."""
-        for bucket in self.buckets.all():
-            self.complete_in(bucket)
-
     def discard_recalled(self, path: str) -> None:
         """Remove a file that nobody needs, and that a client which died may have open."""
         self.fs.recall(path)
         self.fs.discard(path)
 
     def complete_in(self, bucket: tuple[int, str]) -> None:
-        """Do so in one bucket, given by its priority and path."""
-        for entry, path in self.line.places_in(*bucket):
-            if isinstance(entry, Bundle):
-                self.bundles.complete(entry)
-                if not entry.waiting:
-                    self._retire_recalled(path, entry)
+        """Let no lease be a draft, and bundles be in a bucket only while a line waits."""
+        for waiting in self.line.places_in(*bucket):
+            self.complete_at(waiting)
+
+    def complete_at(self, waiting: Waiting) -> None:
+        """Do so for one bundle."""
+        entry, path = waiting
+        if isinstance(entry, Bundle):
+            self.bundles.complete(entry)
+            if not entry.waiting:
+                self._retire_recalled(path, entry)
 
     def foreign(self) -> Iterator[str]:
         """Yield the paths of what is no message in `work/` and `delayed/`."""

@@ -888,6 +888,29 @@ def test_everything_is_purged_unless_something_is_named(broker, root):
     assert broker.publish("q", "x")
 
 
+@pytest.mark.parametrize(
+    ("call", "place", "left"),
+    [
+        ("unlink", "ready/999", (1, 0, 0, 0)),
+        ("rename", "ready/0", (12, 0, 0, 0)),  # a bundle
+        ("unlink", "work", (0, 1, 0, 0)),
+        ("unlink", "delayed", (0, 0, 1, 0)),
+        ("unlink", "dead", (0, 0, 0, 1)),
+    ],
+)
+def test_what_can_not_be_removed_keeps_nothing_else_from_a_purge(
+    broker, root, refusing, clock, call, place, left
+):
+    in_every_state(broker)
+    broker.publish_many("q", "x" * 12, priority=0)
+    first = str(min(files(root / "q" / place)))
+    client = Broker(root, clock=clock, fs=refusing(call, errno.EPERM, first))
+    with pytest.raises(StorageError) as told:
+        client.purge("q")
+    assert f"{first}: Operation not permitted: this stays, all" in str(told.value)
+    assert broker.view()["q"] == left
+
+
 def test_a_purge_leaves_directories_alone(broker, root):
     (root / "q" / "delayed" / "dir").mkdir()
     assert broker.purge("q") == (0, 0, 0, 0)

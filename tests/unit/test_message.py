@@ -128,6 +128,8 @@ def test_the_largest_message_that_can_be_written_can_be_read(monkeypatch):
         (b'{"message": "x"} {}', "not JSON"),
         (b'{"message": NaN}', "not JSON"),
         (b'{"message": -Infinity}', "not JSON"),
+        (b'{"message": [1.5, -1e999]}', "not JSON.*-1e999 is beyond all numbers"),
+        (b'{"message": ' + b"9" * 400 + b".0}", "beyond all numbers"),
         (b"\xff\xfe", "not JSON"),
         (b"\0" * 100, "not JSON"),
         (b"[" * 200_000, "not JSON"),
