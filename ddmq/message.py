@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ddmq.errors import InvalidArgument
 from ddmq.names import Lease, overrides_of
-from ddmq.settings import OVERRIDES, SETTINGS, fault
+from ddmq.settings import OVERRIDES, SETTINGS, fault, raised
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -291,7 +291,7 @@ def _json(data: bytes) -> Any:
 
 def content_from(value: dict[str, Any]) -> Content:
     """Return what a JSON object says of a message, or raise InvalidContent."""
-    overrides = {key: value[key] for key in OVERRIDES if key in value}
+    overrides = raised({key: value[key] for key in OVERRIDES if key in value})
     for key, own in overrides.items():
         found = fault(key, OVERRIDES[key], own)
         if found is not None:

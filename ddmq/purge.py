@@ -58,9 +58,7 @@ def _keeping(kept: list[OSError]) -> Iterator[None]:
         kept.append(error)
 
 
-def _purge_bucket(
-    store: Store, priority: int, bucket: str, kept: list[OSError]
-) -> int:
+def _purge_bucket(store: Store, priority: int, bucket: str, kept: list[OSError]) -> int:
     """Remove what waits; what is taken already still needs its bundle."""
     purged = 0
     for name in store.buckets.listed(bucket):

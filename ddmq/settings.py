@@ -7,7 +7,7 @@ import re
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ddmq.errors import InvalidArgument, InvalidSettings, UnknownLayout
-from ddmq.names import MAX_PRIORITY
+from ddmq.names import MAX_PRIORITY, MIN_TIMEOUT_MS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -30,6 +30,8 @@ _UNREADABLE = (
     RecursionError,
 )
 _MAX_SECONDS = 10**9
+#: The shortest timeout: what is shorter keeps a file server busy with renewals.
+_MIN_TIMEOUT = MIN_TIMEOUT_MS // 1000
 _MAX_LIMIT = 10**8
 
 
@@ -66,6 +68,13 @@ def _seconds(meaning: str) -> Setting:
     return Setting(meaning, must, lambda v: _is_number(v) and 0 < v <= _MAX_SECONDS)
 
 
+def _timeout(meaning: str) -> Setting:
+    must = f"a number of seconds from {_MIN_TIMEOUT} to {_MAX_SECONDS}"
+    return Setting(
+        meaning, must, lambda v: _is_number(v) and _MIN_TIMEOUT <= v <= _MAX_SECONDS
+    )
+
+
 def _priority(meaning: str) -> Setting:
     must = f"an integer from 0 (first) to {MAX_PRIORITY}"
     return Setting(meaning, must, lambda v: _is_integer(v, MAX_PRIORITY))
@@ -87,7 +96,7 @@ def _delay(meaning: str) -> Setting:
 
 #: Every key of `ddmq.yaml`, in the order in which it is shown.
 SETTINGS: Mapping[str, Setting] = {
-    "message_timeout": _seconds(
+    "message_timeout": _timeout(
         "seconds that a consumed message may stay unacknowledged"
     ),
     "priority": _priority("priority of a message; lower is consumed first"),
@@ -123,6 +132,19 @@ def check(name: str, setting: Setting, value: Any) -> None:
     found = fault(name, setting, value)
     if found is not None:
         raise InvalidArgument(found)
+
+
+def raised(values: dict[str, Any]) -> dict[str, Any]:
+    """Return what somebody wrote by hand, a timeout that is too short being the shortest.
+
+    Who typed it into a command is told instead.
+    """
+    short = {
+        key: _MIN_TIMEOUT
+        for key in ("message_timeout", "timeout")
+        if _is_number(values.get(key)) and 0 < values[key] < _MIN_TIMEOUT
+    }
+    return {**values, **short} if short else values
 
 
 def show(value: Any) -> str:
@@ -170,6 +192,8 @@ def parse(data: bytes, path: str, *, of_queue: bool = False) -> dict[str, Any]:
         layout = check_layout(text, path)
         text = "\n".join("" if x == layout else x for x in text.split("\n"))
     values = _load(text, path) if _says_something(text) else None
+    if isinstance(values, dict):
+        values = raised(values)
     return checked({} if values is None else values, path)
 
 

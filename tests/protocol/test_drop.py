@@ -56,6 +56,21 @@ def test_a_file_of_any_name_is_a_message_once(name: str, world: World) -> None:
     assert broker.view(QUEUE)[QUEUE] == (0, 0, 0, 0)
 
 
+@pytest.mark.parametrize("short", ["1e-10", "0.5", "1"])
+def test_a_timeout_that_is_too_short_is_raised_to_a_second(
+    short: str, world: World
+) -> None:
+    moved_in(world, "file", b'{"message": "x", "timeout": %b}' % short.encode())
+    planted = f"ready/0/{10**18}/{10**18}.{'a' * 20}.0-0.t1"
+    world.put(planted, b'{"message": "y"}')
+    broker = world.broker()
+    broker.clean(QUEUE)
+    messages = broker.consume(QUEUE, 2)
+    assert [(m.message, m.timeout) for m in messages] == [("y", 1), ("x", 1)]
+    over = -(-world.clock.now_ns // 10**6) + 1000
+    assert [int(m.filename[:13]) for m in messages] == [over, over]
+
+
 @pytest.mark.parametrize("name", [".hidden", ".a.txt.Xy12", ".nfs0001"])
 def test_a_hidden_file_is_nobodys(name: str, world: World) -> None:
     moved_in(world, name, b"text of a")
