@@ -398,6 +398,10 @@ class Buckets:
             self._told.add(name)
             warn(f"{name} {trouble} and is passed over: {error.strerror}")
 
+    def heed(self, name: str) -> None:
+        """Pass over something no more."""
+        self._passed_over.pop(name, None)
+
     def refuse(self, name: str, known_as: str) -> None:
         """Let nothing that can't be read, time and again, stand before all others.
 

@@ -17,12 +17,18 @@ _REMEDIES = {
     errno.EACCES: "ask its owner for permission, or see `ddmq create --mode`",
     errno.EPERM: "ask its owner for permission, or see `ddmq create --mode`",
     errno.EROFS: "this node has it mounted read-only: use another node",
+    errno.ENOMEM: "this process may have no more memory: raise `ulimit -v`, or that of the job",
     errno.EIO: "the storage failed: ask its administrator, then try again",
     errno.ESTALE: "the file server no longer knows it: try again",
     errno.EMFILE: "this process has too many files open: raise `ulimit -n`",
     errno.ELOOP: "it is a symbolic link, and ddmq follows none inside a queue",
     errno.ENOTDIR: "something that is not a directory stands in its place: move it away",
 }
+
+
+def out_of_memory(path: str) -> OSError:
+    """Return what a MemoryError means: the file at `path` can't be read, and others can."""
+    return OSError(errno.ENOMEM, "not enough memory to read it", path)
 
 
 class DdmqError(Exception):

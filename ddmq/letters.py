@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 from ddmq.fs import IMMOVABLE
 from ddmq.log import warn
-from ddmq.message import MAX_BYTES
 from ddmq.names import FOREIGN, NOTE_SUFFIX, Dead, Entry, new_id, new_token
 
 if TYPE_CHECKING:
@@ -16,6 +15,9 @@ if TYPE_CHECKING:
 
     from ddmq.clock import Clock
     from ddmq.fs import FileSystem
+
+#: The most bytes of a note that are read.
+MAX_NOTE = 1 << 20
 
 
 class DeadLetters:
@@ -80,8 +82,8 @@ class DeadLetters:
     def note(self, dead: Dead) -> Mapping[str, Any]:
         """Return the note of a dead letter, which may be empty."""
         try:
-            note = json.loads(self._fs.read(self._note_path(dead), MAX_BYTES))
-        except (OSError, ValueError, RecursionError):
+            note = json.loads(self._fs.read(self._note_path(dead), MAX_NOTE))
+        except (OSError, ValueError, RecursionError, MemoryError):
             return {}
         return note if isinstance(note, dict) else {}
 

@@ -33,6 +33,8 @@ _MAX_SECONDS = 10**9
 #: The shortest timeout: what is shorter keeps a file server busy with renewals.
 _MIN_TIMEOUT = MIN_TIMEOUT_MS // 1000
 _MAX_LIMIT = 10**8
+#: The largest message, in bytes, that a queue may be told to allow, and the smallest such limit.
+MAX_BYTES, _MIN_BYTES = 64 << 20, 1 << 10
 
 
 class Settings(NamedTuple):
@@ -45,6 +47,7 @@ class Settings(NamedTuple):
     requeue_limit: int | None = None
     durable: bool = True
     lock_timeout: float = 10
+    max_message_size: int = 1 << 20
 
 
 class Setting(NamedTuple):
@@ -59,8 +62,9 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
-def _is_integer(value: Any, most: int) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= most
+def _is_integer(value: Any, most: int, least: int = 0) -> bool:
+    is_one = isinstance(value, int) and not isinstance(value, bool)
+    return is_one and least <= value <= most
 
 
 def _seconds(meaning: str) -> Setting:
@@ -89,6 +93,11 @@ def _limit(meaning: str) -> Setting:
     return Setting(meaning, must, lambda v: v is None or _is_integer(v, _MAX_LIMIT))
 
 
+def _size(meaning: str) -> Setting:
+    must = f"an integer of bytes from {_MIN_BYTES} to {MAX_BYTES}"
+    return Setting(meaning, must, lambda v: _is_integer(v, MAX_BYTES, _MIN_BYTES))
+
+
 def _delay(meaning: str) -> Setting:
     must = f"a number of seconds from 0 to {_MAX_SECONDS}"
     return Setting(meaning, must, lambda v: _is_number(v) and 0 <= v <= _MAX_SECONDS)
@@ -107,6 +116,9 @@ SETTINGS: Mapping[str, Setting] = {
     ),
     "durable": _boolean("whether publish waits until the message is on stable storage"),
     "lock_timeout": _seconds("seconds that administration waits for a lock"),
+    "max_message_size": _size(
+        "bytes that a message may have as JSON; a larger one is refused, or a dead letter"
+    ),
 }
 
 #: What a message may set for itself when it is published.

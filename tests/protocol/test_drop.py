@@ -11,7 +11,7 @@ import pytest
 from protocol.scenes import QUEUE, World, new_world, text
 from support import counting, interrupted
 
-from ddmq.message import MAX_BYTES
+from ddmq.settings import Settings
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -157,7 +157,10 @@ def test_a_name_that_is_used_again_while_we_look_brings_both_files_whole(
     assert reused
 
 
-@pytest.mark.parametrize("size", [0, 1, MAX_BYTES, MAX_BYTES + 1])
+LIMIT = Settings().max_message_size
+
+
+@pytest.mark.parametrize("size", [0, 1, LIMIT, LIMIT + 1, 1 << 40])
 def test_a_file_of_any_size_is_a_message_or_a_dead_letter(
     size: int, world: World
 ) -> None:
@@ -166,12 +169,15 @@ def test_a_file_of_any_size_is_a_message_or_a_dead_letter(
     os.utime(path, ns=(0, 0))
     world.put("drop/z", b"text of a", age=60)
     broker = world.broker()
-    assert broker.clean(QUEUE).adopted == 2
+    assert broker.clean(QUEUE).adopted == 2 - (size > LIMIT)
     got = emptied(broker)
     dead = [(d.message, d.reason) for d in broker.dead(QUEUE)]
-    if size > MAX_BYTES:
+    if size > LIMIT:
         assert got == [text("a")]
-        assert dead == [(None, f"its file is over {MAX_BYTES} bytes long")]
+        reason = f"its file is over {LIMIT} bytes long (max_message_size)"
+        assert dead == [(None, reason)]
+        broker.update_settings(QUEUE, max_message_size=64 << 20)
+        assert broker.redrive(QUEUE) == (size < 1 << 40)
     else:
         assert got == ["\0" * size, text("a")]
         assert dead == []
