@@ -26,6 +26,7 @@ from ddmq.clock import Clock
 from ddmq.config import LAYOUT_EVERY, LayeredSettings, SettingsFile
 from ddmq.errors import (
     DdmqError,
+    GarbageAhead,
     InvalidArgument,
     LeaseLost,
     QueueNotFound,
@@ -39,6 +40,7 @@ from ddmq.log import warn
 from ddmq.message import (
     Content,
     DeadLetter,
+    InvalidContent,
     Message,
     Policy,
     encode,
@@ -55,6 +57,7 @@ from ddmq.store import BUCKET_SIZE, Counts, Store
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
+    from ddmq.line import Tidying
     from ddmq.names import Entry
 
     _Act = Callable[[Store, Message, Lease], bool]
@@ -176,35 +179,49 @@ class _Queue:
         durable = settings.durable if durable is None else durable
         return Options(priority, overrides, delay, durable)
 
-    def consume_some(self, n: int, unless: _Unless | None) -> list[Message]:
+    def consume_some(
+        self, n: int, unless: _Unless | None, tidying: Tidying
+    ) -> list[Message]:
         """Lease the first of the waiting messages, up to `n`; none when there is none.
 
         Those that one claim can take, from one bundle: there may be more. What can't be read
         stands before no others. If the next one can't be read either, it is no message's fault.
         """
         buckets, unread = self.store.buckets, None
-        while claimed := self._claim_first(n):
-            received = self._received(*claimed, unless, is_first=unread is None)
+        while claimed := self._claim_first(n, tidying):
+            path, leases, settings = claimed
+            received = self._received(leases, settings, unless, is_first=unread is None)
             if received.messages:
                 return received.messages
-            if received.unread is not None and unread is not None:
-                break
-            unread = received.unread or unread
-            if unread is not None:
+            if received.unread is None:
+                tidying.met(path)
+            elif unread is None:
+                unread = received.unread
                 buckets.pass_over(unread.filename)
+            else:
+                break
         if unread is None:
+            tidying.end()
             return []
         buckets.heed(unread.filename)  # it may have been the file server's
         buckets.refuse(unread.filename, unread.id)
         raise unread.error
 
-    def _claim_first(self, n: int) -> tuple[list[Lease], Settings] | None:
+    def _claim_first(
+        self, n: int, tidying: Tidying
+    ) -> tuple[str, list[Lease], Settings] | None:
         """Lease what is first in line, under settings that are read only for that."""
-        for waiting in self.store.waiting():
+        line = self.store.waiting(tidying)
+        while (waiting := next(line, None)) is not None:
             settings = self.settings.current()
-            leases = self.store.claim(waiting, settings.message_timeout, n)
+            try:
+                leases = self.store.claim(waiting, settings.message_timeout, n)
+            except InvalidContent:
+                tidying.met(waiting.path)
+                line = self.store.waiting(tidying)  # for no rival was faster
+                continue
             if leases:
-                return leases, settings
+                return waiting.path, leases, settings
             n = max(n // 2, 1)  # a rival was faster: who takes many takes longer
         return None
 
@@ -442,28 +459,38 @@ class Broker:
         is requeued by whoever next interacts with the queue. Of thousands that are over at
         once, each call requeues what fits into half a second.
 
+        So it is with what is no message. If there is so much of it that no message was reached,
+        GarbageAhead, a StorageError, says so: the next call goes on there.
+
         `unless` is asked about each message before its content is read (it is None then) and
         returns why it is to be a dead letter instead, or None.
         """
         _check_count(n)
         open_queue = self._visited(queue)
         messages: list[Message] = []
+        how = unless, open_queue.store.line.tidying()
         while len(messages) < n:
             left, taken = n - len(messages), bool(messages)
-            more = self._next(open_queue, left, unless, taken=taken)
+            more = self._next(open_queue, left, *how, taken=taken)
             if not more:
                 break
             messages += more
         return messages
 
     def _next(
-        self, queue: _Queue, n: int, unless: _Unless | None, *, taken: bool
+        self,
+        queue: _Queue,
+        n: int,
+        unless: _Unless | None,
+        tidying: Tidying,
+        *,
+        taken: bool,
     ) -> list[Message]:
         try:
-            messages = queue.consume_some(n, unless)
+            messages = queue.consume_some(n, unless, tidying)
             if not messages and not taken and self._swept_idly(queue):
-                messages = queue.consume_some(n, unless)
-        except OSError:
+                messages = queue.consume_some(n, unless, tidying)
+        except (OSError, GarbageAhead):
             if not taken:
                 raise
             return []  # those taken count; the next call meets the error again

@@ -86,3 +86,11 @@ class StorageError(DdmqError):
         reason = error.strerror or str(error)
         remedy = _REMEDIES.get(error.errno or 0)
         super().__init__(f"{self.path}: {reason}" + (f"; {remedy}" if remedy else ""))
+
+
+class GarbageAhead(StorageError):
+    """So much in line is no message that one call could not clear it away: the next one goes on."""
+
+    def __init__(self, bucket: str) -> None:
+        text = "half a second was not enough to make dead letters of what stands first here"
+        super().__init__(OSError(errno.EAGAIN, f"{text}; try again", bucket))

@@ -58,6 +58,7 @@ if TYPE_CHECKING:
     from ddmq.bundle import Options
     from ddmq.clock import Clock
     from ddmq.fs import FileSystem, Stamp, Status
+    from ddmq.line import Tidying
     from ddmq.names import Place
 
 _Name = TypeVar("_Name")
@@ -328,13 +329,14 @@ class Store:
 
     # A message is consumed
 
-    def waiting(self) -> Iterator[Waiting]:
+    def waiting(self, tidying: Tidying | None = None) -> Iterator[Waiting]:
         """Yield what is first in line; being asked again means that a rival took it."""
-        return self.line.waiting()
+        return self.line.waiting(tidying)
 
     def claim(self, waiting: Waiting, timeout: float, n: int) -> list[Lease]:
         """Lease up to `n` waiting messages of one file; none when a rival was faster.
 
+        InvalidContent: it was a bundle by its name alone, and is set aside or passed over.
         The lease lasts for `timeout` seconds where the name says nothing else. The token in
         the target's name is new, so of all who rename it one succeeds.
         """
@@ -389,7 +391,7 @@ class Store:
     def _is_readable(self, path: str, bundle: Bundle) -> bool:
         """Read a bundle; False when it was renamed meanwhile, or can't be read.
 
-        What is no bundle is set aside. What can't be read now, by us, and what can't be set
+        What is no bundle is set aside, and InvalidContent. What can't be read now, by us, and what can't be set
         aside stands before no others.
         """
         try:
@@ -400,7 +402,7 @@ class Store:
             reason = f"a bundle that holds no messages: {error}"
             if not self.letters.set_aside(path, reason):
                 self.buckets.pass_over(path)
-            return False
+            raise
         except OSError as error:
             self._pass_over_unreadable(path, error)
             return False
@@ -818,10 +820,16 @@ class Store:
         self.fs.recall(path)
         self.fs.discard(path)
 
-    def complete_in(self, bucket: tuple[int, str]) -> None:
-        """Let no lease be a draft, and bundles be in a bucket only while a line waits."""
+    def complete_in(self, bucket: tuple[int, str], within: float) -> None:
+        """Let no lease be a draft, and bundles be in a bucket only while a line waits.
+
+        What is left `within` seconds later is left.
+        """
+        watch = Stopwatch(self.clock)
         for waiting in self.line.places_in(*bucket):
             self.complete_at(waiting)
+            if watch.seconds() > within:
+                return
 
     def complete_at(self, waiting: Waiting) -> None:
         """Do so for one bundle."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from ddmq.errors import QueueNotFound, StorageError
+from ddmq.errors import GarbageAhead, QueueNotFound, StorageError
 from ddmq.hpc.execution import CommandNotFound, Execution, Unfit
 from ddmq.hpc.heartbeat import Heartbeat, token_of
 from ddmq.hpc.idleness import Idleness
@@ -148,6 +148,9 @@ class Worker:
     def _consumed(self) -> Message | None:
         try:
             messages = self._broker.consume(self._queue, unless=self._why_not)
+        except GarbageAhead:
+            self._idleness.end()  # the queue is not empty
+            return None
         except AWAY as error:
             self._wait_for_server(error)
             return None
