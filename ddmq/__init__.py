@@ -3,6 +3,7 @@
 from ddmq.broker import UNSET, Broker
 from ddmq.errors import (
     DdmqError,
+    GarbageAhead,
     InvalidArgument,
     InvalidSettings,
     LeaseLost,
@@ -27,6 +28,7 @@ __all__ = [
     "Counts",
     "DdmqError",
     "DeadLetter",
+    "GarbageAhead",
     "InvalidArgument",
     "InvalidSettings",
     "LeaseLost",

@@ -9,7 +9,16 @@ from collections.abc import Mapping
 from contextlib import contextmanager, suppress
 from enum import Enum
 from functools import partial, wraps
-from typing import TYPE_CHECKING, Any, TypeVar, cast, overload
+from math import inf
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    NamedTuple,
+    Optional,
+    TypeVar,
+    cast,
+    overload,
+)
 
 from ddmq import admin
 from ddmq.bundle import BUNDLE_SIZE, Options
@@ -17,6 +26,7 @@ from ddmq.clock import Clock
 from ddmq.config import LAYOUT_EVERY, LayeredSettings, SettingsFile
 from ddmq.errors import (
     DdmqError,
+    GarbageAhead,
     InvalidArgument,
     LeaseLost,
     QueueNotFound,
@@ -29,8 +39,11 @@ from ddmq.letters import MAX_NOTE
 from ddmq.locks import exclusive
 from ddmq.log import warn
 from ddmq.message import (
+    Content,
     DeadLetter,
+    InvalidContent,
     Message,
+    Policy,
     encode,
     encode_message,
     encode_options,
@@ -45,8 +58,12 @@ from ddmq.store import BUCKET_SIZE, Counts, Store
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
+    from ddmq.line import Tidying
+    from ddmq.names import Entry
+
     _Act = Callable[[Store, Message, Lease], bool]
     _Excuse = Callable[[Store, Lease], bool]
+    _Unless = Callable[[Message], Optional[str]]
 
 
 class Unset(Enum):
@@ -62,6 +79,8 @@ _Method = TypeVar("_Method", bound="Callable[..., Any]")
 _LOOK_FIRST, _LOOK_LONGEST = 0.05, 5.0
 #: How often a lease that is renewed at the same time is looked for again.
 _RENEWALS = 8
+#: Said of us, who have too many files open, and of no message.
+_OURS = (errno.EMFILE, errno.ENFILE)
 _SETTLE = "settle what `consume` returned"
 
 
@@ -106,6 +125,22 @@ def _others_go_on() -> Iterator[None]:
         warn(f"left out: {error}")
 
 
+class _Unread(NamedTuple):
+    """A message that could not be read: its name and id in line, and the reason."""
+
+    filename: str
+    id: str
+    error: OSError
+
+
+class _Received(NamedTuple):
+    """What became of a claim; with neither, its files hold no messages."""
+
+    messages: list[Message]
+    unread: _Unread | None
+    """The first one that could not be read."""
+
+
 class _Queue:
     """An open queue: where it is, what holds for it, and who keeps house."""
 
@@ -145,55 +180,106 @@ class _Queue:
         durable = settings.durable if durable is None else durable
         return Options(priority, overrides, delay, durable)
 
-    def consume_some(self, n: int) -> list[Message]:
+    def consume_some(
+        self, n: int, unless: _Unless | None, tidying: Tidying
+    ) -> list[Message]:
         """Lease the first of the waiting messages, up to `n`; none when there is none.
 
-        Those that one claim can take, from one bundle: there may be more.
+        Those that one claim can take, from one bundle: there may be more. What can't be read
+        stands before no others. If the next one can't be read either, it is no message's fault.
         """
-        while claimed := self._claim_first(n):
-            messages = self._received(*claimed)
-            if messages:  # else their files hold no messages
-                return messages
-        return []
+        buckets, unread = self.store.buckets, None
+        while claimed := self._claim_first(n, tidying):
+            path, leases, settings = claimed
+            received = self._received(leases, settings, unless, is_first=unread is None)
+            if received.messages:
+                return received.messages
+            if received.unread is None:
+                tidying.met(path)
+            elif unread is None:
+                unread = received.unread
+                buckets.pass_over(unread.filename)
+            else:
+                break
+        if unread is None:
+            tidying.end()
+            return []
+        buckets.heed(unread.filename)  # it may have been the file server's
+        buckets.refuse(unread.filename, unread.id)
+        raise unread.error
 
-    def _claim_first(self, n: int) -> tuple[list[Lease], Settings] | None:
+    def _claim_first(
+        self, n: int, tidying: Tidying
+    ) -> tuple[str, list[Lease], Settings] | None:
         """Lease what is first in line, under settings that are read only for that."""
-        for waiting in self.store.waiting():
+        line = self.store.waiting(tidying)
+        while (waiting := next(line, None)) is not None:
             settings = self.settings.current()
-            leases = self.store.claim(waiting, settings.message_timeout, n)
+            try:
+                leases = self.store.claim(waiting, settings.message_timeout, n)
+            except InvalidContent:
+                tidying.met(waiting.path)
+                line = self.store.waiting(tidying)  # for no rival was faster
+                continue
             if leases:
-                return leases, settings
+                return waiting.path, leases, settings
             n = max(n // 2, 1)  # a rival was faster: who takes many takes longer
         return None
 
-    def _received(self, leases: list[Lease], settings: Settings) -> list[Message]:
-        """Read messages; those that can't be read now are given back, and stop no others."""
-        messages = []
-        trouble: OSError | None = None
+    def _received(
+        self,
+        leases: list[Lease],
+        settings: Settings,
+        unless: _Unless | None,
+        *,
+        is_first: bool,
+    ) -> _Received:
+        """Read messages; those that can't be read now are given back, and stop no others.
+
+        The first of them counts a loss: a message that nobody can read must not come for ever.
+        """
+        messages, unread = [], None
         for lease in leases:
             try:
-                message = self._receive(lease, settings)
+                if unless is None or not self._is_refused(lease, settings, unless):
+                    content = self.store.read(lease)
+                    if content is not None:
+                        messages.append(of_lease(self.name, lease, content, settings))
             except OSError as error:
-                trouble = error
-                continue
-            if message is not None:
-                messages.append(message)
-        if trouble is not None and not messages:
-            raise trouble
-        return messages
+                counts = is_first and unread is None and error.errno not in _OURS
+                entry = lease.entry.lost() if counts else lease.entry
+                self._give_back(lease, entry, settings, error)
+                unread = unread or _Unread(entry.filename, entry.id, error)
+        return _Received(messages, unread)
 
-    def _receive(self, lease: Lease, settings: Settings) -> Message | None:
-        try:
-            return self.read(lease, settings)
-        except OSError:
-            with suppress(OSError):
-                self.store.release(lease)
-            self.store.buckets.refuse(lease.entry.filename, lease.entry.id)
-            raise
+    def _is_refused(self, lease: Lease, settings: Settings, unless: _Unless) -> bool:
+        """Make a dead letter of a message that is not to be read at all, if it is none."""
+        nothing = Content(None, None)
+        why = unless(of_lease(self.name, lease, nothing, settings))
+        if why is None:
+            return False
+        self.store.bury(lease, lease.entry, "rejected", {"reason": why})
+        return True
 
-    def read(self, lease: Lease, settings: Settings) -> Message | None:
-        """Return the message of a lease, None when its file is gone or holds none."""
-        content = self.store.read(lease)
+    def _give_back(
+        self, lease: Lease, entry: Entry, settings: Settings, error: OSError
+    ) -> None:
+        """Put a message that can't be read back in its place as `entry`, or at its limit bury it."""
+        counted, before = entry is not lease.entry, lease.entry
+        policy = Policy.of(entry, settings)
+        with suppress(OSError):  # then its lease ends, and that counts
+            if counted and not policy.may_requeue(before.failures + before.losses):
+                reason = f"it can't be read: {error.strerror}"
+                self.store.bury(lease, entry, "expired", {"reason": reason})
+            else:
+                self.store.release(lease, entry)
+
+    def held(self, lease: Lease, settings: Settings) -> Message | None:
+        """Return the message of a lease, to settle it; None when it is gone or holds none.
+
+        One over the limit was consumed under another limit, and who did so settles it unread.
+        """
+        content = self.store.read(lease, unread_if_large=True)
         if content is None:
             return None
         return of_lease(self.name, lease, content, settings)
@@ -327,7 +413,7 @@ class Broker:
             delay=delay,
             durable=durable,
         )
-        data = encode(message, options.priority)
+        data = encode(message, options.priority, open_queue.store.limit(inf))
         return open_queue.store.publish(data, options)
 
     @_explained
@@ -361,36 +447,58 @@ class Broker:
             delay=delay,
             durable=durable,
         )
-        size = len(encode_options(options.priority))
-        encoded = (encode_message(message, size) for message in _theirs(messages))
+        said, limit = encode_options(options.priority), open_queue.store.limit(inf)
+        encoded = (encode_message(m, said, limit) for m in _theirs(messages))
         return open_queue.store.publish_many(encoded, options)
 
     # Messages are consumed and settled
 
     @_explained
-    def consume(self, queue: str, n: int = 1) -> list[Message]:
+    def consume(
+        self,
+        queue: str,
+        n: int = 1,
+        *,
+        unless: Callable[[Message], str | None] | None = None,
+    ) -> list[Message]:
         """Lease up to `n` messages, the first in line; an empty list when there is none.
 
         Each must be acked, nacked, released, rejected or renewed within its `timeout`, or it
         is requeued by whoever next interacts with the queue. Of thousands that are over at
         once, each call requeues what fits into half a second.
+
+        So it is with what is no message. If there is so much of it that no message was reached,
+        GarbageAhead, a StorageError, says so: the next call goes on there.
+
+        `unless` is asked about each message before its content is read (it is None then) and
+        returns why it is to be a dead letter instead, or None.
         """
         _check_count(n)
         open_queue = self._visited(queue)
         messages: list[Message] = []
+        how = unless, open_queue.store.line.tidying()
         while len(messages) < n:
-            more = self._next(open_queue, n - len(messages), taken=bool(messages))
+            left, taken = n - len(messages), bool(messages)
+            more = self._next(open_queue, left, *how, taken=taken)
             if not more:
                 break
             messages += more
         return messages
 
-    def _next(self, queue: _Queue, n: int, *, taken: bool) -> list[Message]:
+    def _next(
+        self,
+        queue: _Queue,
+        n: int,
+        unless: _Unless | None,
+        tidying: Tidying,
+        *,
+        taken: bool,
+    ) -> list[Message]:
         try:
-            messages = queue.consume_some(n)
+            messages = queue.consume_some(n, unless, tidying)
             if not messages and not taken and self._swept_idly(queue):
-                messages = queue.consume_some(n)
-        except OSError:
+                messages = queue.consume_some(n, unless, tidying)
+        except (OSError, GarbageAhead):
             if not taken:
                 raise
             return []  # those taken count; the next call meets the error again
@@ -530,7 +638,7 @@ class Broker:
         for _ in range(_RENEWALS):
             if current is None:
                 break
-            message = queue.read(current, queue.settings.current())
+            message = queue.held(current, queue.settings.current())
             if message is not None:
                 return message
             current = queue.store.current(lease)  # its holder may have renewed it
@@ -557,7 +665,8 @@ class Broker:
     def purge(self, queue: str, states: Iterable[str] = STATES) -> Counts:
         """Remove all messages, or only those in some states; return how many.
 
-        States are waiting, work, delayed and dead. What comes meanwhile may stay.
+        States are waiting, work, delayed and dead. What comes meanwhile may stay. StorageError
+        tells of what could not be removed, after all else was.
         """
         from ddmq.purge import purge  # only this needs it
 
@@ -568,10 +677,8 @@ class Broker:
         store = open_queue.store
         timeout = self._wait_for_locks(open_queue.settings.current())
         with exclusive(store.lock, timeout):
-            purging = self._clock.begin(
-                lambda: [purge(store, s) if s in states else 0 for s in STATES]
-            )
-            return Counts(*awaited(purging, lambda: f"purging {queue} is not done yet"))
+            purging = self._clock.begin(partial(purge, store, states))
+            return awaited(purging, lambda: f"purging {queue} is not done yet")
 
     @_explained
     def dead(self, queue: str) -> list[DeadLetter]:
@@ -715,7 +822,7 @@ class Broker:
         file = SettingsFile(path, self._fs, of_queue=True)
         settings = LayeredSettings(self._root_file, file, self._clock)
         settings.current()  # first: of another layout, we know no directory
-        store = Store(path, self._fs, self._clock, *self._sizes)
+        store = Store(path, self._fs, self._clock, *self._sizes, settings.limit)
         store.open()
         store.learn_clock()
         return self._open.setdefault(queue, _Queue(queue, store, settings))

@@ -12,6 +12,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, NamedTuple
 
+from ddmq.clock import Stopwatch
 from ddmq.log import warn
 from ddmq.names import (
     are_buckets,
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
 _PASSED_OVER_FOR = 30.0
 #: Age at which even the newest bucket or shelf of a priority is removed when it is empty.
 _NEWEST_AGE_NS = 10 * 10**9
+#: Seconds for which one call clears away what is no message, and after which the next one does.
+TIDY_FOR, TIDY_AGAIN = 0.5, 1.0
 
 
 class End(NamedTuple):
@@ -76,6 +79,7 @@ class Buckets:
         self._clock = clock
         self._set_aside = set_aside
         self._shelf_size = max(size // 2, 2)
+        self._tidied_at = float("-inf")
         self._passed_over: dict[str, float] = {}
         """Until when, by name or path: a hint for claiming and joining alone."""
         self._refused: set[str] = set()
@@ -262,13 +266,14 @@ class Buckets:
 
     def priorities(self) -> list[int]:
         """Return the priorities that have a directory, the first one first."""
-        found = []
+        found, others = [], []
         for name in self._fs.listing(self.path):
             priority = parse_priority(name)
             if priority is not None:
                 found.append(priority)
             else:
-                self.put_aside(f"{self.path}/{name}")
+                others.append(f"{self.path}/{name}")
+        self._put_all_aside(others)
         return sorted(found)
 
     def all(self) -> Iterator[tuple[int, str]]:
@@ -351,9 +356,19 @@ class Buckets:
         if are_ours(names):  # of hundreds, quicker than one by one
             return names
         ours = [name for name in names if are_ours([name])]
-        for name in set(names).difference(ours):
-            self.put_aside(f"{path}/{name}")
+        others = set(names).difference(ours)
+        self._put_all_aside([f"{path}/{name}" for name in others])
         return ours
+
+    def _put_all_aside(self, paths: list[str]) -> None:
+        """Set aside what does not belong here, for half a second; the rest waits a second."""
+        watch = Stopwatch(self._clock) if paths else None
+        for path in paths:
+            if 0 <= self._clock.monotonic() - self._tidied_at < TIDY_AGAIN:
+                return
+            self.put_aside(path)
+            if watch is not None and watch.seconds() > TIDY_FOR:
+                self._tidied_at = self._clock.monotonic()
 
     def names_in(self, directory: str) -> list[str]:
         """Return the names in a directory, in order, but for what is passed over."""
@@ -387,16 +402,24 @@ class Buckets:
             self.pass_over(path)
 
     def pass_over(
-        self, name: str, trouble: str = "", error: OSError | None = None
+        self,
+        name: str,
+        trouble: str = "",
+        error: OSError | None = None,
+        seconds: float = _PASSED_OVER_FOR,
     ) -> None:
         """Let claims and publishers leave something out for half a minute, by name or path.
 
         That is a hint: whoever looks for evidence sees it nevertheless. The `trouble` is told once.
         """
-        self._passed_over[name] = self._clock.monotonic() + _PASSED_OVER_FOR
+        self._passed_over[name] = self._clock.monotonic() + seconds
         if error is not None and name not in self._told:
             self._told.add(name)
             warn(f"{name} {trouble} and is passed over: {error.strerror}")
+
+    def heed(self, name: str) -> None:
+        """Pass over something no more."""
+        self._passed_over.pop(name, None)
 
     def refuse(self, name: str, known_as: str) -> None:
         """Let nothing that can't be read, time and again, stand before all others.

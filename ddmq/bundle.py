@@ -7,13 +7,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from ddmq.message import (
     Content,
     InvalidContent,
+    TooLarge,
     content_of,
     decode_message,
     decode_object,
     encode_options,
+    size_of,
 )
 from ddmq.names import policy_of
-from ddmq.settings import SETTINGS
+from ddmq.settings import MAX_BYTES, SETTINGS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -21,6 +23,10 @@ if TYPE_CHECKING:
 #: The most messages and, but for one message, bytes of a bundle.
 BUNDLE_SIZE = 1000
 MAX_BUNDLE_BYTES = 1 << 20
+#: The most bytes of the first line, and of it with the ends of the others.
+_MAX_HEAD, _MAX_ENDS = 1 << 12, 1 << 17
+#: The most lines that a name tells of.
+_MAX_LINES = 10**5
 
 
 class Options(NamedTuple):
@@ -60,19 +66,41 @@ def encode(lines: Iterable[bytes], options: Options) -> bytes:
     return b"\n".join((head, *lines, b""))
 
 
-class Lines:
-    """The messages of a bundle that was read."""
+def most_to_read(limit: int) -> int:
+    """Return how far a bundle is to be read in which a message has at most `limit` bytes.
 
-    def __init__(self, data: bytes) -> None:
-        first, *self._lines = data.split(b"\n")
+    One that ddmq wrote is longer only if its one message is.
+    """
+    return max(MAX_BUNDLE_BYTES, limit) + _MAX_ENDS
+
+
+class Lines:
+    """The messages of a bundle that was read, maybe not to its end: up to `most` bytes."""
+
+    def __init__(self, data: bytes, most: int = most_to_read(MAX_BYTES)) -> None:
+        first, *self._lines = data.split(b"\n", _MAX_LINES)
+        if len(first) > _MAX_HEAD:
+            raise InvalidContent("its first line is too long")
+        self.size = len(data)
+        """The bytes that were read."""
+        self._is_cut = len(data) >= most
         head = decode_object(first)
         self._priority = _priority(head)
         self.durable = bool(head.get("durable", True))
         """Whether a message must be on stable storage before it leaves its bundle."""
 
-    def content(self, number: int) -> Content:
-        """Return one message, or raise InvalidContent."""
-        return Content(decode_message(self._line(number)), self._priority)
+    def content(self, number: int, limit: int = MAX_BYTES) -> Content:
+        """Return one message, or raise InvalidContent; TooLarge if a file of it would be so."""
+        if self.goes_on(number):
+            raise TooLarge(limit)
+        line = self._line(number)
+        if size_of(line, encode_options(self._priority)) > limit:
+            raise TooLarge(limit)
+        return Content(decode_message(line), self._priority)
+
+    def goes_on(self, number: int) -> bool:
+        """Tell whether this message goes on behind what was read."""
+        return self._is_cut and number == len(self._lines) - 1
 
     def file_content(self, number: int) -> bytes:
         """Return what the file of one message would hold, had it come alone."""

@@ -19,12 +19,15 @@ is such a lease.
 from __future__ import annotations
 
 import errno
+from math import inf
 from typing import TYPE_CHECKING
 
-from ddmq.bundle import MAX_BUNDLE_BYTES, Lines
+from ddmq.bundle import Lines, most_to_read
+from ddmq.errors import out_of_memory
 from ddmq.fs import REFUSED
-from ddmq.message import MAX_BYTES, InvalidContent
+from ddmq.message import InvalidContent, TooLarge
 from ddmq.names import LINE_SUFFIXES, Bundle, Lease, Spent, new_token
+from ddmq.settings import MAX_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -34,8 +37,8 @@ if TYPE_CHECKING:
     from ddmq.line import Line
     from ddmq.message import Content
 
-#: How many bundles that were read are kept in memory.
-_KEPT = 16
+#: How many bundles that were read are kept in memory, and how many bytes of them.
+_KEPT, _KEPT_BYTES = 16, 32 << 20
 #: How often a bundle is looked for that others rename before it is read.
 _RENAMES = 8
 #: Seconds between looks for a bundle that others may be renaming, or that is shown late.
@@ -64,6 +67,7 @@ class Bundles:
         clock: Clock,
         line: Callable[[], Line],
         server_ns: Callable[[], int],
+        limit: Callable[[float], int],
     ) -> None:
         self.mode: int | None = None
         """The mode of new files, where the umask must not decide."""
@@ -72,6 +76,7 @@ class Bundles:
         self._clock = clock
         self._line = line
         self._server_ns = server_ns
+        self._limit = limit
         self._read: dict[str, Lines] = {}
         self._completed: dict[str, str] = {}
         self._acked: dict[str, str] = {}
@@ -87,13 +92,25 @@ class Bundles:
         return self._read.get(bundle.id) or self._keep(bundle.id, path)
 
     def _keep(self, id_: str, path: str) -> Lines:
-        lines = Lines(self._fs.read(path, MAX_BUNDLE_BYTES + MAX_BYTES))
+        lines = self._lines_at(path, self._limit(inf))
         self._read[id_] = lines
-        for oldest in list(self._read)[:-_KEPT]:
-            self._read.pop(oldest, None)
-            self._completed.pop(oldest, None)
-            self._acked.pop(oldest, None)
+        kept = list(self._read.items())
+        size = 0
+        for number, (oldest, each) in enumerate(reversed(kept)):
+            size += each.size
+            if number and (number >= _KEPT or size > _KEPT_BYTES):
+                self._read.pop(oldest, None)
+                self._completed.pop(oldest, None)
+                self._acked.pop(oldest, None)
         return lines
+
+    def _lines_at(self, path: str, limit: int) -> Lines:
+        """Read a bundle as far as one may be that holds messages of at most `limit` bytes."""
+        most = most_to_read(limit)
+        try:
+            return Lines(self._fs.read(path, most), most)
+        except MemoryError as error:
+            raise out_of_memory(path) from error
 
     def claim(
         self, path: str, bundle: Bundle, target: str, claimed: Bundle
@@ -248,7 +265,14 @@ class Bundles:
     def content(self, lease: Lease) -> Content:
         """Return the message of a lease whose file is empty, or raise InvalidContent."""
         lines, number = self._lines_of(lease)
-        return lines.content(number)
+        limit = self._limit(inf)
+        try:
+            return lines.content(number, limit)
+        except TooLarge:
+            if self._limit(0) <= limit:
+                raise
+        self._read.pop(lease.entry.id.partition("-")[0], None)
+        return self.content(lease)  # the limit was raised a moment ago
 
     def write_out(self, lease: Lease) -> bool:
         """Write its message into the file of a lease; False when that is gone.
@@ -258,6 +282,11 @@ class Bundles:
         path = self._path(lease)
         try:
             lines, number = self._lines_of(lease)
+            if lines.goes_on(number):  # whoever published it may have had another limit
+                lines = self._lines_at(
+                    self._sought(lease, lease.entry.id.partition("-")[0], patient=True),
+                    MAX_BYTES,
+                )
         except (InvalidContent, OSError) as error:
             if self._fs.is_gone(path):
                 return False

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import stat
+from contextlib import suppress
 from functools import partial
+from math import inf
 from typing import TYPE_CHECKING, Any
 
 from ddmq.clock import Clock
@@ -129,6 +131,7 @@ class LayeredSettings:
         self._clock = clock
         self._known: Settings | None = None
         self._read_at = float("-inf")
+        self._limit = Settings().max_message_size
 
     def current(self, age: float = REREAD_EVERY) -> Settings:
         """Return the settings, as they were at most `age` seconds ago.
@@ -140,7 +143,19 @@ class LayeredSettings:
         if known is None or not 0 <= now - self._read_at < age:
             self._read_at = now
             known = self._known = self._reread(known)
+            self._limit = known.max_message_size
         return known
+
+    def limit(self, age: float) -> int:
+        """Return how many bytes a message may have, as it was at most `age` seconds ago.
+
+        It was read when the queue was opened. What is not read now, of a queue that is gone or
+        of another layout maybe, leaves what was read last: whoever holds a message goes on.
+        """
+        if age < inf:
+            with suppress(OSError, UnknownLayout, InvalidSettings):
+                self.current(age)
+        return self._limit
 
     def _reread(self, known: Settings | None) -> Settings:
         try:

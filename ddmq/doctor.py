@@ -152,11 +152,16 @@ def _mend(broker: Broker, name: str, found: Sequence[Symptom]) -> None:
 
 
 def _set_mode(path: str, queue: int) -> None:
-    """Set the mode that a queue of a mode asks for, where the file is ours."""
+    """Set the mode that a queue of a mode asks for, where the file is ours.
+
+    One that has another name too may be anything of ours: somebody linked it here.
+    """
     with suppress(OSError):  # then the symptom stays, and is told
         descriptor = os.open(path, os.O_PATH | os.O_NOFOLLOW)
         try:
-            mode = mended_mode(os.fstat(descriptor).st_mode, stat.S_IMODE(queue))
-            os.chmod(f"/proc/self/fd/{descriptor}", mode)
+            found = os.fstat(descriptor)
+            if stat.S_ISDIR(found.st_mode) or found.st_nlink == 1:
+                mode = mended_mode(found.st_mode, stat.S_IMODE(queue))
+                os.chmod(f"/proc/self/fd/{descriptor}", mode)
         finally:
             os.close(descriptor)

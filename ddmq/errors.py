@@ -17,12 +17,18 @@ _REMEDIES = {
     errno.EACCES: "ask its owner for permission, or see `ddmq create --mode`",
     errno.EPERM: "ask its owner for permission, or see `ddmq create --mode`",
     errno.EROFS: "this node has it mounted read-only: use another node",
+    errno.ENOMEM: "this process may have no more memory: raise `ulimit -v`, or that of the job",
     errno.EIO: "the storage failed: ask its administrator, then try again",
     errno.ESTALE: "the file server no longer knows it: try again",
     errno.EMFILE: "this process has too many files open: raise `ulimit -n`",
     errno.ELOOP: "it is a symbolic link, and ddmq follows none inside a queue",
     errno.ENOTDIR: "something that is not a directory stands in its place: move it away",
 }
+
+
+def out_of_memory(path: str) -> OSError:
+    """Return what a MemoryError means: the file at `path` can't be read, and others can."""
+    return OSError(errno.ENOMEM, "not enough memory to read it", path)
 
 
 class DdmqError(Exception):
@@ -83,3 +89,11 @@ class StorageError(DdmqError):
         remedy = _REMEDIES.get(error.errno or 0)
         text = printable(f"{self.path}: {reason}")
         super().__init__(f"{text}; {remedy}" if remedy else text)
+
+
+class GarbageAhead(StorageError):
+    """So much in line is no message that one call could not clear it away: the next one goes on."""
+
+    def __init__(self, bucket: str) -> None:
+        text = "half a second was not enough to make dead letters of what stands first here"
+        super().__init__(OSError(errno.EAGAIN, f"{text}; try again", bucket))

@@ -10,6 +10,9 @@ import errno
 import os
 from typing import TYPE_CHECKING, NamedTuple
 
+from ddmq.buckets import TIDY_AGAIN, TIDY_FOR
+from ddmq.clock import Stopwatch
+from ddmq.errors import GarbageAhead
 from ddmq.fs import IMMOVABLE
 from ddmq.names import MAX_STAMP, Bundle, Entry, Place, parse_place, random_below
 
@@ -38,6 +41,45 @@ class Waiting(NamedTuple):
 
     entry: Place
     path: str
+
+
+class Tidying:
+    """The half second that one call may spend on what stands in line and is no message.
+
+    The first half is for what stands first. Then each bucket in which more is met is passed over
+    for a second, so that what stands behind comes; when the second half is over, the call ends.
+    """
+
+    __slots__ = ("_buckets", "_clock", "_line", "_passed", "_watch")
+
+    def __init__(self, line: Line, buckets: Buckets, clock: Clock) -> None:
+        self._line = line
+        self._buckets = buckets
+        self._clock = clock
+        self._watch: Stopwatch | None = None
+        self._passed: list[str] = []
+
+    def met(self, path: str) -> None:
+        """Note that something at `path` was no message, and is dealt with; maybe GarbageAhead."""
+        self._watch = self._watch or Stopwatch(self._clock)
+        seconds = self._watch.seconds()
+        if seconds > TIDY_FOR / 2:
+            bucket = os.path.dirname(path)
+            self._buckets.pass_over(bucket, seconds=TIDY_AGAIN)
+            self._passed.append(bucket)
+            self._line.forget()
+        if seconds > TIDY_FOR:
+            self.end()
+
+    def end(self) -> None:
+        """Raise GarbageAhead if a bucket was passed over: the line is not empty.
+
+        The next call goes on there, and is nearer to what stands behind.
+        """
+        for bucket in self._passed:
+            self._buckets.heed(bucket)
+        if self._passed:
+            raise GarbageAhead(self._passed[0])
 
 
 class _Tail:
@@ -229,17 +271,22 @@ class Line:
 
     # Standing first in line
 
-    def waiting(self) -> Iterator[Waiting]:
+    def tidying(self) -> Tidying:
+        """Return what bounds the tidying of one call."""
+        return Tidying(self, self._buckets, self._clock)
+
+    def waiting(self, tidying: Tidying | None = None) -> Iterator[Waiting]:
         """Yield the first message in line; being asked again means that a rival took it."""
+        tidying = tidying or self.tidying()
         while True:
-            first = self._first()
+            first = self._first(tidying)
             if first is None:
                 return
             yield first
             self._lost(first.entry)
             self._note_vain(first.path)
 
-    def _first(self) -> Waiting | None:
+    def _first(self, tidying: Tidying) -> Waiting | None:
         while True:
             head = self._fresh_head()
             if head is None:
@@ -255,9 +302,11 @@ class Line:
             if entry is None:
                 self._buckets.put_aside(path)
                 self._note_vain(path)
+                tidying.met(path)
             elif isinstance(entry, Bundle) and not entry.waiting:
                 self._retire_spent(path, entry)
                 self._note_vain(path)
+                tidying.met(path)
             else:
                 return Waiting(entry, path)
 

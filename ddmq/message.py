@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+from math import isinf
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ddmq.errors import InvalidArgument
 from ddmq.names import Lease, overrides_of
-from ddmq.settings import OVERRIDES, SETTINGS, fault
+from ddmq.settings import MAX_BYTES, OVERRIDES, SETTINGS, fault, raised
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -15,12 +16,16 @@ if TYPE_CHECKING:
     from ddmq.names import Dead, Entry
     from ddmq.settings import Settings
 
-#: The largest message file, in bytes: it must fit in the memory of whoever consumes it.
-MAX_BYTES = 64 << 20
-
 
 class InvalidContent(ValueError):
     """A file that holds no message; the text says why, for its dead letter."""
+
+
+class TooLarge(InvalidContent):
+    """A file over the limit of its queue: it is read no further, and not parsed at all."""
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(f"its file is over {limit} bytes long (max_message_size)")
 
 
 class Content(NamedTuple):
@@ -176,20 +181,28 @@ def _refuse_constant(name: str) -> Any:
     raise ValueError(f"{name} is not a JSON value")
 
 
+def _finite(text: str) -> float:
+    """Read a number; one like 1e999 would be written as Infinity, which is no JSON."""
+    number = float(text)
+    if isinf(number):
+        raise ValueError(f"{text:.40} is beyond all numbers")
+    return number
+
+
 _FRAME = b'{"message":%b,%b}\n'
 _FRAME_SIZE = len(_FRAME % (b"", b""))
 _encoder = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-_decoder = json.JSONDecoder(parse_constant=_refuse_constant)
+_decoder = json.JSONDecoder(parse_constant=_refuse_constant, parse_float=_finite)
 
 
-def encode(message: Any, priority: int) -> bytes:
-    """Return the content of a new message file."""
+def encode(message: Any, priority: int, limit: int = MAX_BYTES) -> bytes:
+    """Return the content of a new message file, of at most `limit` bytes."""
     options = encode_options(priority)
-    return content_of(encode_message(message, len(options)), options)
+    return content_of(encode_message(message, options, limit), options)
 
 
-def encode_message(message: Any, options_size: int) -> bytes:
-    """Return a message as JSON in one line, for a file with options of that many bytes."""
+def encode_message(message: Any, options: bytes, limit: int = MAX_BYTES) -> bytes:
+    """Return a message as JSON in one line, for a file with these options."""
     try:
         data = _encoder.encode(message).encode()
     except UnicodeEncodeError as error:
@@ -198,11 +211,11 @@ def encode_message(message: Any, options_size: int) -> bytes:
         ) from error
     except (TypeError, ValueError, RecursionError) as error:
         raise InvalidArgument(f"message is no JSON value: {error}") from error
-    size = len(data) + options_size + _FRAME_SIZE
-    if size > MAX_BYTES:
+    size = size_of(data, options)
+    if size > limit:
         raise InvalidArgument(
-            f"message is {size} bytes long, over {MAX_BYTES}; "
-            "write it to a file and publish the path"
+            f"message is {size} bytes long, over {limit} (max_message_size), and begins with "
+            f"{data[:30].decode(errors='replace')!r}; write it to a file and publish the path"
         )
     return data
 
@@ -210,6 +223,11 @@ def encode_message(message: Any, options_size: int) -> bytes:
 def encode_options(priority: int) -> bytes:
     """Return what a message file says besides its message, as a JSON member."""
     return b'"priority":%d' % priority
+
+
+def size_of(message: bytes, options: bytes) -> int:
+    """Return how long the content is that is made of these two parts."""
+    return len(message) + len(options) + _FRAME_SIZE
 
 
 def content_of(message: bytes, options: bytes) -> bytes:
@@ -233,8 +251,10 @@ def decode_object(data: bytes) -> dict[str, Any]:
     return value
 
 
-def decode(data: bytes) -> Content:
-    """Read the content of a message file, or raise InvalidContent."""
+def decode(data: bytes, limit: int = MAX_BYTES) -> Content:
+    """Read the content of a message file, or raise InvalidContent; over `limit`, TooLarge."""
+    if len(data) > limit:
+        raise TooLarge(limit)
     value = decode_message(data)
     if not isinstance(value, dict) or "message" not in value:
         raise InvalidContent('its file is JSON, but no object with a "message"')
@@ -246,22 +266,24 @@ def _refuse_surrogates(value: Any) -> None:
         _encoder.encode(value).encode("utf-8")
     except UnicodeEncodeError as error:
         raise InvalidContent("in its file, a text has a lone surrogate") from error
+    except RecursionError as error:
+        raise InvalidContent("its file is not JSON, but nested too deep") from error
 
 
-def decode_dropped(data: bytes) -> Content:
+def decode_dropped(data: bytes, limit: int = MAX_BYTES) -> Content:
     """Read a file that came through `drop/`: a message as `encode` writes it, or plain text.
 
     A JSON object with a "message" is the former; all else is text, its last newline gone.
     """
     try:
-        return decode(data)
+        return decode(data, limit)
+    except TooLarge:
+        raise
     except InvalidContent:
         return Content(_text(data), None)
 
 
 def _text(data: bytes) -> str:
-    if len(data) > MAX_BYTES:
-        raise InvalidContent(f"its file is over {MAX_BYTES} bytes long")
     try:
         text = data.decode("utf-8")
     except UnicodeDecodeError as error:
@@ -272,8 +294,6 @@ def _text(data: bytes) -> str:
 def _json(data: bytes) -> Any:
     if not data:
         raise InvalidContent("its file is empty")
-    if len(data) > MAX_BYTES:
-        raise InvalidContent(f"its file is over {MAX_BYTES} bytes long")
     try:
         return _decoder.decode(data.decode("utf-8"))
     except (ValueError, RecursionError) as error:
@@ -282,7 +302,7 @@ def _json(data: bytes) -> Any:
 
 def content_from(value: dict[str, Any]) -> Content:
     """Return what a JSON object says of a message, or raise InvalidContent."""
-    overrides = {key: value[key] for key in OVERRIDES if key in value}
+    overrides = raised({key: value[key] for key in OVERRIDES if key in value})
     for key, own in overrides.items():
         found = fault(key, OVERRIDES[key], own)
         if found is not None:

@@ -39,6 +39,8 @@ MAX_QUEUE_BYTES = 200
 #: is believed: so whatever is in a name, the names that are made of it are names, too.
 MAX_COUNT = 10**9 - 1
 MAX_TIMEOUT_MS = 10**12
+#: The shortest one: a lease is renewed three times in it, each time by a rename.
+MIN_TIMEOUT_MS = 1000
 SETTINGS_FILE = "ddmq.yaml"
 RESERVED = frozenset(
     (
@@ -386,14 +388,14 @@ class Dead(NamedTuple):
 def policy_of(overrides: Mapping[str, Any]) -> str:
     """Return what a publisher set for a message as the field of a name; empty: nothing.
 
-    `overrides` has the keys `timeout` (seconds; rounded to milliseconds, at least one),
+    `overrides` has the keys `timeout` (seconds, at least one; rounded to milliseconds),
     `requeue`, `requeue_prio` and `requeue_limit` (None: no limit), or some of them.
     """
     if not overrides:
         return ""
     parts = []
     if "timeout" in overrides:
-        parts.append(f"t{max(round(overrides['timeout'] * 1000), 1)}")
+        parts.append(f"t{max(round(overrides['timeout'] * 1000), MIN_TIMEOUT_MS)}")
     if "requeue" in overrides:
         parts.append(f"r{overrides['requeue']:d}")
     if "requeue_prio" in overrides:
@@ -412,7 +414,7 @@ def overrides_of(policy: str) -> dict[str, Any]:
     timeout, requeue, priority, limit = match.groups()
     overrides: dict[str, Any] = {}
     if timeout is not None:
-        milliseconds = min(int(timeout), MAX_TIMEOUT_MS)
+        milliseconds = max(min(int(timeout), MAX_TIMEOUT_MS), MIN_TIMEOUT_MS)
         seconds, rest = divmod(milliseconds, 1000)
         overrides["timeout"] = seconds if not rest else milliseconds / 1000
     if requeue is not None:

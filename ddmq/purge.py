@@ -1,42 +1,73 @@
-"""Removes all messages that are in one state."""
+"""Removes all messages that are in some states."""
 
 from __future__ import annotations
 
 import os
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from ddmq.fs import IMMOVABLE
 from ddmq.names import DRAFT_SUFFIX, NOTE_SUFFIX, Bundle, Delayed, Spent
+from ddmq.store import Counts
 
 if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator
+
     from ddmq.store import Store
 
 
-def purge(store: Store, state: str) -> int:
-    """Remove all messages that are in a state of `Counts`; return how many they were."""
-    places = {"work": store.work, "delayed": store.delayed, "dead": store.letters.path}
+def purge(store: Store, states: Collection[str]) -> Counts:
+    """Remove all messages that are in these states; return how many they were.
+
+    What is not for us to remove stops nothing: it stays, and an OSError tells of it in the end.
+    """
+    kept: list[OSError] = []
+    counts = [_purge(store, s, kept) if s in states else 0 for s in Counts._fields]
+    if kept:
+        others = f" and {len(kept) - 1} more stay" if len(kept) > 1 else " stays"
+        text = f"{kept[0].strerror}: this{others}, all else was removed"
+        raise OSError(kept[0].errno, text, kept[0].filename)
+    return Counts(*counts)
+
+
+def _purge(store: Store, state: str, kept: list[OSError]) -> int:
     if state == "waiting":
         store.line.forget()
-        return sum(_purge_bucket(store, *bucket) for bucket in store.buckets.all())
+        return sum(_purge_bucket(store, *b, kept) for b in store.buckets.all())
     if state == "work":
-        store.complete_all()
-    directory = places[state]
-    names = store.buckets.listed(directory)
-    return sum(
-        _purge_file(store, f"{directory}/{name}")
-        for name in names
-        if not name.endswith(DRAFT_SUFFIX)  # of a claim that is being made
-    )
+        for waiting in store.line.places():
+            with _keeping(kept):
+                store.complete_at(waiting)
+    places = {"work": store.work, "delayed": store.delayed, "dead": store.letters.path}
+    directory, purged = places[state], 0
+    for name in store.buckets.listed(directory):
+        if not name.endswith(DRAFT_SUFFIX):  # of a claim that is being made
+            with _keeping(kept):
+                purged += _purge_file(store, f"{directory}/{name}")
+    return purged
 
 
-def _purge_bucket(store: Store, priority: int, bucket: str) -> int:
+@contextmanager
+def _keeping(kept: list[OSError]) -> Iterator[None]:
+    """Let what is not for us to remove stay, and the next one be removed all the same."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in IMMOVABLE:
+            raise
+        kept.append(error)
+
+
+def _purge_bucket(store: Store, priority: int, bucket: str, kept: list[OSError]) -> int:
     """Remove what waits; what is taken already still needs its bundle."""
     purged = 0
     for name in store.buckets.listed(bucket):
         path, bundle = f"{bucket}/{name}", Bundle.parse(priority, name)
-        if bundle is None:
-            purged += _purge_file(store, path)
-        else:
-            purged += _purge_bundle(store, path, bundle)
+        with _keeping(kept):
+            if bundle is None:
+                purged += _purge_file(store, path)
+            else:
+                purged += _purge_bundle(store, path, bundle)
     return purged
 
 

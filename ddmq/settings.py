@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import re
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ddmq.errors import InvalidArgument, InvalidSettings, UnknownLayout
-from ddmq.names import MAX_PRIORITY
+from ddmq.names import MAX_PRIORITY, MIN_TIMEOUT_MS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -29,7 +30,11 @@ _UNREADABLE = (
     RecursionError,
 )
 _MAX_SECONDS = 10**9
+#: The shortest timeout: what is shorter keeps a file server busy with renewals.
+_MIN_TIMEOUT = MIN_TIMEOUT_MS // 1000
 _MAX_LIMIT = 10**8
+#: The largest message, in bytes, that a queue may be told to allow, and the smallest such limit.
+MAX_BYTES, _MIN_BYTES = 64 << 20, 1 << 10
 
 
 class Settings(NamedTuple):
@@ -42,6 +47,7 @@ class Settings(NamedTuple):
     requeue_limit: int | None = None
     durable: bool = True
     lock_timeout: float = 10
+    max_message_size: int = 1 << 20
 
 
 class Setting(NamedTuple):
@@ -56,13 +62,21 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
-def _is_integer(value: Any, most: int) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= most
+def _is_integer(value: Any, most: int, least: int = 0) -> bool:
+    is_one = isinstance(value, int) and not isinstance(value, bool)
+    return is_one and least <= value <= most
 
 
 def _seconds(meaning: str) -> Setting:
     must = f"a positive number of seconds, at most {_MAX_SECONDS}"
     return Setting(meaning, must, lambda v: _is_number(v) and 0 < v <= _MAX_SECONDS)
+
+
+def _timeout(meaning: str) -> Setting:
+    must = f"a number of seconds from {_MIN_TIMEOUT} to {_MAX_SECONDS}"
+    return Setting(
+        meaning, must, lambda v: _is_number(v) and _MIN_TIMEOUT <= v <= _MAX_SECONDS
+    )
 
 
 def _priority(meaning: str) -> Setting:
@@ -79,6 +93,11 @@ def _limit(meaning: str) -> Setting:
     return Setting(meaning, must, lambda v: v is None or _is_integer(v, _MAX_LIMIT))
 
 
+def _size(meaning: str) -> Setting:
+    must = f"an integer of bytes from {_MIN_BYTES} to {MAX_BYTES}"
+    return Setting(meaning, must, lambda v: _is_integer(v, MAX_BYTES, _MIN_BYTES))
+
+
 def _delay(meaning: str) -> Setting:
     must = f"a number of seconds from 0 to {_MAX_SECONDS}"
     return Setting(meaning, must, lambda v: _is_number(v) and 0 <= v <= _MAX_SECONDS)
@@ -86,7 +105,7 @@ def _delay(meaning: str) -> Setting:
 
 #: Every key of `ddmq.yaml`, in the order in which it is shown.
 SETTINGS: Mapping[str, Setting] = {
-    "message_timeout": _seconds(
+    "message_timeout": _timeout(
         "seconds that a consumed message may stay unacknowledged"
     ),
     "priority": _priority("priority of a message; lower is consumed first"),
@@ -97,6 +116,9 @@ SETTINGS: Mapping[str, Setting] = {
     ),
     "durable": _boolean("whether publish waits until the message is on stable storage"),
     "lock_timeout": _seconds("seconds that administration waits for a lock"),
+    "max_message_size": _size(
+        "bytes that a message may have as JSON; a larger one is refused, or a dead letter"
+    ),
 }
 
 #: What a message may set for itself when it is published.
@@ -122,6 +144,19 @@ def check(name: str, setting: Setting, value: Any) -> None:
     found = fault(name, setting, value)
     if found is not None:
         raise InvalidArgument(found)
+
+
+def raised(values: dict[str, Any]) -> dict[str, Any]:
+    """Return what somebody wrote by hand, a timeout that is too short being the shortest.
+
+    Who typed it into a command is told instead.
+    """
+    short = {
+        key: _MIN_TIMEOUT
+        for key in ("message_timeout", "timeout")
+        if _is_number(values.get(key)) and 0 < values[key] < _MIN_TIMEOUT
+    }
+    return {**values, **short} if short else values
 
 
 def show(value: Any) -> str:
@@ -169,6 +204,8 @@ def parse(data: bytes, path: str, *, of_queue: bool = False) -> dict[str, Any]:
         layout = check_layout(text, path)
         text = "\n".join("" if x == layout else x for x in text.split("\n"))
     values = _load(text, path) if _says_something(text) else None
+    if isinstance(values, dict):
+        values = raised(values)
     return checked({} if values is None else values, path)
 
 
@@ -264,10 +301,13 @@ def parse_value(text: str) -> Any:
 
 
 def dump(values: Any) -> str:
-    """Return `values`, made of JSON types, as YAML."""
+    """Return `values`, made of JSON types, as YAML; what is nested deep, as JSON, which is YAML."""
     import yaml  # slow to import, and rarely needed
 
-    text: str = yaml.safe_dump(values, sort_keys=False, allow_unicode=True)
+    try:
+        text: str = yaml.safe_dump(values, sort_keys=False, allow_unicode=True)
+    except RecursionError:
+        text = json.dumps(values, ensure_ascii=False)
     return text
 
 

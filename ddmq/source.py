@@ -6,9 +6,11 @@ import json
 import os
 import stat
 import sys
+from functools import partial
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from ddmq.errors import InvalidArgument
+from ddmq.settings import MAX_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -20,10 +22,13 @@ _BAR_WIDTH = 24
 
 
 def standard_input() -> str:
-    """Return all of standard input."""
+    """Return all of standard input, which must not be larger than any message may be."""
     if sys.stdin is None:
         raise InvalidArgument("standard input is closed")
-    return _decoded(sys.stdin.buffer.read(), "standard input")
+    data = sys.stdin.buffer.read(MAX_BYTES + 1)
+    if len(data) > MAX_BYTES:
+        raise _too_large("standard input")
+    return _decoded(data, "standard input")
 
 
 def from_json(text: Any, where: str) -> Any:
@@ -45,6 +50,8 @@ def messages(
         with open(0 if path == "-" else path, "rb", closefd=path != "-") as file:
             pieces = _between_nulls(file) if null else _lines(file)
             for number, piece in enumerate(pieces, 1):
+                if len(piece) > MAX_BYTES:
+                    raise _too_large(_where(path, number))
                 if piece:
                     text = _decoded(piece, path, number)
                     yield from_json(text, _where(path, number)) if as_json else text
@@ -56,15 +63,25 @@ def messages(
 
 
 def _lines(file: BinaryIO) -> Iterator[bytes]:
-    return (line.rstrip(b"\r\n") for line in file)
+    """Yield lines; of one that is too long a part that is too long, too."""
+    read = iter(partial(file.readline, MAX_BYTES + 3), b"")
+    return (line.rstrip(b"\r\n") for line in read)
 
 
 def _between_nulls(file: BinaryIO) -> Iterator[bytes]:
+    """Yield what stands between NULs; of what is too long a part that is too long, too."""
     rest = b""
-    while block := file.read(_BLOCK):
+    while len(rest) <= MAX_BYTES and (block := file.read(_BLOCK)):
         *pieces, rest = (rest + block).split(b"\0")
         yield from pieces
     yield rest
+
+
+def _too_large(where: str) -> InvalidArgument:
+    return InvalidArgument(
+        f"{where}: over {MAX_BYTES} bytes, which no message may have; "
+        "write it to a file and publish the path"
+    )
 
 
 def _decoded(data: bytes, path: str, number: int = 0) -> str:

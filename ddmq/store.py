@@ -21,13 +21,15 @@ from ddmq.bundle import BUNDLE_SIZE, chunks
 from ddmq.bundle import encode as encode_bundle
 from ddmq.bundles import Bundles, beside
 from ddmq.clock import ClockUnknown, Stopwatch
+from ddmq.errors import out_of_memory
 from ddmq.fs import is_shared
 from ddmq.letters import DeadLetters
 from ddmq.line import Line, Waiting
+from ddmq.log import warn
 from ddmq.message import (
-    MAX_BYTES,
     Content,
     InvalidContent,
+    TooLarge,
     content_of,
     decode,
     decode_dropped,
@@ -48,6 +50,7 @@ from ddmq.names import (
     parse_place,
     policy_of,
 )
+from ddmq.settings import Settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -55,6 +58,7 @@ if TYPE_CHECKING:
     from ddmq.bundle import Options
     from ddmq.clock import Clock
     from ddmq.fs import FileSystem, Stamp, Status
+    from ddmq.line import Tidying
     from ddmq.names import Place
 
 _Name = TypeVar("_Name")
@@ -108,7 +112,9 @@ class Store:
         clock: Clock,
         bucket_size: int = BUCKET_SIZE,
         bundle_size: int = BUNDLE_SIZE,
+        limit: Callable[[float], int] = lambda _: Settings().max_message_size,
     ) -> None:
+        """`limit` tells how large a message may be, as of so many seconds ago at most."""
         self.path = path
         self.fs = fs
         self.clock = clock
@@ -119,7 +125,10 @@ class Store:
         self.lock = f"{path}/lock"
         self._cleaned = f"{path}/cleaned"
         self.letters = DeadLetters(path, fs, clock)
-        self.bundles = Bundles(path, fs, clock, lambda: self.line, self.server_ns)
+        self.limit = limit
+        self.bundles = Bundles(
+            *(path, fs, clock), lambda: self.line, self.server_ns, limit
+        )
         self.buckets = Buckets(
             *(f"{path}/ready", fs, clock), self.letters.set_aside, bucket_size
         )
@@ -334,13 +343,14 @@ class Store:
 
     # A message is consumed
 
-    def waiting(self) -> Iterator[Waiting]:
+    def waiting(self, tidying: Tidying | None = None) -> Iterator[Waiting]:
         """Yield what is first in line; being asked again means that a rival took it."""
-        return self.line.waiting()
+        return self.line.waiting(tidying)
 
     def claim(self, waiting: Waiting, timeout: float, n: int) -> list[Lease]:
         """Lease up to `n` waiting messages of one file; none when a rival was faster.
 
+        InvalidContent: it was a bundle by its name alone, and is set aside or passed over.
         The lease lasts for `timeout` seconds where the name says nothing else. The token in
         the target's name is new, so of all who rename it one succeeds.
         """
@@ -395,7 +405,7 @@ class Store:
     def _is_readable(self, path: str, bundle: Bundle) -> bool:
         """Read a bundle; False when it was renamed meanwhile, or can't be read.
 
-        What is no bundle is set aside. What can't be read now, by us, and what can't be set
+        What is no bundle is set aside, and InvalidContent. What can't be read now, by us, and what can't be set
         aside stands before no others.
         """
         try:
@@ -406,7 +416,7 @@ class Store:
             reason = f"a bundle that holds no messages: {error}"
             if not self.letters.set_aside(path, reason):
                 self.buckets.pass_over(path)
-            return False
+            raise
         except OSError as error:
             self._pass_over_unreadable(path, error)
             return False
@@ -422,29 +432,45 @@ class Store:
         else:
             raise error
 
-    def read(self, lease: Lease) -> Content | None:
+    def read(self, lease: Lease, *, unread_if_large: bool = False) -> Content | None:
         """Read a leased message; None when its file is gone or was set aside in `dead/`.
 
         A file that holds no message is a dead letter with the reason, and stops nobody.
         """
+        try:
+            return self._content(lease)
+        except InvalidContent as error:
+            if unread_if_large and isinstance(error, TooLarge):
+                return Content(None, None)
+            self.bury(lease, lease.entry, "invalid", {"reason": str(error)})
+            return None
+
+    def _content(self, lease: Lease) -> Content | None:
         try:
             if lease.is_line:
                 return self.bundles.content(lease)
             return self._decoded(self._path(lease), lease.entry)
         except FileNotFoundError:
             return None
-        except InvalidContent as error:
-            self.bury(lease, lease.entry, "invalid", {"reason": str(error)})
-            return None
+        except MemoryError as error:
+            raise out_of_memory(self._path(lease)) from error
         except OSError:
             if lease.is_line and self.fs.is_gone(self._path(lease)):
                 return None  # it was settled, and its bundle removed
             raise
 
     def _decoded(self, path: str, entry: Entry) -> Content:
+        """Read a message file, no further than to the limit, or raise InvalidContent."""
         parse = decode_dropped if entry.id.startswith(DROPPED) else decode
+        limit = self.limit(inf)
         try:
-            return parse(self.fs.read(path, MAX_BYTES + 1))
+            return parse(self.fs.read(path, limit + 1), limit)
+        except TooLarge:
+            if self.limit(0) <= limit:
+                raise
+            return self._decoded(path, entry)  # it was raised a moment ago
+        except MemoryError as error:
+            raise out_of_memory(path) from error
         except OSError as error:
             if error.errno not in _UNREADABLE:
                 raise
@@ -501,10 +527,10 @@ class Store:
             return self._postpone(self._path(lease), entry, delay)
         return self.line.join(self._path(lease), entry) is not None
 
-    def release(self, lease: Lease) -> bool:
-        """Give a message back to its old place in line, counts unchanged."""
+    def release(self, lease: Lease, entry: Entry | None = None) -> bool:
+        """Give a message back to its old place in line, its counts those of `entry`."""
         whole = self._is_whole(lease)
-        return whole and self.line.rejoin(self._path(lease), lease.entry)
+        return whole and self.line.rejoin(self._path(lease), entry or lease.entry)
 
     def move(self, lease: Lease, other: Store) -> bool:
         """Put a message at the end of the line in another queue of the same file system."""
@@ -693,22 +719,28 @@ class Store:
 
     def read_letter(self, dead: Dead) -> tuple[Any, Mapping[str, Any]]:
         """Return the message of a dead letter, None where it holds none, and its note."""
+        content = self._of_letter(dead)
+        message = None if content is None else content.message
+        return message, self.letters.note(dead)
+
+    def _of_letter(self, dead: Dead) -> Content | None:
+        """Read the message of a dead letter; one that can't be read hides no others."""
         path = self.letters.path_of(dead)
         try:
-            message = self._decoded(path, dead.entry).message
+            return self._decoded(path, dead.entry)
         except (FileNotFoundError, InvalidContent):
-            message = None
-        return message, self.letters.note(dead)
+            return None
+        except OSError as error:
+            warn(f"{path}: its message can't be read now: {error.strerror}")
+            return None
 
     def revive(self, dead: Dead) -> bool:
         """Put a dead letter at the end of the line, its counts at zero.
 
         It gets the priority that it was published with. False: it holds no message.
         """
-        path = self.letters.path_of(dead)
-        try:
-            content = self._decoded(path, dead.entry)
-        except (FileNotFoundError, InvalidContent):
+        path, content = self.letters.path_of(dead), self._of_letter(dead)
+        if content is None:
             return False
         priority = content.priority_or(dead.entry.priority)
         entry = Entry(priority, 0, dead.entry.id, policy=dead.entry.policy)
@@ -748,7 +780,16 @@ class Store:
         # Our rename changed the change time.
         if moved is None or moved[:3] != found[:3] or moved.names > 1:
             return False
-        return self.line.join(ours, self._dropped(ours, entry)) is not None
+        return self._admit(ours, entry, moved.size)
+
+    def _admit(self, path: str, entry: Entry, size: int) -> bool:
+        """Put a dropped file into the line, or among the dead letters if it is over the limit."""
+        if size > self.limit(inf) and size > self.limit(0):
+            dead = Dead(entry, new_token(), "invalid")
+            self.letters.write_note(dead, {"reason": str(TooLarge(self.limit(inf)))})
+            self.fs.rename(path, self.letters.path_of(dead))
+            return False
+        return self.line.join(path, self._dropped(path, entry)) is not None
 
     def _dropped(self, path: str, entry: Entry) -> Entry:
         """Return the entry of a dropped file with what it sets itself, if it does so."""
@@ -788,23 +829,29 @@ class Store:
         ours = f"{self.tmp}/{new_id()}"
         return self.fs.rename(directory, ours) and self.fs.remove_directory(ours)
 
-    def complete_all(self) -> None:
-        """Let no lease be a draft, and bundles be in line only while a line waits."""
-        for bucket in self.buckets.all():
-            self.complete_in(bucket)
-
     def discard_recalled(self, path: str) -> None:
         """Remove a file that nobody needs, and that a client which died may have open."""
         self.fs.recall(path)
         self.fs.discard(path)
 
-    def complete_in(self, bucket: tuple[int, str]) -> None:
-        """Do so in one bucket, given by its priority and path."""
-        for entry, path in self.line.places_in(*bucket):
-            if isinstance(entry, Bundle):
-                self.bundles.complete(entry)
-                if not entry.waiting:
-                    self._retire_recalled(path, entry)
+    def complete_in(self, bucket: tuple[int, str], within: float) -> None:
+        """Let no lease be a draft, and bundles be in a bucket only while a line waits.
+
+        What is left `within` seconds later is left.
+        """
+        watch = Stopwatch(self.clock)
+        for waiting in self.line.places_in(*bucket):
+            self.complete_at(waiting)
+            if watch.seconds() > within:
+                return
+
+    def complete_at(self, waiting: Waiting) -> None:
+        """Do so for one bundle."""
+        entry, path = waiting
+        if isinstance(entry, Bundle):
+            self.bundles.complete(entry)
+            if not entry.waiting:
+                self._retire_recalled(path, entry)
 
     def foreign(self) -> Iterator[str]:
         """Yield the paths of what is no message in `work/` and `delayed/`."""

@@ -169,7 +169,8 @@ def modes(patient: Patient) -> Iterator[Symptom]:
     wrong = [p for p, found in _sampled(patient) if not _is_usable(found.st_mode, mode)]
     if wrong:
         text = f"{_listed(wrong)}: the mode is not that of the queue, {mode:o}"
-        yield _bad("modes", text, "sets it, where the file is ours", "modes", wrong)
+        remedy = "sets it, where the file is ours and has no other name"
+        yield _bad("modes", text, remedy, "modes", wrong)
 
 
 def mended_mode(found: int, queue: int) -> int:

@@ -203,11 +203,15 @@ class Settler:
         return unlimited and message.requeue_counter >= self._options.retries
 
     def why_not(self, message: Message) -> str | None:
-        """Say why a message is not to be run any more: it may be what kills its workers."""
-        if message.requeue_limit is not None:
+        """Say why a message is a failure without being run once more; None: it is to be run.
+
+        One that still runs here is to be heard of, whatever it counts.
+        """
+        if message.requeue_limit is not None or message.id in self.unsettled:
             return None
         if message.requeue_counter <= self._options.retries:
             return None
+        self.numbers["failed"] += 1
         return f"tried too often: {message.failures} failures, {message.losses} losses"
 
     def _reason(self, ended: Ended) -> str:

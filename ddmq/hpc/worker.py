@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from ddmq.errors import QueueNotFound, StorageError
+from ddmq.errors import GarbageAhead, QueueNotFound, StorageError
 from ddmq.hpc.execution import CommandNotFound, Execution, Unfit
 from ddmq.hpc.heartbeat import Heartbeat, token_of
 from ddmq.hpc.idleness import Idleness
@@ -147,12 +147,21 @@ class Worker:
 
     def _consumed(self) -> Message | None:
         try:
-            messages = self._broker.consume(self._queue)
+            messages = self._broker.consume(self._queue, unless=self._why_not)
+        except GarbageAhead:
+            self._idleness.end()  # the queue is not empty
+            return None
         except AWAY as error:
             self._wait_for_server(error)
             return None
         self._idleness.looked(found=bool(messages))
         return messages[0] if messages else None
+
+    def _why_not(self, message: Message) -> str | None:
+        """Say why a message is not even to be read: it may be what kills its workers."""
+        why_not = self._settler.why_not(message)
+        self._started += why_not is not None
+        return why_not
 
     def _wait_for_server(self, error: DdmqError) -> None:
         if is_for_good(error):
@@ -165,10 +174,6 @@ class Worker:
         if self._settler.takes_over(message):
             return
         self._started += 1
-        why_not = self._settler.why_not(message)
-        if why_not is not None:
-            self._settler.reject(message, why_not)
-            return
         try:
             self._start(message)
         except Unfit as error:

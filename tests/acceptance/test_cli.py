@@ -247,6 +247,15 @@ def test_consume_prints_yaml_and_plain_text_when_asked(sh, root):
     assert sh.ok("consume", root, "testmq", "--format", "plain") == "b"
 
 
+@pytest.mark.parametrize("form", ["json", "yaml", "plain"])
+def test_what_is_nested_deep_is_printed_in_every_format(sh, root, form):
+    deep = "[" * 900 + "]" * 900
+    sh.ok("publish", root, "testmq", "--json", deep)
+    printed = sh.ok("consume", root, "testmq", "--format", form)
+    message = printed if form == "plain" else json.loads(printed)["message"]
+    assert json.dumps(message).strip('"') == deep
+
+
 def test_messages_are_settled_by_id_or_by_file_name(sh, root):
     for text in "abcd":
         sh.ok("publish", root, "testmq", text)

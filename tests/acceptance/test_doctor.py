@@ -297,6 +297,16 @@ def test_modes_that_the_group_can_not_use_are_found_and_set(shared):
     assert stat.S_IMODE(path.stat().st_mode) == 0o660
 
 
+def test_the_mode_of_a_file_that_has_another_name_is_not_touched(shared, tmp_path):
+    secret = tmp_path / "secret"
+    secret.write_text("mine")
+    secret.chmod(0o600)
+    os.link(secret, shared.path / "delayed" / "secret")
+    status, found = shared.doctor("g", "--fix")
+    assert (status, found["g: modes"]["level"]) == (1, "bad")
+    assert stat.S_IMODE(secret.stat().st_mode) == 0o600
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
 def test_a_message_that_the_queues_owner_can_not_read_is_found(ward):
     for path in (ward.path, *ward.path.rglob("*")):

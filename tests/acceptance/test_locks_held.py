@@ -49,7 +49,7 @@ def lab(tmp_path):
     """A queue with a message at work whose lease is over soon."""
     broker = Broker(tmp_path / "mq", create=True)
     broker.create_queue(QUEUE)
-    broker.update_settings(QUEUE, message_timeout=0.2, durable=False)
+    broker.update_settings(QUEUE, message_timeout=1, durable=False)
     return broker
 
 

@@ -161,7 +161,7 @@ def owes(worker):
 def test_a_lease_is_renewed_while_its_result_is_synced(root, here, monkeypatch):
     clock = Clock()
     broker = Broker(root, create=True)
-    broker.publish("q", "a", timeout=0.6)
+    broker.publish("q", "a", timeout=1)
     sync, synced = os.fsync, []
 
     def slow(descriptor):

@@ -529,3 +529,46 @@ def test_while_the_root_is_away_it_waits_and_says_so(
     assert f"{root}: no ddmq root" in caplog.text
     assert (summary.numbers["lost"], summary.broken) == (0, False)
     assert broker.view("q")["q"].work == 0
+
+
+def test_a_worker_ends_at_no_garbage_that_takes_more_than_one_call(
+    root, broker, clock, here
+):
+    """Its slot is free, and nothing is found for a while: that is no empty queue."""
+    directory = root / "q" / "ready" / "0" / f"{1:019d}"
+    directory.mkdir(parents=True)
+    for n in range(300):
+        (directory / f"{n:019d}.{n:020x}.0-0").write_bytes(b"")
+    (directory / f"{300:019d}.{'b' * 20}.0-0").write_text('{"message": "touch done"}')
+
+    def slow(_, name, function, arguments):
+        if name == "rename":
+            clock.advance(0.005)
+        return function(*arguments)
+
+    summary = run(root, clock, 'eval "$0"', fs=FileSystem(Calls(slow)))
+    assert summary.numbers["acked"] == 1
+    assert (here / "done").exists()
+    assert broker.view("q")["q"] == (0, 0, 0, 300)
+
+
+@pytest.mark.parametrize("losses", [2, 3])
+def test_a_message_that_was_lost_too_often_is_not_even_read(
+    root, broker, clock, here, losses
+):
+    broker.publish("q", "true")
+    [path] = (root / "q" / "ready").rglob("*.0-0")
+    path.rename(f"{path}"[:-1] + str(losses))
+    opened = []
+
+    def watched(_, name, function, arguments):
+        if name == "open" and ".0-" in arguments[0]:
+            opened.append(arguments[0])
+        return function(*arguments)
+
+    summary = run(root, clock, 'eval "$0"', fs=FileSystem(Calls(watched)), retries=2)
+    assert bool(opened) == (losses == 2)
+    assert summary.numbers["acked"] == (losses == 2)
+    assert summary.numbers["failed"] == (losses == 3)
+    reasons = [letter.reason for letter in broker.dead("q")]
+    assert reasons == ["tried too often: 0 failures, 3 losses"] * (losses == 3)

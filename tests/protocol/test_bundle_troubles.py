@@ -630,11 +630,11 @@ def test_bundles_with_a_delay_are_published_though_their_directory_stays(
 
 
 def test_one_message_that_is_too_large_publishes_none(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
 ) -> None:
-    monkeypatch.setattr("ddmq.message.MAX_BYTES", 1000)
     world = new_world(tmp_path)
-    with pytest.raises(InvalidArgument, match="over 1000"):
+    world.broker().update_settings(QUEUE, max_message_size=1024)
+    with pytest.raises(InvalidArgument, match="over 1024"):
         world.broker().publish_many(QUEUE, [*map(text, MANY), "x" * 1000])
     assert world.found() == {}
 

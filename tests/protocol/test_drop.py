@@ -11,7 +11,7 @@ import pytest
 from protocol.scenes import QUEUE, World, new_world, text
 from support import counting, interrupted
 
-from ddmq.message import MAX_BYTES
+from ddmq.settings import Settings
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -54,6 +54,21 @@ def test_a_file_of_any_name_is_a_message_once(name: str, world: World) -> None:
     assert emptied(broker) == [text("a")]
     assert os.listdir(f"{world.path}/drop") == []
     assert broker.view(QUEUE)[QUEUE] == (0, 0, 0, 0)
+
+
+@pytest.mark.parametrize("short", ["1e-10", "0.5", "1"])
+def test_a_timeout_that_is_too_short_is_raised_to_a_second(
+    short: str, world: World
+) -> None:
+    moved_in(world, "file", b'{"message": "x", "timeout": %b}' % short.encode())
+    planted = f"ready/0/{10**18}/{10**18}.{'a' * 20}.0-0.t1"
+    world.put(planted, b'{"message": "y"}')
+    broker = world.broker()
+    broker.clean(QUEUE)
+    messages = broker.consume(QUEUE, 2)
+    assert [(m.message, m.timeout) for m in messages] == [("y", 1), ("x", 1)]
+    over = -(-world.clock.now_ns // 10**6) + 1000
+    assert [int(m.filename[:13]) for m in messages] == [over, over]
 
 
 @pytest.mark.parametrize("name", [".hidden", ".a.txt.Xy12", ".nfs0001"])
@@ -142,7 +157,10 @@ def test_a_name_that_is_used_again_while_we_look_brings_both_files_whole(
     assert reused
 
 
-@pytest.mark.parametrize("size", [0, 1, MAX_BYTES, MAX_BYTES + 1])
+LIMIT = Settings().max_message_size
+
+
+@pytest.mark.parametrize("size", [0, 1, LIMIT, LIMIT + 1, 1 << 40])
 def test_a_file_of_any_size_is_a_message_or_a_dead_letter(
     size: int, world: World
 ) -> None:
@@ -151,12 +169,15 @@ def test_a_file_of_any_size_is_a_message_or_a_dead_letter(
     os.utime(path, ns=(0, 0))
     world.put("drop/z", b"text of a", age=60)
     broker = world.broker()
-    assert broker.clean(QUEUE).adopted == 2
+    assert broker.clean(QUEUE).adopted == 2 - (size > LIMIT)
     got = emptied(broker)
     dead = [(d.message, d.reason) for d in broker.dead(QUEUE)]
-    if size > MAX_BYTES:
+    if size > LIMIT:
         assert got == [text("a")]
-        assert dead == [(None, f"its file is over {MAX_BYTES} bytes long")]
+        reason = f"its file is over {LIMIT} bytes long (max_message_size)"
+        assert dead == [(None, reason)]
+        broker.update_settings(QUEUE, max_message_size=64 << 20)
+        assert broker.redrive(QUEUE) == (size < 1 << 40)
     else:
         assert got == ["\0" * size, text("a")]
         assert dead == []

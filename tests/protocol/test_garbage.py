@@ -13,13 +13,13 @@ import pytest
 from protocol.scenes import QUEUE, World, text
 from support import Calls, in_time
 
-from ddmq import StorageError
+from ddmq import GarbageAhead, StorageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from ddmq import Broker, DeadLetter
+    from ddmq import Broker, DeadLetter, Message
 
 ID = "0123456789abcdef0123"
 STAMP = 1_600_000_000_000_000_000
@@ -464,3 +464,99 @@ def test_a_queue_whose_directory_is_a_link_is_not_used(
         broker.publish(QUEUE, text("a"))
     assert "\n" not in str(caught.value)
     assert snapshot(tmp_path) == before
+
+
+def _number(n: int) -> str:
+    return f"{STAMP + n}.{n:020x}"
+
+
+#: Things that stand before a message, of which a member of the group may plant thousands.
+LITTER: dict[str, Callable[[int], str]] = {
+    "empty files": lambda n: f"{BUCKET}/{_number(n)}.0-0",
+    "stray files": lambda n: f"{BUCKET}/0stray{n}",
+    "no bundles": lambda n: f"{BUCKET}/{_number(n)}.9-0-0.{0:013d}.{0:016x}",
+    "spent bundles": lambda n: f"{BUCKET}/{_number(n)}.9-9-0.{0:013d}.{0:016x}",
+    "a bucket for each": lambda n: f"ready/999/{STAMP + n}/{_number(n)}.0-0",
+    "no buckets": lambda n: f"ready/999/stray{n}",
+    "no priorities": lambda n: f"ready/stray{n}",
+}
+MANY = 600
+
+
+def slowly(world: World, *, clean: bool = False) -> Broker:
+    """Return a client for which each rename takes 2 ms."""
+
+    def call(_: int, name: str, function: Callable[..., Any], arguments: Any) -> Any:
+        if name == "rename":
+            world.clock.advance(0.002)
+        return function(*arguments)
+
+    return world.broker(Calls(call), clean=clean)
+
+
+def consumed(world: World, broker: Broker) -> list[Any] | None:
+    """Return what one call gets, None where it was not enough; none takes long."""
+    began = world.clock.monotonic()
+    messages = None
+    with suppress(GarbageAhead):
+        messages = broker.consume(QUEUE)
+    assert world.clock.monotonic() - began <= 0.52
+    return None if messages is None else [m.message for m in messages]
+
+
+@pytest.mark.parametrize("kind", LITTER)
+def test_no_call_is_busy_for_long_with_what_is_no_message(
+    kind: str, world: World
+) -> None:
+    for n in range(MANY):
+        world.put(LITTER[kind](n), b"")
+    behind = "" if kind == "a bucket for each" else BUCKET
+    behind = behind or f"ready/999/{STAMP + MANY}"
+    world.put(f"{behind}/{_number(MANY)}.0-0", b'{"message": "behind"}')
+    broker = slowly(world)
+    broker.publish(QUEUE, "in another bucket")
+    got: list[Any] = []
+    calls = 0
+    while (messages := consumed(world, broker)) or len(got) < 2:
+        calls += 1
+        assert calls < 100
+        got += messages or []
+        world.clock.advance(0.5)
+    assert set(got) == {"behind", "in another bucket"}
+    if LITTER[kind](0).startswith(f"{BUCKET}/") and kind != "a bucket for each":
+        assert got[0] == "in another bucket"  # in the first call, or soon after it
+    for _ in range(20):
+        world.clock.advance(2)
+        consumed(world, broker)
+    left = sum(len(world.files(place)) for place in ("ready", "work"))
+    assert left == 2 + (kind == "spent bundles") * MANY
+
+
+@pytest.mark.parametrize("kind", LITTER)
+def test_no_housekeeping_is_busy_for_long_with_it_either(
+    kind: str, world: World
+) -> None:
+    for n in range(MANY):
+        world.put(LITTER[kind](n), b"")
+    broker = slowly(world, clean=True)
+    began = world.clock.monotonic()
+    broker.publish(QUEUE, "a")
+    assert world.clock.monotonic() - began <= 0.6
+
+
+def test_what_a_consumer_refuses_unread_is_bounded_as_well(world: World) -> None:
+    for n in range(MANY):
+        world.put(f"{BUCKET}/{_number(n)}.0-9", b'{"message": "x"}')
+    broker, asked = slowly(world), []
+
+    def unless(message: Message) -> str | None:
+        assert message.message is None
+        asked.append(message.losses)
+        return "too often" if message.losses else None
+
+    with pytest.raises(GarbageAhead):
+        broker.consume(QUEUE, unless=unless)
+    assert 40 < len(asked) < 100
+    assert {letter.reason for letter in broker.dead(QUEUE)} == {"too often"}
+    broker.publish(QUEUE, "good")
+    assert [m.message for m in broker.consume(QUEUE, unless=unless)] == ["good"]

@@ -412,6 +412,23 @@ def test_a_bucket_that_a_member_keeps_to_himself_stops_no_consumer(
     assert (got.error, got.value) == ("", [text("1"), text("a"), text("b")])
 
 
+def test_a_file_that_a_member_keeps_to_himself_stops_no_purge(place: Path) -> None:
+    world = queue_of(place, 0o2770)
+    bucket = f"{world.path}/ready/0/{10**18}"
+
+    def plant() -> None:
+        os.mkdir(bucket)
+        Path(f"{bucket}/{10**18}.{'a' * 20}.0-0").write_text('{"message": 1}')
+        os.chmod(bucket, 0o3770)
+
+    as_user(OWNER, lambda: world.broker().publish(QUEUE, text("b"), priority=0))
+    assert as_user(MEMBER, plant).error == ""
+    got = as_user(OWNER, lambda: world.broker().purge(QUEUE))
+    assert (got.error, bucket in got.said) == ("StorageError", True)
+    counts = as_user(OWNER, lambda: world.broker().view(QUEUE)[QUEUE])
+    assert counts.value == (1, 0, 0, 0)
+
+
 def test_a_shelf_that_a_member_keeps_to_himself_stops_no_publisher(
     place: Path,
 ) -> None:

@@ -221,6 +221,7 @@ WRONG_OPTIONS = [
     {"priority": 10**18},
     {"timeout": 0},
     {"timeout": -1},
+    {"timeout": 0.999},
     {"timeout": "5"},
     {"timeout": float("nan")},
     {"timeout": float("inf")},
@@ -287,6 +288,8 @@ WRONG_CALLS = {
     "unset of an unknown key": lambda b, m: b.update_settings("q", unset=["colour"]),
     "an unknown key": lambda b, m: b.update_settings("q", colour=1),
     "a bad value": lambda b, m: b.update_settings("q", priority=-1),
+    "a timeout too short": lambda b, m: b.update_settings("q", message_timeout=0.9),
+    "renewal too short": lambda b, m: b.renew(m, 0.9),
     "create of a bad name": lambda b, m: b.create_queue("a,b"),
 }
 
@@ -393,6 +396,91 @@ def test_an_unreadable_message_is_dead_and_stops_nobody(broker, root, refusing, 
     assert texts(client.consume("q", 2)) == ["b"]
     (dead,) = broker.dead("q")
     assert "can't be read" in dead.reason
+
+
+@pytest.mark.parametrize("code", [errno.EIO, errno.ENOMEM])
+def test_a_message_that_can_not_be_read_counts_a_loss_and_stops_nobody(
+    broker, root, refusing, clock, code
+):
+    id_ = broker.publish("q", "a", requeue_limit=2)
+    broker.publish_many("q", "bcdef")
+    fs = refusing("open", code, id_)
+    if code == errno.ENOMEM:
+        fs = FileSystem(Calls(out_of_memory_at(id_)))
+    for losses, text in enumerate("bc", 1):
+        client = Broker(root, clock=clock, fs=fs)
+        assert texts(client.consume("q")) == [text]
+        assert broker.view("q")["q"] == (6 - losses, losses, 0, 0)
+        [name] = [p.name for p in files(root / "q" / "ready") if id_ in p.name]
+        assert f".0-{losses}." in name
+    assert texts(Broker(root, clock=clock, fs=fs).consume("q")) == ["d"]
+    (dead,) = broker.dead("q")
+    assert dead.reason.startswith("it can't be read: ")
+    assert (dead.message, dead.losses) == ("a", 3)
+
+
+def out_of_memory_at(id_):
+    """Return what makes system calls, of which none reads a message for lack of memory."""
+    opened = set()
+
+    def call(_, name, function, arguments):
+        if name == "read" and arguments[0] in opened:
+            raise MemoryError
+        result = function(*arguments)
+        if name == "open" and id_ in arguments[0]:
+            opened.add(result)
+        elif name == "close":
+            opened.discard(arguments[0])
+        return result
+
+    return call
+
+
+@pytest.mark.parametrize("code", [errno.EIO, errno.EMFILE])
+def test_what_hinders_all_reading_is_no_messages_fault(
+    broker, root, refusing, clock, code
+):
+    """The first one counts a loss, unless we have too many files open; no other one does."""
+    for text in "abc":
+        broker.publish("q", text)
+    client = Broker(root, clock=clock, fs=refusing("open", code, "/work/"))
+    with pytest.raises(StorageError):
+        client.consume("q")
+    names = sorted(p.name.partition(".0-")[2] for p in files(root / "q" / "ready"))
+    assert names == ["0", "0", "1" if code == errno.EIO else "0"]
+    assert texts(Broker(root, clock=clock).consume("q", 3)) == ["a", "b", "c"]
+
+
+def test_a_message_that_is_over_the_limit_by_now_can_be_settled(broker):
+    message = consumed(broker, "x" * 2000)
+    broker.update_settings("q", max_message_size=1024)
+    assert broker.leased("q", message.id).message is None
+    broker.ack(broker.leased("q", message.id))
+    assert broker.view("q")["q"] == (0, 0, 0, 0)
+
+
+@pytest.mark.parametrize("number", [1, 12])
+def test_a_limit_that_was_raised_a_moment_ago_holds(broker, root, clock, number):
+    broker.update_settings("q", max_message_size=1024)
+    client = Broker(root, clock=clock)
+    assert client.consume("q") == []  # so it knows the limit
+    broker.update_settings("q", max_message_size=4096)
+    broker.publish_many("q", ["x" * 2000] * number)
+    assert len(client.consume("q", number)) == number
+
+
+@pytest.mark.parametrize("number", [1, 12])
+def test_a_message_that_is_over_the_limit_keeps_its_content(broker, root, number):
+    """Whoever lowered the limit by mistake raises it again, and redrives."""
+    broker.update_settings("q", max_message_size=64 << 20)
+    broker.publish_many("q", ["x" * (3 << 20)] * number)
+    broker.update_settings("q", max_message_size=1024)
+    assert broker.consume("q", number) == []
+    reasons = {letter.reason for letter in broker.dead("q")}
+    assert reasons == {"its file is over 1024 bytes long (max_message_size)"}
+    broker.update_settings("q", max_message_size=64 << 20)
+    assert broker.redrive("q") == number
+    assert {len(m.message) for m in broker.consume("q", number)} == {3 << 20}
 
 
 def test_a_message_that_can_not_be_moved_is_passed_over(broker, root, refusing, clock):
@@ -886,6 +974,29 @@ def test_everything_is_purged_unless_something_is_named(broker, root):
     left = {path.name for path in files(root / "q")}
     assert left <= {"ddmq.yaml", "lock", "cleaned"}
     assert broker.publish("q", "x")
+
+
+@pytest.mark.parametrize(
+    ("call", "place", "left"),
+    [
+        ("unlink", "ready/999", (1, 0, 0, 0)),
+        ("rename", "ready/0", (12, 0, 0, 0)),  # a bundle
+        ("unlink", "work", (0, 1, 0, 0)),
+        ("unlink", "delayed", (0, 0, 1, 0)),
+        ("unlink", "dead", (0, 0, 0, 1)),
+    ],
+)
+def test_what_can_not_be_removed_keeps_nothing_else_from_a_purge(
+    broker, root, refusing, clock, call, place, left
+):
+    in_every_state(broker)
+    broker.publish_many("q", "x" * 12, priority=0)
+    first = min(str(p) for p in files(root / "q" / place) if p.suffix != ".note")
+    client = Broker(root, clock=clock, fs=refusing(call, errno.EPERM, first))
+    with pytest.raises(StorageError) as told:
+        client.purge("q")
+    assert f"{first}: Operation not permitted: this stays, all" in str(told.value)
+    assert broker.view()["q"] == left
 
 
 def test_a_purge_leaves_directories_alone(broker, root):

@@ -94,12 +94,12 @@ def test_workers_note_what_they_complain_about(benches, tmp_path, orphaned):
 
 def test_a_lease_that_ran_over_is_noted(benches, tmp_path):
     bench, log = benches[0], str(tmp_path / "log")
-    broker = storm.make_queue(bench, 0.001)
-    broker.publish(storm.QUEUE, "x", timeout=0.001)
+    broker = storm.make_queue(bench, 1)
+    broker.publish(storm.QUEUE, "x", timeout=1)
 
     class Slow(type(broker)):
         def ack(self, message):
-            bench.clock.sleep(0.01)
+            bench.clock.sleep(1.01)
             self.clean(storm.QUEUE)
             super().ack(message)
 

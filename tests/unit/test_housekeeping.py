@@ -92,8 +92,11 @@ def test_any_interaction_does_the_housekeeping(broker, clock, root):
 
 
 def test_a_client_that_runs_on_does_it_every_second(broker, clock, root):
-    broker.publish("q", "x", timeout=0.5)
+    broker.publish("q", "x", timeout=1)
+    clock.advance(0.5)
     broker.consume("q")
+    clock.advance(0.6)
+    broker.publish("q", "y")  # the lease is not over yet
     clock.advance(0.9)
     broker.publish("q", "y")
     assert len(names(root, "work")) == 1
@@ -488,9 +491,9 @@ def test_the_more_leases_the_rarer_each_client_lists_them(
 
 
 def test_a_consumer_with_nothing_to_do_looks_more_often(broker, clock):
-    broker.publish("q", "x", timeout=0.3)
+    broker.publish("q", "x", timeout=1)
     assert len(broker.consume("q")) == 1
-    clock.advance(0.1)
+    clock.advance(0.8)
     assert broker.consume("q") == []
     clock.advance(0.25)
     assert len(broker.consume("q")) == 1

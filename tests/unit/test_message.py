@@ -8,12 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ddmq import message as module
 from ddmq.errors import InvalidArgument
 from ddmq.message import (
     Content,
     InvalidContent,
     Message,
+    TooLarge,
     decode,
     decode_dropped,
     encode,
@@ -104,19 +104,19 @@ def test_a_value_nested_too_deeply_is_refused():
         encode(nested(200_000), 5)
 
 
-def test_a_message_that_is_too_large_is_refused_with_a_remedy(monkeypatch):
-    monkeypatch.setattr(module, "MAX_BYTES", 1000)
-    with pytest.raises(InvalidArgument, match="publish the path"):
-        encode("x" * 1000, 5)
+def test_a_message_that_is_too_large_is_refused_with_a_remedy():
+    with pytest.raises(InvalidArgument) as told:
+        encode("\33" + "x" * 1000, 5, 1000)
+    assert "over 1000 (max_message_size), and begins with '" in str(told.value)
+    assert "publish the path" in str(told.value)
+    assert str(told.value).isprintable()
 
 
-def test_the_largest_message_that_can_be_written_can_be_read(monkeypatch):
+def test_the_largest_message_that_can_be_written_can_be_read():
     size = len(encode("x" * 1000, 5))
-    monkeypatch.setattr(module, "MAX_BYTES", size)
-    assert decode(encode("x" * 1000, 5)).message == "x" * 1000
-    monkeypatch.setattr(module, "MAX_BYTES", size - 1)
+    assert decode(encode("x" * 1000, 5, size), size).message == "x" * 1000
     with pytest.raises(InvalidArgument):
-        encode("x" * 1000, 5)
+        encode("x" * 1000, 5, size - 1)
 
 
 @pytest.mark.parametrize(
@@ -128,6 +128,8 @@ def test_the_largest_message_that_can_be_written_can_be_read(monkeypatch):
         (b'{"message": "x"} {}', "not JSON"),
         (b'{"message": NaN}', "not JSON"),
         (b'{"message": -Infinity}', "not JSON"),
+        (b'{"message": [1.5, -1e999]}', "not JSON.*-1e999 is beyond all numbers"),
+        (b'{"message": ' + b"9" * 400 + b".0}", "beyond all numbers"),
         (b"\xff\xfe", "not JSON"),
         (b"\0" * 100, "not JSON"),
         (b"[" * 200_000, "not JSON"),
@@ -162,12 +164,11 @@ def test_any_bytes_are_a_message_or_a_reason(data):
         assert isinstance(content, Content)
 
 
-def test_an_oversized_file_is_not_parsed(monkeypatch):
+def test_an_oversized_file_is_not_parsed():
     data = encode("x" * 1000, 5)
-    monkeypatch.setattr(module, "MAX_BYTES", 1000)
     for read in (decode, decode_dropped):
-        with pytest.raises(InvalidContent, match="over 1000 bytes"):
-            read(data)
+        with pytest.raises(TooLarge, match="over 1000 bytes"):
+            read(data, 1000)
 
 
 @pytest.mark.parametrize("priority", [b"-1", b"1.5", b'"high"', b"null", b"true"])

@@ -41,7 +41,7 @@ milliseconds = st.integers(0, 10**13 - 1)
 overrides = st.fixed_dictionaries(
     {},
     optional={
-        "timeout": st.integers(1, 10**12).map(lambda n: n / 1000),
+        "timeout": st.integers(1000, 10**12).map(lambda n: n / 1000),
         "requeue": st.booleans(),
         "requeue_prio": priorities,
         "requeue_limit": st.none() | st.integers(0, 10**8),
@@ -91,15 +91,23 @@ def test_what_a_publisher_sets_survives_its_field(own):
     [
         ({}, ""),
         ({"timeout": 3}, "t3000"),
-        ({"timeout": 0.07}, "t70"),
+        ({"timeout": 1.07}, "t1070"),
         ({"timeout": 10**9}, "t1000000000000"),
-        ({"timeout": 1e-9}, "t1"),
         ({"requeue": False, "requeue_limit": None}, "r0ln"),
         ({"requeue": True, "requeue_prio": 0, "requeue_limit": 7}, "r1p0l7"),
     ],
 )
 def test_a_policy_is_a_few_letters_and_numbers(own, field):
     assert policy_of(own) == field
+
+
+@pytest.mark.parametrize(
+    ("field", "seconds"),
+    [("t1", 1), ("t999", 1), ("t1000", 1), ("t1001", 1.001), ("t9" + "9" * 12, 10**9)],
+)
+def test_a_timeout_in_a_name_is_believed_within_its_bounds(field, seconds):
+    assert overrides_of(field) == {"timeout": seconds}
+    assert Entry.parse(5, f"{1:019d}.abc.0-0.{field}").policy == field
 
 
 @pytest.mark.parametrize(

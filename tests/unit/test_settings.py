@@ -21,6 +21,7 @@ from ddmq.settings import (
     SETTINGS,
     Settings,
     check,
+    checked,
     dump,
     edited,
     layered,
@@ -45,7 +46,7 @@ _SECONDS = [
 ]
 _PRIORITIES = ["-1", "1.5", "high", "true", "null", str(10**18), "[]", "{}"]
 BAD = {
-    "message_timeout": _SECONDS,
+    "message_timeout": ["0", "-0.5", *_SECONDS],
     "lock_timeout": _SECONDS,
     "priority": _PRIORITIES,
     "requeue_prio": _PRIORITIES,
@@ -54,7 +55,7 @@ BAD = {
     "requeue_limit": ["-1", "1.5", "none", "true", str(10**9)],
 }
 GOOD: dict[str, dict[str, object]] = {
-    "message_timeout": {"1": 1, "0.5": 0.5, "1000000000": 10**9},
+    "message_timeout": {"1": 1, "1.5": 1.5, "1000000000": 10**9},
     "lock_timeout": {"1": 1},
     "priority": {"0": 0, str(10**18 - 1): 10**18 - 1},
     "requeue_prio": {"0": 0},
@@ -348,6 +349,15 @@ def test_a_file_in_another_style_is_edited_all_the_same(text):
     assert read(edited(text, {}, ["priority"])) == {"requeue": False}
 
 
+@pytest.mark.parametrize("short", ["0.999", "1.0e-10", ".5"])
+def test_a_timeout_that_is_too_short_is_raised_where_somebody_wrote_it_by_hand(short):
+    text = f"message_timeout: {short}\nlock_timeout: 0.25\n"
+    assert read(text) == {"message_timeout": 1, "lock_timeout": 0.25}
+    assert read(edited(text, {"priority": 7}, []))["message_timeout"] == 1
+    with pytest.raises(InvalidSettings, match="must be a number of seconds from 1 to"):
+        checked({"message_timeout": float(short)}, FILE)
+
+
 def test_an_invalid_file_is_not_edited():
     with pytest.raises(InvalidSettings, match="colour"):
         edited("colour: red\n", {"priority": 1}, [])
@@ -356,7 +366,7 @@ def test_an_invalid_file_is_not_edited():
 _changes = st.fixed_dictionaries(
     {},
     optional={
-        "message_timeout": st.floats(1e-9, 10**9) | st.integers(1, 10**9),
+        "message_timeout": st.floats(1, 10**9) | st.integers(1, 10**9),
         "priority": st.integers(0, 10**18 - 1),
         "requeue": st.booleans(),
         "requeue_limit": st.none() | st.integers(0, 10**8),
