@@ -231,7 +231,7 @@ def test_messages_come_and_go_without_filelock_and_yaml(
 ):
     broker.clean("q")
     aged(root / "q" / "cleaned", 1)
-    for name in ("filelock", "yaml"):
+    for name in ("filelock", "yaml", "ddmq.lockfile"):
         monkeypatch.setitem(sys.modules, name, None)  # importing it fails
     client = Broker(root, clock=clock)
     client.publish("q", "x")
