@@ -5,7 +5,7 @@
 Shows the mean per publish (durable and not) and per consume + ack, by a client that knows
 the queue, and their sum, a message's life: for messages that come one by one, at a backlog
 of 100 and 100,000, and for those that come in bundles of 1,000, at a backlog of 10,000 and
-1,000,000. Counted as the kernel does (with `strace`, where that works) and as ddmq makes
+1,000,000. Then what an idle client asks for each time it looks. Counted as the kernel does (with `strace`, where that works) and as ddmq makes
 them (a listing is two calls there, and five or more for the kernel). Exits with 1 when
 a target is missed.
 """
@@ -32,13 +32,16 @@ from support import (
 )
 
 from ddmq import Broker
+from ddmq.clock import Clock
 from ddmq.fs import CountedCalls, FileSystem
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 NUMBER = 1000
-LOCKS = "flock", "fcntl"
+#: Not `fcntl`, by which a listing duplicates its descriptor.
+LOCKS = ("flock",)
+IDLE_EVERY = 5.0
 
 
 class Operation(NamedTuple):
@@ -205,6 +208,42 @@ def measured(root: Path, name: str, backlog: int) -> Table:
     return table
 
 
+class Skipping(Clock):
+    """A clock that can be turned on, and goes on from there."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.skipped = 0.0
+
+    def own_ns(self) -> int:
+        """Return the time of day, and what was skipped."""
+        return super().own_ns() + int(self.skipped * 1e9)
+
+    def monotonic(self) -> float:
+        """Return the seconds that passed, and those that were skipped."""
+        return super().monotonic() + self.skipped
+
+
+def idle(root: Path) -> Table:
+    """Count what an idle client asks for in an hour, each time that it looks."""
+    Broker(root, create=True).create_queue("idle")
+    calls, clock = CountedCalls(), Skipping()
+    broker, looks = Broker(root, clock=clock, fs=FileSystem(calls)), 720
+    broker.consume("idle")
+    calls.numbers.clear()
+    for _ in range(looks):
+        clock.skipped += IDLE_EVERY
+        broker.consume("idle")
+    table = Table(
+        "An idle client that looks every 5 s, per look", *("", "", "", "which")
+    )
+    per_look = {call: number / looks for call, number in calls.numbers.items()}
+    which = ", ".join(f"{number:.1f} {call}" for call, number in per_look.items())
+    listings = per_look["listdir"]
+    table.add("listings", f"{listings:.2f}", Target(3.1).verdict(listings), which)
+    return table
+
+
 def main() -> int:
     """Measure, print, and return the exit status."""
     parser = arguments(__doc__)
@@ -218,6 +257,7 @@ def main() -> int:
             for backlog in kind.backlogs[:1] if options.quick else kind.backlogs:
                 table = measured(directory / str(backlog), name, backlog)
                 missed |= table.show()
+        missed |= idle(directory / "idle").show()
     return missed
 
 
