@@ -54,7 +54,7 @@ class Bare:
             (queue / directory).mkdir(parents=True)
         ids = [f"{index:020x}" for index in range(number)]
         names = [f"1700000000000000000.{id_}.0-0" for id_ in ids]
-        self._data = encode(TEXT, 999, {})
+        self._data = encode(TEXT, 999)
         self._drafts = [f"{queue}/tmp/{id_}" for id_ in ids]
         self._ready = [f"{queue}/{bucket}/{name}" for name in names]
         self._work = [
