@@ -57,6 +57,15 @@ class Directory:
         return (ours.st_dev, ours.st_ino) == (found.st_dev, found.st_ino)
 
 
+class _Nothing:
+    """Stands for no directory: a path is used as it is."""
+
+    descriptor = None
+
+
+_NOTHING = _Nothing()
+
+
 class Directories:
     """System calls that take paths. Safe to use from several threads, and after a fork.
 
@@ -79,57 +88,61 @@ class Directories:
     # Calls by name
 
     def _call(self, name: str, path: str, *arguments: Any, **options: Any) -> Any:
-        """Make a system call for a path, a second time if the directory is another one now.
+        """Make a system call for a path, a second time if the directory is another one now."""
+        held = None
+        try:
+            held, own_name = self._above(path)
+            call = getattr(self.calls, name)
+            return call(own_name, *arguments, dir_fd=held.descriptor, **options)
+        except OSError as error:
+            error.filename = path
+            if held is None or not self._may_succeed_now(error, held, name, arguments):
+                raise
+        try:
+            held, own_name = self._above(path)
+            return call(own_name, *arguments, dir_fd=held.descriptor, **options)
+        except OSError as error:
+            error.filename = path
+            raise
 
-        A handle that is stale says so. Where something is made, what is missing can only be
-        the directory; anywhere else it is looked for, or taken for gone, by who asks.
-        """
-        function, held = getattr(self.calls, name), None
-        for is_last in (False, True):
-            try:
-                held, own_name = self._above(path)
-                descriptor = None if held is None else held.descriptor
-                return function(own_name, *arguments, dir_fd=descriptor, **options)
-            except OSError as error:
-                error.filename = path
-                if is_last or held is None:
-                    raise
-                if error.errno in _NO_MORE_FILES:  # we may be the one who has them all
-                    self.let_go()
-                    continue
-                if not self._is_lost(error, name, arguments):
-                    raise
-                if not self._is_other(path, held, error):
-                    raise
-        raise AssertionError(path)
-
-    def _above(self, path: str) -> tuple[Directory | None, str]:
-        """Return the directory in which a path is, and its name there; None: it is not held."""
+    def _above(self, path: str) -> tuple[Directory | _Nothing, str]:
+        """Return the directory in which a path is, and its name there."""
         directory, _, name = path.rpartition("/")
         held = self._held.get(directory)
         if held is not None:
             return held, name
-        return (
-            (self._hold(directory), name) if self._is_ours(directory) else (None, path)
-        )
+        if self._is_ours(directory):
+            return self._hold(directory), name
+        return _NOTHING, path
 
     def _is_ours(self, directory: str) -> bool:
         return any(f"{directory}/".startswith(f"{root}/") for root in self._roots)
 
-    def _is_lost(self, error: OSError, call: str, arguments: tuple[Any, ...]) -> bool:
-        """Tell whether a call failed because its directory may be gone."""
+    def _may_succeed_now(
+        self,
+        error: OSError,
+        held: Directory | _Nothing,
+        call: str,
+        arguments: tuple[Any, ...],
+    ) -> bool:
+        """Open the directory of a call that failed afresh; tell whether it may succeed now.
+
+        A handle that is stale says so. Where something is made, what is missing can only be
+        the directory; anywhere else it is looked for, or taken for gone, by who asks.
+        """
+        if isinstance(held, _Nothing):
+            return False
+        if error.errno in _NO_MORE_FILES:  # we may be the one who has them all
+            self.let_go()
+            return True
         makes = call in ("mkdir", "mknod") or (
             call == "open" and arguments[0] & os.O_CREAT
         )
-        return error.errno == errno.ESTALE or (makes and error.errno == errno.ENOENT)
-
-    def _is_other(self, path: str, held: Directory, error: OSError) -> bool:
-        """Open the directory of a path afresh; tell whether it is not the one that was held.
-
-        A stale handle is of what is gone, though a server may use its number again.
-        """
+        if error.errno != errno.ESTALE and not (makes and error.errno == errno.ENOENT):
+            return False
         try:
-            now = self.opened(path.rpartition("/")[0])
+            now = self.opened(str(error.filename).rpartition("/")[0])
+            # A stale handle is of what is gone, though a server may use its number again.
             return error.errno == errno.ESTALE or not held.is_what(now.status())
         except OSError:
             return False
@@ -175,8 +188,7 @@ class Directories:
         """Make a symbolic link."""
         held, name = self._above(path)
         try:
-            descriptor = None if held is None else held.descriptor
-            self.calls.symlink(target, name, dir_fd=descriptor)
+            self.calls.symlink(target, name, dir_fd=held.descriptor)
         except OSError as error:
             error.filename, error.filename2 = path, None
             raise
@@ -185,8 +197,7 @@ class Directories:
         """Tell what a path is, no link followed; what is not there is not looked for again."""
         try:
             held, name = self._above(path)
-            descriptor = None if held is None else held.descriptor
-            found: os.stat_result = self.calls.lstat(name, dir_fd=descriptor)
+            found: os.stat_result = self.calls.lstat(name, dir_fd=held.descriptor)
         except OSError as error:
             error.filename = path
             if error.errno != errno.ESTALE:
@@ -202,8 +213,8 @@ class Directories:
             self.calls.rename(
                 name,
                 other,
-                src_dir_fd=None if old is None else old.descriptor,
-                dst_dir_fd=None if new is None else new.descriptor,
+                src_dir_fd=old.descriptor,
+                dst_dir_fd=new.descriptor,
             )
         except OSError as error:
             error.filename, error.filename2 = source, target
@@ -288,7 +299,6 @@ class Directories:
         if path in self._roots:
             return Directory(self.calls.open(path, flags), self.calls)
         above, name = self._above(path)
-        assert above is not None
         flags |= os.O_NOFOLLOW
         descriptor = self.calls.open(name, flags, dir_fd=above.descriptor)
         return Directory(descriptor, self.calls)
