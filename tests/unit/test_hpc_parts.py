@@ -585,7 +585,7 @@ def test_a_process_that_is_gone_gets_no_signal():
 def test_what_is_not_ours_to_signal_is_killed_again_and_again(
     root, broker, clock, monkeypatch
 ):
-    broker.publish("q", "a")
+    broker.publish("q", "1")
     [message] = broker.consume("q")
     sent = []
 
