@@ -36,6 +36,7 @@ from ddmq.errors import (
 from ddmq.fs import FileSystem
 from ddmq.housekeeping import Housekeeper, Swept
 from ddmq.letters import MAX_NOTE
+from ddmq.line import Tidying
 from ddmq.locks import exclusive
 from ddmq.log import warn
 from ddmq.message import (
@@ -58,7 +59,6 @@ from ddmq.store import BUCKET_SIZE, Counts, Store
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
-    from ddmq.line import Tidying
     from ddmq.names import Entry
 
     _Act = Callable[[Store, Message, Lease], bool]
@@ -133,14 +133,6 @@ class _Unread(NamedTuple):
     error: OSError
 
 
-class _Received(NamedTuple):
-    """What became of a claim; with neither, its files hold no messages."""
-
-    messages: list[Message]
-    unread: _Unread | None
-    """The first one that could not be read."""
-
-
 class _Queue:
     """An open queue: where it is, what holds for it, and who keeps house."""
 
@@ -191,13 +183,13 @@ class _Queue:
         buckets, unread = self.store.buckets, None
         while claimed := self._claim_first(n, tidying):
             path, leases, settings = claimed
-            received = self._received(leases, settings, unless, is_first=unread is None)
-            if received.messages:
-                return received.messages
-            if received.unread is None:
+            messages, found = self._received(leases, settings, unless, unread is None)
+            if messages:
+                return messages
+            if found is None:
                 tidying.met(path)
             elif unread is None:
-                unread = received.unread
+                unread = found
                 buckets.pass_over(unread.filename)
             else:
                 break
@@ -212,31 +204,31 @@ class _Queue:
         self, n: int, tidying: Tidying
     ) -> tuple[str, list[Lease], Settings] | None:
         """Lease what is first in line, under settings that are read only for that."""
-        line = self.store.waiting(tidying)
-        while (waiting := next(line, None)) is not None:
-            settings = self.settings.current()
+        while True:
             try:
-                leases = self.store.claim(waiting, settings.message_timeout, n)
+                for waiting in self.store.waiting(tidying):
+                    settings = self.settings.current()
+                    leases = self.store.claim(waiting, settings.message_timeout, n)
+                    if leases:
+                        return waiting.path, leases, settings
+                    n = max(
+                        n // 2, 1
+                    )  # a rival was faster: who takes many takes longer
             except InvalidContent:
-                tidying.met(waiting.path)
-                line = self.store.waiting(tidying)  # for no rival was faster
-                continue
-            if leases:
-                return waiting.path, leases, settings
-            n = max(n // 2, 1)  # a rival was faster: who takes many takes longer
-        return None
+                tidying.met(waiting.path)  # it is set aside, and no rival was faster
+            else:
+                return None
 
     def _received(
         self,
         leases: list[Lease],
         settings: Settings,
         unless: _Unless | None,
-        *,
-        is_first: bool,
-    ) -> _Received:
+        is_first: bool,  # noqa: FBT001 - for each message
+    ) -> tuple[list[Message], _Unread | None]:
         """Read messages; those that can't be read now are given back, and stop no others.
 
-        The first of them counts a loss: a message that nobody can read must not come for ever.
+        The first of them is returned, too, and counts a loss: a message that nobody can read must not come for ever.
         """
         messages, unread = [], None
         for lease in leases:
@@ -250,7 +242,7 @@ class _Queue:
                 entry = lease.entry.lost() if counts else lease.entry
                 self._give_back(lease, entry, settings, error)
                 unread = unread or _Unread(entry.filename, entry.id, error)
-        return _Received(messages, unread)
+        return messages, unread
 
     def _is_refused(self, lease: Lease, settings: Settings, unless: _Unless) -> bool:
         """Make a dead letter of a message that is not to be read at all, if it is none."""
@@ -476,10 +468,10 @@ class Broker:
         _check_count(n)
         open_queue = self._visited(queue)
         messages: list[Message] = []
-        how = unless, open_queue.store.line.tidying()
+        tidying = Tidying(open_queue.store.line)
         while len(messages) < n:
             left, taken = n - len(messages), bool(messages)
-            more = self._next(open_queue, left, *how, taken=taken)
+            more = self._next(open_queue, left, unless, tidying, taken=taken)
             if not more:
                 break
             messages += more

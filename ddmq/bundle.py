@@ -12,7 +12,6 @@ from ddmq.message import (
     decode_message,
     decode_object,
     encode_options,
-    size_of,
 )
 from ddmq.names import policy_of
 from ddmq.settings import MAX_BYTES, SETTINGS
@@ -86,15 +85,19 @@ class Lines:
         self._is_cut = len(data) >= most
         head = decode_object(first)
         self._priority = _priority(head)
+        self._rest = len(content_of(b"", encode_options(self._priority)))
         self.durable = bool(head.get("durable", True))
         """Whether a message must be on stable storage before it leaves its bundle."""
 
     def content(self, number: int, limit: int = MAX_BYTES) -> Content:
         """Return one message, or raise InvalidContent; TooLarge if a file of it would be so."""
-        if self.goes_on(number):
-            raise TooLarge(limit)
-        line = self._line(number)
-        if size_of(line, encode_options(self._priority)) > limit:
+        try:
+            line = self._line(number)
+        except InvalidContent:
+            if self.goes_on(number):
+                raise TooLarge(limit) from None
+            raise
+        if len(line) + self._rest > limit:
             raise TooLarge(limit)
         return Content(decode_message(line), self._priority)
 

@@ -271,6 +271,8 @@ class Bundles:
         except TooLarge:
             if self._limit(0) <= limit:
                 raise
+        except MemoryError as error:
+            raise out_of_memory(self._path(lease)) from error
         self._read.pop(lease.entry.id.partition("-")[0], None)
         return self.content(lease)  # the limit was raised a moment ago
 

@@ -50,23 +50,20 @@ class Tidying:
     for a second, so that what stands behind comes; when the second half is over, the call ends.
     """
 
-    __slots__ = ("_buckets", "_clock", "_line", "_passed", "_watch")
+    _watch: Stopwatch | None = None
+    _passed: tuple[str, ...] = ()
 
-    def __init__(self, line: Line, buckets: Buckets, clock: Clock) -> None:
+    def __init__(self, line: Line) -> None:
         self._line = line
-        self._buckets = buckets
-        self._clock = clock
-        self._watch: Stopwatch | None = None
-        self._passed: list[str] = []
 
     def met(self, path: str) -> None:
         """Note that something at `path` was no message, and is dealt with; maybe GarbageAhead."""
-        self._watch = self._watch or Stopwatch(self._clock)
+        self._watch = self._watch or Stopwatch(self._line.clock)
         seconds = self._watch.seconds()
         if seconds > TIDY_FOR / 2:
             bucket = os.path.dirname(path)
-            self._buckets.pass_over(bucket, seconds=TIDY_AGAIN)
-            self._passed.append(bucket)
+            self._line.buckets.pass_over(bucket, seconds=TIDY_AGAIN)
+            self._passed += (bucket,)
             self._line.forget()
         if seconds > TIDY_FOR:
             self.end()
@@ -77,7 +74,7 @@ class Tidying:
         The next call goes on there, and is nearer to what stands behind.
         """
         for bucket in self._passed:
-            self._buckets.heed(bucket)
+            self._line.buckets.heed(bucket)
         if self._passed:
             raise GarbageAhead(self._passed[0])
 
@@ -115,9 +112,9 @@ class Line:
         clock: Clock,
         retire: Callable[[str, Bundle], object],
     ) -> None:
-        self._buckets = buckets
+        self.buckets = buckets
         self._fs = fs
-        self._clock = clock
+        self.clock = clock
         self._retire = retire
         self._tails: dict[int, _Tail] = {}
         self._head: _Head | None = None
@@ -146,10 +143,10 @@ class Line:
                 self._tails.pop(entry.priority, None)
                 continue
             except PermissionError:
-                if not self._buckets.is_kept(tail.path, os.path.dirname(source)):
+                if not self.buckets.is_kept(tail.path, os.path.dirname(source)):
                     raise
                 self._tails.pop(entry.priority, None)
-                self._buckets.pass_over(tail.path)
+                self.buckets.pass_over(tail.path)
                 continue
             if not moved:
                 return None
@@ -169,7 +166,7 @@ class Line:
         """
         priority = bundles[0].priority
         messages = sum(bundle.waiting for bundle in bundles)
-        end = self._buckets.end(priority)
+        end = self.buckets.end(priority)
         stamp = self.next_stamp(end.stamp + 1, messages)
         self._name(source, bundles, stamp)
         if sync:
@@ -180,7 +177,7 @@ class Line:
         self._tails[priority] = _Tail(path, stamp, 0, 0.0)  # full: look again
         self._notice(priority)
         if sync:
-            self._buckets.sync(path)
+            self.buckets.sync(path)
         return True
 
     def _name(self, directory: str, bundles: Sequence[Bundle], stamp: int) -> None:
@@ -195,15 +192,15 @@ class Line:
     ) -> str | None:
         """Move a directory to the end; return its new path, or None when it is gone."""
         for _ in range(_TRIES):
-            path = self._buckets.place_after(end, priority, stamp)
+            path = self.buckets.place_after(end, priority, stamp)
             try:
                 return path if self._fs.rename(source, path) else None
             except FileNotFoundError:  # a consumer removed what it was to be in
-                end = self._buckets.end(priority)
+                end = self.buckets.end(priority)
             except PermissionError:
-                if not self._buckets.passes_over_shelf_of(path):
+                if not self.buckets.passes_over_shelf_of(path):
                     raise
-                end = self._buckets.end(priority)
+                end = self.buckets.end(priority)
             except OSError as error:
                 if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
                     raise
@@ -213,7 +210,7 @@ class Line:
     def rejoin(self, source: str, entry: Entry) -> bool:
         """Move the file `source` back to its old place; False when `source` is gone."""
         for _ in range(_TRIES):
-            path = self._buckets.place_of(entry.priority, entry.stamp)
+            path = self.buckets.place_of(entry.priority, entry.stamp)
             try:
                 moved = self._fs.rename(source, f"{path}/{entry.filename}")
             except FileNotFoundError:
@@ -231,18 +228,18 @@ class Line:
     def next_stamp(self, least: int = 0, number: int = 1) -> int:
         """Return the first of `number` stamps that nobody here has had."""
         # Two threads may read the same last stamp; the id then decides between them.
-        stamp = max(self._clock.time_ns(), least, self._stamp + 1)
+        stamp = max(self.clock.time_ns(), least, self._stamp + 1)
         self._stamp = stamp + number - 1
         return min(stamp, MAX_STAMP - number)
 
     def _tail_of(self, priority: int, *, sync: bool) -> _Tail:
         tail = self._tails.get(priority)
-        now = self._clock.monotonic()
+        now = self.clock.monotonic()
         if tail is None or tail.room <= 0 or not 0 <= now - tail.seen < FRESH:
             tail = self._last(priority, self._newest(priority, tail, now), tail)
         tail.room -= 1
         if sync and not tail.synced:
-            self._buckets.sync(tail.path)
+            self.buckets.sync(tail.path)
             tail.synced = True
         return tail
 
@@ -258,26 +255,22 @@ class Line:
         return others
 
     def _newest(self, priority: int, kept: _Tail | None, now: float) -> _Tail:
-        end = self._buckets.end(priority)
+        end = self.buckets.end(priority)
         path, stamp = end.bucket, end.stamp
         if kept is not None and kept.path == path and kept.room > 0:
             kept.seen = now
             return kept
-        room = self._buckets.room_in(path) if path else 0
+        room = self.buckets.room_in(path) if path else 0
         if room <= 0:
-            stamp, room = self.next_stamp(stamp + 1), self._buckets.size
-            path = self._buckets.open_after(end, priority, stamp)
+            stamp, room = self.next_stamp(stamp + 1), self.buckets.size
+            path = self.buckets.open_after(end, priority, stamp)
         return _Tail(path, stamp, min(room, _COUNT_EVERY), now)
 
     # Standing first in line
 
-    def tidying(self) -> Tidying:
-        """Return what bounds the tidying of one call."""
-        return Tidying(self, self._buckets, self._clock)
-
     def waiting(self, tidying: Tidying | None = None) -> Iterator[Waiting]:
         """Yield the first message in line; being asked again means that a rival took it."""
-        tidying = tidying or self.tidying()
+        tidying = tidying or Tidying(self)
         while True:
             first = self._first(tidying)
             if first is None:
@@ -300,7 +293,7 @@ class Line:
                 continue
             path, entry = f"{head.path}/{name}", parse_place(head.priority, name)
             if entry is None:
-                self._buckets.put_aside(path)
+                self.buckets.put_aside(path)
                 self._note_vain(path)
                 tidying.met(path)
             elif isinstance(entry, Bundle) and not entry.waiting:
@@ -320,7 +313,7 @@ class Line:
         self._vain[path] = self._vain.get(path, 0) + 1
         if self._vain[path] >= _VAIN:
             del self._vain[path]
-            self._buckets.pass_over(path)
+            self.buckets.pass_over(path)
 
     def _retire_spent(self, path: str, bundle: Bundle) -> None:
         """Take out of the line a bundle of which no line waits, or pass it over."""
@@ -328,9 +321,9 @@ class Line:
             self._retire(path, bundle)
         except OSError as error:
             if error.errno not in IMMOVABLE:
-                self._buckets.refuse(path, path)
+                self.buckets.refuse(path, path)
                 raise
-            self._buckets.pass_over(path, "can't be moved to work/", error)
+            self.buckets.pass_over(path, "can't be moved to work/", error)
 
     def forget(self) -> None:
         """List again before the next message: we changed the line ourselves."""
@@ -367,22 +360,22 @@ class Line:
         """Wait a moment before we try for a bundle again: its rivals share one name."""
         self._losses += 1
         longest_ms = min(1 << self._losses, _LONGEST_WAIT_MS)
-        self._clock.sleep(random_below(longest_ms * 1000) / 1e6)
+        self.clock.sleep(random_below(longest_ms * 1000) / 1e6)
 
     def _fresh_head(self) -> _Head | None:
         head = self._head
-        if head is None or not 0 <= self._clock.monotonic() - head.seen < FRESH:
+        if head is None or not 0 <= self.clock.monotonic() - head.seen < FRESH:
             self._head = head = self._look()
         elif not head.names and head.bundle is None:
-            head.names = self._order(self._buckets.names_in(head.path))
+            head.names = self._order(self.buckets.names_in(head.path))
             if not head.names:
                 self._head = head = self._look()
         return head
 
     def _look(self) -> _Head | None:
         """Go to the front, whichever bundle we went on with."""
-        now, self._left = self._clock.monotonic(), None
-        found = self._buckets.first()
+        now, self._left = self.clock.monotonic(), None
+        found = self.buckets.first()
         if found is None:
             return None
         return _Head(found.priority, found.path, self._order(found.names), now)
@@ -412,12 +405,12 @@ class Line:
 
     def places(self) -> Iterator[Waiting]:
         """Yield what waits, bucket by bucket; files that are neither are left out."""
-        for priority, bucket in self._buckets.all():
+        for priority, bucket in self.buckets.all():
             yield from self.places_in(priority, bucket)
 
     def places_in(self, priority: int, bucket: str) -> Iterator[Waiting]:
         """Yield what waits in one bucket, in order, what is passed over too."""
-        for name in sorted(self._buckets.listed(bucket)):
+        for name in sorted(self.buckets.listed(bucket)):
             entry = parse_place(priority, name)
             if entry is not None:
                 yield Waiting(entry, f"{bucket}/{name}")
@@ -426,7 +419,7 @@ class Line:
         self, priority: int, stamp: int, id_: str
     ) -> tuple[str, Bundle] | None:
         """Find a bundle by its id, and first where the stamp of one of its lines belongs."""
-        for path in self._buckets.nearest(priority, stamp):
+        for path in self.buckets.nearest(priority, stamp):
             for name in self._all_names(path):
                 bundle = Bundle.parse(priority, name) if f".{id_}." in name else None
                 if bundle is not None and bundle.id == id_:

@@ -211,7 +211,7 @@ def encode_message(message: Any, options: bytes, limit: int = MAX_BYTES) -> byte
         ) from error
     except (TypeError, ValueError, RecursionError) as error:
         raise InvalidArgument(f"message is no JSON value: {error}") from error
-    size = size_of(data, options)
+    size = len(data) + len(options) + _FRAME_SIZE
     if size > limit:
         raise InvalidArgument(
             f"message is {size} bytes long, over {limit} (max_message_size), and begins with "
@@ -223,11 +223,6 @@ def encode_message(message: Any, options: bytes, limit: int = MAX_BYTES) -> byte
 def encode_options(priority: int) -> bytes:
     """Return what a message file says besides its message, as a JSON member."""
     return b'"priority":%d' % priority
-
-
-def size_of(message: bytes, options: bytes) -> int:
-    """Return how long the content is that is made of these two parts."""
-    return len(message) + len(options) + _FRAME_SIZE
 
 
 def content_of(message: bytes, options: bytes) -> bytes:

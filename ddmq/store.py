@@ -438,26 +438,19 @@ class Store:
         A file that holds no message is a dead letter with the reason, and stops nobody.
         """
         try:
-            return self._content(lease)
-        except InvalidContent as error:
-            if unread_if_large and isinstance(error, TooLarge):
-                return Content(None, None)
-            self.bury(lease, lease.entry, "invalid", {"reason": str(error)})
-            return None
-
-    def _content(self, lease: Lease) -> Content | None:
-        try:
             if lease.is_line:
                 return self.bundles.content(lease)
             return self._decoded(self._path(lease), lease.entry)
         except FileNotFoundError:
             return None
-        except MemoryError as error:
-            raise out_of_memory(self._path(lease)) from error
+        except InvalidContent as error:
+            if unread_if_large and isinstance(error, TooLarge):
+                return Content(None, None)
+            self.bury(lease, lease.entry, "invalid", {"reason": str(error)})
         except OSError:
-            if lease.is_line and self.fs.is_gone(self._path(lease)):
-                return None  # it was settled, and its bundle removed
-            raise
+            if not lease.is_line or not self.fs.is_gone(self._path(lease)):
+                raise
+        return None  # it may have been settled, and its bundle removed
 
     def _decoded(self, path: str, entry: Entry) -> Content:
         """Read a message file, no further than to the limit, or raise InvalidContent."""
