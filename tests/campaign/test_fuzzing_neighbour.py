@@ -1,0 +1,558 @@
+"""A neighbour who means ill, while a user works: nothing of the user's own is touched.
+
+One member of a group, the owner, uses a queue as people do: publishers, workers with
+results and logs, a cleaner, a doctor, batch jobs. Another member does what `neighbour.py`
+says, wherever the group may write. The short form goes on for 5 seconds, and
+
+    pytest -m campaign tests/campaign/test_fuzzing_neighbour.py
+
+for 60, or for as many as `DDMQ_NEIGHBOUR` says. `DDMQ_SEED` repeats what the neighbour chose.
+"""
+
+from __future__ import annotations
+
+import faulthandler
+import io
+import json
+import mmap
+import os
+import random
+import re
+import resource
+import signal
+import stat
+import struct
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from contextlib import suppress
+from importlib import import_module, resources
+from pathlib import Path
+from pkgutil import walk_packages
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import ddmq
+import pytest
+from campaign.neighbour import (
+    MARK,
+    Area,
+    Neighbour,
+    all_of,
+    go_back,
+    home_of_canaries,
+    remove_all,
+)
+from protocol.test_other_users import GROUP, GROUPS, MEMBER, OWNER
+
+from ddmq import Broker, DdmqError, cli, scheduler
+from ddmq.hpc import chain, submit_cli
+from ddmq.hpc import cli as worker_cli
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+#: Imported before we become somebody who may not read where they are.
+LOADED = [
+    *(import_module(m.name) for m in walk_packages(ddmq.__path__, "ddmq.") if m.name[-8:] != "__main__"),
+    *(import_module(name) for name in ("grp", "pwd", "shutil", "traceback", "unicodedata")),
+    *(import_module(name) for name in ("filelock", "yaml")),
+    resources.files("ddmq.hpc"),
+]
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(os.getuid() != 0, reason="only root can be two users"),
+]
+QUEUE = "q"
+#: Seconds after which whoever has not answered hangs; for administration, which waits for
+#: locks, so many more.
+HANGS, LOCKED = 5.0, 10.0
+#: Seconds for which a worker may run until it is asked to end.
+RUNS = 4.0
+#: Bytes of memory that a process of the owner's may have beside those that it began with.
+MEMORY = 700 << 20
+#: Where directories for tests are made, as pytest has it.
+TEMPORARY = "PYTEST_DEBUG_TEMPROOT"
+#: How many processes the neighbour has.
+NEIGHBOURS = 3
+#: What a command makes of a message, its result, and what it prints.
+COMMAND = 'printf %s "$1" > "$DDMQ_OUTPUT" && echo done && [ "${1#fail}" = "$1" ]'
+SBATCH = """#!/bin/sh
+# Notes what it was handed, and runs nothing: its last argument, or standard input.
+sleep 0.01
+record=$(mktemp {desk}/submitted/XXXXXXXX)
+for script; do :; done
+case ${{script--}} in -*) cat ;; *) cat "$script" ;; esac > "$record"
+echo "Submitted batch job 1"
+"""
+
+
+class Done(NamedTuple):
+    """One thing that the owner did."""
+
+    what: str
+    status: int
+    """Its exit status, or minus the number of the signal that ended it."""
+    seconds: float
+    """How long it took, but for the time that it waited for a processor."""
+    said: str
+
+
+class Owner:
+    """What one user does with a queue; each thing in a process of its own, which is watched.
+
+    Nothing is started by its path: the neighbour's group need not be able to read Python.
+    """
+
+    def __init__(self, area: Area, desk: Path) -> None:
+        self.area = area
+        self.desk = desk
+        """A directory of his own, for what he keeps of what he did."""
+        self.places = str(area.root), QUEUE
+        self.began = mmap.mmap(-1, 8)  # when the step began that is being done
+        self.number = 0
+
+    # What he does
+
+    def roles(self) -> dict[str, list[tuple[str, Callable[[], int], float]]]:
+        """Return for each role what it does again and again, and how long that may take."""
+        locked = HANGS + LOCKED
+        results = "--output-dir", str(self.area.results), "--log-dir"
+        work = (*results, str(self.area.logs), "--logs=all", "-j2", "--timeout=2")
+        limits = "--grace=0.5", "--max-messages=12", "--poll-max=0.1", "--retries=1"
+        command = "--", "/bin/sh", "-c", COMMAND, "sh", "{}"
+        fake = "--worker", str(self.desk / "worker"), "--chain=3", "--workers=2"
+        return {
+            "publish": [("publish", self.publish, HANGS)],
+            "publish many": [("publish many", self.publish_many, HANGS)],
+            "consume": [("consume", self.consume, HANGS)],
+            "work": [
+                (
+                    "work",
+                    self.line(worker_cli.main, *work, *limits, *self.places, *command),
+                    RUNS,
+                )
+            ],
+            "clean": [("clean", self.line(cli.main, "clean", *self.places), HANGS)],
+            "look": [
+                (name, self.line(cli.main, name, *self.places), HANGS)
+                for name in ("view", "dead", "log", "redrive")
+            ],
+            "administer": [
+                ("doctor", self.line(cli.main, "doctor", *self.places), locked),
+                (
+                    "doctor --fix",
+                    self.line(cli.main, "doctor", "--fix", *self.places),
+                    locked,
+                ),
+                (
+                    "config",
+                    self.line(cli.main, "config", *self.places, "--set=priority=5"),
+                    locked,
+                ),
+                ("purge", self.line(cli.main, "purge", *self.places), locked),
+                (
+                    "create",
+                    self.line(cli.main, "create", self.places[0], f"{QUEUE},other"),
+                    locked,
+                ),
+                (
+                    "delete",
+                    self.line(cli.main, "delete", self.places[0], "other"),
+                    locked,
+                ),
+            ],
+            "submit": [
+                (
+                    "submit",
+                    self.line(
+                        submit_cli.main, "slurm", *self.places, *fake, "--", "true"
+                    ),
+                    HANGS,
+                ),
+                ("go on", self.go_on, HANGS),
+            ],
+        }
+
+    def line(self, main: Callable[[list[str]], int], *words: str) -> Callable[[], int]:
+        """Return what runs a command line."""
+        return lambda: main(list(words))
+
+    def step(self) -> None:
+        """Note that something begins which must not take long."""
+        self.began[:] = struct.pack("d", time.monotonic())
+
+    def steps(self, act: Callable[[Broker, int], Any], number: int) -> int:
+        """Do something so often with one client, whatever he is told; 1 if it never worked."""
+        status = 1
+        self.step()
+        try:
+            broker = Broker(self.area.root)
+        except DdmqError:
+            return 1
+        for n in range(number):
+            self.step()
+            with suppress(DdmqError):
+                act(broker, n)
+                status = 0
+        return status
+
+    def publish(self) -> int:
+        """Publish single messages: some fail, some are delayed."""
+
+        def act(broker: Broker, n: int) -> None:
+            text = f"{'fail' if n % 5 == 0 else 'text'} {n}"
+            broker.publish(QUEUE, text, delay=0.1 * (n % 7 == 0), priority=n % 2 or None)
+
+        return self.steps(act, 40)
+
+    def publish_many(self) -> int:
+        """Publish bundles."""
+
+        def act(broker: Broker, n: int) -> None:
+            broker.publish_many(QUEUE, [f"line {n}-{k}" for k in range(15)])
+            time.sleep(0.02)
+
+        return self.steps(act, 10)
+
+    def consume(self) -> int:
+        """Consume some messages, and settle them in all ways."""
+
+        def act(broker: Broker, n: int) -> None:
+            verbs = broker.ack, broker.nack, broker.release, broker.renew, broker.reject
+            for message in broker.consume(QUEUE, 1 + n % 4):
+                print(message.message, message.id)  # noqa: T201
+                with suppress(DdmqError):
+                    verbs[n % 5](message)
+
+        return self.steps(act, 30)
+
+    def go_on(self) -> int:
+        """Be the job that was submitted last, at its end: submit the next of its chain."""
+        records = sorted((self.desk / "submitted").iterdir(), key=os.path.getmtime)
+        if not records:
+            return 0
+        text = records[-1].read_text(errors="replace")
+        lines = [x for x in text.splitlines() if x.startswith("export DDMQ_")]
+        shell = ["/bin/sh", "-c", "\n".join([*lines, "exec env -0"])]
+        told = subprocess.run(shell, capture_output=True, check=True).stdout.decode()
+        environ = dict(x.split("=", 1) for x in told.split("\0") if "=" in x)
+        try:
+            chain.continue_chain(str(self.area.queue), environ)
+        except DdmqError as error:
+            print(error)  # noqa: T201
+            return 1
+        return 0
+
+    # How it is watched
+
+    def do(self, what: str, act: Callable[[], int], limit: float) -> Done:
+        """Do something in another process, and wait for it as long as it may take."""
+        self.number += 1
+        said = self.desk / f"said-{os.getpid()}-{self.number}"
+        self.step()
+        child = os.fork()
+        if child == 0:
+            self._act(act, said)
+        status, seconds = self._awaited(child, what, limit)
+        text = said.read_text(errors="replace") if said.exists() else ""
+        if status in (0, 3) and "CANARY" not in text:
+            said.unlink(missing_ok=True)
+        return Done(what, status, seconds, text[-3000:])
+
+    def _act(self, act: Callable[[], int], said: Path) -> None:
+        """Be that other process."""
+        code = 99
+        try:
+            output = os.open(said, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+            os.dup2(output, 1)
+            os.dup2(output, 2)
+            sys.stdout = io.TextIOWrapper(os.fdopen(1, "wb"), "utf-8", "replace")
+            sys.stderr = io.TextIOWrapper(
+                os.fdopen(2, "wb"), "utf-8", "replace", line_buffering=True
+            )
+            faulthandler.enable(sys.stderr)
+            faulthandler.register(signal.SIGQUIT, sys.stderr)
+            used = int(Path("/proc/self/statm").read_text().split()[0]) * 4096
+            resource.setrlimit(resource.RLIMIT_AS, (used + MEMORY, used + MEMORY))
+            code = act()
+        except SystemExit as end:
+            code = end.code if isinstance(end.code, int) else 98
+        except BaseException:  # noqa: BLE001 - whatever it is, it is told
+            import traceback
+
+            traceback.print_exc()
+        with suppress(BaseException):
+            sys.stdout.flush()
+            sys.stderr.flush()
+        os._exit(code)
+
+    def _awaited(self, child: int, what: str, limit: float) -> tuple[int, float]:
+        """Wait for a process; end it when one of its steps takes too long."""
+        asked, seen, waited, most = False, 0.0, 0.0, 0.0
+        while True:
+            began = struct.unpack("d", self.began[:])[0]
+            if began != seen:
+                seen, waited = began, _waited(child)
+            ended, status = os.waitpid(child, os.WNOHANG)
+            seconds = time.monotonic() - began
+            if not ended:
+                seconds -= max(_waited(child) - waited, 0.0)
+            most = max(most, seconds)
+            if ended:
+                return os.waitstatus_to_exitcode(status), most
+            if what == "work" and seconds > limit and not asked:
+                asked, most = True, 0.0
+                os.kill(child, signal.SIGTERM)  # it may wait for the queue for ever
+                self.step()
+            elif seconds > (HANGS if asked else limit):
+                os.kill(child, signal.SIGQUIT)  # it says where it is
+                time.sleep(0.2)
+                os.kill(child, signal.SIGKILL)
+                os.waitpid(child, 0)
+                return -signal.SIGKILL, most
+            time.sleep(0.01)
+
+
+def _waited(pid: int) -> float:
+    """Return for how long a process has waited for a processor."""
+    try:
+        return int(Path(f"/proc/{pid}/schedstat").read_text().split()[1]) / 1e9
+    except (OSError, IndexError):
+        return 0.0
+
+
+def fork(user: int, act: Callable[[], None], group: int = GROUP) -> int:
+    """Do something in a process of another user; return its id."""
+    child = os.fork()
+    if child == 0:
+        with suppress(BaseException):
+            os.setsid()
+            os.setgroups([])
+            os.setgid(group)
+            os.setuid(user)
+            os.umask(0o007)
+            act()
+        os._exit(0)
+    return child
+
+
+class Scene:
+    """A place where both can be, with all that they have."""
+
+    def __init__(self, place: Path) -> None:
+        shared = place / "shared"
+        self.desk = place / "desk"
+        self.area = Area(
+            *(shared / "root", shared / "root" / QUEUE),
+            *(shared / "results", shared / "logs", place / "home"),
+            *(place / "own", place / "witness"),
+        )
+        self.owner = Owner(self.area, self.desk)
+        home_of_canaries(self.area.home, (OWNER, GROUP))
+        for path, mode in ((shared, 0o2770), (self.desk, 0o700), (self.area.own, 0o755)):
+            path.mkdir()
+            path.chmod(mode)
+        for path in (self.area.results, self.area.logs):
+            path.mkdir()
+            path.chmod(0o2770)
+        for path in (self.desk / "submitted", self.desk / "bin", self.desk / "tmp"):
+            path.mkdir()
+        for name in ("bin/sbatch", "worker"):
+            text = SBATCH.format(desk=self.desk) if name != "worker" else "#!/bin/sh\n"
+            (self.desk / name).write_text(text)
+            (self.desk / name).chmod(0o755)
+        self.area.witness.touch()
+        self.area.witness.chmod(0o666)
+        for path in (shared, self.desk):
+            own(path, OWNER)
+        own(self.area.own, MEMBER)
+
+    def as_owner(self, act: Callable[[], None]) -> int:
+        """Let the owner do something; return the id of that process."""
+
+        def at_his_desk() -> None:
+            os.environ["HOME"] = str(self.area.home)
+            os.environ["TMPDIR"] = tempfile.tempdir = str(self.desk / "tmp")
+            os.environ["PATH"] = f"{self.desk / 'bin'}:/usr/bin:/bin"
+            os.chdir(self.desk)
+            act()
+
+        return fork(OWNER, at_his_desk)
+
+    def done(self) -> list[Done]:
+        """Return all that the owner did until now."""
+        lines = []
+        for path in sorted(self.desk.glob("done-*")):
+            lines += path.read_text().splitlines()
+        return [Done(*json.loads(line)) for line in lines]
+
+    def play(self, seconds: float, roles: tuple[str, ...] = ()) -> None:
+        """Let the owner do everything for a while, each at least once."""
+        everything = self.owner.roles()
+        playing = [
+            self.as_owner(lambda: self._play(name, everything[name], seconds))  # noqa: B023
+            for name in roles or everything
+        ]
+        for process in playing:
+            os.waitpid(process, 0)
+
+    def _play(self, name: str, acts: list[Any], seconds: float) -> None:
+        end = time.monotonic() + seconds
+        with open(self.desk / f"done-{name}-{os.getpid()}", "a") as log:
+            while True:
+                for act in acts:
+                    log.write(json.dumps(self.owner.do(*act)) + "\n")
+                    log.flush()
+                if time.monotonic() > end:
+                    return
+
+    def one(self, what: str, act: Callable[[], int], limit: float) -> Done:
+        """Let the owner do one thing; return what came of it."""
+        path = self.desk / f"done-once-{time.monotonic_ns()}"
+
+        def once() -> None:
+            path.write_text(json.dumps(self.owner.do(what, act, limit)) + "\n")
+
+        os.waitpid(self.as_owner(once), 0)
+        return Done(*json.loads(path.read_text()))
+
+
+def own(path: Path, user: int) -> None:
+    """Give a directory, and all that is in it, to a user."""
+    for directory, _, files in os.walk(path):
+        for each in (directory, *(f"{directory}/{name}" for name in files)):
+            os.chown(each, user, GROUPS[user])
+
+@pytest.fixture
+def scene() -> Iterator[Scene]:
+    """Give a place where the owner has made a queue for his group, and all that he does works."""
+    place = Path(tempfile.mkdtemp(prefix="ddmq-", dir=os.environ.get(TEMPORARY)))
+    place.chmod(0o1777)
+    scene = Scene(place)
+    root = str(scene.area.root)
+    made = ["create", "-f", "--mode", "2770", root, QUEUE]
+    scene.one("create", scene.owner.line(cli.main, *made), HANGS)
+    limit = ["config", root, "--set", "lock_timeout=1", "--set", "durable=false"]
+    scene.one("config", scene.owner.line(cli.main, *limit), HANGS)
+    yield scene
+    remove_all(place)
+
+
+@pytest.mark.parametrize(
+    "seconds", [5.0, pytest.param(None, marks=pytest.mark.campaign, id="campaign")]
+)
+def test_a_neighbour_who_means_ill_reaches_nothing_of_the_owners(
+    scene: Scene, seconds: float | None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    seed = os.environ.get("DDMQ_SEED") or str(random.randrange(10**6))
+    seconds = seconds or float(os.environ.get("DDMQ_NEIGHBOUR", "60"))
+    area = scene.area
+    scene.play(0)
+    assert_none(str(d) for d in scene.done() if d.status not in (0, 1, 3, 5))
+    inode = area.queue.lstat().st_ino
+    settings = {p: p.read_bytes() for p in (area.root / "ddmq.yaml", area.queue / "ddmq.yaml")}
+    before = all_of(str(area.home))
+    neighbours = [
+        fork(MEMBER, Neighbour(area, seed, n, NEIGHBOURS).go_on)
+        for n in range(NEIGHBOURS)
+    ]
+    try:
+        scene.play(seconds)
+    finally:
+        for process in neighbours:
+            os.kill(process, signal.SIGKILL)
+            os.waitpid(process, 0)
+    after = all_of(str(area.home))
+    done = scene.done()
+    with capsys.disabled():
+        counted = Counter((d.what, d.status) for d in done)
+        print(f"\nseed {seed}: {dict(sorted(counted.items()))}")  # noqa: T201
+    assert os.waitpid(fork(MEMBER, lambda: go_back(area, inode, settings)), 0)[1] == 0
+    found = [*changes(before, after), *ran_by_others(area), *leaks(scene)]
+    found += [*troubles(done), *bad_scripts(scene), *after_the_doctor(scene)]
+    assert_none(found, f"DDMQ_SEED={seed}")
+
+
+def assert_none(found: Iterable[str], where: str = "in the calm") -> None:
+    """Fail with all that was found."""
+    told = list(found)
+    if told:
+        pytest.fail(f"{len(told)} found ({where}):\n" + "\n".join(told), pytrace=False)
+
+
+def changes(before: dict[str, Any], after: dict[str, Any]) -> Iterator[str]:
+    """Tell what was read, changed, made or removed in the owner's home."""
+    for path in sorted(before.keys() | after.keys()):
+        if path not in after:
+            yield f"removed: {path}"
+        elif path not in before:
+            yield f"made: {path}: {after[path]}"
+        elif before[path] != after[path]:
+            what = "read" if before[path][:5] + before[path][6:] == after[path][:5] + after[path][6:] else "changed"
+            yield f"{what}: {path}: {before[path]}, now {after[path]}"
+
+
+def ran_by_others(area: Area) -> Iterator[str]:
+    """Tell whether somebody but the neighbour ran a program of his."""
+    users = set(area.witness.read_text().split())
+    if users - {str(MEMBER)}:
+        yield f"the neighbour's program was run by {users}"
+
+
+def leaks(scene: Scene) -> Iterator[str]:
+    """Tell where something is that was in the owner's home."""
+    area = scene.area
+    for path in (area.root, area.results, area.logs, area.own, scene.desk):
+        for directory, _, names in [] if path.is_symlink() else os.walk(path):
+            for name in names:
+                file = f"{directory}/{name}"
+                known = os.lstat(file)
+                if stat.S_ISREG(known.st_mode):
+                    with open(file, "rb") as opened:
+                        if b"CANARY" in opened.read(1 << 22):
+                            yield f"{file} has what is the owner's own"
+
+
+def troubles(done: list[Done]) -> Iterator[str]:
+    """Tell who hung, died or did not explain what was wrong."""
+    wanted = {"work": (0, 1, 4, 5)}
+    for each in done:
+        if each.status == -signal.SIGKILL:
+            yield f"{each.what} hung for {each.seconds:.1f} s: {each.said}"
+        elif each.status not in wanted.get(each.what, (0, 1, 3)) or "Traceback" in each.said:
+            yield f"{each.what} ended with {each.status}: {each.said}"
+
+
+def bad_scripts(scene: Scene) -> Iterator[str]:
+    """Tell what was submitted that the owner did not write."""
+    for path in (scene.desk / "submitted").iterdir():
+        text = path.read_text(errors="replace")
+        last = text.rstrip().rpartition("\n")[2]
+        if MARK in text or not last.startswith(f"exec {scene.desk}/worker "):
+            yield f"submitted: {text!r:.300}"
+
+
+def after_the_doctor(scene: Scene) -> Iterator[str]:
+    """Tell what does not work when the neighbour has gone, and the doctor has been there."""
+    line, places = scene.owner.line, scene.owner.places
+    healed = scene.one("doctor --fix", line(cli.main, "doctor", "--fix", *places), 60)
+    fresh = [f"fresh {n}" for n in range(20)]
+
+    def work() -> int:
+        broker = Broker(scene.area.root)
+        for text in fresh[:5]:
+            broker.publish(QUEUE, text)
+        broker.publish_many(QUEUE, fresh[5:])
+        got: list[Any] = []
+        while not set(fresh) <= set(map(str, got)) and (more := broker.consume(QUEUE, 50)):
+            got += [message.message for message in more]
+            broker.ack(more)
+        print(*[text for text in got if text in fresh], sep="\n")  # noqa: T201
+        return 98  # so that what was said is kept
+
+    worked = scene.one("work afterwards", work, 60)
+    if worked.said.splitlines() != fresh:
+        yield f"the queue does not work: {worked}\nafter {healed}"
