@@ -12,16 +12,14 @@ import fcntl
 import json
 import os
 import random
-import shutil
-import socket
 import stat
 import time
 from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
 ID, TOKEN, STAMP = "0123456789abcdef0123", "0123456789abcdef", 1_600_000_000_000_000_000
 ENTRY = f"{STAMP}.{ID}.0-0"
@@ -44,7 +42,8 @@ _HERE = -100
 _LIBC = ctypes.CDLL(None, use_errno=True)
 _DAYS = 2 * 86400
 _QUEUE = ("tmp", "ready", "work", "delayed", "dead", "drop", "journal", "jobs")
-_LONG = 10**18
+#: So many lists need over 700 MB; so many files of them are made by each of his processes.
+_POISON, _POISONED = 10_000_000, 3
 
 
 class Area(NamedTuple):
@@ -80,7 +79,7 @@ class Neighbour:
     def __init__(self, area: Area, seed: str, number: int, of: int) -> None:
         self.area = area
         self.chance = random.Random(f"{seed}-{number}")
-        self.made = 0
+        self.made = self.poisoned = 0
         self._is_first = number == 0
         self._main = [str(area.queue / name) for name in _QUEUE]
         self._main += [str(area.results), str(area.logs), str(area.queue)]
@@ -93,7 +92,8 @@ class Neighbour:
         aims = [home, f"{home}/{SECRET}", f"{home}/nothing-yet"]
         aims += [f"{home}/{name}" for name in LIKE_A_QUEUE]
         aims += [f"{home}/{name}/{ID}" for name in ("tmp", "work", ".ddmq-unfinished")]
-        return aims + [f"{home}/ready/0", f"{home}/ready/0/{STAMP}", f"{home}/tmp/x"]
+        aims += [f"{home}/ready/0", f"{home}/ready/0/{STAMP}", f"{home}/tmp/x"]
+        return aims
 
     def go_on(self) -> None:
         """Do one thing after the other."""
@@ -110,6 +110,7 @@ class Neighbour:
             (2, self.move),
             (2, self.shut),
             (2, self.letter_for_a_directory),
+            (1, self.poison),
         ]
         if self._is_first:
             acts.append((2, self.crowd))
@@ -124,32 +125,29 @@ class Neighbour:
         """Return the path of a new thing of some kind, beside everything."""
         self.made += 1
         path = f"{self.area.own}/{os.getpid()}-{self.made}"
-        kinds = ["link"] * 6 + ["hard link", "FIFO", "socket", "program", "file"]
-        kinds += ["directory", "closed directory", "full directory"]
-        kind = kind or self.chance.choice(kinds)
-        if kind == "link":
-            os.symlink(self.chance.choice(self._links), path)
-        elif kind == "hard link":
-            os.link(self.chance.choice(self.files() or [str(self.area.witness)]), path)
-        elif kind == "FIFO":
-            os.mkfifo(path)
-            os.chmod(path, 0o666)
-        elif kind == "socket":
-            with socket.socket(socket.AF_UNIX) as listener:
-                listener.bind(path)
-        elif kind == "program":
-            self.write(path, self.program(), 0o777)
-        elif kind == "file":
-            self.write(path, self.content())
-        else:
-            os.mkdir(path)
-            os.chmod(path, 0o700 if kind == "closed directory" else 0o2777)
-            if kind == "full directory":
-                self.fill(path)
+        make: dict[str, Callable[[], object]] = {
+            "link": lambda: os.symlink(self.chance.choice(self._links), path),
+            "hard link": lambda: os.link(self.chance.choice(self.files()), path),
+            "FIFO": lambda: os.mkfifo(path),
+            "socket": lambda: os.mknod(path, stat.S_IFSOCK | 0o666),
+            "program": lambda: self.write(path, self.program(), 0o777),
+            "file": lambda: self.write(path, self.content()),
+            "directory": lambda: os.mkdir(path),
+            "closed directory": lambda: os.mkdir(path),
+            "full directory": lambda: self.fill(path),
+        }
+        kind = kind or self.chance.choice([*make, *["link"] * 5])
+        make[kind]()
+        if kind in ("FIFO", "directory"):
+            os.chmod(path, 0o2777)
+        elif kind == "closed directory":
+            os.chmod(path, 0o700)
         return path
 
     def fill(self, path: str) -> None:
-        """Put links to the owner's files, and files, into a directory of his own."""
+        """Make a directory that holds links to the owner's files, and files."""
+        os.mkdir(path)
+        os.chmod(path, 0o2777)
         for name in (*LIKE_A_QUEUE, ENTRY, LEASE, ID, "x", f"{STAMP}", "0"):
             if self.chance.random() < 0.5:
                 os.symlink(self.chance.choice(self._links), f"{path}/{name}")
@@ -406,6 +404,15 @@ class Neighbour:
             letter = f"0.{STAMP}.{name}.0-0.{TOKEN}.failed"
             os.rename(self.new("file"), f"{self.area.queue}/dead/{letter}")
 
+    def poison(self) -> None:
+        """Plant a message that takes more memory than there is, a few times."""
+        if self.poisoned < _POISONED:
+            self.poisoned += 1
+            path = self.new("file")
+            self.write(path, b'{"message": [%s 0]}' % (b"[]," * _POISON))
+            place = self.chance.choice([f"{self.area.queue}/drop", *self.directories()])
+            os.rename(path, f"{place}/{self.name()}")
+
     def crowd(self) -> None:
         """Let an old directory in `tmp/` take long to remove, and swap it meanwhile."""
         made = f"{self.area.own}/crowd"
@@ -427,28 +434,28 @@ class Neighbour:
             exchange(lure, path)
             self.dwell()
 
+    def leave(self, queue: int, settings: dict[Path, bytes]) -> None:
+        """Give the queue its place and its settings back, and spoil some directories for good.
 
-def go_back(area: Area, inode: int, settings: dict[Path, bytes]) -> None:
-    """Give the queue its place and its settings back, which a member may take for good.
-
-    To remove them is no more than to delete the queue, which he is trusted not to do.
-    """
-    for directory in (area.root, area.own):
-        for name in os.listdir(directory):
-            found = os.lstat(directory / name)
-            if found.st_ino == inode and stat.S_ISDIR(found.st_mode):
-                if directory / name != area.queue:
-                    exchange(directory / name, area.queue)
-    for path, data in settings.items():
-        known = os.lstat(path) if os.path.lexists(path) else None
-        if known is not None and stat.S_ISDIR(known.st_mode):
-            os.rename(path, area.own / f"settings-{time.monotonic_ns()}")
-        draft = area.own / "settings"
-        with suppress(FileNotFoundError):
-            os.unlink(draft)
-        draft.write_bytes(data)
-        draft.chmod(0o660)
-        os.rename(draft, path)
+        `queue` is its inode. To take these away is to delete the queue, which he may do; what
+        else he leaves is for a doctor to mend.
+        """
+        area = self.area
+        for directory in (area.root, area.own):
+            for name in os.listdir(directory):
+                path = directory / name
+                if os.lstat(path).st_ino == queue and path != area.queue:
+                    exchange(path, area.queue)
+        for path, data in settings.items():
+            if path.is_dir() and not path.is_symlink():
+                os.rename(path, f"{self.new()}-was")
+            draft = self.new("file")
+            Path(draft).write_bytes(data)
+            os.chmod(draft, 0o660)
+            os.rename(draft, path)
+        for name in self.chance.sample(_QUEUE, 3):
+            kind = self.chance.choice(["link", "FIFO", "file", "closed directory"])
+            exchange(self.new(kind), area.queue / name)
 
 
 def home_of_canaries(home: Path, owner: tuple[int, int]) -> None:
@@ -511,8 +518,3 @@ def all_of(path: str) -> dict[str, Any]:
         found[path] += (os.read(descriptor, 1 << 20),)
     os.close(descriptor)
     return found
-
-
-def remove_all(path: Path) -> None:
-    """Remove a directory, as root, whatever the neighbour left in it."""
-    shutil.rmtree(path, ignore_errors=True)
