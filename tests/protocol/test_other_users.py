@@ -22,6 +22,7 @@ import yaml
 from protocol.scenes import QUEUE, World, text
 
 from ddmq import Broker
+from ddmq.doctor import diagnose
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -309,3 +310,32 @@ def test_a_shelf_that_a_member_keeps_to_himself_stops_no_publisher(
         "",
         [*"bcdefghijklmn", text("a"), text("b")],
     )
+
+
+@pytest.mark.parametrize("kept", ["work", "dead", "ready", "ready/0", "lock"])
+def test_what_a_member_keeps_to_himself_is_moved_away_by_a_doctor(
+    kept: str, place: Path
+) -> None:
+    world = queue_of(place, 0o2770)
+    path = f"{world.path}/{kept}"
+    as_user(OWNER, lambda: world.broker().publish(QUEUE, text("x"), priority=0))
+
+    def plant() -> None:
+        os.rename(path, f"{world.path}/.away")
+        if kept == "lock":
+            os.close(os.open(path, os.O_CREAT, 0o600))
+        else:
+            os.mkdir(path, 0o700)
+            Path(f"{path}/his").touch()
+
+    def work() -> list[Any]:
+        broker = world.broker()
+        broker.create_queue("other")
+        broker.publish(QUEUE, text("fresh"), priority=0)
+        return [m.message for m in broker.consume(QUEUE, 50)]
+
+    assert as_user(MEMBER, plant).error == ""
+    got = as_user(OWNER, lambda: str(diagnose(world.root, [QUEUE], fix=True)))
+    assert (got.error, "mended" in str(got.value)) == ("", True)
+    assert text("fresh") in as_user(OWNER, work).value
+    assert os.path.exists(f"{world.path}/.away")
