@@ -73,15 +73,17 @@ class Neighbour:
     """The `number`-th of so many processes of his. What he does next is told by `seed`.
 
     Each swaps other ones of the directories without which there is no queue, so that they
-    come back.
+    come back; and it holds the queue, whose name another one may have swapped.
     """
 
     def __init__(self, area: Area, seed: str, number: int, of: int) -> None:
         self.area = area
-        self.chance = random.Random(f"{seed}-{number}")
+        self.chance = random.Random(f"{seed}-{number}-{of}")
         self.made = self.poisoned = 0
         self._is_first = number == 0
-        self._main = [str(area.queue / name) for name in _QUEUE]
+        held = os.open(area.queue, os.O_RDONLY | os.O_DIRECTORY)
+        self._queue = f"/proc/self/fd/{held}"
+        self._main = [f"{self._queue}/{name}" for name in _QUEUE]
         self._main += [str(area.results), str(area.logs), str(area.queue)]
         self._to_swap = self._main[number::of]
         self._links = self._aims()
@@ -199,7 +201,7 @@ class Neighbour:
     def directories(self) -> list[str]:
         """Return the directories of the queue, and some of those below them."""
         found = self._main[:-1]
-        ready, priorities = f"{self.area.queue}/ready", []
+        ready, priorities = f"{self._queue}/ready", []
         with suppress(OSError):
             priorities = [f"{ready}/{name}" for name in os.listdir(ready)]
         for path in priorities[:20]:
@@ -300,7 +302,7 @@ class Neighbour:
 
     def haunt_jobs(self) -> None:
         """Put his own program in the place of every job script that appears."""
-        jobs, known = f"{self.area.queue}/jobs", set[str]()
+        jobs, known = f"{self._queue}/jobs", set[str]()
         with suppress(OSError):
             known = set(os.listdir(jobs))
         end = time.monotonic() + self.chance.uniform(0.1, 0.5)
@@ -314,15 +316,15 @@ class Neighbour:
 
     def haunt_lock(self) -> None:
         """Have something else in the place of a lock file, for a moment."""
-        path = self.chance.choice([self.area.root, self.area.queue]) / "lock"
+        path = self.chance.choice([str(self.area.root), self._queue]) + "/lock"
         lure = self.new(self.chance.choice(["link", "FIFO", "hard link", "file"]))
-        self.swap(str(path), lure)
+        self.swap(path, lure)
         if self.chance.random() < 0.3:
-            self.write(str(path), self.content())
+            self.write(path, self.content())
 
     def haunt_settings(self) -> None:
         """The same for settings; they are a member's to change, so they come back."""
-        path = self.chance.choice([self.area.root, self.area.queue]) / "ddmq.yaml"
+        path = self.chance.choice([str(self.area.root), self._queue]) + "/ddmq.yaml"
         kind = self.chance.choice(["link", "FIFO", "file", "directory"])
         lure, end = self.new(kind), time.monotonic() + self.chance.uniform(0.002, 0.03)
         while time.monotonic() < end:
@@ -374,7 +376,7 @@ class Neighbour:
 
     def hold_lock(self) -> None:
         """Hold a lock for a moment: who administers waits for it."""
-        path = self.chance.choice([self.area.root, self.area.queue]) / "lock"
+        path = self.chance.choice([str(self.area.root), self._queue]) + "/lock"
         descriptor = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK)
         with suppress(OSError):
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -402,7 +404,7 @@ class Neighbour:
         """Let a dead letter have the name of a directory of the owner's."""
         for name in (ID, "documents", *LIKE_A_QUEUE[:3]):
             letter = f"0.{STAMP}.{name}.0-0.{TOKEN}.failed"
-            os.rename(self.new("file"), f"{self.area.queue}/dead/{letter}")
+            os.rename(self.new("file"), f"{self._queue}/dead/{letter}")
 
     def poison(self) -> None:
         """Plant a message that takes more memory than there is, a few times."""
@@ -410,7 +412,7 @@ class Neighbour:
             self.poisoned += 1
             path = self.new("file")
             self.write(path, b'{"message": [%s 0]}' % (b"[]," * _POISON))
-            place = self.chance.choice([f"{self.area.queue}/drop", *self.directories()])
+            place = self.chance.choice([f"{self._queue}/drop", *self.directories()])
             os.rename(path, f"{place}/{self.name()}")
 
     def crowd(self) -> None:
@@ -423,7 +425,7 @@ class Neighbour:
                 os.mknod(f"{made}-draft/file{number:05d}", 0o666 | stat.S_IFREG)
             os.rename(f"{made}-draft", made)
         self.backdate(made)
-        path = f"{self.area.queue}/tmp/{self.chance.getrandbits(80):020x}"
+        path = f"{self._queue}/tmp/{self.chance.getrandbits(80):020x}"
         os.rename(made, path)
         lure = f"{path[:-20]}.{self.made}"
         os.symlink(f"{self.area.home}/documents", lure)
@@ -434,28 +436,27 @@ class Neighbour:
             exchange(lure, path)
             self.dwell()
 
-    def leave(self, queue: int, settings: dict[Path, bytes]) -> None:
-        """Give the queue its place and its settings back, and spoil some directories for good.
 
-        `queue` is its inode. To take these away is to delete the queue, which he may do; what
-        else he leaves is for a doctor to mend.
-        """
-        area = self.area
-        for directory in (area.root, area.own):
-            for name in os.listdir(directory):
-                path = directory / name
-                if os.lstat(path).st_ino == queue and path != area.queue:
-                    exchange(path, area.queue)
-        for path, data in settings.items():
-            if path.is_dir() and not path.is_symlink():
-                os.rename(path, f"{self.new()}-was")
-            draft = self.new("file")
-            Path(draft).write_bytes(data)
-            os.chmod(draft, 0o660)
-            os.rename(draft, path)
-        for name in self.chance.sample(_QUEUE, 3):
-            kind = self.chance.choice(["link", "FIFO", "file", "closed directory"])
-            exchange(self.new(kind), area.queue / name)
+def leave(area: Area, seed: str, queue: int, settings: dict[Path, bytes]) -> None:
+    """Give the queue its place and its settings back, and spoil some directories for good.
+
+    `queue` is its inode. To take these away is to delete the queue, which a member may do;
+    what else he leaves is for a doctor to mend.
+    """
+    for directory in (area.root, area.own):
+        for name in os.listdir(directory):
+            path = directory / name
+            if os.lstat(path).st_ino == queue and path != area.queue:
+                exchange(path, area.queue)
+    neighbour = Neighbour(area, seed, 0, 1)
+    for path, data in settings.items():
+        draft = neighbour.new("file")
+        Path(draft).write_bytes(data)
+        os.chmod(draft, 0o660)
+        exchange(draft, path) if os.path.lexists(path) else os.rename(draft, path)
+    for name in neighbour.chance.sample(_QUEUE, 3):
+        kinds = ["link", "FIFO", "file", "closed directory"]
+        exchange(neighbour.new(neighbour.chance.choice(kinds)), area.queue / name)
 
 
 def home_of_canaries(home: Path, owner: tuple[int, int]) -> None:
