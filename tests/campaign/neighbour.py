@@ -84,7 +84,7 @@ class Neighbour:
         held = os.open(area.queue, os.O_RDONLY | os.O_DIRECTORY)
         self._queue = f"/proc/self/fd/{held}"
         self._main = [f"{self._queue}/{name}" for name in _QUEUE]
-        self._main += [str(area.results), str(area.logs), str(area.queue)]
+        self._main.append(str(area.queue))
         self._to_swap = self._main[number::of]
         self._links = self._aims()
 
@@ -209,6 +209,7 @@ class Neighbour:
             with suppress(OSError):
                 found += [f"{path}/{name}" for name in os.listdir(path)[:20]]
         for path in map(str, (self.area.results, self.area.logs)):
+            found.append(path)
             with suppress(OSError):
                 found += [f"{path}/{name}" for name in os.listdir(path)[-5:]]
         return found

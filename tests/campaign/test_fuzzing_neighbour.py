@@ -349,25 +349,22 @@ class Scene:
     """A place where both can be, with all that they have."""
 
     def __init__(self, place: Path) -> None:
-        shared = place / "shared"
         self.desk = place / "desk"
         self.area = Area(
             *(place / "root", place / "root" / QUEUE),
-            *(shared / "results", shared / "logs", place / "home"),
+            *(place / "results", place / "logs", place / "home"),
             *(place / "own", place / "witness"),
         )
         self.owner = Owner(self.area, self.desk)
         home_of_canaries(self.area.home, (OWNER, GROUP))
+        made = (self.desk, 0o700), (self.area.own, 0o755), (self.area.root, 0o2770)
         for path, mode in (
-            (shared, 0o2770),
-            (self.desk, 0o700),
-            (self.area.own, 0o755),
+            *made,
+            (self.area.results, 0o2770),
+            (self.area.logs, 0o2770),
         ):
             path.mkdir()
             path.chmod(mode)
-        for path in (self.area.results, self.area.logs):
-            path.mkdir()
-            path.chmod(0o2770)
         for path in (self.desk / "submitted", self.desk / "bin", self.desk / "tmp"):
             path.mkdir()
         for name in ("bin/sbatch", "worker"):
@@ -376,7 +373,7 @@ class Scene:
             (self.desk / name).chmod(0o755)
         self.area.witness.touch()
         self.area.witness.chmod(0o666)
-        for path in (shared, self.desk):
+        for path in (self.desk, self.area.root, self.area.results, self.area.logs):
             own(path, OWNER)
         own(self.area.own, MEMBER)
 
