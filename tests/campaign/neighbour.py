@@ -212,7 +212,7 @@ class Neighbour:
             found.append(path)
             with suppress(OSError):
                 found += [f"{path}/{name}" for name in os.listdir(path)[-5:]]
-        return found
+        return [path for path in found if not path.endswith("/.ddmq-unfinished")]
 
     def files(self) -> list[str]:
         """Return some of all that is in some of the directories."""
@@ -220,7 +220,7 @@ class Neighbour:
         for path in self.chance.sample(self.directories(), 3):
             with suppress(OSError):
                 found += [f"{path}/{name}" for name in os.listdir(path)[:50]]
-        return found
+        return [path for path in found if not path.endswith("/.ddmq-unfinished")]
 
     def name(self) -> str:
         """Return a name that means something in a queue, or nothing."""
@@ -277,12 +277,8 @@ class Neighbour:
     def haunt_outputs(self) -> None:
         """Meet what commands and workers write, as soon as there is a name of it."""
         unfinished = f"{self.area.results}/.ddmq-unfinished"
-        if self.chance.random() < 0.4:
-            if self.chance.random() < 0.3:
-                os.rename(unfinished, self.new() + "-was")
-                os.symlink(self.chance.choice(self._links), unfinished)
-            self.swap(unfinished, self.new("link"))
-            return
+        if self._is_first:
+            self.haunt_unfinished(unfinished)
         end, known = time.monotonic() + 0.2, set[str]()
         while time.monotonic() < end:
             for directory in (unfinished, str(self.area.results)):
@@ -293,6 +289,18 @@ class Neighbour:
                             with suppress(OSError):
                                 os.replace(self.new(), f"{directory}/{name}")
         self.haunt_logs()
+
+    def haunt_unfinished(self, path: str) -> None:
+        """Swap the directory of what commands write; he takes back what keeps workers away."""
+        if os.path.islink(path) or not os.path.isdir(path):
+            os.unlink(path)
+        elif self.chance.random() < 0.5:
+            self.swap(path, self.new("link"))
+        else:
+            os.rename(path, self.new("directory") + "-was")
+            os.symlink(self.chance.choice(self._links), path)
+            time.sleep(self.chance.uniform(0, 0.2))
+            os.unlink(path)
 
     def haunt_logs(self) -> None:
         """Swap the directories of a worker's logs."""
