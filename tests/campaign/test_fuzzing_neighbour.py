@@ -468,8 +468,6 @@ def test_a_neighbour_who_means_ill_reaches_nothing_of_the_owners(
     before = all_of(str(scene.area.home))
     disturb(scene, seed, seconds)
     after, done = all_of(str(scene.area.home)), scene.done()[len(calm) :]
-    if "DDMQ_DUMP" in os.environ:
-        Path(os.environ["DDMQ_DUMP"]).write_text("\n".join(map(str, done)))
     with capsys.disabled():
         counted = Counter((d.what, d.status) for d in done)
         print(f"\nseed {seed}: {dict(sorted(counted.items()))}")  # noqa: T201
