@@ -561,16 +561,17 @@ def after_the_doctor(scene: Scene) -> Iterator[str]:
 
     def work() -> int:
         broker = Broker(scene.area.root)
-        for text in fresh[:5]:
-            broker.publish(QUEUE, text)
-        broker.publish_many(QUEUE, fresh[5:])
-        got: list[Any] = []
-        while not set(fresh) <= set(map(str, got)) and (
-            more := broker.consume(QUEUE, 50)
-        ):
-            got += [message.message for message in more]
+        while more := broker.consume(QUEUE, 50):  # what he left, too
             broker.ack(more)
-        print(*[text for text in got if text in fresh], sep="\n")  # noqa: T201
+        for _ in range(12):  # who met garbage is at the front again after as many looks
+            broker.publish(QUEUE, "one", priority=3)
+            broker.ack(broker.consume(QUEUE, 1))
+        for text in fresh[:5]:
+            broker.publish(QUEUE, text, priority=3)
+        broker.publish_many(QUEUE, fresh[5:], priority=3)
+        while more := broker.consume(QUEUE, 7):
+            print(*(message.message for message in more), sep="\n")  # noqa: T201
+            broker.ack(more)
         return 98  # so that what was said is kept
 
     worked = scene.one("work afterwards", work, 60)
