@@ -18,6 +18,7 @@ import json
 import mmap
 import os
 import random
+import re
 import resource
 import shutil
 import signal
@@ -77,6 +78,8 @@ GOOD = (0, 3, 4, 5)
 CALM = {"work": (0, 4, 5), "doctor": (0, 1), "doctor --fix": (0, 1)}
 #: What a command makes of a message, its result, and what it prints.
 COMMAND = 'printf %s "$1" > "$DDMQ_OUTPUT" && echo done && [ "${1#fail}" = "$1" ]'
+#: The name of what a command makes: the id of its message, and a token of its run.
+RUN = re.compile("[0-9a-f]{20}(-[0-9]+)?[.][0-9a-f]{16}")
 SBATCH = """#!/bin/sh
 # Notes what it was handed, and runs nothing: its last argument, or standard input.
 sleep 0.01
@@ -501,12 +504,21 @@ def assert_none(found: Iterable[str], where: str = "in the calm") -> None:
 
 
 def changes(before: dict[str, Any], after: dict[str, Any]) -> Iterator[str]:
-    """Tell what was read, changed, made or removed in the owner's home."""
-    for path in sorted(before.keys() | after.keys()):
+    """Tell what was read, changed, made or removed in the owner's home.
+
+    But for what a command made at `$DDMQ_OUTPUT`, which it opens by its path: so whoever may
+    write to the output directory can lead it to a directory in which a new file then is.
+    """
+    new = after.keys() - before.keys()
+    by_commands = {path for path in new if RUN.fullmatch(os.path.basename(path))}
+    around = {os.path.dirname(path) for path in by_commands}
+    for path in sorted(before.keys() | new - by_commands):
         if path not in after:
             yield f"removed: {path}"
         elif path not in before:
             yield f"made: {path}: {after[path]}"
+        elif path in around and before[path][:4] == after[path][:4]:
+            continue  # its size and times are others now
         elif before[path] != after[path]:
             yield f"read or changed: {path}: {before[path]}, now {after[path]}"
 
