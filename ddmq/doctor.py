@@ -74,7 +74,7 @@ def diagnose(root: str, queues: Iterable[str] | None, *, fix: bool) -> Diagnosis
     names = broker.queues() if queues is None else list(queues)
     before = list(_of_root(broker.root))
     if fix:
-        _move_away(before)
+        _move_away(before, FileSystem())
         findings = _compared("root", before, list(_of_root(broker.root)))
     else:
         findings = [_finding("root", symptom, fixed=False) for symptom in before]
@@ -148,27 +148,28 @@ def _mend_if_possible(broker: Broker, name: str, found: Sequence[Symptom]) -> No
 
 
 def _mend(broker: Broker, name: str, found: Sequence[Symptom]) -> None:
-    moved = _move_away(found)
-    if moved or any(symptom.fix == "create" for symptom in found):
+    fixes = {symptom.fix for symptom in found}
+    store = Store(f"{broker.root}/{name}", FileSystem(), Clock())
+    if _move_away(found, store.fs) or "create" in fixes:
         broker.create_queue(name)
         found = _examined(broker, name)  # what was hidden behind that
-    store = Store(f"{broker.root}/{name}", FileSystem(), Clock())
+        fixes = {symptom.fix for symptom in found}
     for symptom in found:
         for path in symptom.paths:
             if symptom.fix == "modes":
                 _set_mode(path, os.lstat(store.path).st_mode)
             elif symptom.fix == "aside":
                 store.letters.set_aside(path)
-    if any(symptom.fix == "clean" for symptom in found):
+    if "clean" in fixes:
         broker.clean(name)
 
 
-def _move_away(found: Iterable[Symptom]) -> bool:
+def _move_away(found: Iterable[Symptom], fs: FileSystem) -> bool:
     """Give what stands in the place of something else a hidden name; tell whether any did.
 
     A directory may hold messages that only others can read: nothing is removed.
     """
-    fs, moved = FileSystem(), False
+    moved = False
     for path in (path for s in found if s.fix == "away" for path in s.paths):
         directory, name = os.path.split(path)
         with suppress(OSError):  # then the symptom stays, and is told

@@ -292,8 +292,8 @@ class Neighbour:
 
     def haunt_unfinished(self, path: str) -> None:
         """Swap the directory of what commands write; he takes back what keeps workers away."""
-        if os.path.islink(path) or not os.path.isdir(path):
-            os.unlink(path)
+        if os.lstat(path).st_uid == os.geteuid():
+            os.rename(path, self.new("directory") + "-was")
         elif self.chance.random() < 0.5:
             self.swap(path, self.new("link"))
         else:
