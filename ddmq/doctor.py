@@ -15,6 +15,7 @@ from ddmq.clock import Clock
 from ddmq.config import SettingsFile
 from ddmq.errors import DdmqError, StorageError
 from ddmq.fs import FileSystem
+from ddmq.names import new_token
 from ddmq.settings import layered
 from ddmq.store import Store
 from ddmq.symptoms import (
@@ -71,7 +72,14 @@ def diagnose(root: str, queues: Iterable[str] | None, *, fix: bool) -> Diagnosis
     """
     broker = Broker(root, clean=False)
     names = broker.queues() if queues is None else list(queues)
-    findings, mendable = list(_of_root(broker.root)), 0
+    before = list(_of_root(broker.root))
+    if fix:
+        _move_away(before, FileSystem())
+        findings = _compared("root", before, list(_of_root(broker.root)))
+    else:
+        findings = [_finding("root", symptom, fixed=False) for symptom in before]
+    mendable = 0 if fix else sum(bool(symptom.fix) for symptom in before)
+    findings += _space_of(broker.root)
     for name in names:
         before = _examined(broker, name)
         if fix:
@@ -84,9 +92,12 @@ def diagnose(root: str, queues: Iterable[str] | None, *, fix: bool) -> Diagnosis
     return Diagnosis(findings, mendable)
 
 
-def _of_root(root: str) -> Iterator[Finding]:
-    for symptom in (*writers_of(root), *lock_at(f"{root}/lock")):
-        yield _finding("root", symptom, fixed=False)
+def _of_root(root: str) -> Iterator[Symptom]:
+    yield from writers_of(root)
+    yield from lock_at(f"{root}/lock")
+
+
+def _space_of(root: str) -> Iterator[Finding]:
     found = of_space(space.free(root), "")
     if found.remedy:
         yield found._replace(name="root: space")
@@ -139,8 +150,10 @@ def _mend_if_possible(broker: Broker, name: str, found: Sequence[Symptom]) -> No
 def _mend(broker: Broker, name: str, found: Sequence[Symptom]) -> None:
     fixes = {symptom.fix for symptom in found}
     store = Store(f"{broker.root}/{name}", FileSystem(root=broker.root), Clock())
-    if "create" in fixes:
+    if _move_away(found, store.fs) or "create" in fixes:
         broker.create_queue(name)
+        found = _examined(broker, name)  # what was hidden behind that
+        fixes = {symptom.fix for symptom in found}
     for symptom in found:
         for path in symptom.paths:
             if symptom.fix == "modes":
@@ -149,6 +162,19 @@ def _mend(broker: Broker, name: str, found: Sequence[Symptom]) -> None:
                 store.letters.set_aside(path)
     if "clean" in fixes:
         broker.clean(name)
+
+
+def _move_away(found: Iterable[Symptom], fs: FileSystem) -> bool:
+    """Give what stands in the place of something else a hidden name; tell whether any did.
+
+    A directory may hold messages that only others can read: nothing is removed.
+    """
+    moved = False
+    for path in (path for s in found if s.fix == "away" for path in s.paths):
+        directory, name = os.path.split(path)
+        with suppress(OSError):  # then the symptom stays, and is told
+            moved |= fs.rename(path, f"{directory}/.{name}-{new_token()}")
+    return moved
 
 
 def _set_mode(path: str, queue: int) -> None:

@@ -41,6 +41,8 @@ _LATE, _SOON, _SLACK, _YEAR = 60, 30, 60, 365 * 86400
 _LOCK_SECONDS, _OFFSET = 2.0, 1.0
 #: Files whose owners and modes are looked at, in each directory; leases that are read.
 _SAMPLE, _READ = 100, 20
+#: What `--fix` does with what stands in the place of a directory or a lock.
+_AWAY = "gives it a hidden name beside, and makes a new one"
 
 
 class Symptom(NamedTuple):
@@ -52,7 +54,7 @@ class Symptom(NamedTuple):
     remedy: str = ""
     """What to do about it, or what `--fix` does."""
     fix: str = ""
-    """Who mends it: `clean`, `create`, `aside` or `modes`; empty: only people."""
+    """Who mends it: `clean`, `create`, `aside`, `away` or `modes`; empty: only people."""
     paths: tuple[str, ...] = ()
     """What is concerned."""
     figures: Mapping[str, Any] = {}
@@ -113,21 +115,50 @@ def symptoms(patient: Patient) -> Iterator[Symptom]:
 
 
 def directories(patient: Patient) -> Iterator[Symptom]:
-    """Look for directories that are missing, and for what stands in their place."""
-    missing, wrong = [], []
-    for name in DIRECTORIES:
-        path = f"{patient.store.path}/{name}"
-        found = patient.store.fs.status(path)
-        if found is None:
-            missing.append(path)
-        elif not found.is_directory:
-            wrong.append(path)
-    if missing:
-        remedy = "makes them"
-        yield _bad("missing", f"{_listed(missing)}: missing", remedy, "create", missing)
-    if wrong:
-        remedy = "move it away, then create the queue again"
-        yield _bad("links", f"{_listed(wrong)}: no directory", remedy, "", wrong)
+    """Look for directories that are missing, for what stands in their place, or is closed."""
+    store, ready = patient.store, f"{patient.store.path}/ready"
+    paths = [f"{store.path}/{name}" for name in DIRECTORIES]
+    found = [(_state_of(patient, path), path) for path in paths]
+    for priority in filter(_is_priority, patient.names(ready)):
+        state = _state_of(patient, path := f"{ready}/{priority}")
+        if state != "missing":  # whoever publishes makes it
+            found.append((state, path))
+    for state, text, remedy, fix in (
+        ("missing", "missing", "makes them", "create"),
+        ("links", "no directory", _AWAY, "away"),
+        ("closed", "somebody keeps it to himself", _AWAY, "away"),
+    ):
+        wrong = [path for its, path in found if its == state]
+        if wrong:
+            yield _bad(state, f"{_listed(wrong)}: {text}", remedy, fix, wrong)
+
+
+def _state_of(patient: Patient, path: str) -> str:
+    found = patient.store.fs.status(path)
+    if found is None:
+        return "missing"
+    if not found.is_directory:
+        return "links"
+    return "closed" if _is_kept_from_us(path) else "well"
+
+
+def _in_use(patient: Patient) -> list[str]:
+    """Return the paths of the directories without which messages can't come or go."""
+    store, ready = patient.store, f"{patient.store.path}/ready"
+    priorities = filter(_is_priority, patient.names(ready))
+    return [
+        *(f"{store.path}/{name}" for name in DIRECTORIES),
+        *(f"{ready}/{priority}" for priority in priorities),
+    ]
+
+
+def _is_kept_from_us(path: str) -> bool:
+    """Tell whether only others may use a directory where we may put another one."""
+    found = _lstat(path)
+    if found is None or found.st_uid == os.geteuid():
+        return False
+    here = os.access(path, os.R_OK | os.W_OK | os.X_OK)
+    return not here and os.access(os.path.dirname(path), os.W_OK | os.X_OK)
 
 
 def writers(patient: Patient) -> Iterator[Symptom]:
@@ -246,13 +277,14 @@ def lock_at(path: str) -> Iterator[Symptom]:
     except LockTimeout as error:
         yield _bad("lock", str(error), "messages need no lock; administration does")
     except OSError as error:
-        if error.errno in FORBIDDEN:
+        if error.errno in FORBIDDEN and not _is_kept_from_us(path):
             text = (
                 f"{path}: we may not lock it ({error.strerror}), and so not administer"
             )
             yield Symptom("lock", NOTE, text, paths=(path,))
         else:
-            yield _bad("lock", f"{path}: {error.strerror}", "remove what stands there")
+            text = f"{path}: no lock of ours ({error.strerror})"
+            yield _bad("lock", text, _AWAY, "away", [path])
 
 
 def expired(patient: Patient) -> Iterator[Symptom]:

@@ -244,12 +244,34 @@ def test_a_missing_directory_is_found_and_made(ward, name):
     assert (ward.path / name).is_dir()
 
 
-def test_a_link_in_place_of_a_directory_is_found_and_not_followed(ward, tmp_path):
-    (ward.path / "work").rmdir()
-    (ward.path / "work").symlink_to(tmp_path)
-    ward.assert_found("links", "q/work: no directory")
-    assert ward.doctor("--fix")[0] == 1
-    assert (ward.path / "work").is_symlink()
+@pytest.mark.parametrize("make", [os.symlink, lambda _, path: os.mkfifo(path)])
+@pytest.mark.parametrize("place", ["work", "dead", "lock"])
+def test_what_is_in_place_of_a_directory_is_moved_away_and_not_followed(
+    ward, tmp_path, place, make
+):
+    ward.broker.publish("q", "first")
+    path, home = ward.path / place, tmp_path / "home"
+    home.mkdir()
+    path.rmdir() if path.is_dir() else path.unlink()
+    make(home, path)
+    was = path.lstat().st_ino
+    name = "lock" if place == "lock" else "links"
+    found = ward.assert_found(name, f"q/{place}: no ")
+    assert "a hidden name" in found["remedy"]
+    ward.assert_mended(name)
+    assert list(home.iterdir()) == []
+    assert [p.lstat().st_ino for p in ward.path.glob(f".{place}-*")] == [was]
+    assert [m.message for m in ward.broker.consume("q", 9)] == ["first"]
+
+
+def test_a_link_in_place_of_the_lock_of_a_root_is_moved_away(ward, tmp_path):
+    (ward.root / "lock").unlink()
+    (ward.root / "lock").symlink_to(tmp_path / "nothing")
+    assert ward.doctor()[1]["root: lock"]["level"] == "bad"
+    status, found = ward.doctor("--fix")
+    assert (status, found["root: lock"]["level"]) == (0, "mended")
+    assert not (tmp_path / "nothing").exists()
+    ward.broker.create_queue("other")
 
 
 def test_a_queue_that_everybody_may_write_to_is_named_as_such(ward):

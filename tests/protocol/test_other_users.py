@@ -38,6 +38,7 @@ from ddmq import (
 )
 from ddmq.check.rendezvous import Lobby, Party
 from ddmq.clock import Clock
+from ddmq.doctor import diagnose
 from ddmq.fs import FileSystem
 from ddmq.hpc import chain, journal, submit, submit_cli
 from ddmq.hpc.folder import reached
@@ -830,3 +831,32 @@ def meeting(number: int, act: Callable[[], Any]) -> list[str]:
     for name in (*SYSTEM_CALLS, "stat"):
         setattr(os, name, counted(name, getattr(os, name)))
     return made
+
+
+@pytest.mark.parametrize("kept", ["work", "dead", "ready", "ready/0", "lock"])
+def test_what_a_member_keeps_to_himself_is_moved_away_by_a_doctor(
+    kept: str, place: Path
+) -> None:
+    world = queue_of(place, 0o2770)
+    path = f"{world.path}/{kept}"
+    as_user(OWNER, lambda: world.broker().publish(QUEUE, text("x"), priority=0))
+
+    def plant() -> None:
+        os.rename(path, f"{world.path}/.away")
+        if kept == "lock":
+            os.close(os.open(path, os.O_CREAT, 0o600))
+        else:
+            os.mkdir(path, 0o700)
+            Path(f"{path}/his").touch()
+
+    def work() -> list[Any]:
+        broker = world.broker()
+        broker.create_queue("other")
+        broker.publish(QUEUE, text("fresh"), priority=0)
+        return [m.message for m in broker.consume(QUEUE, 50)]
+
+    assert as_user(MEMBER, plant).error == ""
+    got = as_user(OWNER, lambda: str(diagnose(world.root, [QUEUE], fix=True)))
+    assert (got.error, "mended" in str(got.value)) == ("", True)
+    assert text("fresh") in as_user(OWNER, work).value
+    assert os.path.exists(f"{world.path}/.away")
