@@ -194,7 +194,6 @@ class _Queue:
             else:
                 break
         if unread is None:
-            tidying.end()
             return []
         buckets.heed(unread.filename)  # it may have been the file server's
         buckets.refuse(unread.filename, unread.id)
@@ -217,7 +216,8 @@ class _Queue:
             except InvalidContent:
                 tidying.met(waiting.path)  # it is set aside, and no rival was faster
             else:
-                return None
+                if not tidying.goes_on():
+                    return None
 
     def _received(
         self,

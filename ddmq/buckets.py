@@ -80,6 +80,7 @@ class Buckets:
         self._set_aside = set_aside
         self._shelf_size = max(size // 2, 2)
         self._tidied_at = float("-inf")
+        self._left: list[str] = []
         self._passed_over: dict[str, float] = {}
         """Until when, by name or path: a hint for claiming and joining alone."""
         self._refused: set[str] = set()
@@ -406,13 +407,12 @@ class Buckets:
         name: str,
         trouble: str = "",
         error: OSError | None = None,
-        seconds: float = _PASSED_OVER_FOR,
     ) -> None:
         """Let claims and publishers leave something out for half a minute, by name or path.
 
         That is a hint: whoever looks for evidence sees it nevertheless. The `trouble` is told once.
         """
-        self._passed_over[name] = self._clock.monotonic() + seconds
+        self._passed_over[name] = self._clock.monotonic() + _PASSED_OVER_FOR
         if error is not None and name not in self._told:
             self._told.add(name)
             warn(f"{name} {trouble} and is passed over: {error.strerror}")
@@ -420,6 +420,19 @@ class Buckets:
     def heed(self, name: str) -> None:
         """Pass over something no more."""
         self._passed_over.pop(name, None)
+
+    def leave_for_later(self, bucket: str) -> None:
+        """Pass over a bucket for a second, in which too much is no message."""
+        self._passed_over[bucket] = self._clock.monotonic() + TIDY_AGAIN
+        if bucket not in self._left:
+            self._left.append(bucket)
+
+    def what_was_left(self) -> list[str]:
+        """Return the buckets that were left for later, and pass them over no more."""
+        left, self._left = self._left, []
+        for bucket in left:
+            self.heed(bucket)
+        return left
 
     def refuse(self, name: str, known_as: str) -> None:
         """Let nothing that can't be read, time and again, stand before all others.

@@ -10,7 +10,7 @@ import errno
 import os
 from typing import TYPE_CHECKING, NamedTuple
 
-from ddmq.buckets import TIDY_AGAIN, TIDY_FOR
+from ddmq.buckets import TIDY_FOR
 from ddmq.clock import Stopwatch
 from ddmq.errors import GarbageAhead
 from ddmq.fs import IMMOVABLE
@@ -51,7 +51,6 @@ class Tidying:
     """
 
     _watch: Stopwatch | None = None
-    _passed: tuple[str, ...] = ()
 
     def __init__(self, line: Line) -> None:
         self._line = line
@@ -61,22 +60,24 @@ class Tidying:
         self._watch = self._watch or Stopwatch(self._line.clock)
         seconds = self._watch.seconds()
         if seconds > TIDY_FOR / 2:
-            bucket = os.path.dirname(path)
-            self._line.buckets.pass_over(bucket, seconds=TIDY_AGAIN)
-            self._passed += (bucket,)
+            self._line.buckets.leave_for_later(os.path.dirname(path))
             self._line.forget()
         if seconds > TIDY_FOR:
-            self.end()
+            self.goes_on()
 
-    def end(self) -> None:
-        """Raise GarbageAhead if a bucket was passed over: the line is not empty.
+    def goes_on(self) -> bool:
+        """Tell whether more may wait where nothing else does: in buckets that were passed over.
 
-        The next call goes on there, and is nearer to what stands behind.
+        This call, or one a moment ago, did so, and from now on they are looked at again. GarbageAhead: its
+        time is over; the next call goes on there, and is nearer to what stands behind.
         """
-        for bucket in self._passed:
-            self._line.buckets.heed(bucket)
-        if self._passed:
-            raise GarbageAhead(self._passed[0])
+        later = self._line.buckets.what_was_left()
+        if not later:
+            return False
+        self._line.forget()
+        if self._watch is not None and self._watch.seconds() > TIDY_FOR:
+            raise GarbageAhead(later[0])
+        return True
 
 
 class _Tail:

@@ -28,7 +28,7 @@ _READ = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_NOCTTY | os.O_CLOEXEC
 _RELATIVE = frozenset(
     (
         *("open", "lstat", "stat", "unlink", "mkdir", "rmdir", "mknod"),
-        *("symlink", "readlink", "utime", "chmod"),
+        *("symlink", "readlink", "utime", "chmod", "access"),
     )
 )
 _GONE = (errno.ENOENT, errno.ESTALE)
@@ -179,12 +179,16 @@ class _Here:
             return function
 
         def call(*arguments: Any, **named: Any) -> Any:
-            return function(*arguments, **{"dir_fd": self._descriptor, **named})
+            if named.get("dir_fd") is None:
+                named["dir_fd"] = self._descriptor
+            return function(*arguments, **named)
 
         return call
 
-    def listdir(self, path: str) -> Any:
+    def listdir(self, path: str | int) -> Any:
         """List a directory through a descriptor of its own: one that was held may be stale."""
+        if isinstance(path, int):
+            return self._calls.listdir(path)
         flags = _DIRECTORY | os.O_NOFOLLOW
         descriptor = self._calls.open(path, flags, dir_fd=self._descriptor)
         try:
@@ -195,7 +199,7 @@ class _Here:
         finally:
             self._calls.close(descriptor)
 
-    def rename(self, source: str, target: str) -> None:
+    def rename(self, source: str, target: str, **_: None) -> None:
         """Rename within the directory."""
         here = self._descriptor
         self._calls.rename(source, target, src_dir_fd=here, dst_dir_fd=here)

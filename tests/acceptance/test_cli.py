@@ -247,6 +247,27 @@ def test_consume_prints_yaml_and_plain_text_when_asked(sh, root):
     assert sh.ok("consume", root, "testmq", "--format", "plain") == "b"
 
 
+@pytest.mark.parametrize("size", [900, 2000, 5000])
+@pytest.mark.parametrize(
+    "how",
+    [["TEXT"], ["-"], ["--from-file", "FILE"], ["--from-file", "FILE", "--null"]],
+)
+def test_what_is_too_large_is_not_published(sh, root, tmp_path, how, size, monkeypatch):
+    monkeypatch.setattr("ddmq.source.MAX_BYTES", 4000)  # then it is read no further
+    sh.ok("config", root, "testmq", "--set", "max_message_size=1024")
+    text = "x" * size
+    (tmp_path / "file").write_text(text)
+    given = {"TEXT": text, "FILE": tmp_path / "file"}
+    arguments = [given.get(each, each) for each in how]
+    published = ["publish", root, "testmq", *arguments]
+    if size == 900:
+        sh.ok(*published, stdin=text.encode())
+        return
+    told = sh.error(*published, stdin=text.encode())
+    assert "publish the path" in told
+    assert Broker(root).view("testmq")["testmq"].waiting == 0
+
+
 @pytest.mark.parametrize("form", ["json", "yaml", "plain"])
 def test_what_is_nested_deep_is_printed_in_every_format(sh, root, form):
     deep = "[" * 900 + "]" * 900
@@ -349,7 +370,9 @@ def test_config_shows_and_changes_settings(sh, root):
     ("pair", "remedy"),
     [
         ("colour=red", "known are"),
-        ("message_timeout=-5", "must be a positive number"),
+        ("message_timeout=-5", "must be a number of seconds from 1 to"),
+        ("message_timeout=0.5", "must be a number of seconds from 1 to"),
+        ("max_message_size=1023", "must be an integer of bytes from 1024 to 67108864"),
         ("requeue=maybe", "must be true or false"),
         ("requeue_limit=1.5", "or null for no limit"),
         ("layout=2", "layout is no setting; leave it out"),

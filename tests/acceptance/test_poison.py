@@ -157,3 +157,22 @@ def test_a_message_that_nobody_can_read_counts_losses_and_stops_nobody(
     [letter] = json.loads(run("dead", root, "jobs", "--format", "json")[1])
     assert letter["reason"] == "tried too often: 0 failures, 3 losses"
     assert letter["message"] is None
+
+
+@pytest.mark.parametrize("options", [(), ("--fix",)])
+def test_doctor_reads_no_more_of_bundles_than_their_names_and_one_line(
+    root, broker, poison, options
+):
+    first = root / "jobs" / f"work/spent.1600000000000.{id_of(0)}"
+    poison(first, HEAD, b"\n1\n", b"\n" * (60 << 20))
+    os.truncate(first, 1 << 40)  # there is nothing in most of it
+    for number in range(20):
+        if number:
+            os.link(first, first.with_name(f"{first.name[:20]}{id_of(number)}"))
+        poison(f"work/1600000000000.0.{STAMP}.{id_of(number)}-0.0-0.{TOKEN}.line", b"")
+    status, out, err = run("doctor", root, *options)
+    assert (status, err) == (not options, "")
+    assert "20 leases are over" in out
+    if options:
+        assert counts(broker) == (20, 0, 0, 0)
+        assert {message.message for message in broker.consume("jobs", 20)} == {1}

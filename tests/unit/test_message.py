@@ -79,7 +79,7 @@ def test_a_message_file_is_one_line_of_json(value):
         {"a": float("-inf")},
         {1, 2},
         b"bytes",
-        object(),
+        object,
         {("a",): 1},
         "\ud800",
         ["\udfff"],
