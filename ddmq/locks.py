@@ -47,6 +47,8 @@ def exclusive(path: str, timeout: float) -> Iterator[None]:
     locks (Lustre without `-o flock`) is used without: only two administrators at once could
     notice, and no message is at stake.
     """
+    from ddmq.lockfile import hold  # slow to import, and never on the path of a message
+
     clock = Clock()
     descriptor = _acquired(path, timeout, clock)
     if descriptor is None:
@@ -55,8 +57,6 @@ def exclusive(path: str, timeout: float) -> Iterator[None]:
         )
         yield
         return
-    from ddmq.lockfile import hold  # slow to import, and never on the path of a message
-
     lock = hold(descriptor)
     try:
         _sign(descriptor, _ourselves(clock).encode())

@@ -250,9 +250,7 @@ def test_a_wrong_option_publishes_nothing(broker, root, options):
     assert files(root) == before
 
 
-@pytest.mark.parametrize(
-    "value", ["\ud800", {1}, b"x", float("nan"), object], ids=repr
-)
+@pytest.mark.parametrize("value", ["\ud800", {1}, b"x", float("nan"), object], ids=repr)
 def test_a_wrong_message_publishes_nothing(broker, root, value):
     broker.consume("q")
     before = files(root)
