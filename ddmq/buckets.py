@@ -403,10 +403,7 @@ class Buckets:
             self.pass_over(path)
 
     def pass_over(
-        self,
-        name: str,
-        trouble: str = "",
-        error: OSError | None = None,
+        self, name: str, trouble: str = "", error: OSError | None = None
     ) -> None:
         """Let claims and publishers leave something out for half a minute, by name or path.
 

@@ -68,8 +68,8 @@ class Tidying:
     def goes_on(self) -> bool:
         """Tell whether more may wait where nothing else does: in buckets that were passed over.
 
-        This call, or one a moment ago, did so, and from now on they are looked at again. GarbageAhead: its
-        time is over; the next call goes on there, and is nearer to what stands behind.
+        This call, or one a moment ago, did so, and from now on they are looked at again.
+        GarbageAhead: its time is over; the next call goes on there, nearer to what stands behind.
         """
         later = self._line.buckets.what_was_left()
         if not later:
