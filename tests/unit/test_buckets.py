@@ -499,7 +499,7 @@ def test_what_another_thread_put_behind_a_shelf_is_not_overtaken(client, other, 
 def test_nor_is_a_directory_that_became_a_bucket_there(client, other, queue):
     for id_ in number(9):
         client.join(id_)
-    fresh = Client(queue, client.line._clock)
+    fresh = Client(queue, client.line.clock)
 
     def fill_the_shelf_and_go_on():
         for id_ in ("r1", "r2", "r3"):
