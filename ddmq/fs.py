@@ -218,9 +218,12 @@ class FileSystem:
                 raise
             try:
                 if self._are_others_now(error, source, target):
-                    self.directories.rename(source, target)
-                else:
-                    self.directories.lstat(target)
+                    with suppress(
+                        FileNotFoundError
+                    ):  # maybe since the first one was done
+                        self.directories.rename(source, target)
+                        return True
+                self.directories.lstat(target)
             except OSError as again:
                 return False if again.errno == errno.ENOENT else None
         return True

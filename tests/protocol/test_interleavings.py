@@ -304,8 +304,8 @@ def purging_work(client: Client) -> None:
 def purging(client: Client, state: str) -> None:
     """Purge without the lock, which is not what messages depend on."""
     client.story.is_purged = True
-    purged = purge(client.broker._queue(QUEUE).store, state)
-    client.story.purged += purged
+    purged = purge(client.broker._queue(QUEUE).store, [state])
+    client.story.purged += sum(purged)
 
 
 def acking_by_id(client: Client) -> None:

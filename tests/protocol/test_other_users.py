@@ -5,9 +5,11 @@ They are real: each test runs children under other user ids, so only root can ru
 
 from __future__ import annotations
 
+import grp
 import logging
 import os
 import pickle
+import pwd
 import re
 import shutil
 import signal
@@ -49,7 +51,18 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 #: Read before we become somebody who may not read where they are.
-READ = (logging, filelock, yaml, holder, lockfile, printable, scheduler, untrusted)
+READ = (
+    grp,
+    pwd,
+    logging,
+    filelock,
+    yaml,
+    holder,
+    lockfile,
+    printable,
+    scheduler,
+    untrusted,
+)
 OWNER, MEMBER, READER, STRANGER = 12345, 12346, 12347, 12348
 GROUP, READERS, NOBODYS = 12345, 12346, 12347
 GROUPS = {OWNER: GROUP, MEMBER: GROUP, READER: READERS, STRANGER: NOBODYS}
@@ -857,6 +870,6 @@ def test_what_a_member_keeps_to_himself_is_moved_away_by_a_doctor(
 
     assert as_user(MEMBER, plant).error == ""
     got = as_user(OWNER, lambda: str(diagnose(world.root, [QUEUE], fix=True)))
-    assert (got.error, "mended" in str(got.value)) == ("", True)
+    assert (got.error, "mended" in str(got.value)) == ("", True), got.said
     assert text("fresh") in as_user(OWNER, work).value
     assert os.path.exists(f"{world.path}/.away")

@@ -104,14 +104,16 @@ def test_a_rename_into_what_was_made_anew_is_done(root, fs, verb):
 
 
 @pytest.mark.parametrize("verb", ["rename", "take"])
-@pytest.mark.parametrize("part", ["tmp", "work"])
-def test_a_stale_handle_is_opened_again(root, part, verb):
-    """Though the server uses the number of what is gone again."""
+@pytest.mark.parametrize("is_done", [False, True])
+def test_a_stale_handle_is_opened_again(root, is_done, verb):
+    """Though the server uses the number of what is gone again, and though it was done."""
     stale = []
 
     def call(_, name, function, arguments):
         if name == "rename" and not stale:
-            stale.append(part)
+            stale.append(name)
+            if is_done:
+                function(*arguments)
             raise OSError(errno.ESTALE, os.strerror(errno.ESTALE), arguments[0])
         return function(*arguments)
 
