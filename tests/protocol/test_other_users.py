@@ -358,6 +358,7 @@ class Swapped(Calls):
         return act(*arguments)
 
 
+@pytest.mark.deep
 @pytest.mark.slow
 @pytest.mark.parametrize("change", [*CHANGES, "view", "dead"])
 def test_no_directory_that_a_member_swaps_leads_another_to_his_own_files(
