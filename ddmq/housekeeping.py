@@ -50,6 +50,9 @@ DROP_EVERY = 30.0
 OFTEN = 10.0
 #: Seconds between two comparisons with the file server's clock.
 CLOCK_EVERY = 600.0
+#: Seconds after which a bundle that can't be found is told: while many take from it on a
+#: network file system, one look may miss it.
+_MISSED_FOR = 60.0
 #: Seconds after which leftovers are looked for, and after which no lock is waited for.
 CLEAN_EVERY = 600.0
 CLEAN_ANYWAY = 3600.0
@@ -87,6 +90,7 @@ class Housekeeper:
         self._asked_clock_at = clock.monotonic()  # whoever opened the queue did so
         self._interval = SWEEP_EVERY
         self._troubled: set[object] = set()
+        self._missed: dict[str, float] = {}
         self._unfinished = False
         self._delayed = 0
         self._busy: set[object] = set()
@@ -246,8 +250,11 @@ class Housekeeper:
         try:
             proven = self._store.proven(lease, patient=False)
         except BundleNotFound as error:
-            self._warn_once(error.id, str(error))
+            now = self._clock.monotonic()
+            if now - self._missed.setdefault(error.id, now) >= _MISSED_FOR:
+                self._warn_once(error.id, str(error))
             return "unknown"
+        self._missed.pop(lease.entry.id.partition("-")[0], None)
         if proven is None:
             return "gone"
         entry, lost = proven.entry, proven.entry.lost()

@@ -236,9 +236,11 @@ def test_a_line_whose_bundle_can_not_be_found_stays_where_it_is(
     with pytest.raises(StorageError, match="its bundle can't be found"):
         late.nack(message)
     world.clock.advance(message_timeout(world) + 1000 * HOUR)
+    assert late.clean(QUEUE) == Swept()
+    assert caplog.text == ""  # on a network file system, one look may miss it
     for _ in range(3):
-        assert late.clean(QUEUE) == Swept()
         world.clock.advance(HOUR)
+        assert late.clean(QUEUE) == Swept()
     assert view(world) == Counts(0, 12, 0, 0)
     assert caplog.text.count("its bundle can't be found") == 1
     os.rename(away, spent)
