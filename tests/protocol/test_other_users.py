@@ -67,7 +67,7 @@ def load_everything() -> None:
     for module in walk_packages(ddmq.__path__, "ddmq."):
         if not module.name.endswith("__main__"):
             import_module(module.name)
-    for name in ("filelock", "grp", "pwd", "unicodedata", "yaml"):
+    for name in ("filelock", "grp", "pwd", "resource", "unicodedata", "yaml"):
         import_module(name)
     for order in ("", "-be", "-le"):
         codecs.lookup(f"utf-16{order}")
