@@ -23,8 +23,12 @@ UNFINISHED = ".ddmq-unfinished"
 #: What the kernel says where a directory stands that is not empty, or a file would go.
 _IN_THE_WAY = (errno.ENOTEMPTY, errno.EEXIST, errno.EISDIR)
 _LEADS_NOWHERE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
-#: What is said of what can't be the directory of a run of ours.
+#: What the kernel says of what is no directory, or not ours to open.
 _NOT_OURS = (errno.ENOTDIR, errno.ELOOP, errno.EACCES)
+_THEIRS = (
+    "no directory of ours that is closed to others (0700), as it was made: somebody put another "
+    "one there, or this file system keeps no modes; use another --output-dir"
+)
 #: What a directory that can't be synced says.
 _UNSYNCABLE = (errno.EINVAL, errno.ENOTSUP, errno.EBADF)
 #: A FIFO in the place of a file must make nobody wait.
@@ -201,7 +205,7 @@ def _ours(unfinished: Folder, name: str) -> Folder:
     lets others into what is closed to them. What is in there is not to be trusted.
     """
     path = f"{unfinished.path}/{name}"
-    theirs = OSError(errno.EAGAIN, "not a directory for its user alone (0700)", path)
+    theirs = OSError(errno.EAGAIN, _THEIRS, path)
     try:
         run = unfinished.below(name)
     except OSError as error:

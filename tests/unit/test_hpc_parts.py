@@ -507,7 +507,13 @@ def test_what_a_run_makes_is_closed_to_others_and_its_result_is_the_groups(
     assert stat.S_IMODE(kept.st_mode) == 0o666 & ~umask
 
 
-@pytest.mark.parametrize("planted", ["open to others", "a link", "a file"])
+@pytest.mark.parametrize(
+    "planted",
+    [
+        *("open to others", "a link", "a file"),
+        pytest.param("another user's", marks=pytest.mark.skipif("os.getuid() != 0")),
+    ],
+)
 def test_a_run_writes_to_no_directory_that_others_have_put_there(tmp_path, planted):
     path = tmp_path / UNFINISHED / f"{ID}.{TOKEN}"
     (tmp_path / "home").mkdir(mode=0o700)
@@ -518,8 +524,9 @@ def test_a_run_writes_to_no_directory_that_others_have_put_there(tmp_path, plant
         path.touch()
     else:
         path.mkdir()
-        path.chmod(0o770)
-    with pytest.raises(OSError, match="not a directory for its user alone") as error:
+        path.chmod(0o700 if planted == "another user's" else 0o770)
+        os.chown(path, 12346 if planted == "another user's" else -1, -1)
+    with pytest.raises(OSError, match="no directory of ours") as error:
         Result(str(tmp_path), ID, TOKEN)
     assert may_pass(error.value)
     assert os.listdir(tmp_path / "home") == []
