@@ -83,7 +83,7 @@ class Execution:
             self._open_streams()
             self._process = self._start(command, environ)
         except (DdmqError, OSError):
-            self._close_streams()
+            self._let_go()
             raise
         finally:
             for stream in self._streams:
@@ -240,9 +240,7 @@ class Execution:
         self._pump_rest()
         if log:
             self._save(log)
-        self._close_streams()
-        if self._result is not None:
-            self._result.discard()
+        self._let_go()
 
     def _save(self, log: str) -> None:
         """Make two files, and the directories that they are in, below the directory of logs."""
@@ -261,9 +259,11 @@ class Execution:
         for pump in self.readers().values():
             pump()
 
-    def _close_streams(self) -> None:
+    def _let_go(self) -> None:
         for stream in self._streams:
             stream.close()
+        if self._result is not None:
+            self._result.discard()
 
 
 def _fits(text: str) -> bool:

@@ -23,6 +23,12 @@ UNFINISHED = ".ddmq-unfinished"
 #: What the kernel says where a directory stands that is not empty, or a file would go.
 _IN_THE_WAY = (errno.ENOTEMPTY, errno.EEXIST, errno.EISDIR)
 _LEADS_NOWHERE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
+#: What the kernel says of what is no directory, or not ours to open.
+_NOT_OURS = (errno.ENOTDIR, errno.ELOOP, errno.EACCES)
+_THEIRS = (
+    "no directory of ours that is closed to others (0700), as it was made: somebody put another "
+    "one there, or this file system keeps no modes; use another --output-dir"
+)
 #: What a directory that can't be synced says.
 _UNSYNCABLE = (errno.EINVAL, errno.ENOTSUP, errno.EBADF)
 #: A FIFO in the place of a file must make nobody wait.
@@ -32,12 +38,12 @@ _TOKEN = "[0-9a-f]{16}"
 
 
 class Unfinished(NamedTuple):
-    """What a run makes at `$DDMQ_OUTPUT`, by its name in `.ddmq-unfinished`."""
+    """The directory of a run in `.ddmq-unfinished`, or the secret one in that, by its name."""
 
     id: str
     """Of the message."""
     token: str
-    """Of the run."""
+    """Of the run, which others may know; or one that nobody can guess."""
 
     @property
     def filename(self) -> str:
@@ -66,31 +72,55 @@ class Result:
 
     Each run has a path of its own, so two runs of one message never write to the same. What
     is kept last has replaced what was kept before; of directories, the first one stays.
+
+    A command opens its path itself: `.ddmq-unfinished/<id>.<token>/<id>.<secret>/<id>`. Whoever
+    may write to the output directory can put a link in the place of the first two, but can't
+    look into the second one, which is open to its user alone. So wherever his link leads, there
+    is no `<id>.<secret>`, and the command fails and makes nothing.
     """
 
     def __init__(self, directory: str, id_: str, token: str) -> None:
         self._directory = directory
         self._id = id_
-        self._name = Unfinished(id_, token).filename
-        self.path = f"{directory}/{UNFINISHED}/{self._name}"
-        with Folder.open(directory, make=True) as kept:
-            kept.below(UNFINISHED, make=True).close()
+        self._run = Unfinished(id_, token)
+        self._secret = Unfinished(id_, new_token()).filename
+        names = UNFINISHED, self._run.filename, self._secret, id_
+        self.path = "/".join((directory, *names))
+        with ExitStack() as stack:
+            kept = stack.enter_context(Folder.open(directory, make=True))
+            unfinished = stack.enter_context(kept.below(UNFINISHED, make=True))
+            try:
+                _make_closed(unfinished, self._run.filename)
+                with _ours(unfinished, self._run.filename) as run:
+                    _make_closed(run, self._secret)
+            except OSError:
+                _remove_run(unfinished, self._run)
+                raise
+
+    def inside(self, unfinished: Folder) -> Folder:
+        """Open the directory in which the command makes it."""
+        with _ours(unfinished, self._run.filename) as run:
+            return run.below(self._secret)
 
     def keep(self, *, sync: bool) -> None:
         """Make what the command wrote the result, if it wrote anything.
 
-        With `sync`, a file is on stable storage before its message may be acked. Raises
-        BadOutput where the command is to blame, and OSError where the directory is.
+        With `sync`, a file is on stable storage before its message may be acked. Nothing of
+        the run is left in `.ddmq-unfinished` then: nobody looks for leftovers of what was acked.
+        Raises BadOutput where the command is to blame, and OSError where the directory is, or
+        whoever led the path elsewhere.
         """
         try:
             with Folder.open(self._directory) as kept:
                 with kept.below(UNFINISHED) as unfinished:
-                    if not self._was_made(unfinished):
-                        return
-                    if sync:
-                        self._sync(unfinished)
-                    self._move(unfinished, kept)
-                if sync:
+                    with self.inside(unfinished) as inside:
+                        was_made = self._was_made(inside)
+                        if was_made:
+                            if sync:
+                                self._sync(inside)
+                            self._move(inside, kept)
+                    _remove_run(unfinished, self._run)
+                if was_made and sync:
                     kept.fs.sync_directory(".")
         except OSError as error:
             if may_pass(error):
@@ -98,12 +128,12 @@ class Result:
             try_output(self._directory)  # raises what is wrong with it
             raise self._bad(f"no result: {error.strerror}") from error
 
-    def _was_made(self, unfinished: Folder) -> bool:
+    def _was_made(self, inside: Folder) -> bool:
         try:
-            mode = os.stat(self._name, dir_fd=unfinished.descriptor).st_mode
+            mode = os.stat(self._id, dir_fd=inside.descriptor).st_mode
         except OSError as error:
             error.filename = self.path
-            if error.errno in _LEADS_NOWHERE and self._is_link(unfinished):
+            if error.errno in _LEADS_NOWHERE and self._is_link(inside):
                 raise self._bad("a symbolic link that leads nowhere") from error
             if error.errno != errno.ENOENT:
                 raise
@@ -111,18 +141,18 @@ class Result:
         self._require_kind(mode)
         return True
 
-    def _is_link(self, unfinished: Folder) -> bool:
-        found = unfinished.fs.status(f"./{self._name}")
+    def _is_link(self, inside: Folder) -> bool:
+        found = inside.fs.status(f"./{self._id}")
         return found is not None and stat.S_ISLNK(found.mode)
 
     def _require_kind(self, mode: int) -> None:
         if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
             raise self._bad("neither a file nor a directory")
 
-    def _sync(self, unfinished: Folder) -> None:
+    def _sync(self, inside: Folder) -> None:
         """Sync what is there now: it may be something else than a moment ago."""
         try:
-            descriptor = os.open(self._name, _LOOK, dir_fd=unfinished.descriptor)
+            descriptor = os.open(self._id, _LOOK, dir_fd=inside.descriptor)
         except PermissionError as error:
             raise self._bad("not to be read by its own worker") from error
         except OSError as error:
@@ -138,9 +168,9 @@ class Result:
         finally:
             os.close(descriptor)
 
-    def _move(self, unfinished: Folder, kept: Folder) -> None:
+    def _move(self, inside: Folder, kept: Folder) -> None:
         try:
-            unfinished.move(self._name, kept, self._id)
+            inside.move(self._id, kept, self._id)
         except OSError as error:
             if error.errno == errno.EXDEV:
                 final = f"{self._directory}/{self._id}"
@@ -148,8 +178,7 @@ class Result:
             if error.errno == errno.ENOTDIR:
                 raise self._bad("a directory, but its result was a file") from error
             if error.errno not in _IN_THE_WAY:
-                raise
-            unfinished.remove(self._name)  # an earlier run made the same directory
+                raise  # else an earlier run made the same directory, and this one goes
 
     def _bad(self, what: str) -> BadOutput:
         return BadOutput(f"its output {self.path} is {what}")
@@ -157,7 +186,66 @@ class Result:
     def discard(self) -> None:
         """Remove what the command wrote."""
         with suppress(OSError), reached(self._directory, UNFINISHED) as unfinished:
-            unfinished.remove(self._name)
+            _remove_run(unfinished, self._run)
+
+
+def _make_closed(folder: Folder, name: str) -> None:
+    """Make a directory for us alone, unless a request that was sent twice has made it.
+
+    It inherits group and set-group-ID bit from those above it, and so does the result.
+    """
+    with suppress(FileExistsError):
+        folder.fs.calls.mkdir(f"./{name}", 0o700)
+
+
+def _ours(unfinished: Folder, name: str) -> Folder:
+    """Open the directory of a run: one that is ours and open to nobody else.
+
+    BlockingIOError: another one is in its place, which somebody put there, or this file system
+    lets others into what is closed to them. What is in there is not to be trusted.
+    """
+    path = f"{unfinished.path}/{name}"
+    theirs = OSError(errno.EAGAIN, _THEIRS, path)
+    try:
+        run = unfinished.below(name)
+    except OSError as error:
+        if error.errno in _NOT_OURS:
+            raise theirs from error
+        raise
+    with ExitStack() as stack:
+        stack.callback(run.close)
+        known = os.fstat(run.descriptor)
+        is_open = known.st_mode & (stat.S_IRWXG | stat.S_IRWXO)
+        is_ours = known.st_uid == os.geteuid() or known.st_uid == _user_at(unfinished)
+        if is_open or not is_ours:
+            raise theirs
+        stack.pop_all()
+    return run
+
+
+def _user_at(folder: Folder) -> int:
+    """Tell as whom the file server knows us, which may take root for nobody."""
+    name = f".ddmq-{new_token()}"
+    descriptor = folder.new_file(name)
+    try:
+        return os.fstat(descriptor).st_uid
+    finally:
+        os.close(descriptor)
+        folder.fs.discard(f"./{name}")
+
+
+def _remove_run(unfinished: Folder, made: Unfinished) -> None:
+    """Remove what is left of a run, if that is ours; what ddmq did not make stays.
+
+    A member can give a directory of ours this name, but has no say in the names in it.
+    """
+    with suppress(OSError):
+        with _ours(unfinished, made.filename) as run:
+            for name in run.names():
+                id_, _, token = name.rpartition(".")
+                if id_ == made.id and re.fullmatch(_TOKEN, token):
+                    run.remove(name)
+        unfinished.fs.rmdir(f"./{made.filename}")
 
 
 def _fsync(descriptor: int, *, is_directory: bool) -> None:
@@ -171,22 +259,27 @@ def _fsync(descriptor: int, *, is_directory: bool) -> None:
 def try_output(directory: str) -> None:
     """Make a result, as a command would, and keep and remove it."""
     name = f".ddmq-{new_token()}"
-    with ExitStack() as stack:
-        kept = stack.enter_context(Folder.open(directory, make=True))
-        unfinished = stack.enter_context(kept.below(UNFINISHED, make=True))
-        try:
-            unfinished.fs.create(f"./{name}", b"tried", sync=False)
-            unfinished.move(name, kept, name)
-        finally:
-            unfinished.fs.discard(f"./{name}")
-            kept.fs.discard(f"./{name}")
+    tried = Result(directory, name, new_token())
+    try:
+        with ExitStack() as stack:
+            kept = stack.enter_context(Folder.open(directory))
+            unfinished = stack.enter_context(kept.below(UNFINISHED))
+            inside = stack.enter_context(tried.inside(unfinished))
+            try:
+                inside.fs.create(f"./{name}", b"tried", sync=False)
+                inside.move(name, kept, name)
+            finally:
+                kept.fs.discard(f"./{name}")
+    finally:
+        tried.discard()
 
 
 def remove_leftovers(directory: str, id_: str) -> None:
     """Remove what killed workers left of earlier runs of a message whose lease is ours.
 
     While we hold it nobody else does, so no other run of it will ever be kept: not even
-    one that still goes on, on a node that was out of reach when its lease expired.
+    one that still goes on, on a node that was out of reach when its lease expired. What
+    another user's worker left is closed to us, and stays.
     """
     with suppress(OSError), reached(directory, UNFINISHED) as unfinished:
         _remove_all(unfinished, unfinished.names(), {id_})
@@ -210,4 +303,4 @@ def _remove_all(unfinished: Folder, names: list[str], ids: Container[str]) -> No
     for name in names:
         made = Unfinished.parse(name)
         if made is not None and made.id in ids:
-            unfinished.remove(name)
+            _remove_run(unfinished, made)

@@ -94,7 +94,7 @@ def test_a_run_that_lost_its_lease_leaves_no_result(root, broker, tmp_path):
 
 
 def is_writing(unfinished):
-    return unfinished.exists() and len(os.listdir(unfinished)) == 1
+    return sum(path.is_file() for path in unfinished.rglob("*")) == 1
 
 
 def killed_while_writing(root, broker, *options):

@@ -287,8 +287,19 @@ class Neighbour:
                         if name not in known and name != ".ddmq-unfinished":
                             known.add(name)
                             with suppress(OSError):
-                                os.replace(self.new(), f"{directory}/{name}")
+                                self.meet(f"{directory}/{name}")
         self.haunt_logs()
+
+    def meet(self, path: str) -> None:
+        """Put something in the place of a result, or of the directory in which one is made."""
+        if not stat.S_ISDIR(os.lstat(path).st_mode):
+            os.replace(self.new(), path)
+            return
+        lure = self.new(self.chance.choice(["link", "link", "link", "full directory"]))
+        exchange(lure, path)
+        self.dwell()
+        if self.chance.random() < 0.7:
+            exchange(lure, path)
 
     def haunt_unfinished(self, path: str) -> None:
         """Swap the directory of what commands write; he takes back what keeps workers away."""
@@ -491,7 +502,7 @@ def home_of_canaries(home: Path, owner: tuple[int, int]) -> None:
         "journal/old.jsonl": b'{"id": "CANARY"}\n',
         "journal/compacted-x.jsonl": b'{"compacted": ["old.jsonl"]}\n',
         "jobs/ddmq-x.sh": b"#!/bin/sh\n# CANARY\n",
-        f".ddmq-unfinished/{ID}.{TOKEN}": b"CANARY",
+        f".ddmq-unfinished/{ID}.{TOKEN}/{ID}.{TOKEN}/{ID}": b"CANARY",
         f".ddmq-unfinished/{ID}/file": b"CANARY",
         "documents/thesis/file": b"CANARY",
     }

@@ -11,14 +11,12 @@ for 60, or for as many as `DDMQ_NEIGHBOUR` says. `DDMQ_SEED` repeats what the ne
 
 from __future__ import annotations
 
-import codecs
 import faulthandler
 import io
 import json
 import mmap
 import os
 import random
-import re
 import resource
 import shutil
 import signal
@@ -31,9 +29,7 @@ import time
 import traceback
 from collections import Counter
 from contextlib import suppress
-from importlib import import_module, resources
 from pathlib import Path
-from pkgutil import walk_packages
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
@@ -45,9 +41,8 @@ from campaign.neighbour import (
     home_of_canaries,
     leave,
 )
-from protocol.test_other_users import GROUP, GROUPS, MEMBER, OWNER
+from protocol.test_other_users import GROUP, GROUPS, MEMBER, OWNER, load_everything
 
-import ddmq
 from ddmq import Broker, DdmqError, cli
 from ddmq.hpc import chain, submit_cli
 from ddmq.hpc import cli as worker_cli
@@ -78,8 +73,6 @@ GOOD = (0, 3, 4, 5)
 CALM = {"work": (0, 4, 5), "doctor": (0, 1), "doctor --fix": (0, 1)}
 #: What a command makes of a message, its result, and what it prints.
 COMMAND = 'printf %s "$1" > "$DDMQ_OUTPUT" && echo done && [ "${1#fail}" = "$1" ]'
-#: The name of what a command makes: the id of its message, and a token of its run.
-RUN = re.compile("[0-9a-f]{20}(-[0-9]+)?[.][0-9a-f]{16}")
 SBATCH = """#!/bin/sh
 # Notes what it was handed, and runs nothing: its last argument, or standard input.
 sleep 0.01
@@ -99,19 +92,6 @@ class Done(NamedTuple):
     seconds: float
     """How long it took, but for the time that it waited for a processor."""
     said: str
-
-
-def load_everything() -> None:
-    """Import what will be needed, before we become somebody who may not read where it is."""
-    for module in walk_packages(ddmq.__path__, "ddmq."):
-        if not module.name.endswith("__main__"):
-            import_module(module.name)
-    for name in ("filelock", "grp", "pwd", "unicodedata", "yaml"):
-        import_module(name)
-    for order in ("", "-be", "-le"):
-        codecs.lookup(f"utf-16{order}")
-        codecs.lookup(f"utf-32{order}")
-    resources.files("ddmq.hpc")
 
 
 def line(main: Callable[[list[str]], int], *words: str) -> Callable[[], int]:
@@ -504,21 +484,12 @@ def assert_none(found: Iterable[str], where: str = "in the calm") -> None:
 
 
 def changes(before: dict[str, Any], after: dict[str, Any]) -> Iterator[str]:
-    """Tell what was read, changed, made or removed in the owner's home.
-
-    But for what a command made at `$DDMQ_OUTPUT`, which it opens by its path: so whoever may
-    write to the output directory can lead it to a directory in which a new file then is.
-    """
-    new = after.keys() - before.keys()
-    by_commands = {path for path in new if RUN.fullmatch(os.path.basename(path))}
-    around = {os.path.dirname(path) for path in by_commands}
-    for path in sorted(before.keys() | new - by_commands):
+    """Tell what was read, changed, made or removed in the owner's home."""
+    for path in sorted(before.keys() | after.keys()):
         if path not in after:
             yield f"removed: {path}"
         elif path not in before:
             yield f"made: {path}: {after[path]}"
-        elif path in around and before[path][:4] == after[path][:4]:
-            continue  # its size and times are others now
         elif before[path] != after[path]:
             yield f"read or changed: {path}: {before[path]}, now {after[path]}"
 

@@ -90,7 +90,7 @@ WRITES = "echo result > $DDMQ_OUTPUT"
 
 @pytest.fixture
 def refusing_once(monkeypatch):
-    """Return a function that makes one call of `os` fail, once or so, for what is unfinished."""
+    """Return a function that makes one call of `os` fail, once or so, for what a command made."""
 
     def refuse(name, code, times=1):
         function, left = getattr(os, name), [times]
@@ -99,7 +99,8 @@ def refusing_once(monkeypatch):
             path = first if isinstance(first, str) else f"/proc/self/fd/{first}"
             held = named.get("dir_fd", named.get("src_dir_fd"))
             path = path if held is None else f"/proc/self/fd/{held}/{path}"
-            if UNFINISHED + "/" in os.path.realpath(path) and left[0]:
+            below = os.path.realpath(path).partition(f"/{UNFINISHED}/")[2]
+            if below.count("/") == 2 and left[0]:
                 left[0] -= 1
                 raise OSError(code, os.strerror(code))
             return function(first, *arguments, **named)
@@ -198,6 +199,15 @@ def test_an_output_on_another_file_system_is_a_failure(both, broker, here, mount
         try_output("out")
     both(WRITES, "on another file system", output_dir="out")
     assert "on another file system" in broker.dead("q")[0].reason
+
+
+def test_a_command_that_could_not_start_leaves_nothing_where_its_output_would_be(
+    root, broker, clock, here
+):
+    broker.publish("q", "x" * 200_000)
+    summary = run(root, clock, "true", output_dir="out")
+    assert summary.numbers["failed"] == 1
+    assert os.listdir(f"out/{UNFINISHED}") == []
 
 
 def test_a_link_where_outputs_would_be_ends_the_worker(both, broker, here):

@@ -5,6 +5,7 @@ They are real: each test runs children under other user ids, so only root can ru
 
 from __future__ import annotations
 
+import codecs
 import grp
 import logging
 import os
@@ -18,7 +19,9 @@ import subprocess
 import tempfile
 from contextlib import contextmanager, suppress
 from functools import partial
+from importlib import import_module, resources
 from pathlib import Path
+from pkgutil import walk_packages
 from typing import TYPE_CHECKING, Any
 
 import filelock
@@ -27,6 +30,7 @@ import yaml
 from protocol.scenes import QUEUE, World, text
 from support import SYSTEM_CALLS, Calls, FakeClock
 
+import ddmq
 from ddmq import (
     Broker,
     DdmqError,
@@ -43,6 +47,7 @@ from ddmq.clock import Clock
 from ddmq.doctor import diagnose
 from ddmq.fs import FileSystem
 from ddmq.hpc import chain, journal, submit, submit_cli
+from ddmq.hpc import cli as worker_cli
 from ddmq.hpc.folder import reached
 from ddmq.hpc.result import Result, remove_leftovers, try_output
 from ddmq.hpc.stream import Stream
@@ -68,6 +73,19 @@ GROUP, READERS, NOBODYS = 12345, 12346, 12347
 GROUPS = {OWNER: GROUP, MEMBER: GROUP, READER: READERS, STRANGER: NOBODYS}
 
 pytestmark = pytest.mark.skipif(os.getuid() != 0, reason="only root can be two users")
+
+
+def load_everything() -> None:
+    """Import what will be needed, before we become somebody who may not read where it is."""
+    for module in walk_packages(ddmq.__path__, "ddmq."):
+        if not module.name.endswith("__main__"):
+            import_module(module.name)
+    for name in ("filelock", "grp", "pwd", "resource", "unicodedata", "yaml"):
+        import_module(name)
+    for order in ("", "-be", "-le"):
+        codecs.lookup(f"utf-16{order}")
+        codecs.lookup(f"utf-32{order}")
+    resources.files("ddmq.hpc")
 
 
 class Answer:
@@ -695,7 +713,10 @@ def test_what_is_submitted_was_never_where_a_member_may_write(
 
 ID, TOKEN, OLD = "0123456789abcdef0123", "a" * 16, "b" * 16
 MADE = {
-    "out/.ddmq-unfinished": [f"{ID}.{TOKEN}", f"{ID}.{OLD}/below"],
+    "out/.ddmq-unfinished": [
+        f"{ID}.{TOKEN}/{ID}.{OLD}/{ID}",
+        f"{ID}.{OLD}/{ID}.{OLD}/{ID}/below",
+    ],
     "log/worker": ["000/thesis"],
     f"root/{QUEUE}/journal": ["0.jsonl", "1.jsonl"],
     f"root/{QUEUE}/jobs": [f"ddmq-{OLD}.sh", "after-x-1"],
@@ -712,7 +733,14 @@ def make_all(top: Path) -> None:
             os.utime(path, (1, 1))
     for each, directories, _ in os.walk(top):
         for name in directories:
-            os.chmod(f"{each}/{name}", 0o2770)
+            os.chmod(f"{each}/{name}", 0o700 if ID in f"{each}/{name}" else 0o2770)
+
+
+def makes_result(place: Path) -> None:
+    result = Result(f"{place}/out", ID, TOKEN)
+    with open(result.path, "w") as file:
+        file.write("whatever a member said")
+    result.keep(sync=True)
 
 
 def keeps_log(place: Path) -> None:
@@ -738,10 +766,8 @@ def queue_in(place: Path) -> str:
 
 #: What the owner of a job does, and in the place of which directory the member puts a link.
 DONE_BY_JOBS: dict[str, tuple[str, Callable[[Path], Any]]] = {
-    "a result": (
-        "out/.ddmq-unfinished",
-        lambda place: Result(f"{place}/out", ID, TOKEN).keep(sync=True),
-    ),
+    "a result": ("out/.ddmq-unfinished", makes_result),
+    "a result of its run": (f"out/.ddmq-unfinished/{ID}.{TOKEN}", makes_result),
     "no result": (
         "out/.ddmq-unfinished",
         lambda place: Result(f"{place}/out", ID, OLD).discard(),
@@ -749,6 +775,10 @@ DONE_BY_JOBS: dict[str, tuple[str, Callable[[Path], Any]]] = {
     "a trial": ("out/.ddmq-unfinished", lambda place: try_output(f"{place}/out")),
     "leftovers": (
         "out/.ddmq-unfinished",
+        lambda place: remove_leftovers(f"{place}/out", ID),
+    ),
+    "leftovers of a run": (
+        f"out/.ddmq-unfinished/{ID}.{TOKEN}",
         lambda place: remove_leftovers(f"{place}/out", ID),
     ),
     "a log": ("log/worker", keeps_log),
@@ -805,7 +835,8 @@ def done_while_swapped(
 
     def swap() -> None:
         (place / "begins").read_text()
-        os.rename(shared / directory, shared / "away")
+        with suppress(FileNotFoundError):  # it is made and removed
+            os.rename(shared / directory, shared / f"{directory}-away")
         os.symlink(place / "home" / directory, shared / directory)
         (place / "done").write_text("\n")
 
@@ -845,6 +876,103 @@ def meeting(number: int, act: Callable[[], Any]) -> list[str]:
     for name in (*SYSTEM_CALLS, "stat"):
         setattr(os, name, counted(name, getattr(os, name)))
     return made
+
+
+#: Tells the member its id and its run, and opens its output when he has done his worst.
+COMMAND = """
+echo $DDMQ_ID.$DDMQ_RUN > {place}/begins
+read -r _ < {place}/done
+echo "$1" > $DDMQ_OUTPUT
+"""
+
+
+def works(place: Path, world: World, command: str, *options: str) -> Answer:
+    """Let the owner run a worker; return its exit status."""
+    words = ["--output-dir", str(place / "out"), "--retries=3", *options]
+    words += ["-j1", world.root, QUEUE, "--", "/bin/sh", "-c", command, "sh", "{}"]
+
+    def work() -> int:
+        return worker_cli.main(words)
+
+    return as_user(OWNER, work)
+
+
+def leads_away(place: Path, swapped: str, target: str) -> str:
+    """Put a link in the place of a directory of a run, before its command opens its output."""
+    run = (place / "begins").read_text().strip()
+    path = f"{place}/out/.ddmq-unfinished{swapped.format(run=run)}"
+    os.rename(path, f"{path}-away")
+    os.symlink(place / target, path)
+    (place / "done").write_text("\n")
+    return path
+
+
+@pytest.mark.parametrize("target", ["home", "home/new", "home/out/.ddmq-unfinished"])
+@pytest.mark.parametrize("swapped", ["", "/{run}"])
+def test_an_output_that_a_member_leads_away_before_it_is_opened_is_made_nowhere(
+    swapped: str, target: str, place: Path, pipes: None
+) -> None:
+    """Its message has failed, and runs again; nothing of its text is in the owner's home."""
+    load_everything()
+    world, home, out = World(place / "root"), home_of(OWNER, place), place / "out"
+    home.chmod(0o700)
+    assert as_user(OWNER, lambda: make_all(home)).error == ""
+    shared_by(OWNER, out, out / ".ddmq-unfinished")
+    ids = as_user(OWNER, lambda: publish_to_group(world)).value
+    before = files(str(home))
+    member = begun(MEMBER, lambda: leads_away(place, swapped, target))
+    got = works(place, world, COMMAND.format(place=place), "--max-messages=1")
+    link = member()
+    assert (link.error, got.error) == ("", "")
+    assert files(str(home)) == before
+    assert not set(os.listdir(out)) & set(ids)
+    assert as_user(MEMBER, lambda: os.unlink(link.value)).error == ""
+    got = works(place, world, 'echo "$1" > $DDMQ_OUTPUT')
+    assert (got.error, got.value) == ("", 0)
+    assert [(out / id_).read_text() for id_ in ids] == ["one\n", "other\n"]
+    assert files(str(home)) == before
+
+
+def shared_by(user: int, *directories: Path) -> None:
+    """Make directories in which the user's group may write."""
+    for path in directories:
+        path.mkdir()
+        os.chown(path, user, GROUPS[user])
+        path.chmod(0o2770)
+
+
+def publish_to_group(world: World) -> list[str]:
+    """Make a queue of a group's with two messages."""
+    broker = world.broker(create=True, mode=0o2770)
+    broker.create_queue(QUEUE, mode=0o2770)
+    return [str(broker.publish(QUEUE, text)) for text in ("one", "other")]
+
+
+def test_what_another_users_worker_left_stays_and_is_in_nobodys_way(
+    place: Path,
+) -> None:
+    """It is closed to all but him, who removes it; whoever has the message next has its result."""
+    out = place / "out"
+    shared_by(OWNER, out, out / ".ddmq-unfinished")
+
+    def die_at_work(token: str) -> None:
+        with open(Result(str(out), ID, token).path, "w") as file:
+            file.write("half")
+
+    def work() -> None:
+        remove_leftovers(str(out), ID)
+        result = Result(str(out), ID, "c" * 16)
+        with open(result.path, "w") as file:
+            file.write("whole")
+        result.keep(sync=True)
+
+    for user, token in ((OWNER, OLD), (MEMBER, TOKEN)):
+        assert as_user(user, lambda: die_at_work(token)).error == ""  # noqa: B023
+    assert as_user(MEMBER, work).error == ""
+    assert (out / ID).read_text() == "whole"
+    assert os.listdir(out / ".ddmq-unfinished") == [f"{ID}.{OLD}"]
+    assert as_user(OWNER, lambda: remove_leftovers(str(out), ID)).error == ""
+    assert os.listdir(out / ".ddmq-unfinished") == []
 
 
 @pytest.mark.parametrize("kept", ["work", "dead", "ready", "ready/0", "lock"])
