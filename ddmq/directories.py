@@ -11,7 +11,6 @@ call finds nothing or a stale handle; another directory that has the name then t
 
 from __future__ import annotations
 
-import _thread
 import errno
 import os
 from typing import TYPE_CHECKING, Any
@@ -77,7 +76,6 @@ class Directories:
         self.calls = calls
         self._roots: tuple[str, ...] = ()
         self._held: dict[str, Directory] = {}
-        self._changing = _thread.allocate_lock()
         self._most = max(4, min(_MOST, os.sysconf("SC_OPEN_MAX") // 32))
 
     def hold_below(self, root: str) -> None:
@@ -257,14 +255,13 @@ class Directories:
 
     def forget(self, path: str) -> None:
         """Let go of a directory, and of all that were opened through it."""
-        with self._changing:
-            for known in [p for p in self._held if f"{p}/".startswith(f"{path}/")]:
-                del self._held[known]
+        for known in list(self._held):
+            if f"{known}/".startswith(f"{path}/"):
+                self._held.pop(known, None)
 
     def let_go(self) -> None:
         """Let go of all of them; the next call opens them again."""
-        with self._changing:
-            self._held.clear()
+        self._held.clear()
 
     def _hold(self, path: str, flags: int = _HELD) -> Directory:
         try:
@@ -273,10 +270,10 @@ class Directories:
             if error.errno in GONE:
                 self.forget(path)
             raise
-        with self._changing:
-            self._held[path] = opened
-            while len(self._held) > self._most:
-                del self._held[next(iter(self._held))]
+        # No lock, which a fork might leave locked: each of these is done in one step.
+        self._held[path] = opened
+        for oldest in list(self._held)[: -self._most]:
+            self._held.pop(oldest, None)
         return opened
 
     def _open(self, path: str, flags: int) -> Directory:
