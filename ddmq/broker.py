@@ -782,8 +782,6 @@ class Broker:
         open_queue = self._known(queue)
         if self._clean:
             open_queue.keeper.sweep_when_due()
-        else:
-            open_queue.store.check_when_due()
         return open_queue
 
     def _known(self, queue: str) -> _Queue:
@@ -799,9 +797,11 @@ class Broker:
 
     def _queue(self, queue: str) -> _Queue:
         try:
-            return self._open[queue]
+            known = self._open[queue]
         except (KeyError, TypeError):  # not open yet, or no name at all
             return self._opened(queue)
+        known.store.check_when_due()
+        return known
 
     def _opened(self, queue: str) -> _Queue:
         check_queue_name(queue)
@@ -821,11 +821,11 @@ class Broker:
 
     def _explain(self, error: OSError) -> DdmqError:
         """Return what an error of the file system means to a user."""
+        self._fs.let_go()  # what we hold may have been moved, made anew, or closed
         if error.errno not in (errno.ENOENT, errno.ESTALE, errno.ENOTDIR):
             return StorageError(error)
         if error.errno == errno.ENOTDIR:
             self._open.clear()  # what was a directory when we opened it may be a link
-        self._fs.let_go()  # what we hold may have been moved, or made anew
         try:
             return self._missing(error)
         except OSError:

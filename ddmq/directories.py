@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
 #: Answers that say that there is nothing of this name, or that a handle is of what is gone.
 GONE = (errno.ENOENT, errno.ESTALE)
-_NO_MORE_FILES = (errno.EMFILE, errno.ENFILE)
+#: Answers after which we hold nothing any more: we may have too many, or somebody closed ours.
+_LET_GO = (errno.EMFILE, errno.ENFILE, errno.EBADF)
 _HELD = getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY | os.O_CLOEXEC
 _READ = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 #: How many directories are held at most: this, or a 32nd of the descriptors that we may have.
@@ -33,14 +34,17 @@ class Directory:
     So one that is held no more is closed after the last call in it, whichever thread makes that.
     """
 
-    __slots__ = ("_calls", "descriptor")
+    __slots__ = ("_calls", "_process", "descriptor")
 
     def __init__(self, descriptor: int, calls: Any) -> None:
         self.descriptor = descriptor
         self._calls = calls
+        self._process = os.getpid()
 
     def __del__(self) -> None:
-        self._calls.close(self.descriptor)
+        # A process that was forked may have closed all, and its numbers are of other files.
+        if self._process == os.getpid():
+            self._calls.close(self.descriptor)
 
     def status(self) -> os.stat_result:
         """Tell what it is, and how it is stamped."""
@@ -76,7 +80,7 @@ class Directories:
         self.calls = calls
         self._roots: tuple[str, ...] = ()
         self._held: dict[str, Directory] = {}
-        self._most = max(4, min(_MOST, os.sysconf("SC_OPEN_MAX") // 32))
+        self._most = max(1, min(_MOST, os.sysconf("SC_OPEN_MAX") // 32))
 
     def hold_below(self, root: str) -> None:
         """Hold the directories of a root, whose own path nobody else can change."""
@@ -130,7 +134,7 @@ class Directories:
         """
         if isinstance(held, _Nothing):
             return False
-        if error.errno in _NO_MORE_FILES:  # we may be the one who has them all
+        if error.errno in _LET_GO:
             self.let_go()
             return True
         makes = call in ("mkdir", "mknod") or (
@@ -204,31 +208,50 @@ class Directories:
         return found
 
     def rename(self, source: str, target: str) -> None:
-        """Rename a file or directory; what is held of it, and below it, is let go."""
+        """Rename a file or directory; what is held of it, and below it, is let go.
+
+        Where something is called missing or stale, the directory of the target is opened
+        afresh, and if it was another one, this is done once more. An error that names that
+        directory says that it is gone.
+        """
+        new: Directory | _Nothing | None = None
         try:
             old, name = self._above(source)
             new, other = self._above(target)
             self.calls.rename(
-                name,
-                other,
-                src_dir_fd=old.descriptor,
-                dst_dir_fd=new.descriptor,
+                name, other, src_dir_fd=old.descriptor, dst_dir_fd=new.descriptor
+            )
+        except OSError as error:
+            error.filename, error.filename2 = source, target
+            if error.errno not in GONE or not self._may_be_there(error, new):
+                raise
+            self._rename_again(source, target)
+        if source in self._held:
+            self.forget(source)
+
+    def _may_be_there(self, error: OSError, new: Directory | _Nothing | None) -> bool:
+        """Open the directories of a rename afresh; tell whether it was done in others.
+
+        Of a source that is called missing, this says nothing: it was there when it was listed.
+        """
+        now = self.opened(str(error.filename2).rpartition("/")[0])
+        if error.errno == errno.ESTALE:
+            self.opened(str(error.filename).rpartition("/")[0])
+            return True  # though a server may use the number of what is gone again
+        if isinstance(new, _Nothing):
+            return False
+        return new is None or not new.is_what(now.status())
+
+    def _rename_again(self, source: str, target: str) -> None:
+        try:
+            old, name = self._above(source)
+            new, other = self._above(target)
+            self.calls.rename(
+                name, other, src_dir_fd=old.descriptor, dst_dir_fd=new.descriptor
             )
         except OSError as error:
             error.filename, error.filename2 = source, target
             raise
-        if source in self._held:
-            self.forget(source)
-
-    def has_moved(self, path: str) -> bool:
-        """Look whether the directory of a path is another one now; then that is held.
-
-        Opening it drops what an NFS client remembers of names that were missing in it.
-        """
-        directory = path.rpartition("/")[0]
-        held = self._held.get(directory)
-        now = self.opened(directory)
-        return held is not None and not held.is_what(now.status())
 
     # Directories
 
@@ -271,6 +294,7 @@ class Directories:
                 self.forget(path)
             raise
         # No lock, which a fork might leave locked: each of these is done in one step.
+        self._held.pop(path, None)
         self._held[path] = opened
         for oldest in list(self._held)[: -self._most]:
             self._held.pop(oldest, None)
@@ -284,7 +308,7 @@ class Directories:
         try:
             return self._open_once(path, flags)
         except OSError as error:
-            if error.errno in _NO_MORE_FILES:
+            if error.errno in _LET_GO:
                 self.let_go()
             elif error.errno not in GONE or path in self._roots:
                 raise

@@ -157,7 +157,7 @@ def _mend(broker: Broker, name: str, found: Sequence[Symptom]) -> None:
     for symptom in found:
         for path in symptom.paths:
             if symptom.fix == "modes":
-                _set_mode(path, os.lstat(store.path).st_mode, store.fs)
+                _set_mode(path, store)
             elif symptom.fix == "aside":
                 store.letters.set_aside(path)
     if "clean" in fixes:
@@ -177,13 +177,14 @@ def _move_away(found: Iterable[Symptom], fs: FileSystem) -> bool:
     return moved
 
 
-def _set_mode(path: str, queue: int, fs: FileSystem) -> None:
+def _set_mode(path: str, store: Store) -> None:
     """Set the mode that a queue of a mode asks for, where the file is ours.
 
     One that has another name too may be anything of ours: somebody linked it here.
     """
     with suppress(OSError):  # then the symptom stays, and is told
-        descriptor = fs.directories.open(path, os.O_PATH | os.O_NOFOLLOW)
+        queue = os.stat(store.fs.directories.opened(store.path).descriptor).st_mode
+        descriptor = store.fs.directories.open(path, os.O_PATH | os.O_NOFOLLOW)
         try:
             found = os.fstat(descriptor)
             if stat.S_ISDIR(found.st_mode) or found.st_nlink == 1:

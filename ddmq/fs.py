@@ -194,15 +194,8 @@ class FileSystem:
         except OSError as error:
             if error.errno not in GONE:
                 raise
-            try:
-                if self._are_others_now(error, source, target):
-                    self.directories.rename(source, target)
-                    return True
-            except OSError as again:
-                if again.errno not in GONE:
-                    raise
-                if again.filename == os.path.dirname(target):
-                    raise _missing(again.filename) from again
+            if error.filename == os.path.dirname(target):
+                raise _missing(error.filename) from error
             return self._is_at(target)
         return True
 
@@ -216,28 +209,13 @@ class FileSystem:
         except OSError as error:
             if error.errno not in GONE:
                 raise
+            if error.filename == os.path.dirname(target):
+                return False if error.errno == errno.ENOENT else None
             try:
-                if self._are_others_now(error, source, target):
-                    with suppress(
-                        FileNotFoundError
-                    ):  # maybe since the first one was done
-                        self.directories.rename(source, target)
-                        return True
                 self.directories.lstat(target)
             except OSError as again:
                 return False if again.errno == errno.ENOENT else None
         return True
-
-    def _are_others_now(self, error: OSError, source: str, target: str) -> bool:
-        """Look whether the names of directories stand for other ones, than those used.
-
-        Of a source that is called missing, this says nothing: it was there when it was listed.
-        """
-        others = self.directories.has_moved(target)
-        if error.errno != errno.ESTALE:
-            return others
-        self.directories.has_moved(source)
-        return True  # though a server may use the number of what is gone again
 
     def replace(self, source: str, target: str) -> None:
         """Move `source`, which nobody else moves, to a `target` that may exist.
@@ -398,10 +376,12 @@ class FileSystem:
         try:
             found = self.directories.lstat(path)
         except OSError as error:
+            self.directories.forget(path)
             if error.errno == errno.ESTALE:
                 raise _missing(path) from error
             raise
         if not stat.S_ISDIR(found.st_mode):
+            self.directories.forget(path)
             raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), path)
         self.directories.compare(path, found)
 
@@ -707,8 +687,11 @@ class FileSystem:
                     if error.errno not in _IS_DIRECTORY:
                         continue
                     above = os.urandom(8).hex()
-                    self.calls.rename(name, above, src_dir_fd=inner, dst_dir_fd=top)
-                    brought.append(above)
+                    try:  # which one that is empty needs no permission for, but a move does
+                        self.calls.rmdir(name, dir_fd=inner)
+                    except OSError:
+                        self.calls.rename(name, above, src_dir_fd=inner, dst_dir_fd=top)
+                        brought.append(above)
         return brought
 
     def sync_directory(self, path: str) -> None:

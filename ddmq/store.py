@@ -168,9 +168,15 @@ class Store:
             self.fs.require_directory(path)
 
     def check_when_due(self) -> None:
-        """Do so each second: whoever keeps house does it whenever he sweeps."""
-        if not 0 <= self.clock.monotonic() - self._checked_at < _CHECK_EVERY:
-            self.check()
+        """Compare them each second; what is missing is missed by who needs it."""
+        now = self.clock.monotonic()
+        if 0 <= now - self._checked_at < _CHECK_EVERY:
+            return
+        self._checked_at = now
+        above = os.path.dirname(self.path), self.path
+        for path in (*above, *(f"{self.path}/{name}" for name in DIRECTORIES)):
+            with suppress(FileNotFoundError):
+                self.fs.require_directory(path)
 
     def learn_clock(self) -> OSError | None:
         """Compare our clock with the file server's; return what keeps us from it.

@@ -47,7 +47,7 @@ def brief(monkeypatch):
     """Check with less of everything."""
     monkeypatch.setattr(storm, "MESSAGES", 20)
     monkeypatch.setattr(storm, "KILLS", 2)
-    monkeypatch.setattr(session, "_LEASE", 0.5)
+    monkeypatch.setattr(session, "_LEASE", 1.0)
     monkeypatch.setattr(session, "_LEAD", 0.05)
     monkeypatch.setattr(probes, "NAMES", 100)
     monkeypatch.setattr(probes, "_EARLY_SECONDS", 0.1)

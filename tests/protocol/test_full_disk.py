@@ -104,7 +104,7 @@ def disk(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Disk]:
     try:
         yield Disk(tmp_path, limit)
     finally:
-        subprocess.run(["umount", str(tmp_path)], check=True)
+        subprocess.run(["umount", "--lazy", str(tmp_path)], check=True)
 
 
 def consumed(broker: Broker, n: int = 100, *, ack: bool = False) -> list[Message]:

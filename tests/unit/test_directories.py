@@ -6,11 +6,12 @@ import errno
 import os
 import resource
 import threading
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 
 import pytest
-from support import Calls, counting, failing, interrupted
+from support import Calls, FakeClock, counting, failing, interrupted
 
+from ddmq import Broker, LeaseLost
 from ddmq.fs import FileSystem
 
 
@@ -215,7 +216,84 @@ def test_threads_share_what_is_held(root, fs):
     assert failed == []
 
 
+def test_another_thread_that_opened_the_new_directory_first_hides_nothing(root):
+    """The rename that failed was done in the one before: it is done again all the same."""
+
+    def call(_, name, function, arguments):
+        if name == "rename" and not renamed:
+            renamed.append(name)
+            try:
+                return function(*arguments)
+            except FileNotFoundError:
+                fs.listing(f"{root}/q/work")  # as another thread does now
+                raise
+        return function(*arguments)
+
+    fs, renamed = FileSystem(root=root), []
+    fs.create(f"{root}/q/work/b", b"x", sync=False)
+    os.unlink(f"{root}/q/work/b")
+    os.rmdir(f"{root}/q/work")
+    os.mkdir(f"{root}/q/work")
+    fs.calls = Calls(call)
+    assert fs.rename(f"{root}/q/tmp/a", f"{root}/q/work/a") is True
+    assert os.listdir(f"{root}/q/work") == ["a"]
+
+
+def test_who_closed_all_descriptors_after_a_fork_closes_none_of_others(root, fs):
+    """As daemons do: the numbers are of other files then."""
+    fs.read(f"{root}/q/tmp/a")
+    child = os.fork()
+    if child == 0:
+        os.closerange(3, 200)
+        others = [os.open(root, os.O_RDONLY) for _ in range(20)]
+        os.closerange(others[0], others[9])
+        for number in range(2):
+            with suppress(OSError):
+                fs.create(f"{root}/q/tmp/{number}", b"x", sync=False)
+            fs.let_go()
+        for descriptor in others[9:]:
+            os.fstat(descriptor)
+        os._exit(0 if os.path.exists(f"{root}/q/tmp/1") else 1)
+    assert os.waitpid(child, 0)[1] == 0
+
+
+@pytest.mark.parametrize("verb", ["move", "renew", "ack", "publish"])
+def test_no_client_follows_a_queue_that_was_moved_for_longer_than_a_second(root, verb):
+    clock = FakeClock()
+    broker = Broker(root, create=True, clock=clock, clean=False)
+    for queue in ("a", "b"):
+        broker.create_queue(queue)
+        broker.publish(queue, "x")
+    [message] = broker.consume("a" if verb == "move" else "b")
+    acts = {
+        "move": lambda: broker.move(message, "b"),
+        "renew": lambda: broker.renew(message),
+        "ack": lambda: broker.ack(message),
+        "publish": lambda: broker.publish("b", "y"),
+    }
+    os.rename(f"{root}/b", f"{root}/old")
+    Broker(root, clock=clock).create_queue("b")
+    clock.advance(1.1)
+    with pytest.raises(LeaseLost) if verb == "renew" else nullcontext():
+        acts[verb]()
+    assert len(os.listdir(f"{root}/old/work")) == (verb != "move")
+    assert broker.view("b")["b"].waiting == (verb in ("move", "publish"))
+
+
 # What is deleted
+
+
+def test_an_empty_directory_that_is_not_for_us_to_move_goes_as_well(root, fs):
+    """To move one takes the permission to write in it, as its `..` changes."""
+
+    def call(_, name, function, arguments):
+        if name == "rename":
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), arguments[0])
+        return function(*arguments)
+
+    fs.mkdir(f"{root}/q/work/theirs")
+    fs.calls = Calls(call)
+    assert fs.remove_tree(f"{root}/q") is True
 
 
 def test_a_tree_of_any_depth_is_removed_with_few_descriptors(root, fs, tmp_path):
