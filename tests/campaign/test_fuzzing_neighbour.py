@@ -30,6 +30,7 @@ import traceback
 from collections import Counter
 from contextlib import suppress
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
@@ -44,7 +45,7 @@ from campaign.neighbour import (
 from protocol.test_other_users import GROUP, GROUPS, MEMBER, OWNER, load_everything
 
 from ddmq import Broker, DdmqError, cli
-from ddmq.hpc import chain, submit_cli
+from ddmq.hpc import chain, submit, submit_cli
 from ddmq.hpc import cli as worker_cli
 
 if TYPE_CHECKING:
@@ -350,6 +351,9 @@ class Scene:
             text = SBATCH.format(desk=self.desk) if name != "worker" else "#!/bin/sh\n"
             (self.desk / name).write_text(text)
             (self.desk / name).chmod(0o755)
+        # Others may not read where ddmq is installed, and the owner submits by its templates.
+        templates = Path(submit.__file__).parent / "templates"
+        shutil.copytree(templates, self.desk / "templates")
         self.area.witness.touch()
         self.area.witness.chmod(0o666)
         for path in (self.desk, *shared):
@@ -364,6 +368,7 @@ class Scene:
             os.environ["TMPDIR"] = tempfile.tempdir = str(self.desk / "tmp")
             os.environ["PATH"] = f"{self.desk / 'bin'}:/usr/bin:/bin"
             os.chdir(self.desk)
+            submit.resources = SimpleNamespace(files=lambda _: self.desk)
             act()
 
         return fork(OWNER, at_his_desk)
