@@ -87,6 +87,30 @@ class Crash(BaseException):
     """The process died here: nothing may catch it."""
 
 
+def path_of(descriptor: int) -> str:
+    """Return the path of an open directory."""
+    return os.readlink(f"/proc/self/fd/{descriptor}")
+
+
+def in_full(
+    name: str,
+    arguments: tuple[Any, ...],
+    options: dict[str, Any],
+    path_of: Callable[[int], str] = path_of,
+) -> tuple[Any, ...]:
+    """Return arguments of a system call with paths in place of names in an open directory."""
+    shown = list(arguments)
+    directories = [options.get("dir_fd")]
+    if name == "rename":
+        directories = [options.get("src_dir_fd"), options.get("dst_dir_fd")]
+    for place, descriptor in enumerate(directories, 1 if name == "symlink" else 0):
+        if descriptor is not None:
+            shown[place] = f"{path_of(descriptor)}/{shown[place]}"
+    if name == "listdir" and isinstance(shown[0], int):
+        shown[0] = path_of(shown[0])
+    return tuple(shown)
+
+
 class Calls:
     """The functions of `os`, each passing through `call(number, name, function, arguments)`.
 
@@ -114,7 +138,7 @@ class Calls:
                 return function(*arguments)  # by whoever looks last, sooner or later
             self.made.append(name)
             real = _no_fsync if name == "fsync" and self.module is os else function
-            shown = self._whole(name, arguments, options)
+            shown = in_full(name, arguments, options, self._path_of)
 
             def act(*given: Any) -> Any:
                 kept = zip(given, shown, arguments)
@@ -127,26 +151,9 @@ class Calls:
 
         return wrapped
 
-    def _whole(
-        self, name: str, arguments: tuple[Any, ...], options: dict[str, Any]
-    ) -> tuple[Any, ...]:
-        """Return arguments with paths in place of names in a directory that is open."""
-        shown = list(arguments)
-        directories = [options.get("dir_fd")]
-        if name == "rename":
-            directories = [options.get("src_dir_fd"), options.get("dst_dir_fd")]
-        first = 1 if name == "symlink" else 0
-        for place, descriptor in enumerate(directories, first):
-            if descriptor is not None:
-                shown[place] = f"{self._path_of(descriptor)}/{shown[place]}"
-        if name == "listdir" and isinstance(shown[0], int):
-            shown[0] = self._path_of(shown[0])
-        return tuple(shown)
-
     def _path_of(self, directory: int) -> str:
         """Return the path of an open directory, by which it was opened if we did so."""
-        known = self._directories.get(directory)
-        return known or os.readlink(f"/proc/self/fd/{directory}")
+        return self._directories.get(directory) or path_of(directory)
 
 
 def _no_fsync(_: int) -> None:

@@ -13,6 +13,7 @@ import sys
 import time
 
 import pytest
+from support import in_full
 
 from ddmq import cli
 from ddmq.check import probes, session, storm
@@ -62,7 +63,9 @@ class Lying:
     def __getattr__(self, name):
         real = getattr(os, name)
         lie = self._lies.get(name)
-        return real if lie is None else lambda *arguments: lie(real, *arguments)
+        if lie is None:
+            return real
+        return lambda *given, **named: lie(real, *in_full(name, given, named))
 
 
 def found_by(directory, *, flock=None, patience=20, **lies):
