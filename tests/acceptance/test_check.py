@@ -312,7 +312,7 @@ def unlink_that_forgets(unlink, path):
 
 
 def test_messages_that_come_back_are_found(directory, brief):
-    report = found_by(directory, patience=1, unlink=unlink_that_forgets)
+    report = found_by(directory, patience=3, unlink=unlink_that_forgets)
     assert bad(report) == {"messages"}
     figures = report.findings[-1].figures
     assert figures["acked_twice"] + figures["left"] > 0
