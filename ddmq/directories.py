@@ -5,7 +5,7 @@ another, or for a link. So below a root each directory is opened once, relative 
 is in, no link followed, and then used through its descriptor: nobody can lead us out of the root.
 
 A descriptor follows its directory when that is renamed. So it is compared with the name when a
-queue is checked (each second, by who sweeps), whenever the directory is listed, and when a
+queue is checked (once a second while it is used), whenever the directory is listed, and when a
 call finds nothing or a stale handle; another directory that has the name then takes its place.
 """
 
@@ -13,10 +13,7 @@ from __future__ import annotations
 
 import errno
 import os
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    pass
+from typing import Any
 
 #: Answers that say that there is nothing of this name, or that a handle is of what is gone.
 GONE = (errno.ENOENT, errno.ESTALE)
