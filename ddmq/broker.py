@@ -210,9 +210,8 @@ class _Queue:
                     leases = self.store.claim(waiting, settings.message_timeout, n)
                     if leases:
                         return waiting.path, leases, settings
-                    n = max(
-                        n // 2, 1
-                    )  # a rival was faster: who takes many takes longer
+                    # A rival was faster: who takes many takes longer.
+                    n = max(n // 2, 1)
             except InvalidContent:
                 tidying.met(waiting.path)  # it is set aside, and no rival was faster
             else:

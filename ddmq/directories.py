@@ -89,20 +89,18 @@ class Directories:
     def _call(self, name: str, path: str, *arguments: Any, **options: Any) -> Any:
         """Make a system call for a path, a second time if the directory is another one now."""
         held = None
-        try:
-            held, own_name = self._above(path)
-            call = getattr(self.calls, name)
-            return call(own_name, *arguments, dir_fd=held.descriptor, **options)
-        except OSError as error:
-            error.filename = path
-            if held is None or not self._may_succeed_now(error, held, name, arguments):
-                raise
-        try:
-            held, own_name = self._above(path)
-            return call(own_name, *arguments, dir_fd=held.descriptor, **options)
-        except OSError as error:
-            error.filename = path
-            raise
+        for is_last in (False, True):
+            try:
+                held, own_name = self._above(path)
+                call = getattr(self.calls, name)
+                return call(own_name, *arguments, dir_fd=held.descriptor, **options)
+            except OSError as error:
+                error.filename = path
+                if is_last or held is None:
+                    raise
+                if not self._may_succeed_now(error, held, name, arguments):
+                    raise
+        raise AssertionError(path)
 
     def _above(self, path: str) -> tuple[Directory | _Nothing, str]:
         """Return the directory in which a path is, and its name there."""
@@ -211,18 +209,21 @@ class Directories:
         afresh, and if it was another one, this is done once more. An error that names that
         directory says that it is gone.
         """
-        new: Directory | _Nothing | None = None
-        try:
-            old, name = self._above(source)
-            new, other = self._above(target)
-            self.calls.rename(
-                name, other, src_dir_fd=old.descriptor, dst_dir_fd=new.descriptor
-            )
-        except OSError as error:
-            error.filename, error.filename2 = source, target
-            if error.errno not in GONE or not self._may_be_there(error, new):
-                raise
-            self._rename_again(source, target)
+        for is_last in (False, True):
+            new: Directory | _Nothing | None = None
+            try:
+                old, name = self._above(source)
+                new, other = self._above(target)
+                self.calls.rename(
+                    name, other, src_dir_fd=old.descriptor, dst_dir_fd=new.descriptor
+                )
+                break
+            except OSError as error:
+                error.filename, error.filename2 = source, target
+                if is_last or error.errno not in GONE:
+                    raise
+                if not self._may_be_there(error, new):
+                    raise
         if source in self._held:
             self.forget(source)
 
@@ -238,17 +239,6 @@ class Directories:
         if isinstance(new, _Nothing):
             return False
         return new is None or not new.is_what(now.status())
-
-    def _rename_again(self, source: str, target: str) -> None:
-        try:
-            old, name = self._above(source)
-            new, other = self._above(target)
-            self.calls.rename(
-                name, other, src_dir_fd=old.descriptor, dst_dir_fd=new.descriptor
-            )
-        except OSError as error:
-            error.filename, error.filename2 = source, target
-            raise
 
     # Directories
 

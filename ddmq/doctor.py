@@ -183,7 +183,7 @@ def _set_mode(path: str, store: Store) -> None:
     One that has another name too may be anything of ours: somebody linked it here.
     """
     with suppress(OSError):  # then the symptom stays, and is told
-        queue = os.stat(store.fs.directories.opened(store.path).descriptor).st_mode
+        queue = store.fs.directories.opened(store.path).status().st_mode
         descriptor = store.fs.directories.open(path, os.O_PATH | os.O_NOFOLLOW)
         try:
             found = os.fstat(descriptor)

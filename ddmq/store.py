@@ -73,7 +73,7 @@ SETTLED = 10
 BUCKET_SIZE = 500
 #: Seconds for which a consumer waits until a bundle of which nothing waits is put away.
 _RETIRE_FOR = 0.8
-#: Seconds after which directories are compared with their names by who does not sweep.
+#: Seconds after which whoever uses a queue compares its directories with their names.
 _CHECK_EVERY = 1.0
 #: Seconds for which nobody tries again after that took longer.
 _HELD_UP_FOR = 30.0
@@ -163,9 +163,15 @@ class Store:
         Raises NotADirectoryError where a link stands in place of one.
         """
         self._checked_at = self.clock.monotonic()
-        above = os.path.dirname(self.path), self.path
-        for path in (*above, *(f"{self.path}/{name}" for name in DIRECTORIES)):
+        for path in self._directories():
             self.fs.require_directory(path)
+
+    def _directories(self) -> Iterator[str]:
+        """Yield the directories of this queue, each after the one that it is in."""
+        yield os.path.dirname(self.path)
+        yield self.path
+        for name in DIRECTORIES:
+            yield f"{self.path}/{name}"
 
     def check_when_due(self) -> None:
         """Compare them each second; what is missing is missed by who needs it."""
@@ -173,8 +179,7 @@ class Store:
         if 0 <= now - self._checked_at < _CHECK_EVERY:
             return
         self._checked_at = now
-        above = os.path.dirname(self.path), self.path
-        for path in (*above, *(f"{self.path}/{name}" for name in DIRECTORIES)):
+        for path in self._directories():
             with suppress(FileNotFoundError):
                 self.fs.require_directory(path)
 

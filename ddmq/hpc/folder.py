@@ -15,6 +15,7 @@ import stat
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, BinaryIO
 
+from ddmq.directories import GONE
 from ddmq.fs import FileSystem
 
 if TYPE_CHECKING:
@@ -31,7 +32,6 @@ _RELATIVE = frozenset(
         *("symlink", "readlink", "utime", "chmod", "access"),
     )
 )
-_GONE = (errno.ENOENT, errno.ESTALE)
 #: Directories in each other that are removed; what is deeper was made to exhaust somebody.
 _DEEPEST = 100
 
@@ -132,7 +132,7 @@ class Folder:
             self.calls.rename(name, new, **both)
         except OSError as error:
             error.filename, error.filename2 = f"{self.path}/{name}", None
-            if error.errno not in _GONE or self.fs.exists(f"./{name}"):
+            if error.errno not in GONE or self.fs.exists(f"./{name}"):
                 raise
 
     def remove(self, name: str, depth: int = _DEEPEST) -> None:
