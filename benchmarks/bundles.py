@@ -1,13 +1,18 @@
-"""What messages cost that come in bundles.
+"""The cost of messages that are published in bundles.
 
     python benchmarks/bundles.py [--quick] [--dir DIR]
 
-Shows a million lines published by the command `ddmq publish --from-file`, viewed, and
-consumed in batches of 100; consuming one by one from bundles beside consuming single files,
-on the file system measured and, where root may mount them, on ext4 and xfs in an image file;
-several consumers at once, with the renames that they try; and from how many messages on
-a bundle is the better choice. In memory durable costs next to nothing: give a directory on
-real storage to see its price. Exits with 1 when a target is missed.
+Measures four things:
+
+- a million lines that `ddmq publish --from-file` publishes, and that are then viewed, and
+  consumed in batches of 100;
+- messages consumed one by one, from bundles and from single files; as root also on ext4 and
+  xfs, each in an image file;
+- several consumers at once, and how many claims they try;
+- how many messages it takes until a bundle costs less than single files.
+
+In memory, durable messages cost next to nothing more than others: give a directory on real
+storage to see their price. Exits with 1 when a target is missed.
 """
 
 from __future__ import annotations
@@ -41,8 +46,10 @@ from support import (
     scratch,
 )
 
-from ddmq import Broker, store
-from ddmq.fs import CountedCalls, FileSystem
+from ddmq import Broker
+from ddmq.storage import store
+from ddmq.storage.filesystem import CountedCalls, FileSystem
+from ddmq.storage.layout import DIRECTORIES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -71,7 +78,7 @@ RACING = 4
 
 
 class Command(NamedTuple):
-    """What one run of a command took."""
+    """The cost of one run of a command."""
 
     wall: float
     cpu: float
@@ -106,13 +113,13 @@ def write_lines(path: Path, number: int) -> Path:
 
 
 def number_of_files(root: Path) -> int:
-    """Count the files of a queue that are there because of messages."""
-    states = [root / QUEUE / state for state in store.DIRECTORIES]
+    """Count the files in a queue that hold its messages."""
+    states = [root / QUEUE / state for state in DIRECTORIES]
     return sum(len(names) for state in states for _, _, names in os.walk(state))
 
 
 def publishing(root: Path, number: int, rounds: int) -> Table:
-    """Publish lines of a file, durable and not in turns; the last queue of each stays."""
+    """Publish the lines of a file, durable and not, in turns; keep the last queue of each."""
     lines = write_lines(root / "lines", number)
     runs = defaultdict(list)
     for _ in range(rounds):
@@ -133,7 +140,7 @@ def publishing(root: Path, number: int, rounds: int) -> Table:
 
 
 def published(how: str, runs: list[Command], number: int, files: int) -> list[str]:
-    """Return the cells that tell how long the lines took, and what became of them."""
+    """Return the cells that tell how long publishing took, and how many files it made."""
     wall, cpu, resident = map(statistics.median, zip(*runs))
     share, megabytes = number / MILLION, resident / 1e6
     return [
@@ -154,7 +161,7 @@ def viewing(root: Path, number: int, rounds: int) -> Table:
 
 
 def consuming(root: Path, number: int) -> Table:
-    """Consume and ack all of it in batches, by one process."""
+    """Consume and ack all messages in batches, in one process."""
     broker = Broker(root / "durable")
     at_once = number // 100
     take = partial(consume_and_ack_in_batches, broker, at_once)
@@ -178,7 +185,7 @@ def consuming(root: Path, number: int) -> Table:
 
 
 def places(directory: Path) -> Iterator[tuple[str, Path]]:
-    """Yield file systems to measure on, and say which can't be had."""
+    """Yield the file systems to measure on; say which ones we can't mount."""
     yield "as given", directory
     for kind in ("ext4", "xfs"):
         try:
@@ -207,7 +214,7 @@ def one_by_one(directory: Path, rounds: int) -> Table:
 
 
 def taken_in_turns(brokers: dict[str, Broker], number: int) -> tuple[Cost, Cost]:
-    """Measure a thousand of each kind, each time in the other order."""
+    """Measure a thousand of each kind; change the order each time."""
     size, costs = store.BUNDLE_SIZE, {}
     for kind in sorted(brokers, reverse=bool(number % 2)):
         KINDS[kind](brokers[kind], size)
@@ -228,7 +235,7 @@ def consume_all(batch: int, broker: Broker) -> int:
 
 
 def side_by_side(root: Path, batch: int, number: int, rounds: int) -> Table:
-    """Let 1 to 8 processes consume from bundles, in turns."""
+    """Let 1 to 8 processes consume from bundles; measure each number in turn."""
     broker = filled(root, 0)
     runs: dict[int, list[Together]] = defaultdict(list)
     for _ in range(rounds):
@@ -239,7 +246,7 @@ def side_by_side(root: Path, batch: int, number: int, rounds: int) -> Table:
     table = Table(
         f"consume + ack from bundles, {batch} at a time, all processes together",
         *("processes", "messages/s", "over one", "", "CPU µs each", "CPU over one"),
-        *("cursor renames tried per claim", ""),
+        *("claims tried per claim made", ""),
     )
     for processes, done in runs.items():
         table.add(str(processes), *against_one(done, runs[1], batch))
@@ -247,7 +254,7 @@ def side_by_side(root: Path, batch: int, number: int, rounds: int) -> Table:
 
 
 def against_one(done: list[Together], alone: list[Together], batch: int) -> list[str]:
-    """Return the cells that tell how several consumers did."""
+    """Return the cells that compare several consumers with one."""
     rate, renames, cpu = map(statistics.median, zip(*done))
     gain = statistics.median(many.rate / one.rate for many, one in zip(done, alone))
     dearer = statistics.median(many.cpu / one.cpu for many, one in zip(done, alone))
@@ -259,11 +266,11 @@ def against_one(done: list[Together], alone: list[Together], batch: int) -> list
     ]
 
 
-# How few messages are better off as files of their own
+# How many messages cost less as single files
 
 
-class Spent(NamedTuple):
-    """What publish, consume and ack of a message took."""
+class Times(NamedTuple):
+    """What publishing, consuming and acking a message takes."""
 
     calls: float
     cpu: float
@@ -278,15 +285,15 @@ class Counted:
         self.broker = Broker(root, fs=FileSystem(self._calls))
         self.broker.view(QUEUE)
 
-    def spent(self, run: Callable[[Broker], object]) -> Spent:
-        """Measure what this client does."""
+    def spent(self, run: Callable[[Broker], object]) -> Times:
+        """Measure what `run` does with this client."""
         self._calls.numbers.clear()
         cost = Cost.of(partial(run, self.broker))
-        return Spent(sum(self._calls.numbers.values()), *cost)
+        return Times(sum(self._calls.numbers.values()), *cost)
 
 
 def publish_as(bundled: int, number: int, broker: Broker) -> None:
-    """Publish messages together, as single files or as one bundle, whatever their number."""
+    """Publish any number of messages together: as one bundle, or as single files."""
     kept, store.BUNDLE_FROM = store.BUNDLE_FROM, 2 if bundled else sys.maxsize
     try:
         refill_bundled(broker, number)
@@ -295,13 +302,13 @@ def publish_as(bundled: int, number: int, broker: Broker) -> None:
 
 
 def publish_and_take(bundled: int, number: int, broker: Broker) -> None:
-    """Publish a few together, consume and ack them one by one."""
+    """Publish a few messages together; consume and ack them one by one."""
     publish_as(bundled, number, broker)
     consume_and_ack(broker, number)
 
 
-def by_one(root: Path, number: int, turns: int) -> list[Spent]:
-    """Measure one consumer, which publishes as well: single files, a bundle, and so on."""
+def by_one(root: Path, number: int, turns: int) -> list[Times]:
+    """Measure one client that publishes and consumes: single files, a bundle, and so on."""
     client = Counted(root)
     return [
         client.spent(partial(publish_and_take, turn % 2, number))
@@ -309,8 +316,8 @@ def by_one(root: Path, number: int, turns: int) -> list[Spent]:
     ]
 
 
-def by_several(root: Path, number: int, turns: int) -> list[Spent]:
-    """Measure consumers that wait together for the few messages that come."""
+def by_several(root: Path, number: int, turns: int) -> list[Times]:
+    """Measure several consumers that wait for the same few messages."""
     barrier, answers = forked.Barrier(RACING + 1), forked.SimpleQueue()
     racers = [
         forked.Process(target=race, args=(root, turns, barrier, answers))
@@ -325,8 +332,8 @@ def by_several(root: Path, number: int, turns: int) -> list[Spent]:
     return [added(first, others) for first, others in zip(published, raced)]
 
 
-def publish_in_turns(root: Path, number: int, turns: int, barrier: Any) -> list[Spent]:
-    """Publish when all have finished with what came before."""
+def publish_in_turns(root: Path, number: int, turns: int, barrier: Any) -> list[Times]:
+    """Publish again whenever all consumers have finished."""
     client, published = Counted(root), []
     for turn in range(turns):
         published.append(client.spent(partial(publish_as, turn % 2, number)))
@@ -336,7 +343,7 @@ def publish_in_turns(root: Path, number: int, turns: int, barrier: Any) -> list[
 
 
 def race(root: Path, turns: int, barrier: Any, answers: Any) -> None:
-    """Consume as one of several processes, each time that something is published."""
+    """Consume as one of several processes, whenever something is published."""
     client, spent = Counted(root), []
     for _ in range(turns):
         barrier.wait()
@@ -345,10 +352,10 @@ def race(root: Path, turns: int, barrier: Any, answers: Any) -> None:
     answers.put(spent)
 
 
-def added(published: Spent, raced: Iterable[Spent]) -> Spent:
-    """Add what a publisher and then, at the same time, several consumers took."""
+def added(published: Times, raced: Iterable[Times]) -> Times:
+    """Add the times of a publisher and of the consumers that followed it side by side."""
     calls, cpu, wall = zip(*raced)
-    return Spent(
+    return Times(
         published.calls + sum(calls),
         published.cpu + sum(cpu),
         published.wall + max(wall),
@@ -358,10 +365,10 @@ def added(published: Spent, raced: Iterable[Spent]) -> Spent:
 def how_few(
     root: Path,
     consumers: str,
-    measure: Callable[[Path, int, int], list[Spent]],
+    measure: Callable[[Path, int, int], list[Times]],
     rounds: int,
 ) -> Table:
-    """Compare a few messages as single files with one bundle of them."""
+    """Compare a few messages in single files with as many in one bundle."""
     table = Table(
         f"A few messages published together, then consumed and acked by {consumers}; "
         f"a bundle from {store.BUNDLE_FROM} on",
@@ -376,8 +383,8 @@ def how_few(
     return table
 
 
-def compared(singles: list[Spent], bundles: list[Spent], number: int) -> list[str]:
-    """Return the cells that compare the two, per message."""
+def compared(singles: list[Times], bundles: list[Times], number: int) -> list[str]:
+    """Return the cells that compare both, per message."""
     calls = [
         statistics.mean(spent.calls for spent in all_) / number
         for all_ in (singles, bundles)

@@ -2,12 +2,14 @@
 
     python benchmarks/calls.py [--quick] [--dir DIR]
 
-Shows the mean per publish (durable and not) and per consume + ack, by a client that knows
-the queue, and their sum, a message's life: for messages that come one by one, at a backlog
-of 100 and 100,000, and for those that come in bundles of 1,000, at a backlog of 10,000 and
-1,000,000. Then what an idle client asks for each time it looks. Counted as the kernel does (with `strace`, where that works) and as ddmq makes
-them (a listing is two calls there, and five or more for the kernel). Exits with 1 when
-a target is missed.
+Shows the mean per publish (durable and not), per consume + ack, and for a message's whole
+life, of a client that has used the queue before. Messages are published one by one, at a
+backlog of 100 and of 100,000; and in bundles of 1,000, at a backlog of 10,000 and of
+1,000,000. Then it shows the calls of an idle client at each look.
+
+The calls are counted twice: as ddmq makes them, and as the kernel sees them (by `strace`,
+where it works). A listing is two calls for ddmq, and five or more for the kernel. Exits with
+1 when a target is missed.
 """
 
 from __future__ import annotations
@@ -33,33 +35,33 @@ from support import (
 
 from ddmq import Broker
 from ddmq.clock import Clock
-from ddmq.fs import CountedCalls, FileSystem
+from ddmq.storage.filesystem import CountedCalls, FileSystem
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 NUMBER = 1000
-#: Not `fcntl`, by which a listing duplicates its descriptor.
+#: `fcntl` is not among them: a listing uses it to duplicate its descriptor.
 LOCKS = ("flock",)
 IDLE_EVERY = 5.0
 
 
 class Operation(NamedTuple):
-    """What is done to a number of messages, and how many calls each may need."""
+    """What is done to the messages, and how many calls each of them may need."""
 
     run: Callable[[Broker, int], None]
     target: Target | None = None
 
 
 class Life(NamedTuple):
-    """The operations that a message goes through, and how many calls that may be."""
+    """The operations in a message's life, and how many calls they may need together."""
 
     operations: tuple[str, ...]
     target: Target
 
 
 class Kind(NamedTuple):
-    """Messages that came in one way: what is done to them at which backlogs."""
+    """Messages that are published in one way: the operations, and the backlogs."""
 
     fill: Callable[[Broker, int], None]
     backlogs: tuple[int, ...]
@@ -116,7 +118,7 @@ def made_by_ddmq(operation: Operation, root: Path) -> Counter[str]:
 def seen_by_kernel(name: str, root: Path) -> Counter[str] | None:
     """Count the system calls for `NUMBER` messages, after a first one; None: no strace.
 
-    What a process that stops after the first message needs is taken off.
+    We subtract the calls of a process that stops after the first message.
     """
     try:
         whole = traced(name, root, NUMBER)
@@ -137,7 +139,7 @@ def traced(name: str, root: Path, number: int) -> Counter[str]:
 
 
 def work_alone(name: str, root: str, number: str) -> int:
-    """Handle 1 + `number` messages: what a traced process does."""
+    """Handle 1 + `number` messages, in the process that is traced."""
     broker = Broker(root)
     OPERATIONS[name].run(broker, 1)
     OPERATIONS[name].run(broker, int(number))
@@ -150,12 +152,12 @@ def mean(counts: Counter[str]) -> float:
 
 
 def locks(counts: Counter[str]) -> str:
-    """Tell how many locks were asked for, which must be none."""
+    """Tell how many locks were taken; there must be none."""
     return Target(0).verdict(sum(counts[lock] for lock in LOCKS))
 
 
 def told(counts: Counter[str]) -> str:
-    """Tell which calls a message needs, but for those that few messages need."""
+    """Tell which calls a message needs; calls that few messages need are left out."""
     per_message = {call: number / NUMBER for call, number in counts.most_common()}
     return ", ".join(f"{n:.1f} {call}" for call, n in per_message.items() if n > 0.05)
 
@@ -209,23 +211,23 @@ def measured(root: Path, name: str, backlog: int) -> Table:
 
 
 class Skipping(Clock):
-    """A clock that can be turned on, and goes on from there."""
+    """A clock that can be advanced, and goes on from there."""
 
     def __init__(self) -> None:
         super().__init__()
         self.skipped = 0.0
 
     def own_ns(self) -> int:
-        """Return the time of day, and what was skipped."""
+        """Return the time of day, plus what was skipped."""
         return super().own_ns() + int(self.skipped * 1e9)
 
     def monotonic(self) -> float:
-        """Return the seconds that passed, and those that were skipped."""
+        """Return the seconds that passed, plus those that were skipped."""
         return super().monotonic() + self.skipped
 
 
 def idle(root: Path) -> Table:
-    """Count what an idle client asks for in an hour, each time that it looks."""
+    """Count the calls of an idle client in an hour, per look."""
     Broker(root, create=True).create_queue("idle")
     calls, clock = CountedCalls(), Skipping()
     broker, looks = Broker(root, clock=clock, fs=FileSystem(calls)), 720

@@ -1,11 +1,11 @@
-"""What a message costs, compared with the bare system calls and with a small backlog.
+"""The cost of a message, beside the bare system calls, and at a large backlog.
 
     python benchmarks/core.py [--quick | --full] [--dir DIR] [--pythons PYTHON ...]
 
-Shows by CPU time, one message at a time and not durable: publish, and consume + ack,
-against the same system calls without ddmq; and consume + ack at a backlog of 100,000 (a
-million with --full) against 1,000, for a process that runs on and for one that starts
-fresh. Exits with 1 when a target is missed.
+Measures CPU time, one message at a time, not durable. First: publish, and consume + ack,
+against the same system calls without ddmq. Then: consume + ack at a backlog of 100,000 (a
+million with --full) against a backlog of 1,000, in a process that runs on, and in one that
+has just started. Exits with 1 when a target is missed.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ MICRO = 1e-6
 
 
 class Bare:
-    """The system calls alone, on paths as deep and names as long as those of a queue."""
+    """The system calls alone, on paths and names as long as those of a queue."""
 
     def __init__(self, queue: Path, number: int) -> None:
         bucket = "ready/999/1700000000000000000"
@@ -80,7 +80,7 @@ class Bare:
 
 
 def against_bare(root: Path, rounds: int) -> Table:
-    """Compare ddmq with the system calls that it can't do without."""
+    """Compare ddmq with the system calls that it needs at least."""
     bare, broker = Bare(root / "bare" / QUEUE, BATCH), filled(root / "ddmq", BATCH)
     consume_and_ack(broker, BATCH)
     pairs: dict[str, list[tuple[float, float]]] = {"publish": [], "consume + ack": []}
@@ -100,13 +100,13 @@ def against_bare(root: Path, rounds: int) -> Table:
 
 
 def running_on(broker: Broker) -> float:
-    """Measure consume + ack by a client that knows the queue."""
+    """Measure consume + ack of a client that has used the queue before."""
     refill(broker, BATCH)
     return cpu_seconds(partial(consume_and_ack, broker, BATCH)) / BATCH
 
 
 def starting_fresh(broker: Broker) -> float:
-    """Measure the first message of a process that has imported ddmq, and done nothing."""
+    """Measure the first message of a process that has only imported ddmq."""
     refill(broker, 1)
     return in_child(
         lambda: cpu_seconds(lambda: consume_and_ack(Broker(broker.root), 1))

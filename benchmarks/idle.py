@@ -1,11 +1,12 @@
-"""What idle workers ask of the file server: real ones, all at once.
+"""How many calls idle workers make: real workers, all at once.
 
     python benchmarks/idle.py [--quick | --full] [--dir DIR]
 
-Starts 100 workers (1,000 with --full, which need 12 GB) on an empty queue, and ends half of them
-when they have backed off, the others later. Each says at its end which calls it made; the
-difference is what idling costs. On NFS a listing asks the server; the status of a directory
-does not, which a client knows for half a minute. Exits with 1 when a target is missed.
+Starts 100 workers (1,000 with --full, which need 12 GB) on an empty queue. Once they look at
+the longest intervals, it ends half of them, and the others later. At its end, each prints the
+calls that it made. The difference between both halves is the cost of idling. On NFS, a listing
+is a request to the server. The status of a directory mostly is not, since the client keeps it
+for half a minute. Exits with 1 when a target is missed.
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ def started(root: Path, number: int) -> list[subprocess.Popen[str]]:
 
 
 def ended(workers: list[subprocess.Popen[str]]) -> list[dict[str, int]]:
-    """Drain workers; return for each the number of calls by kind."""
+    """Drain workers; return the calls of each, counted by kind."""
     for worker in workers:
         worker.send_signal(signal.SIGTERM)
     told = [worker.communicate()[1] for worker in workers]
@@ -54,13 +55,13 @@ def ended(workers: list[subprocess.Popen[str]]) -> list[dict[str, int]]:
 
 
 def calls_in(line: str) -> dict[str, int]:
-    """Read what a worker says at its end."""
+    """Read the calls that a worker prints at its end."""
     counted = re.findall(r"(\w+) (\d+)(?:,|$)", line.partition("calls: ")[2])
     return {kind: int(number) for kind, number in counted}
 
 
 def idling(root: Path, workers: int, seconds: int) -> Table:
-    """Compare what workers did that ended early and late."""
+    """Compare the calls of workers that ended early and late."""
     Broker(root, create=True).create_queue(QUEUE)
     early, late = started(root, workers // 2), started(root, workers // 2)
     time.sleep(BACKED_OFF)
@@ -88,7 +89,7 @@ def order(kind: str) -> tuple[bool, str]:
 def rate_of(
     kind: str, before: list[dict[str, int]], after: list[dict[str, int]]
 ) -> float:
-    """Return how many more calls of a kind those made on average that ended later."""
+    """Return how many more calls of a kind a worker makes on average that ends later."""
     early, late = ([calls.get(kind, 0) for calls in all_] for all_ in (before, after))
     return mean(late) - mean(early)
 

@@ -3,9 +3,9 @@
     python benchmarks/peer.py KIND PLACE NUMBER
 
 `peers.py` starts this in a process of its own for each measurement. PLACE is a new
-directory, or the port of a RabbitMQ. Prints the seconds that publishing took, and those of
-consuming. Each kind is used as its manual says, with a client that is ready; what it is
-imported from may be ddmq 0.9.14, so nothing is imported before.
+directory, or the port of a RabbitMQ server. Prints the seconds that publishing took, and
+those that consuming took. Each kind is used as its manual says; making the client is not
+measured. Each kind imports what it needs, since `ddmq` may be the first ddmq (0.9.14).
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def ddmq(place: str, *, durable: bool) -> Client:
 
 
 def ddmq_0_9_14(place: str) -> Client:
-    """Use the predecessor, which knows no PyYAML 6."""
+    """Use the first ddmq, which can't work with PyYAML 6."""
     import yaml
 
     import ddmq
@@ -126,7 +126,7 @@ def _huey(storage: Any) -> Client:
 
 
 def rabbitmq(place: str, *, quorum: bool, prefetch: bool) -> Client:
-    """Use RabbitMQ by pika: a durable queue, persistent messages; quorum: each confirmed."""
+    """Use RabbitMQ through pika: a durable queue, persistent messages; quorum: confirmed."""
     import pika
 
     where = pika.ConnectionParameters("127.0.0.1", int(place), heartbeat=0)
@@ -146,7 +146,7 @@ def rabbitmq(place: str, *, quorum: bool, prefetch: bool) -> Client:
 def _polled(channel: Any, name: str) -> None:
     """Ask for one message, and ack it."""
     method = None
-    while method is None:  # a quorum queue may answer before it has it
+    while method is None:  # a quorum queue may answer before it has the message
         method, _, _ = channel.basic_get(name)
     channel.basic_ack(method.delivery_tag)
 

@@ -1,17 +1,17 @@
-"""The predecessor's benchmark: 5,000 messages one by one, published, then consumed and acked.
+"""ddmq beside other queues: 5,000 messages published, then consumed and acked, one by one.
 
     python benchmarks/peers.py [--quick] [--dir DIR] [--install]
 
-Compares ddmq with RabbitMQ, with queues in files or SQLite from PyPI, and with ddmq
-0.9.14. Each measurement of a peer follows one of ddmq that is as durable as it, in
-processes of their own; judged is the median of the ratios of their total times. How
-durable each is was counted by strace: the calls of fsync and fdatasync in the life of a
-message, its server's included.
+The peers are RabbitMQ, queues from PyPI that use files or SQLite, and the first ddmq
+(0.9.14), whose benchmark this was. Each measurement of a peer follows one of a ddmq that is
+as durable, each in a process of its own. We judge the median of the ratios of their total
+times. strace tells how durable each is: it counts the calls of fsync and fdatasync in the
+life of a message, its server's included.
 
-All of them, the RabbitMQ that is started for this too, keep their files in one file system:
-in DIR, or as root in a new ext4 with a journal whose image is in memory, or else in memory.
-pip fetches the clients into a directory there. Whoever is missing is left out, and why is
-printed. Exits with 1 when a target is missed.
+All of them keep their files in one file system, and so does the RabbitMQ server that is
+started for this. It is DIR; else, for root, a new ext4 with a journal, in an image in memory;
+else memory. pip installs the clients into a directory there. A peer that we can't have is left
+out, and the reason is printed. Exits with 1 when a target is missed.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ RABBITMQ = "rabbitmq"
 
 
 class Peer(NamedTuple):
-    """Somebody to compare with."""
+    """A queue that ddmq is compared with."""
 
     kind: str
     """What `peer.py` calls it."""
@@ -57,7 +57,7 @@ class Peer(NamedTuple):
 
     @property
     def has_server(self) -> bool:
-        """Whether it needs the RabbitMQ."""
+        """Tell whether it needs the RabbitMQ server."""
         return self.kind.startswith(RABBITMQ)
 
 
@@ -87,7 +87,7 @@ DURABLE_PEERS = tuple(
 
 
 class Bench:
-    """Where all of them are measured."""
+    """The place where all of them are measured."""
 
     def __init__(self, directory: Path, number: int) -> None:
         self._directory = directory
@@ -97,7 +97,7 @@ class Bench:
         self._no_server = ""
 
     def run_server(self, stack: ExitStack) -> None:
-        """Run a RabbitMQ until the end of `stack`, where there is one."""
+        """Run a RabbitMQ server until `stack` ends, if it is installed."""
         try:
             starting = rabbitmq.started(self._directory / RABBITMQ)
             self._server = stack.enter_context(starting)
@@ -105,7 +105,7 @@ class Bench:
             self._no_server = str(error)
 
     def missing(self, peer: Peer) -> str:
-        """Fetch what a peer needs, and try it; return why it can't be measured, or nothing."""
+        """Install what a peer needs, and try it; return why we can't measure it, or nothing."""
         if peer.has_server and self._server is None:
             return self._no_server
         packages = self._packages(peer)
@@ -115,7 +115,7 @@ class Bench:
         return failure(self._command(peer.kind, 10), self._environment(peer.kind, peer))
 
     def version(self, peer: Peer) -> str:
-        """Return the version of a peer: of its server, or what it is imported from."""
+        """Return the version of a peer: of its server, or of its package."""
         if peer.has_server and self._server is not None:
             return self._server.version
         name = peer.package.partition("=")[0].replace("-", "[-_]")
@@ -126,7 +126,7 @@ class Bench:
         return self._directory / "packages" / peer.package
 
     def seconds(self, kind: str, peer: Peer) -> tuple[float, float]:
-        """Measure `kind`, which is `peer` or the ddmq it is compared with, once."""
+        """Measure `kind` once: the peer itself, or the ddmq that it is compared with."""
         done = subprocess.run(
             self._command(kind, self._number),
             check=True,
@@ -163,20 +163,20 @@ class Bench:
         return [sys.executable, str(PEER), kind, place, str(number)]
 
     def _environment(self, kind: str, peer: Peer) -> dict[str, str]:
-        """Let `kind` find its packages, but not the ddmq of a peer that is compared with it."""
+        """Return variables by which `kind` finds its own packages, and no other ddmq."""
         if kind != peer.kind:
             return dict(os.environ)
         return {**os.environ, "PYTHONPATH": str(self._packages(peer))}
 
 
 def failure(command: list[str | Path], environ: dict[str, str] | None = None) -> str:
-    """Run a command; return the end of what it says where it fails, or nothing."""
+    """Run a command; return the end of its output when it fails, else nothing."""
     done = subprocess.run(command, capture_output=True, text=True, env=environ)
     return done.stderr.strip()[-200:] if done.returncode != 0 else ""
 
 
 def compared(bench: Bench, number: int, rounds: int) -> Table:
-    """Measure all peers that can be had, in turns."""
+    """Measure all peers that we have, in turns."""
     peers = [peer for peer in PEERS + DURABLE_PEERS if not told_missing(bench, peer)]
     found: dict[Peer, list[list[tuple[float, float]]]] = {peer: [] for peer in peers}
     for _ in range(rounds):
@@ -211,7 +211,7 @@ def reference(peer: Peer) -> str:
 def add_rows(
     table: Table, bench: Bench, found: dict[Peer, list[list[tuple[float, float]]]]
 ) -> None:
-    """Show ddmq, then the peers that are as durable."""
+    """Show ddmq, then the peers that are as durable as it."""
     one = next(iter(found))
     kind = reference(one)
     own = [ours for pairs in found.values() for ours, _ in pairs]
@@ -237,7 +237,7 @@ def medians(seconds: list[tuple[float, float]]) -> list[str]:
 
 @contextmanager
 def journaled(directory: Path) -> Iterator[Path]:
-    """Give a new ext4 with a journal, its image in `directory`; else `directory` itself."""
+    """Yield a new ext4 with a journal, its image in `directory`; else `directory` itself."""
     image, place = directory / "image", directory / "ext4"
     place.mkdir()
     if not mounted(image, place):
@@ -263,7 +263,7 @@ def mounted(image: Path, place: Path) -> bool:
 
 
 def file_system(path: Path) -> str:
-    """Return the type of the file system that a path is on."""
+    """Return the type of the file system that holds a path."""
     found = {}
     for line in Path("/proc/mounts").read_text().splitlines():
         _, place, kind, *_ = line.split()

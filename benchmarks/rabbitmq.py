@@ -1,4 +1,4 @@
-"""A RabbitMQ of our own: on loopback, all its files in one directory, stopped at the end."""
+"""A RabbitMQ server for a benchmark: on loopback, with all its files in one directory."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 #: Debian's; the one on the PATH starts it as another user.
 PROGRAM = Path("/usr/lib/rabbitmq/bin/rabbitmq-server")
-#: Ends the server when its standard input ends: when we are gone, by SIGKILL too.
+#: Ends the server when its standard input ends; so it does, even if SIGKILL ends us.
 WRAPPER = """\
 trap : TERM
 epmd -port "$ERL_EPMD_PORT" -address 127.0.0.1 &
@@ -30,11 +30,11 @@ PATIENCE = 60
 
 
 class Unavailable(Exception):
-    """There is no RabbitMQ here; the text says why."""
+    """We can't run RabbitMQ here; the text says why."""
 
 
 class Server(NamedTuple):
-    """One that runs: its version, where it listens, and its process."""
+    """A server that runs: its version, its port and its process."""
 
     version: str
     port: int
@@ -42,7 +42,7 @@ class Server(NamedTuple):
 
 
 def install() -> None:
-    """Install Debian's package, as root; its own service is kept from starting."""
+    """Install Debian's package, as root, and keep its own service from starting."""
     if PROGRAM.exists() or os.geteuid() != 0 or shutil.which("apt-get") is None:
         return
     policy = Path("/usr/sbin/policy-rc.d")
@@ -59,7 +59,7 @@ def install() -> None:
 
 @contextmanager
 def started(directory: Path) -> Iterator[Server]:
-    """Start a server whose files are in a new directory, and stop it, whatever happens."""
+    """Start a server with its files in a new directory; stop it in the end, always."""
     if not PROGRAM.exists():
         raise Unavailable(f"no {PROGRAM}; as root, --install installs it by apt")
     directory.mkdir()
@@ -89,7 +89,7 @@ def version() -> str:
 
 
 def environment(directory: Path, port: int, between: int, epmd: int) -> dict[str, str]:
-    """Return the variables that keep all of it in one directory and on loopback."""
+    """Return the variables that keep the server in one directory and on loopback."""
     (directory / "rabbitmq.conf").write_text(f"listeners.tcp.1 = 127.0.0.1:{port}\n")
     (directory / "enabled_plugins").write_text("[].\n")
     return {
@@ -121,7 +121,7 @@ def free_ports(number: int) -> list[int]:
 
 
 def wait_for(port: int, process: subprocess.Popen[bytes], output: Path) -> None:
-    """Return when the server answers; Unavailable when it does not."""
+    """Wait until the server answers; raise Unavailable if it does not."""
     deadline = time.monotonic() + PATIENCE
     while "completed with" not in output.read_text(errors="replace"):
         if process.poll() is not None or time.monotonic() > deadline:
@@ -131,7 +131,7 @@ def wait_for(port: int, process: subprocess.Popen[bytes], output: Path) -> None:
 
 
 def stop(process: subprocess.Popen[bytes]) -> None:
-    """End the server, gently at first, and all that it started."""
+    """Stop the server, gently at first, and all processes that it started."""
     assert process.stdin is not None
     process.stdin.close()
     with suppress(subprocess.TimeoutExpired):

@@ -1,13 +1,13 @@
-"""How many messages per second, and what several consumers cost each other.
+"""How many messages per second one process handles, and several at once.
 
     python benchmarks/rates.py [--quick | --full] [--dir DIR]
 
-Shows messages per second by the clock on the wall: of one process at backlogs from 1,000
-to 100,000 (a million with --full), durable and not; and of 1 to 8 processes at once, with
-the renames that consumers try per message. In memory durable costs next to nothing: give
-a directory on real storage to see its price. Where others use the processors too, the
-rates of several processes say little, and the CPU time per message more. Exits with 1 when
-a target is missed.
+Shows messages per second of wall time: of one process, at backlogs from 1,000 to 100,000 (a
+million with --full), durable and not; and of 1 to 8 processes at once, with the renames that
+consumers try per message. In memory, durable messages cost next to nothing more than others:
+give a directory on real storage to see their price. On a machine that others use too, the
+rates of several processes say little; the CPU time per message says more. Exits with 1 when a
+target is missed.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from support import (
 )
 
 from ddmq import Broker
-from ddmq.fs import FileSystem
+from ddmq.storage.filesystem import FileSystem
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -87,7 +87,7 @@ def alone(root: Path, backlogs: tuple[int, ...], rounds: int) -> Table:
 
 
 class Claims:
-    """The system calls of a consumer, with a count of how often it tried to claim something."""
+    """The system calls of a consumer; counts how often it tried to claim something."""
 
     def __init__(self) -> None:
         self.tried = 0
@@ -95,14 +95,19 @@ class Claims:
     def __getattr__(self, name: str) -> Any:
         return getattr(os, name)
 
-    def rename(self, source: str, target: str) -> None:
-        """Count a rename of what stands in line: a message, or a bundle with its cursor."""
-        self.tried += "/ready/" in source
-        os.rename(source, target)
+    def rename(self, source: str, target: str, **directories: int) -> None:
+        """Count the claim of a single message: no rename of a range is one."""
+        self.tried += not target.endswith((".range", ".done"))
+        os.rename(source, target, **directories)
+
+    def symlink(self, target: str, name: str, **directory: int) -> None:
+        """Count the claim of lines of a bundle, whose name is the number of the first."""
+        self.tried += name.rpartition("/")[2].isdecimal()
+        os.symlink(target, name, **directory)
 
 
 class Share(NamedTuple):
-    """What one of several processes did."""
+    """The part of the work that one of several processes did."""
 
     began: float
     ended: float
@@ -112,11 +117,11 @@ class Share(NamedTuple):
 
 
 class Together(NamedTuple):
-    """What several processes did in all."""
+    """The work that several processes did together."""
 
     rate: float
     renames: float
-    """Renames of what stands in line, tried per message."""
+    """Renames in the ready queue that are tried per message."""
     cpu: float
     """Seconds of CPU time per message."""
 
@@ -142,7 +147,7 @@ def together(root: Path, processes: int, work: Callable[[Broker], int]) -> Toget
 def take_part(
     root: Path, work: Callable[[Broker], int], barrier: Any, answers: Any
 ) -> None:
-    """Work as one of several processes, when all are ready."""
+    """Work as one of several processes, once all are ready."""
     calls = Claims()
     broker = Broker(root, fs=FileSystem(calls))
     broker.view(QUEUE)
@@ -169,7 +174,7 @@ def consume_all(broker: Broker) -> int:
 
 
 def side_by_side(root: Path, number: int, rounds: int) -> Table:
-    """Measure 1 to 8 processes in turns, on `number` messages."""
+    """Measure 1 to 8 processes, in turns, with `number` messages."""
     filled(root, 0)
     publishing, consuming = defaultdict(list), defaultdict(list)
     for _ in range(rounds):
@@ -183,7 +188,7 @@ def side_by_side(root: Path, number: int, rounds: int) -> Table:
 def comparison(
     publishing: dict[int, list[Together]], consuming: dict[int, list[Together]]
 ) -> Table:
-    """Show what several processes do, against what one does in the same round."""
+    """Compare several processes with the one process of the same round."""
     table = Table(
         "Messages per second, all processes together",
         *("processes", "publish", "consume + ack", "over one", ""),
@@ -197,7 +202,7 @@ def comparison(
 
 
 def against_one(done: list[Together], alone: list[Together]) -> list[str]:
-    """Return the cells that tell how several consumers did."""
+    """Return the cells that compare several consumers with one."""
     rate, renames, cpu = map(statistics.median, zip(*done))
     gain = statistics.median(many.rate / one.rate for many, one in zip(done, alone))
     return [

@@ -1,11 +1,11 @@
-"""What the command `ddmq publish` costs, beside a Python that only imports.
+"""The cost of the command `ddmq publish`, beside a Python that only imports.
 
     python benchmarks/startup.py [--quick] [--dir DIR] [--pythons PYTHON ...]
 
-Shows the CPU time of whole processes: of commands, and of the imports that no command
-with arguments, JSON and YAML can do without. Then, of ddmq as pip installs it, of the
-single file ddmq.pyz, and of one that holds compiled files: the CPU time, and the files that
-are looked for and opened, counted by strace. Exits with 1 when the target is missed.
+Measures the CPU time of whole processes: of commands, and of a Python that imports what each
+command with arguments, JSON and YAML needs. Then it compares ddmq as pip installs it, the
+single file ddmq.pyz, and such a file with compiled files in it: their CPU time, and the files
+that they look for and open, counted by strace. Exits with 1 when a target is missed.
 """
 
 from __future__ import annotations
@@ -37,14 +37,14 @@ from support import (
 OVER_IMPORTS = Target(1.5)
 MILLI = 1e-3
 #: What pip installs as `ddmq`.
-SCRIPT = "import sys; from ddmq.cli import main; sys.exit(main())"
+SCRIPT = "import sys; from ddmq.cli.main import main; sys.exit(main())"
 BUILD = Path(__file__).parents[1] / "packaging" / "pyz" / "build.py"
-#: A system call that names a file, as strace shows it: whether it opens, and its answer.
+#: A system call that names a file, as strace prints it: what it does, and its result.
 NAMES_A_FILE = re.compile(r'(open(?:at)?|\w+)\(.*?"(.*?)".* = (-?\d+)')
 
 
 class Processes:
-    """Runs Python, compiled files kept in a directory of their own, and measures it."""
+    """Runs Python, with compiled files in a directory of their own, and measures it."""
 
     def __init__(self, directory: Path) -> None:
         self._python = [sys.executable, "-X", f"pycache_prefix={directory}", "-c"]
@@ -56,7 +56,7 @@ class Processes:
         return cpu_seconds([*self._python, script, *words], self._environment)
 
     def against_imports(self, words: list[str], rounds: int) -> Comparison:
-        """Compare a command of ddmq with the imports; the first runs, which compile, are left out."""
+        """Compare a command with the imports alone; the first runs compile, and don't count."""
         pairs = [
             (
                 self.cpu_seconds("import argparse, json, yaml"),
@@ -95,7 +95,7 @@ def measured(directory: Path, rounds: int) -> Table:
 
 
 def side_by_side(directory: Path, rounds: int) -> Table:
-    """Measure a publish by each form of ddmq, in turns."""
+    """Measure `ddmq publish` with each form of ddmq, in turns."""
     root, environment = directory / "root", {"PATH": os.environ["PATH"]}
     commands = {
         name: [*words, "publish", str(root), QUEUE, TEXT]
@@ -117,9 +117,9 @@ def side_by_side(directory: Path, rounds: int) -> Table:
 
 
 def forms(directory: Path) -> dict[str, list[str]]:
-    """Return the words that start each form of ddmq, all of the same sources.
+    """Return the words that start each form of ddmq, all made of the same sources.
 
-    Each in a virtual environment, since there nothing else is installed.
+    Each runs in a virtual environment, where nothing else is installed.
     """
     pyz, compiled = directory / "ddmq.pyz", directory / "compiled.pyz"
     subprocess.run([sys.executable, BUILD, pyz], check=True, stdout=subprocess.DEVNULL)
@@ -146,7 +146,7 @@ def forms(directory: Path) -> dict[str, list[str]]:
 def files(
     command: list[str], environment: dict[str, str], directory: Path
 ) -> list[str]:
-    """Count the files that a process looks for, opens, the different ones, and ddmq's."""
+    """Count the files that a process looks for and opens: all, different ones, ddmq's."""
     if shutil.which("strace") is None:
         return ["no strace"] * 4
     traced = ["strace", "-f", "-qq", "-e", "trace=%file", *command]
@@ -160,7 +160,7 @@ def files(
 
 
 def is_code(path: str) -> bool:
-    """Tell whether a file is ddmq, rather than Python or a message."""
+    """Tell whether a file is code of ddmq, rather than Python's or a message."""
     return path.endswith((".py", ".pyc", ".pyz", "bin/ddmq"))
 
 

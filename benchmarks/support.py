@@ -1,7 +1,7 @@
-"""What the benchmarks share: where they measure, how they compare, what they print.
+"""How all benchmarks measure, compare and print.
 
-They need ddmq installed. Machines are shared and noisy: what is compared is measured in
-turns, in the same run, and judged by the median of the ratios; no time is judged by itself.
+They need ddmq installed. Machines are shared and noisy. So two things that we compare are
+measured in turns, in one run, and we judge the median of the ratios. No time is judged alone.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _IMAGE_BYTES = 1 << 30
 
 
 def arguments(description: str | None) -> argparse.ArgumentParser:
-    """Return a parser of what every benchmark takes."""
+    """Return a parser for the arguments that every benchmark takes."""
     parser = argparse.ArgumentParser(
         description=description, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -66,7 +66,7 @@ def on_each(pythons: Iterable[str], options: argparse.Namespace) -> int:
 
 @contextmanager
 def scratch(directory: Path | None) -> Iterator[Path]:
-    """Give a new directory, in memory if possible, and remove it with all that is in it."""
+    """Yield a new directory, in memory if possible; remove it at the end."""
     if directory is None and _MEMORY.is_dir():
         directory = _MEMORY
     with tempfile.TemporaryDirectory(prefix="ddmq-benchmark-", dir=directory) as path:
@@ -75,9 +75,9 @@ def scratch(directory: Path | None) -> Iterator[Path]:
 
 @contextmanager
 def mounted(kind: str, directory: Path) -> Iterator[Path]:
-    """Give a new directory on a file system of its own, in an image file.
+    """Yield a new directory on a file system of its own, in an image file.
 
-    Needs root. Unmountable says why it can't be had.
+    Needs root. Raises Unmountable, which says why, when that is not possible.
     """
     image, point = directory / f"{kind}.image", directory / kind
     with open(image, "wb") as file:
@@ -88,7 +88,7 @@ def mounted(kind: str, directory: Path) -> Iterator[Path]:
     try:
         yield point / "benchmark"
     finally:
-        _run("umount", str(point))
+        _run("umount", "-l", str(point))  # a client may still hold directories
         image.unlink()
 
 
@@ -108,7 +108,7 @@ class Unmountable(Exception):
 def filled(
     root: Path, backlog: int, fill: Callable[[Broker, int], None] | None = None
 ) -> Broker:
-    """Return a client of a new root, whose one queue has `backlog` messages waiting."""
+    """Return a client of a new root, whose one queue holds `backlog` messages."""
     broker = Broker(root, create=True)
     broker.create_queue(QUEUE)
     (fill or refill)(broker, backlog)
@@ -116,7 +116,7 @@ def filled(
 
 
 def refill(broker: Broker, number: int, *, durable: bool = False) -> None:
-    """Publish `number` messages, one by one: each is a file."""
+    """Publish `number` messages one by one, each in a file of its own."""
     for _ in range(number):
         broker.publish(QUEUE, TEXT, durable=durable)
 
@@ -145,12 +145,12 @@ def consume_and_ack_in_batches(broker: Broker, number: int) -> None:
 
 
 def now() -> float:
-    """Return seconds on a clock that all processes share."""
+    """Return the seconds of a clock that all processes share."""
     return time.perf_counter()
 
 
 def cpu_seconds(run: Callable[[], object]) -> float:
-    """Return the CPU time of a call, that of the kernel included."""
+    """Return the CPU time of a call, including that of the kernel."""
     began = time.process_time()
     run()
     return time.process_time() - began
@@ -164,7 +164,7 @@ def wall_seconds(run: Callable[[], object]) -> float:
 
 
 class Cost(NamedTuple):
-    """What something took, in seconds."""
+    """CPU time and wall time of something, in seconds."""
 
     cpu: float
     """CPU time, that of the kernel included."""
@@ -179,7 +179,7 @@ class Cost(NamedTuple):
 
 
 def in_child(run: Callable[[], float]) -> float:
-    """Return what a forked process measures: it knows nothing but what is imported."""
+    """Return what a forked process measures, which has nothing but its imports."""
     receiver, sender = os.pipe()
     if os.fork() == 0:
         try:
@@ -194,7 +194,7 @@ def in_child(run: Callable[[], float]) -> float:
 
 
 class Comparison(NamedTuple):
-    """Two things measured in turns: medians in seconds, and quartiles of the ratios."""
+    """Two things measured in turns: their medians in seconds, the quartiles of their ratios."""
 
     first: float
     second: float
@@ -214,7 +214,7 @@ class Comparison(NamedTuple):
         )
 
     def cells(self, unit: float) -> list[str]:
-        """Return the cells of a table, times divided by `unit`."""
+        """Return the cells of a table, with times divided by `unit`."""
         return [
             f"{self.first / unit:.1f}",
             f"{self.second / unit:.1f}",
@@ -226,19 +226,19 @@ class Comparison(NamedTuple):
 
 
 class Target(NamedTuple):
-    """What a measured number has to keep to."""
+    """The limit that a measured number must not exceed, or must reach."""
 
     limit: float
     sense: str = "≤"
 
     def verdict(self, value: float) -> str:
-        """Say the target, and whether it is met."""
+        """Return the target in words, and whether it is met."""
         met = value <= self.limit if self.sense == "≤" else value >= self.limit
         return f"{self.sense} {self.limit:g}: {'met' if met else 'MISSED'}"
 
 
 class Table:
-    """A table in Markdown, the first column to the left and the others to the right."""
+    """A table in Markdown; the first column is aligned left, the others right."""
 
     def __init__(self, title: str, *header: str) -> None:
         self._title = title

@@ -1,15 +1,19 @@
-"""Two ways to consume from bundles, by bare system calls: a cursor, and unpacking.
+"""Two designs to consume from bundles, as bare system calls: a cursor, and unpacking.
 
     python benchmarks/unpacking.py [--quick] [--dir DIR]
 
-*Cursor*: the bundle stays, and its name says which line is next. Per message: make an empty
-draft in `work/`, rename the bundle, rename the draft to a lease, unlink it. *Unpacking*: who
-renames the bundle first writes a file for each line into a directory, which then becomes
-a bucket by one rename, and removes the bundle. Per message: create, write, close; rename it
-into `work/`, open, read, close, unlink. Where messages are durable each file needs an fsync, too,
-before the bundle is removed. Neither sketch has the checks that a real client needs. Shows
-calls, CPU and wall time per message by 1 and 8 processes, and how many files there are at
-most. In memory an fsync costs nothing: give a directory on real storage to see its price.
+*Cursor*: the bundle stays, and its name says which line is next. Each message takes four
+calls: make an empty file for a tentative lease in `work/`, rename the bundle, rename the file
+to a lease, unlink it.
+
+*Unpacking*: the first client that renames the bundle writes a file for each line into a
+directory. One rename makes that directory a bucket. Then the client removes the bundle. Each
+message takes eight calls: create, write, close; rename into `work/`, open, read, close, unlink.
+Each file of a durable message needs an fsync as well, before the bundle is removed.
+
+Neither sketch has the checks that a real client needs. Shows the calls, the CPU time and the
+wall time per message, of 1 and 8 processes, and the greatest number of files. In memory an
+fsync costs nothing: give a directory on real storage to see its price.
 """
 
 from __future__ import annotations
@@ -27,8 +31,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from rates import forked
 from support import TEXT, Cost, Table, arguments, now, scratch
 
-from ddmq.fs import CountedCalls
-from ddmq.names import new_id, new_token
+from ddmq.storage.filesystem import CountedCalls
+from ddmq.storage.names import new_id, new_token
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -46,7 +50,7 @@ _MAX_SPREAD = 512
 
 
 class Spread:
-    """Starts further from the front when rivals are faster, as ddmq does."""
+    """How far from the front a consumer starts: farther when competitors are faster."""
 
     def __init__(self) -> None:
         self._among = 1
@@ -56,7 +60,7 @@ class Spread:
         self._among = min(self._among * 2, _MAX_SPREAD)
 
     def order(self, names: list[str]) -> list[str]:
-        """Return the names in order, without the few that rivals are probably after."""
+        """Return the names in order, without the few that competitors probably try."""
         among = min(self._among, len(names))
         self._among = max(self._among // 2, 1)
         skipped = int.from_bytes(os.urandom(4), "big") % among if among > 1 else 0
@@ -67,7 +71,7 @@ class Design:
     """A queue in a directory, and one process that consumes from it."""
 
     untouched: str
-    """How the name of a bundle ends of which nothing is taken."""
+    """How the name of a bundle ends from which nothing was taken."""
 
     def __init__(
         self,
@@ -85,7 +89,7 @@ class Design:
         self.files: list[int] = []
 
     def fill(self, bundles: int) -> None:
-        """Put bundles in line, each with a thousand messages."""
+        """Publish bundles of a thousand messages each."""
         for path in (self.line, self.tmp, self.work):
             os.makedirs(path, exist_ok=True)
         for number in range(bundles):
@@ -94,7 +98,7 @@ class Design:
                 file.write(_BUNDLE)
 
     def watch(self) -> None:
-        """Note how many files there are, where that is what is asked for."""
+        """Note how many files there are, if that is what we measure."""
         if not self.watched:
             return
         directories = self.line, self.tmp, self.work
@@ -112,7 +116,7 @@ class Design:
 
 
 class Cursor(Design):
-    """The name of a bundle ends in the number of the line that is next, and a token."""
+    """The design with a cursor: a bundle's name tells its next line, and ends in a token."""
 
     untouched = f".{LINES}-0-0.{_EXPIRY}.{'0' * 16}"
 
@@ -129,7 +133,7 @@ class Cursor(Design):
         return number
 
     def take_from(self, name: str) -> int:
-        """Take line after line of one bundle, until a rival takes one."""
+        """Take line after line of one bundle, until a competitor takes one."""
         stamp, id_, cursor, *_ = name.split(".")
         following, path = int(cursor.split("-")[1]), f"{self.line}/{name}"
         try:
@@ -147,7 +151,7 @@ class Cursor(Design):
                 self.watch()
         else:
             spent = f"{self.work}/spent.{id_}"
-            with suppress(FileNotFoundError):  # a rival saw that none is left, too
+            with suppress(FileNotFoundError):  # a competitor saw that none is left, too
                 self.calls.rename(path, spent)
                 self.calls.unlink(spent)
         return following - began
@@ -173,7 +177,7 @@ class Cursor(Design):
 
 
 class Unpacking(Design):
-    """What is in line is a bundle, or a bucket of single files that one became."""
+    """The design that unpacks: the ready queue holds bundles, and buckets that they became."""
 
     untouched = f".{LINES}"
 
@@ -189,7 +193,7 @@ class Unpacking(Design):
         return number
 
     def unpack(self, name: str) -> bool:
-        """Make a bucket of a bundle; False when a rival was faster."""
+        """Make a bucket of a bundle; False when a competitor was faster."""
         stamp, id_, _ = name.split(".")
         claimed, draft = f"{self.work}/{name}.{new_token()}", f"{self.tmp}/{id_}"
         try:
@@ -216,14 +220,14 @@ class Unpacking(Design):
         self.calls.close(file)
 
     def sync(self, directory: str) -> None:
-        """Put the names in a directory on stable storage, where messages are durable."""
+        """Put the names in a directory on stable storage, if messages are durable."""
         if self.durable:
             file = self.calls.open(directory, os.O_RDONLY | os.O_CLOEXEC)
             self.calls.fsync(file)
             self.calls.close(file)
 
     def take_from(self, bucket: str) -> int:
-        """Take one file after the other, until a rival takes one."""
+        """Take one file after the other, until a competitor takes one."""
         try:
             names = self.calls.listdir(bucket)
         except FileNotFoundError:
@@ -244,7 +248,7 @@ class Unpacking(Design):
         return number
 
     def remove(self, bucket: str) -> int:
-        """Remove an empty bucket, if no rival was faster."""
+        """Remove an empty bucket, if no competitor was faster."""
         try:
             self.calls.rmdir(bucket)
         except OSError:
@@ -253,7 +257,7 @@ class Unpacking(Design):
 
 
 class Used(NamedTuple):
-    """What consuming took, per message."""
+    """The cost of consuming, per message."""
 
     calls: float
     fsyncs: float
@@ -262,7 +266,7 @@ class Used(NamedTuple):
 
 
 class Share(NamedTuple):
-    """What one of several processes did."""
+    """The part of the work that one of several processes did."""
 
     messages: int
     calls: int
@@ -289,7 +293,7 @@ def crowd(make: Callable[[Any], Design], processes: int) -> list[Share]:
 
 
 def take_part(make: Callable[[Any], Design], barrier: Any, answers: Any) -> None:
-    """Consume as one of several processes, when all are ready."""
+    """Consume as one of several processes, once all are ready."""
     calls = CountedCalls()
     design, done = make(calls), []
     barrier.wait()
@@ -301,7 +305,7 @@ def take_part(make: Callable[[Any], Design], barrier: Any, answers: Any) -> None
 
 
 def used(shares: Sequence[Share]) -> Used:
-    """Return what a message took on average."""
+    """Return the mean cost of a message."""
     began, ended = min(s.began for s in shares), max(s.ended for s in shares)
     messages = sum(s.messages for s in shares)
     return Used(
@@ -338,7 +342,7 @@ def compared(root: Path, processes: int, bundles: int, rounds: int) -> Table:
 
 
 def shown(title: str, runs: dict[str, list[Used]], peaks: dict[str, int]) -> Table:
-    """Show the medians, and those of the ratios to the first design."""
+    """Show the medians of the costs, and of their ratios to the first design."""
     table = Table(
         f"Per message, {title}",
         *("", "calls", "fsyncs", "CPU µs", "wall µs"),

@@ -1,6 +1,6 @@
 """ddmq, the Dead Drop Messaging Queue: a message queue made of files, without a server."""
 
-from ddmq.broker import UNSET, Broker
+from ddmq.broker import Broker
 from ddmq.errors import (
     DdmqError,
     GarbageAhead,
@@ -9,13 +9,22 @@ from ddmq.errors import (
     LeaseLost,
     LockTimeout,
     QueueNotFound,
+    QueuePaused,
     RootNotFound,
     StorageError,
     UnknownLayout,
 )
-from ddmq.message import DeadLetter, Message
+from ddmq.message import (
+    UNSET,
+    Counts,
+    DeadLetter,
+    Message,
+    Overview,
+    Pause,
+    Seen,
+    Unrenewed,
+)
 from ddmq.settings import Settings
-from ddmq.store import Counts
 
 #: `from ddmq import broker`: the same class under the name that users have always typed.
 broker = Broker
@@ -34,10 +43,15 @@ __all__ = [
     "LeaseLost",
     "LockTimeout",
     "Message",
+    "Overview",
+    "Pause",
     "QueueNotFound",
+    "QueuePaused",
     "RootNotFound",
+    "Seen",
     "Settings",
     "StorageError",
     "UnknownLayout",
+    "Unrenewed",
     "broker",
 ]

@@ -2,6 +2,6 @@
 
 import sys
 
-from ddmq.cli import main
+from ddmq.cli.main import main
 
 sys.exit(main())

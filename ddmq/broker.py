@@ -1,4 +1,4 @@
-"""The policy: order, timeouts, requeue limits, dead letters."""
+"""The public API: `Broker`, a client of the queues in one root directory."""
 
 from __future__ import annotations
 
@@ -7,85 +7,65 @@ import json
 import os
 from collections.abc import Mapping
 from contextlib import contextmanager, suppress
-from enum import Enum
 from functools import partial, wraps
-from math import inf
+from itertools import groupby, islice
 from typing import (
     TYPE_CHECKING,
     Any,
-    NamedTuple,
-    Optional,
     TypeVar,
     cast,
     overload,
 )
 
-from ddmq import admin
-from ddmq.bundle import BUNDLE_SIZE, Options
 from ddmq.clock import Clock
-from ddmq.config import LAYOUT_EVERY, LayeredSettings, SettingsFile
 from ddmq.errors import (
     DdmqError,
-    GarbageAhead,
     InvalidArgument,
+    InvalidSettings,
     LeaseLost,
     QueueNotFound,
     RootNotFound,
     StorageError,
+    did_you_mean,
 )
-from ddmq.fs import FileSystem
-from ddmq.housekeeping import Housekeeper, Swept
-from ddmq.letters import MAX_NOTE
-from ddmq.line import Tidying
-from ddmq.locks import exclusive
 from ddmq.log import warn
 from ddmq.message import (
-    Content,
+    UNSET,
+    Counts,
     DeadLetter,
-    InvalidContent,
     Message,
-    Policy,
-    encode,
-    encode_message,
-    encode_options,
-    letter,
-    of_lease,
+    Overview,
+    Pause,
+    PublishOptions,
+    Seen,
+    Unset,
 )
-from ddmq.names import Lease, check_queue_name
-from ddmq.patience import awaited
+from ddmq.queue_policy import QueuePolicy
 from ddmq.settings import DELAY, OVERRIDES, SETTINGS, Settings, check
-from ddmq.store import BUCKET_SIZE, Counts, Store
+from ddmq.storage import roots
+from ddmq.storage.background import wait_for
+from ddmq.storage.filesystem import FileSystem
+from ddmq.storage.locks import exclusive
+from ddmq.storage.names import MAX_NOTE, Lease, check_queue_name
+from ddmq.storage.settings_file import LayeredSettings, SettingsFile
+from ddmq.storage.store import BUCKET_SIZE, BUNDLE_SIZE, Store
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator
 
-    from ddmq.names import Entry
+    from ddmq.storage.housekeeping import Swept
+    from ddmq.storage.then import FollowUps
 
-    _Act = Callable[[Store, Message, Lease], bool]
-    _Excuse = Callable[[Store, Lease], bool]
-    _Unless = Callable[[Message], Optional[str]]
-
-
-class Unset(Enum):
-    """Says that an argument was left out, where None means something."""
-
-    UNSET = "unset"
-
-
-UNSET = Unset.UNSET
 STATES = Counts._fields
+_Result = TypeVar("_Result")
 _Method = TypeVar("_Method", bound="Callable[..., Any]")
 #: Seconds between two looks of `wait`: the first, and the longest.
 _LOOK_FIRST, _LOOK_LONGEST = 0.05, 5.0
-#: How often a lease that is renewed at the same time is looked for again.
-_RENEWALS = 8
-#: Said of us, who have too many files open, and of no message.
-_OURS = (errno.EMFILE, errno.ENFILE)
 _SETTLE = "settle what `consume` returned"
 
 
 class _TheirError(Exception):
-    """What a caller's own messages raised: it says nothing of the queue."""
+    """An error of the caller's own iterable of messages; it says nothing about the queue."""
 
     def __init__(self, error: OSError) -> None:
         super().__init__()
@@ -100,7 +80,7 @@ def _theirs(messages: Iterable[Any]) -> Iterator[Any]:
 
 
 def _explained(method: _Method) -> _Method:
-    """Turn what the file system answers into words: the one place where this is done."""
+    """Turn an OSError into a DdmqError that explains it; this is done only here."""
 
     @wraps(method)
     def call(self: Broker, *args: Any, **kwargs: Any) -> Any:
@@ -116,7 +96,7 @@ def _explained(method: _Method) -> _Method:
 
 @contextmanager
 def _others_go_on() -> Iterator[None]:
-    """Let no queue that is broken, or was deleted just now, hide the others."""
+    """Go on with the other queues when one is broken, or was deleted just now."""
     try:
         yield
     except QueueNotFound:
@@ -125,169 +105,19 @@ def _others_go_on() -> Iterator[None]:
         warn(f"left out: {error}")
 
 
-class _Unread(NamedTuple):
-    """A message that could not be read: its name and id in line, and the reason."""
-
-    filename: str
-    id: str
-    error: OSError
-
-
-class _Queue:
-    """An open queue: where it is, what holds for it, and who keeps house."""
-
-    def __init__(self, name: str, store: Store, settings: LayeredSettings) -> None:
-        self.name = name
-        self.store = store
-        self.settings = settings
-        self.keeper = Housekeeper(name, store, store.clock, settings.current)
-
-    def options(
-        self,
-        *,
-        priority: int | None,
-        timeout: float | None,
-        requeue: bool | None,
-        requeue_prio: int | None,
-        requeue_limit: int | Unset | None,
-        delay: float,
-        durable: bool | None,
-    ) -> Options:
-        """Return what holds for new messages, or raise InvalidArgument.
-
-        What the publisher does not set is left out, or is what the settings say now.
-        """
-        overrides: dict[str, Any] = {}
-        if timeout is not None:
-            overrides["timeout"] = timeout
-        if requeue is not None:
-            overrides["requeue"] = requeue
-        if requeue_prio is not None:
-            overrides["requeue_prio"] = requeue_prio
-        if requeue_limit is not UNSET:
-            overrides["requeue_limit"] = requeue_limit
-        _check_message(priority, delay, durable, overrides)
-        settings = self.settings.current()
-        priority = settings.priority if priority is None else priority
-        durable = settings.durable if durable is None else durable
-        return Options(priority, overrides, delay, durable)
-
-    def consume_some(
-        self, n: int, unless: _Unless | None, tidying: Tidying
-    ) -> list[Message]:
-        """Lease the first of the waiting messages, up to `n`; none when there is none.
-
-        Those that one claim can take, from one bundle: there may be more. What can't be read
-        stands before no others. If the next one can't be read either, it is no message's fault.
-        """
-        buckets, unread = self.store.buckets, None
-        while claimed := self._claim_first(n, tidying):
-            path, leases, settings = claimed
-            messages, found = self._received(leases, settings, unless, unread is None)
-            if messages:
-                return messages
-            if found is None:
-                tidying.met(path)
-            elif unread is None:
-                unread = found
-                buckets.pass_over(unread.filename)
-            else:
-                break
-        if unread is None:
-            return []
-        buckets.heed(unread.filename)  # it may have been the file server's
-        buckets.refuse(unread.filename, unread.id)
-        raise unread.error
-
-    def _claim_first(
-        self, n: int, tidying: Tidying
-    ) -> tuple[str, list[Lease], Settings] | None:
-        """Lease what is first in line, under settings that are read only for that."""
-        while True:
-            try:
-                for waiting in self.store.waiting(tidying):
-                    settings = self.settings.current()
-                    leases = self.store.claim(waiting, settings.message_timeout, n)
-                    if leases:
-                        return waiting.path, leases, settings
-                    # A rival was faster: who takes many takes longer.
-                    n = max(n // 2, 1)
-            except InvalidContent:
-                tidying.met(waiting.path)  # it is set aside, and no rival was faster
-            else:
-                if not tidying.goes_on():
-                    return None
-
-    def _received(
-        self,
-        leases: list[Lease],
-        settings: Settings,
-        unless: _Unless | None,
-        is_first: bool,  # noqa: FBT001 - for each message
-    ) -> tuple[list[Message], _Unread | None]:
-        """Read messages; those that can't be read now are given back, and stop no others.
-
-        The first of them is returned, too, and counts a loss: a message that nobody can read must not come for ever.
-        """
-        messages, unread = [], None
-        for lease in leases:
-            try:
-                if unless is None or not self._is_refused(lease, settings, unless):
-                    content = self.store.read(lease)
-                    if content is not None:
-                        messages.append(of_lease(self.name, lease, content, settings))
-            except OSError as error:
-                counts = is_first and unread is None and error.errno not in _OURS
-                entry = lease.entry.lost() if counts else lease.entry
-                self._give_back(lease, entry, settings, error)
-                unread = unread or _Unread(entry.filename, entry.id, error)
-        return messages, unread
-
-    def _is_refused(self, lease: Lease, settings: Settings, unless: _Unless) -> bool:
-        """Make a dead letter of a message that is not to be read at all, if it is none."""
-        nothing = Content(None, None)
-        why = unless(of_lease(self.name, lease, nothing, settings))
-        if why is None:
-            return False
-        self.store.bury(lease, lease.entry, "rejected", {"reason": why})
-        return True
-
-    def _give_back(
-        self, lease: Lease, entry: Entry, settings: Settings, error: OSError
-    ) -> None:
-        """Put a message that can't be read back in its place as `entry`, or at its limit bury it."""
-        counted, before = entry is not lease.entry, lease.entry
-        policy = Policy.of(entry, settings)
-        with suppress(OSError):  # then its lease ends, and that counts
-            if counted and not policy.may_requeue(before.failures + before.losses):
-                reason = f"it can't be read: {error.strerror}"
-                self.store.bury(lease, entry, "expired", {"reason": reason})
-            else:
-                self.store.release(lease, entry)
-
-    def held(self, lease: Lease, settings: Settings) -> Message | None:
-        """Return the message of a lease, to settle it; None when it is gone or holds none.
-
-        One over the limit was consumed under another limit, and who did so settles it unread.
-        """
-        content = self.store.read(lease, unread_if_large=True)
-        if content is None:
-            return None
-        return of_lease(self.name, lease, content, settings)
-
-
 class Broker:
     """A client of the queues in one root directory.
 
-    `root` is a directory on storage that all clients share. With `create`, the root and
-    each queue that is named are made and initiated when they are missing, with `mode` for
-    their directories where it is given. With `clean` false, this client leaves the
-    housekeeping to others. `lock_timeout`, in seconds, overrides the setting: only
-    administration waits for locks. Usable from several threads at once, and after a fork.
+    `root` is a directory on storage that all clients share. With `create`, this client makes
+    and initiates the root, and each queue that it publishes to, when they are missing. Their
+    directories get `mode` where it is given. With `clean` false, this client leaves the
+    housekeeping to others. `lock_timeout`, in seconds, overrides the setting; only
+    administration waits for locks. A broker may be used from several threads at once, and
+    after a fork; pickled, it becomes another one with the same options.
 
-    Every method raises a `DdmqError`: `InvalidArgument` for a wrong argument (nothing was
-    done), `RootNotFound`, `QueueNotFound`, `UnknownLayout`, `InvalidSettings`, and
-    `StorageError` when the file system refuses; each message is then still in exactly one
+    The errors of all methods are `DdmqError`s: `InvalidArgument` for a wrong argument (nothing
+    was done), `RootNotFound`, `QueueNotFound`, `UnknownLayout`, `InvalidSettings`, and
+    `StorageError` when the file system refuses. Each message is then still in exactly one
     state.
     """
 
@@ -306,7 +136,7 @@ class Broker:
     ) -> None:
         self.root = _checked_root(root)
         self._create = create
-        self._mode = admin.checked_mode(mode)
+        self._mode = roots.checked_mode(mode)
         self._clean = clean
         self._lock_timeout = _checked_wait(lock_timeout)
         self._clock = clock or Clock()
@@ -314,11 +144,30 @@ class Broker:
         self._fs.hold_below(self.root)
         self._sizes = bucket_size, bundle_size
         self._root_file = SettingsFile(self.root, self._fs)
-        self._open: dict[str, _Queue] = {}
+        self._open: dict[str, QueuePolicy] = {}
         self._open_root()
 
+    def __repr__(self) -> str:
+        """Say which root it is a client of."""
+        return f"Broker({self.root!r}{', create=True' if self._create else ''})"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Let another process have a broker with the same root and options, as when pickled."""
+        bucket_size, bundle_size = self._sizes
+        make = partial(
+            type(self),
+            self.root,
+            create=self._create,
+            mode=self._mode,
+            clean=self._clean,
+            lock_timeout=self._lock_timeout,
+            bucket_size=bucket_size,
+            bundle_size=bundle_size,
+        )
+        return make, ()
+
     def __del__(self) -> None:
-        """Close the directories that are held, without waiting for the garbage collector."""
+        """Close the directories that we hold, without waiting for the garbage collector."""
         fs: FileSystem | None = self.__dict__.get("_fs")
         if fs is not None:
             fs.let_go()
@@ -326,8 +175,22 @@ class Broker:
     @_explained
     def _open_root(self) -> None:
         if self._create:
-            admin.make_root(self.root, self._fs, self._mode, self._lock_timeout)
-        self._root_file.read()
+            roots.make_root(self.root, self._fs, self._mode, self._lock_timeout)
+        try:
+            self._root_file.read()
+        except InvalidSettings as error:
+            above, name = os.path.split(self.root)
+            if not roots.is_queue(above, name, self._fs) or not self._has_work():
+                raise
+            raise RootNotFound(
+                f"{self.root}: it is a queue, and no root; the root is {above}, "
+                f"and the queue {name}"
+            ) from error
+
+    def _has_work(self) -> bool:
+        """Tell whether there is a directory for leases, which only queues have."""
+        found = self._fs.status(f"{self.root}/work")
+        return found is not None and found.is_directory
 
     # Queues
 
@@ -335,15 +198,15 @@ class Broker:
     def create_queue(self, queue: str, *, mode: int | None = None) -> bool:
         """Make a queue; False when it exists.
 
-        `mode`, such as 0o2770, is that of its directories and decides over the umask for
-        all files in it: for a queue that a group shares. Without it, a root that
-        a group shares hands on its own.
+        `mode`, such as 0o2770 for a queue that a group shares, is the mode of its
+        directories. It also decides, in place of the umask, the modes of all files in it.
+        Where `mode` is not given, the queue gets the mode of a root that a group shares.
         """
         check_queue_name(queue)
-        mode = self._mode if mode is None else admin.checked_mode(mode)
-        mode = admin.shared_mode(self.root, self._fs) if mode is None else mode
+        mode = self._mode if mode is None else roots.checked_mode(mode)
+        mode = roots.shared_mode(self.root, self._fs) if mode is None else mode
         timeout = self._wait_for_locks(self._root_settings())
-        return admin.make_queue(
+        return roots.make_queue(
             self.root, queue, self._fs, mode=mode, lock_timeout=timeout
         )
 
@@ -352,25 +215,106 @@ class Broker:
         """Delete a queue with all its messages and dead letters."""
         check_queue_name(queue)
         timeout = self._wait_for_locks(self._root_settings())
-        admin.delete_queue(self.root, queue, self._fs, timeout)
+        try:
+            roots.delete_queue(self.root, queue, self._fs, timeout)
+        except QueueNotFound as error:
+            raise self._not_found(queue) from error
         self._open.pop(queue, None)
 
     @_explained
     def queues(self) -> list[str]:
         """Return the names of all queues, sorted."""
-        return admin.queues(self.root, self._fs)
+        return roots.queues(self.root, self._fs)
+
+    def view(self, queue: str | Iterable[str] | None = None) -> dict[str, Counts]:
+        """Count the messages that wait, are at work, delayed or dead; in all queues by default."""
+        return {name: found.counts for name, found in self.overview(queue).items()}
 
     @_explained
-    def view(self, queue: str | Iterable[str] | None = None) -> dict[str, Counts]:
-        """Count the messages waiting, at work, delayed and dead; of all queues by default."""
+    def overview(self, queue: str | Iterable[str] | None = None) -> dict[str, Overview]:
+        """Count as `view` does, and tell how many of those at work nobody has renewed for long.
+
+        It costs the same. When a lease was renewed last, or made, is told by when it ends, and
+        by the timeout of its message.
+        """
         if queue is not None:
             names = [queue] if isinstance(queue, str) else queue
-            return {name: self._visited(name).store.counts() for name in names}
-        counts = {}
+            return {name: self._visited(name).overview() for name in names}
+        found = {}
         for name in self.queues():
             with _others_go_on():
-                counts.update(self.view(name))
-        return counts
+                found.update(self.overview(name))
+        return found
+
+    @_explained
+    def pause(self, queue: str) -> bool:
+        """Let workers finish what they hold and take no more; False: it was paused already.
+
+        A worker sees it with its next look: at most 0.2 s later where it finds messages, and
+        `--poll-max` later where it finds none. All else goes on: publish, settle, housekeeping,
+        and who consumes without `heed_pause`.
+        """
+        from ddmq.storage.pause import pause  # rarely needed
+
+        return pause(self._known(queue).store)
+
+    @_explained
+    def resume(self, queue: str) -> bool:
+        """Let workers take messages again; False: the queue was not paused."""
+        from ddmq.storage.pause import resume  # rarely needed
+
+        return resume(self._known(queue).store)
+
+    @_explained
+    def paused(self, queue: str) -> Pause | None:
+        """Return who paused a queue, and when; None: it is not paused."""
+        known = self._known(queue)
+        is_paused = known.store.fs.exists(known.store.layout.paused)
+        return known.pause_seen() if is_paused else None
+
+    @_explained
+    def peek(self, queue: str, n: int = 1) -> list[Seen]:
+        """Return the next `n` messages in the order in which they would be consumed; take none.
+
+        Somebody else may take them at once. Who finds a competitor there takes others first.
+        """
+        _check_count(n)
+        return list(islice(self._visited(queue).contents.waiting(), n))
+
+    @_explained
+    def find(self, queue: str, id: str) -> Seen | None:  # noqa: A002
+        """Return one message, whether it waits, is at work, delayed or dead; take it from nobody.
+
+        None: it is not in this queue, and so perhaps acked.
+        """
+        return self._visited(queue).contents.find(id)
+
+    def contents(self, queue: str, *, work: bool = False) -> Iterator[Seen]:
+        """Yield all messages of a queue: delayed, dead, waiting; with `work`, also those at work.
+
+        While others change the queue, no message comes twice, and those may be missed that were
+        at work meanwhile. So pause it, and let workers finish, if it must be exact.
+        """
+        try:
+            yield from self._visited(queue).contents.everything(work=work)
+        except OSError as error:
+            raise self._explain(error) from error
+
+    @_explained
+    def restore(
+        self,
+        queue: str,
+        messages: Iterable[Seen],
+        progress: Callable[[int], None] = lambda _: None,
+    ) -> int:
+        """Publish what `contents` yielded, here or in another root; return the number.
+
+        The messages get new ids. They keep their counts, priorities and policies, and their
+        delays until the same time. Dead letters are dead here, too; what was at work waits.
+        `progress` is called with the number published so far, which an error leaves published.
+        """
+        open_queue = self._visited(queue, create=self._create)
+        return open_queue.restore(_theirs(messages), progress)
 
     # Messages come
 
@@ -390,22 +334,14 @@ class Broker:
     ) -> str:
         """Publish any JSON value; return the id of the message.
 
-        What is left out is decided by the settings: `priority` and `durable` now, the others
-        when the message is consumed. `timeout` and `delay` are seconds. When this returns and
-        `durable` holds, the message survives a power cut.
+        The settings decide what is left out: `priority` and `durable` now, the others when
+        the message is consumed. `timeout` and `delay` are seconds. If `durable` holds, the
+        message survives a power cut as soon as this returns.
         """
-        open_queue = self._visited(queue)
-        options = open_queue.options(
-            priority=priority,
-            timeout=timeout,
-            requeue=requeue,
-            requeue_prio=requeue_prio,
-            requeue_limit=requeue_limit,
-            delay=delay,
-            durable=durable,
+        options = PublishOptions(
+            priority, timeout, requeue, requeue_prio, requeue_limit, delay, durable
         )
-        data = encode(message, options.priority, open_queue.store.limit(inf))
-        return open_queue.store.publish(data, options)
+        return self._visited(queue, create=self._create).publish(message, options)
 
     @_explained
     def publish_many(
@@ -423,24 +359,20 @@ class Broker:
     ) -> int:
         """Publish messages with the options of `publish`, in order; return their number.
 
-        They go into few files, and all become visible at once when the last one has come:
-        after an error or a crash none is published. Exceptions are fewer than ten messages,
-        which are published one by one once all are known to be good, and bundles with
-        a `delay`.
+        They go into few files. All become visible at once, after the last one has come: an
+        error or a crash before that publishes none. There are two exceptions. Fewer than ten
+        messages are published one by one, once all are known to be good. Bundles with a
+        `delay` become delayed messages one by one.
         """
-        open_queue = self._visited(queue)
-        options = open_queue.options(
-            priority=priority,
-            timeout=timeout,
-            requeue=requeue,
-            requeue_prio=requeue_prio,
-            requeue_limit=requeue_limit,
-            delay=delay,
-            durable=durable,
+        options = PublishOptions(
+            priority, timeout, requeue, requeue_prio, requeue_limit, delay, durable
         )
-        said, limit = encode_options(options.priority), open_queue.store.limit(inf)
-        encoded = (encode_message(m, said, limit) for m in _theirs(messages))
-        return open_queue.store.publish_many(encoded, options)
+        if isinstance(messages, (str, bytes, Mapping)):
+            raise InvalidArgument(
+                f"messages are {messages!r:.60}, which is one; give a list of messages"
+            )
+        queue_ = self._visited(queue, create=self._create)
+        return queue_.publish_many(_theirs(messages), options)
 
     # Messages are consumed and settled
 
@@ -451,60 +383,34 @@ class Broker:
         n: int = 1,
         *,
         unless: Callable[[Message], str | None] | None = None,
+        heed_pause: bool = False,
     ) -> list[Message]:
-        """Lease up to `n` messages, the first in line; an empty list when there is none.
+        """Lease up to `n` messages, the first in order; an empty list when none waits.
 
-        Each must be acked, nacked, released, rejected or renewed within its `timeout`, or it
-        is requeued by whoever next interacts with the queue. Of thousands that are over at
-        once, each call requeues what fits into half a second.
+        Each must be acked, nacked, released, rejected or renewed within its `timeout`. Else
+        the next client that interacts with the queue requeues it. When thousands of leases
+        have expired at once, each call requeues what fits into half a second.
 
-        So it is with what is no message. If there is so much of it that no message was reached,
-        GarbageAhead, a StorageError, says so: the next call goes on there.
+        Each call also moves what is no message to quarantine, for half a second. If no message
+        was reached by then, GarbageAhead is raised, which is a StorageError. The next call
+        goes on from there.
 
-        `unless` is asked about each message before its content is read (it is None then) and
-        returns why it is to be a dead letter instead, or None.
+        `unless` is called with each message before its content is read, so its `message` is
+        None. It returns the reason for which the message must become a dead letter, or None.
+
+        With `heed_pause`, as workers call it, nothing is taken from a queue that is paused, and
+        QueuePaused is raised. Otherwise that is told once, in a warning, and changes nothing.
         """
         _check_count(n)
-        open_queue = self._visited(queue)
-        messages: list[Message] = []
-        tidying = Tidying(open_queue.store.line)
-        while len(messages) < n:
-            left, taken = n - len(messages), bool(messages)
-            more = self._next(open_queue, left, unless, tidying, taken=taken)
-            if not more:
-                break
-            messages += more
-        return messages
-
-    def _next(
-        self,
-        queue: _Queue,
-        n: int,
-        unless: _Unless | None,
-        tidying: Tidying,
-        *,
-        taken: bool,
-    ) -> list[Message]:
-        try:
-            messages = queue.consume_some(n, unless, tidying)
-            if not messages and not taken and self._swept_idly(queue):
-                messages = queue.consume_some(n, unless, tidying)
-        except (OSError, GarbageAhead):
-            if not taken:
-                raise
-            return []  # those taken count; the next call meets the error again
-        return messages
-
-    def _swept_idly(self, queue: _Queue) -> bool:
-        return self._clean and queue.keeper.sweep_when_due(idle=True)
+        return self._visited(queue).consume(n, unless, heed_pause=heed_pause)
 
     @_explained
     def ack(self, message: Message | Iterable[Message]) -> None:
-        """Finish messages: each is removed. LeaseLost when one was not ours any more.
+        """Finish messages: each is removed. LeaseLost when we no longer had the lease of one.
 
-        Of several, all are tried before LeaseLost names those that were lost.
+        Of several messages, all are tried; then LeaseLost names those that were lost.
         """
-        self._settle(message, _ack, Store.is_finished)
+        self._settle(message, lambda queue, _, leases: queue.ack(leases))
 
     @_explained
     def nack(
@@ -515,26 +421,26 @@ class Broker:
         reason: str = "",
         details: Mapping[str, Any] | None = None,
     ) -> None:
-        """Say that messages failed: each is tried again, `delay` seconds later, or is dead.
+        """Say that messages failed: each is tried again after `delay` seconds, or is dead.
 
-        It counts one failure, and waits at its `requeue_prio`. Where `requeue` is false or
-        `requeue_limit` reached it becomes a dead letter with the `reason`, and with
-        `details` (JSON types) in its note.
+        Its `failures` grow by one, and it waits at its `requeue_prio`. Where `requeue` is false
+        or `requeue_limit` is reached, it becomes a dead letter instead. That has the `reason`,
+        and the `details` (JSON types) in its note.
         """
         check("delay", DELAY, delay)
         note = _note(reason, details)
-        self._settle(message, partial(_nack, delay, note))
+        self._settle(message, _each(lambda q, m, x: q.nack(m, x, delay, note)))
 
     @_explained
     def release(
         self, message: Message | Iterable[Message], *, delay: float = 0
     ) -> None:
-        """Give messages back unharmed, to their old places in line; this counts nothing.
+        """Give messages back unharmed, to their old places; nothing is counted.
 
-        With a `delay`, they come back to the end of the line after so many seconds.
+        With a `delay`, they come to the end of the ready queue after so many seconds.
         """
         check("delay", DELAY, delay)
-        self._settle(message, partial(_release, delay))
+        self._settle(message, lambda queue, _, leases: queue.release(leases, delay))
 
     @_explained
     def reject(
@@ -544,105 +450,124 @@ class Broker:
         details: Mapping[str, Any] | None = None,
     ) -> None:
         """Make messages dead letters at once, whatever their limits say."""
-        self._settle(message, partial(_reject, _note(reason, details)))
+        note = _note(reason, details)
+        self._settle(message, _each(lambda q, _, lease: q.reject(lease, note)))
 
     @_explained
     def move(self, message: Message | Iterable[Message], queue: str) -> None:
-        """Put consumed messages at the end of the line in another queue, counts unchanged."""
-        target = self._known(queue).store
-        self._settle(message, partial(_move, target))
+        """Put consumed messages at the end of another ready queue, their counts unchanged."""
+        target = self._known(queue)
+        self._settle(message, _each(lambda q, _, lease: q.move(lease, target)))
+
+    @_explained
+    def move_waiting(
+        self, queue: str, ids: str | Iterable[str], target: str
+    ) -> dict[str, str]:
+        """Put messages that wait at the end of another ready queue, their counts unchanged.
+
+        Those that are delayed stay so until the same time. All are tried; the ids of those that
+        were not moved are returned, each with the reason.
+        """
+        if queue == target:
+            raise InvalidArgument(f"queue {queue}: messages move to another queue")
+        from ddmq.storage.transfer import Transfer  # rarely needed
+
+        wanted = [ids] if isinstance(ids, str) else ids
+        other = self._known(target)
+        return Transfer(self._visited(queue).store, other.store, wanted).move()
 
     @overload
-    def renew(self, message: Message, timeout: float | None = None) -> Message: ...
+    def renew(
+        self,
+        message: Message,
+        timeout: float | None = None,
+        *,
+        together: bool = False,
+    ) -> Message: ...
     @overload
     def renew(
-        self, message: Iterable[Message], timeout: float | None = None
+        self,
+        message: Iterable[Message],
+        timeout: float | None = None,
+        *,
+        together: bool = False,
     ) -> list[Message]: ...
     @_explained
     def renew(
-        self, message: Message | Iterable[Message], timeout: float | None = None
+        self,
+        message: Message | Iterable[Message],
+        timeout: float | None = None,
+        *,
+        together: bool = False,
     ) -> Message | list[Message]:
         """Prolong leases to `timeout` seconds from now, by default to their own.
 
-        Returns the message under its new file name, or a list of them; the old ones can
-        still be used. LeaseLost names those that were lost, after all were tried.
+        Return the message under its new file name, or a list of such messages; the old ones
+        can still be used. All are tried; then LeaseLost names those that were lost.
+
+        With `together`, what one call consumed from a bundle is renewed by one call to the file
+        system: all of it, also what is not given here.
         """
         if timeout is not None:
             check("timeout", OVERRIDES["timeout"], timeout)
         renewed: list[Message] = []
-        self._settle(message, partial(_renew, renewed, timeout))
+
+        def renew(
+            queue: QueuePolicy, messages: list[Message], leases: list[Lease]
+        ) -> list[Lease]:
+            found = queue.renew(messages, leases, timeout, together=together)
+            renewed.extend(longer for longer in found if longer is not None)
+            return [x for x, longer in zip(leases, found) if longer is None]
+
+        self._settle(message, renew)
         return renewed[0] if isinstance(message, Message) else renewed
 
     def _settle(
         self,
         messages: Message | Iterable[Message],
-        act: _Act,
-        excuse: _Excuse | None = None,
+        act: Callable[[QueuePolicy, list[Message], list[Lease]], list[Lease]],
     ) -> None:
-        held = _checked_messages(messages)
-        lost = [m for m, lease in held if not self._held(m, lease, act, excuse)]
+        """Do something with messages in their order, those of one queue together.
+
+        `act` returns those whose lease was lost; LeaseLost names them in the end.
+        """
+        if isinstance(messages, Message):
+            held = [messages]
+        elif isinstance(messages, (list, tuple, set)) or hasattr(messages, "__next__"):
+            held = list(messages)
+        else:
+            raise InvalidArgument(f"{messages!r:.60} is no message; {_SETTLE}")
+        leases = [_lease_of(message) for message in held]
+        lost: list[Message] = []
+        for name, pairs in groupby(zip(held, leases), lambda pair: pair[0].queue):
+            together, ours = map(list, zip(*pairs))
+            missed = act(self._queue(name), together, ours)
+            if missed:
+                of = dict(zip(ours, together))
+                lost += [of[lease] for lease in missed]
         if lost:
             raise LeaseLost(_lost_text(lost), lost)
 
-    def _held(
-        self,
-        message: Message,
-        lease: Lease,
-        act: _Act,
-        excuse: _Excuse | None,
-    ) -> bool:
-        """Do something with a lease; False when it is lost."""
-        store = self._queue(message.queue).store
-        current: Lease | None = lease
-        for _ in range(_RENEWALS):
-            if current is None:
-                break
-            if act(store, message, current):
-                return True
-            lease, current = current, store.current(lease)
-            # Another thread may have renewed it: then the later name is what we hold.
-        return excuse is not None and excuse(store, lease)
-
     @_explained
     def leased(self, queue: str, name: str) -> Message:
-        """Return the message at work that has this id or file name, to settle it.
+        """Return the message at work that has this id or file name, so that it can be settled.
 
-        A file name proves a lease by its token; an id means whoever holds the message now.
-        LeaseLost when there is none.
+        A file name proves one lease by its token. An id stands for the present lease of the
+        message, which any client may have. LeaseLost when there is none.
         """
-        open_queue = self._known(queue)
-        trouble: OSError | None = None
-        for lease in _named(name, open_queue.store.leases()):
-            try:
-                message = self._read_leased(open_queue, lease)
-            except OSError as error:  # of a claim that was not made, maybe
-                trouble = error
-                continue
-            if message is not None:
-                return message
-        raise trouble or LeaseLost(
-            f"{name}: not at work in queue {queue}; it was settled, or its lease expired"
-        )
-
-    def _read_leased(self, queue: _Queue, lease: Lease) -> Message | None:
-        current = queue.store.proven(lease)
-        for _ in range(_RENEWALS):
-            if current is None:
-                break
-            message = queue.held(current, queue.settings.current())
-            if message is not None:
-                return message
-            current = queue.store.current(lease)  # its holder may have renewed it
-        return None
+        message = self._known(queue).held(name)
+        if message is None:
+            raise LeaseLost(
+                f"{name}: not at work in queue {queue}; it was settled, or its lease expired"
+            )
+        return message
 
     # Housekeeping and dead letters
 
     @_explained
     def clean(self, queue: str) -> Swept:
         """Do all the housekeeping of a queue now; return what was found."""
-        open_queue = self._known(queue)
-        open_queue.store.require_change()  # else it would be left to others
-        return open_queue.keeper.clean()
+        return self._known(queue).clean()
 
     def clean_all(self) -> dict[str, Swept]:
         """Do all the housekeeping of every queue now."""
@@ -656,44 +581,35 @@ class Broker:
     def purge(self, queue: str, states: Iterable[str] = STATES) -> Counts:
         """Remove all messages, or only those in some states; return how many.
 
-        States are waiting, work, delayed and dead. What comes meanwhile may stay. StorageError
-        tells of what could not be removed, after all else was.
+        States are waiting, work, delayed and dead. Messages that come meanwhile may stay. If
+        something can't be removed, all else is removed first, and then StorageError is raised.
         """
-        from ddmq.purge import purge  # only this needs it
+        from ddmq.storage.purge import purge  # only this needs it
 
         states = list(states)
         if not set(states) <= set(STATES):
             raise InvalidArgument(f"states are {', '.join(STATES)}, not {states}")
         open_queue = self._known(queue)
-        store = open_queue.store
         timeout = self._wait_for_locks(open_queue.settings.current())
-        with exclusive(store.lock, timeout):
-            purging = self._clock.begin(partial(purge, store, states))
-            return awaited(purging, lambda: f"purging {queue} is not done yet")
+        with exclusive(f"{self.root}/{queue}/lock", timeout):
+            purging = self._clock.begin(partial(purge, open_queue.store, states))
+            return wait_for(purging, lambda: f"purging {queue} is not done yet")
 
     @_explained
     def dead(self, queue: str) -> list[DeadLetter]:
         """Return the dead letters of a queue with their reasons, by priority and age."""
-        store = self._visited(queue).store
-        return [
-            letter(queue, dead, *store.read_letter(dead))
-            for dead in store.letters.all()
-        ]
+        return self._visited(queue).dead()
 
     @_explained
     def redrive(self, queue: str, ids: Iterable[str] | None = None) -> int:
-        """Put dead letters back in line, all or those with these ids; return how many.
+        """Put dead letters back into the ready queue, all or those with these ids.
 
-        Their counts start at zero, their priority is that which they were published with.
-        What is no message stays.
+        Return how many. Their counts start at zero, and they get the priority that they were
+        published with. What is no message stays a dead letter. InvalidArgument names ids of
+        which there is no dead letter; then nothing was done.
         """
         wanted = {ids} if isinstance(ids, str) else None if ids is None else set(ids)
-        store = self._visited(queue).store
-        return sum(
-            store.revive(dead)
-            for dead in store.letters.all()
-            if wanted is None or dead.entry.id in wanted
-        )
+        return self._visited(queue).redrive(wanted)
 
     @_explained
     def wait(
@@ -702,7 +618,7 @@ class Broker:
         timeout: float | None = None,
         progress: Callable[[str], None] | None = None,
     ) -> bool:
-        """Wait until nothing waits, is at work or delayed; False after `timeout` seconds.
+        """Wait until no message waits, is at work or delayed; False after `timeout` seconds.
 
         `progress` is called with the queue's name before each pause.
         """
@@ -722,8 +638,15 @@ class Broker:
 
     @_explained
     def is_empty(self, queue: str) -> bool:
-        """Tell whether nothing waits, is at work or delayed: dead letters do not count."""
-        return self._visited(queue).store.is_empty()
+        """Tell whether no message waits, is at work or delayed; dead letters do not count."""
+        return self._visited(queue).is_empty()
+
+    @_explained
+    def with_follow_ups(
+        self, queue: str, act: Callable[[FollowUps], _Result]
+    ) -> _Result:
+        """Do something with what workers are to run when a queue is done; return what `act` does."""
+        return act(self._known(queue).store.follow_ups)
 
     # Settings
 
@@ -732,9 +655,7 @@ class Broker:
         """Return the settings that hold for a queue, or for the root."""
         if queue is None:
             return self._root_settings()
-        open_queue = self._queue(queue)
-        open_queue.settings.forget()
-        return open_queue.settings.current()
+        return self._queue(queue).reread()
 
     @_explained
     def update_settings(
@@ -746,7 +667,7 @@ class Broker:
     ) -> Settings:
         """Change settings of a queue, or of the root; `unset` keys get their default back.
 
-        All or none of it is done, one client at a time, and nobody reads half of it.
+        All changes are made or none, by one client at a time, and nobody reads half of them.
         """
         unset = list(unset)
         for key in unset:
@@ -756,8 +677,8 @@ class Broker:
                 )
         file = self._root_file
         if queue is not None:
-            path = self._queue(queue).store.path
-            file = SettingsFile(path, self._fs, of_queue=True)
+            self._queue(queue)
+            file = SettingsFile(f"{self.root}/{queue}", self._fs, of_queue=True)
         timeout = self._wait_for_locks(self.settings(queue))
         file.change(changes, unset, timeout)
         return self.settings(queue)
@@ -771,56 +692,69 @@ class Broker:
 
     @_explained
     def mode_of(self, queue: str) -> int | None:
-        """Return the mode for new directories in a queue that a group shares, else None."""
-        return self._queue(queue).store.buckets.mode
+        """Return the mode of new directories in a queue that a group shares; None in any other."""
+        return self._queue(queue).directory_mode
 
     # Within
 
-    def _visited(self, queue: str) -> _Queue:
-        """Return an open queue, its housekeeping done."""
-        open_queue = self._known(queue)
-        if self._clean:
-            open_queue.keeper.sweep_when_due()
-        return open_queue
+    def _visited(self, queue: str, *, create: bool = False) -> QueuePolicy:
+        """Return an open queue, after the housekeeping that is due."""
+        return self._known(queue, clean=self._clean, create=create)
 
-    def _known(self, queue: str) -> _Queue:
-        """Return an open queue that had the layout that we know a few minutes ago.
+    def _known(
+        self, queue: str, *, clean: bool = False, create: bool = False
+    ) -> QueuePolicy:
+        """Return an open queue whose layout we have checked within the last few minutes."""
+        try:
+            known = self._open[queue]
+        except (KeyError, TypeError):  # not open yet, or no name at all
+            known = self._opened(queue, create=create)
+        now = self._clock.monotonic()
+        if not known.attended_at <= now < known.due_at or known.settings.known is None:
+            known.attend(now, clean=clean)
+        return known
 
-        Whoever lists a queue asks, or would judge by names that it can't read; an idle client
-        does so all the time, and must cost little. Whoever settles a message holds its name,
-        and gives it back whatever the layout is by now.
+    def _queue(self, queue: str) -> QueuePolicy:
+        """Return an open queue, whatever its layout is by now.
+
+        This is for settling: a client that has leased a message knows its name, and can still
+        give it back.
         """
-        open_queue = self._queue(queue)
-        open_queue.settings.current(LAYOUT_EVERY)
-        return open_queue
-
-    def _queue(self, queue: str) -> _Queue:
         try:
             known = self._open[queue]
         except (KeyError, TypeError):  # not open yet, or no name at all
             return self._opened(queue)
-        known.store.check_when_due()
+        known.check_when_due()
         return known
 
-    def _opened(self, queue: str) -> _Queue:
+    def _opened(self, queue: str, *, create: bool = False) -> QueuePolicy:
         check_queue_name(queue)
-        if not admin.is_queue(self.root, queue, self._fs):
-            if not self._create:
+        if not roots.is_queue(self.root, queue, self._fs):
+            if not create:
                 missing = errno.ENOENT, os.strerror(errno.ENOENT)
                 raise FileNotFoundError(*missing, f"{self.root}/{queue}")
             self.create_queue(queue)
         path = f"{self.root}/{queue}"
         file = SettingsFile(path, self._fs, of_queue=True)
         settings = LayeredSettings(self._root_file, file, self._clock)
-        settings.current()  # first: of another layout, we know no directory
-        store = Store(path, self._fs, self._clock, *self._sizes, settings.limit)
+        settings.current()  # first: in another layout, we know none of the directories
+        bucket_size, bundle_size = self._sizes
+        store = Store(
+            path,
+            self._fs,
+            self._clock,
+            settings,
+            bucket_size=bucket_size,
+            bundle_size=bundle_size,
+        )
         store.open()
-        store.learn_clock()
-        return self._open.setdefault(queue, _Queue(queue, store, settings))
+        return self._open.setdefault(
+            queue, QueuePolicy(queue, store, settings, cleans=self._clean)
+        )
 
     def _explain(self, error: OSError) -> DdmqError:
-        """Return what an error of the file system means to a user."""
-        self._fs.let_go()  # what we hold may have been moved, made anew, or closed
+        """Return the DdmqError that explains an error of the file system to a user."""
+        self._fs.let_go()  # the directories we hold may be moved, made anew, or closed
         if error.errno not in (errno.ENOENT, errno.ESTALE, errno.ENOTDIR):
             return StorageError(error)
         if error.errno == errno.ENOTDIR:
@@ -833,74 +767,27 @@ class Broker:
     def _missing(self, error: OSError) -> DdmqError:
         if self._fs.status(self._root_file.path) is None:
             return RootNotFound(
-                f"{self.root}: no ddmq root; create it with `ddmq create -f` or -f (create=True)"
+                f"{self.root}: no ddmq root; create it with `ddmq create -f` (create=True)"
             )
         path = os.fspath(error.filename or self.root)
         queue = os.path.relpath(path, self.root).split("/")[0]
-        if not admin.may_be_queue(queue) or admin.is_queue(self.root, queue, self._fs):
+        if not roots.may_be_queue(queue) or roots.is_queue(self.root, queue, self._fs):
             return StorageError(error)
         self._open.pop(queue, None)
         return self._not_found(queue)
 
     def _not_found(self, queue: str) -> DdmqError:
-        return admin.queue_not_found(self.root, queue)
-
-
-def _named(name: str, leases: Iterable[Lease]) -> Iterator[Lease]:
-    """Yield the leases that have this id, or are of the claim with this file name."""
-    wanted = Lease.parse(name)
-    for lease in leases:
-        if name == lease.entry.id or (wanted and wanted.is_same_claim(lease)):
-            yield lease
-
-
-def _ack(store: Store, _: Message, lease: Lease) -> bool:
-    return store.ack(lease)
-
-
-def _release(delay: float, store: Store, _: Message, lease: Lease) -> bool:
-    if delay:
-        return store.requeue(lease, lease.entry, delay)
-    return store.release(lease)
-
-
-def _nack(
-    delay: float,
-    note: Mapping[str, Any],
-    store: Store,
-    message: Message,
-    lease: Lease,
-) -> bool:
-    failed = lease.entry.failed()
-    if not message.may_requeue:
-        return store.bury(lease, failed, "failed", note)
-    return store.requeue(lease, failed._replace(priority=message.requeue_prio), delay)
-
-
-def _reject(note: Mapping[str, Any], store: Store, _: Message, lease: Lease) -> bool:
-    return store.bury(lease, lease.entry, "rejected", note)
-
-
-def _move(target: Store, store: Store, _: Message, lease: Lease) -> bool:
-    return store.move(lease, target)
-
-
-def _renew(
-    renewed: list[Message],
-    timeout: float | None,
-    store: Store,
-    message: Message,
-    lease: Lease,
-) -> bool:
-    longer = store.renew(lease, message.timeout if timeout is None else timeout)
-    if longer is None:
-        return False
-    renewed.append(message._replace(filename=longer.filename))
-    return True
+        known: list[str] = []
+        with suppress(OSError):
+            known = roots.queues(self.root, self._fs)
+        return QueueNotFound(
+            f"{self.root}/{queue}: no such queue{did_you_mean(queue, known)}"
+            "; create it with `ddmq create`"
+        )
 
 
 def _note(reason: Any, details: Any) -> dict[str, Any]:
-    """Return what is to be said about a dead letter, or raise InvalidArgument."""
+    """Return the note of a dead letter, or raise InvalidArgument."""
     if not isinstance(reason, str):
         raise InvalidArgument(f"reason {reason!r:.60} is not text")
     if not isinstance(details, (Mapping, type(None))):
@@ -910,7 +797,7 @@ def _note(reason: Any, details: Any) -> dict[str, Any]:
     note = {**({"reason": reason} if reason else {}), **(details or {})}
     try:
         data = json.dumps(note).encode()
-        parsed(data)  # as who lists dead letters will
+        parsed(data)  # as a client that lists dead letters will
     except (TypeError, ValueError, RecursionError) as error:
         raise InvalidArgument(f"details are no JSON: {error}") from error
     if len(data) > MAX_NOTE:
@@ -921,15 +808,18 @@ def _note(reason: Any, details: Any) -> dict[str, Any]:
     return note
 
 
-def _checked_messages(
-    messages: Message | Iterable[Message],
-) -> list[tuple[Message, Lease]]:
-    """Return messages with their leases, or raise InvalidArgument."""
-    if isinstance(messages, Message):
-        return [(messages, _lease_of(messages))]
-    if isinstance(messages, (list, tuple, set)) or hasattr(messages, "__next__"):
-        return [(message, _lease_of(message)) for message in messages]
-    raise InvalidArgument(f"{messages!r:.60} is no message; {_SETTLE}")
+def _each(
+    act: Callable[[QueuePolicy, Message, Lease], bool],
+) -> Callable[[QueuePolicy, list[Message], list[Lease]], list[Lease]]:
+    """Return what does something with one message after the other, and returns those lost."""
+
+    def act_on_all(
+        queue: QueuePolicy, messages: list[Message], leases: list[Lease]
+    ) -> list[Lease]:
+        pairs = zip(messages, leases)
+        return [lease for message, lease in pairs if not act(queue, message, lease)]
+
+    return act_on_all
 
 
 def _lease_of(message: Any) -> Lease:
@@ -940,25 +830,13 @@ def _lease_of(message: Any) -> Lease:
     raise InvalidArgument(f"{message!r:.60} has no lease; {_SETTLE}")
 
 
-def _lost_text(messages: Sequence[Message]) -> str:
+def _lost_text(messages: list[Message]) -> str:
     ids = ", ".join(message.id for message in messages[:5])
     more = f" and {len(messages) - 5} more" if len(messages) > 5 else ""
     return (
         f"message {ids}{more}: the lease is lost: it expired, or the message was settled "
         "already; others may have consumed it meanwhile"
     )
-
-
-def _check_message(
-    priority: Any, delay: Any, durable: Any, overrides: Mapping[str, Any]
-) -> None:
-    if priority is not None:
-        check("priority", SETTINGS["priority"], priority)
-    if durable is not None:
-        check("durable", SETTINGS["durable"], durable)
-    check("delay", DELAY, delay)
-    for key, value in overrides.items():
-        check(key, OVERRIDES[key], value)
 
 
 def _check_count(n: Any) -> None:

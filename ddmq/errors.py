@@ -7,7 +7,7 @@ import os
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from ddmq.message import Message
 
@@ -26,8 +26,20 @@ _REMEDIES = {
 }
 
 
+#: How many known words are compared with one that is not.
+_COMPARED = 1000
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """Return `; did you mean WORD?` where a known word is much like this one, else nothing."""
+    from difflib import get_close_matches  # slow to import, and rarely needed
+
+    found = get_close_matches(word[:100], [*known][:_COMPARED], 1)
+    return f"; did you mean {found[0]}?" if found else ""
+
+
 def out_of_memory(path: str) -> OSError:
-    """Return what a MemoryError means: the file at `path` can't be read, and others can."""
+    """Return the error for a file that does not fit in memory; others may still fit."""
     return OSError(errno.ENOMEM, "not enough memory to read it", path)
 
 
@@ -36,37 +48,48 @@ class DdmqError(Exception):
 
 
 class InvalidArgument(DdmqError, ValueError):
-    """A wrong argument: nothing was done."""
+    """An argument is wrong; nothing was done."""
 
 
 class InvalidSettings(DdmqError, ValueError):
-    """A `ddmq.yaml`, or a change to one, that can't be used; names file, key and remedy."""
+    """A `ddmq.yaml`, or a change to one, can't be used; the text names file, key and remedy."""
 
 
 class UnknownLayout(DdmqError):
-    """A later ddmq named the files of the queue: this one would take them for garbage."""
+    """Another ddmq laid out the queue; nothing was done, since we don't know its file names.
+
+    `number` is the queue's layout.
+    """
 
     def __init__(self, path: str, number: int, since: str | None, known: int) -> None:
         from ddmq import __version__  # the package imports us
 
         self.number = number
-        which = f"ddmq {since}" if since else "a later ddmq"
+        which = f"ddmq {since} or newer" if since else "a later ddmq"
+        what = "use a newer one"
+        if number < known:
+            which = "a ddmq that was never released"
+            what = "remove its directory and create it again"
         super().__init__(
-            f"{path}: layout {number} needs {which} or newer, and this is ddmq "
-            f"{__version__}, which knows layout {known} only; nothing was done: use a newer one"
+            f"{path}: layout {number} needs {which}, and this is ddmq {__version__}, "
+            f"which knows layout {known} only; nothing was done: {what}"
         )
 
 
 class RootNotFound(DdmqError):
-    """The root directory is missing, or nobody has initiated it."""
+    """There is no root at this path: no directory, or one that nobody has initiated."""
 
 
 class QueueNotFound(DdmqError):
-    """The queue was never created, or somebody deleted it."""
+    """There is no such queue: nobody created it, or somebody deleted it."""
+
+
+class QueuePaused(DdmqError):
+    """Somebody paused the queue, and who heeds that takes nothing until it is resumed."""
 
 
 class LeaseLost(DdmqError):
-    """The lease ended before the message was settled; `messages` are those concerned."""
+    """A lease ended before its message was settled; `messages` are the messages concerned."""
 
     def __init__(self, text: str, messages: Sequence[Message] = ()) -> None:
         super().__init__(text)
@@ -74,11 +97,11 @@ class LeaseLost(DdmqError):
 
 
 class LockTimeout(DdmqError):
-    """Somebody else holds the lock that this administration needs."""
+    """The lock that administration needs could not be had in time."""
 
 
 class StorageError(DdmqError):
-    """The file system refused; every message is where it was before, or where it should go."""
+    """The file system refused; each message is where it was before, or where it should go."""
 
     def __init__(self, error: OSError) -> None:
         from ddmq.printable import printable  # rarely needed
@@ -92,7 +115,10 @@ class StorageError(DdmqError):
 
 
 class GarbageAhead(StorageError):
-    """So much in line is no message that one call could not clear it away: the next one goes on."""
+    """One call could not clear away all the garbage ahead of the messages; the next one goes on.
+
+    Garbage is what stands in the ready queue and is no message.
+    """
 
     def __init__(self, bucket: str) -> None:
         text = "half a second was not enough to make dead letters of what stands first here"

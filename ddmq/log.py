@@ -1,12 +1,23 @@
-"""What an operator acts on, said once; `logging` is imported when there is something."""
+"""Warnings for the operator; `logging` is imported with the first one."""
 
 from __future__ import annotations
 
+import sys
+
 
 def warn(text: str) -> None:
-    """Log a warning under the name `ddmq`, in one line that a terminal only shows."""
+    """Log a warning to the logger `ddmq`, in one line without control characters."""
     import logging  # slow to import, and rarely needed
 
     from ddmq.printable import printable
 
     logging.getLogger("ddmq").warning(printable(text))
+
+
+def inform(text: str) -> None:
+    """Log what only who asked for more wants to know, as by `-v`: who did has `logging`."""
+    logging = sys.modules.get("logging")
+    if logging is not None:
+        from ddmq.printable import printable
+
+        logging.getLogger("ddmq").info(printable(text))

@@ -1,20 +1,79 @@
-"""Message: what a user publishes and gets back; pure."""
+"""Messages, their options, and their form as JSON; pure."""
 
 from __future__ import annotations
 
 import json
+from enum import Enum
 from math import isinf
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ddmq.errors import InvalidArgument
-from ddmq.names import Lease, overrides_of
-from ddmq.settings import MAX_BYTES, OVERRIDES, SETTINGS, fault, raised
+from ddmq.settings import (
+    DELAY,
+    MAX_BYTES,
+    OVERRIDES,
+    SETTINGS,
+    check,
+    fault,
+    raised,
+)
+from ddmq.storage.names import overrides_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from ddmq.names import Dead, Entry
     from ddmq.settings import Settings
+    from ddmq.storage.names import Dead, Entry, Range
+
+
+class Unset(Enum):
+    """Says that an argument was left out, where None means something."""
+
+    UNSET = "unset"
+
+
+UNSET = Unset.UNSET
+
+
+class PublishOptions(NamedTuple):
+    """What a publisher says about messages; where it is None or UNSET, the settings decide."""
+
+    priority: int | None = None
+    timeout: float | None = None
+    requeue: bool | None = None
+    requeue_prio: int | None = None
+    requeue_limit: int | Unset | None = UNSET
+    delay: float = 0
+    durable: bool | None = None
+
+    def checked(self) -> dict[str, Any]:
+        """Return what the messages set themselves, or raise InvalidArgument."""
+        own: dict[str, Any] = {}
+        for key in ("timeout", "requeue", "requeue_prio"):
+            if getattr(self, key) is not None:
+                own[key] = getattr(self, key)
+        if self.requeue_limit is not UNSET:
+            own["requeue_limit"] = self.requeue_limit
+        if self.priority is not None:
+            check("priority", SETTINGS["priority"], self.priority)
+        if self.durable is not None:
+            check("durable", SETTINGS["durable"], self.durable)
+        check("delay", DELAY, self.delay)
+        for key, value in own.items():
+            check(key, OVERRIDES[key], value)
+        return own
+
+
+class Publication(NamedTuple):
+    """What all messages of one publication have in common."""
+
+    priority: int
+    policy: str = ""
+    """What the names of the messages say of timeout and so on."""
+    delay: float = 0
+    """Seconds until they are visible."""
+    durable: bool = True
+    """Whether they survive a power cut once they are published."""
 
 
 class InvalidContent(ValueError):
@@ -22,7 +81,7 @@ class InvalidContent(ValueError):
 
 
 class TooLarge(InvalidContent):
-    """A file over the limit of its queue: it is read no further, and not parsed at all."""
+    """A file over the limit of its queue. It is read no further, and never parsed."""
 
     def __init__(self, limit: int) -> None:
         super().__init__(f"its file is over {limit} bytes long (max_message_size)")
@@ -35,7 +94,7 @@ class Content(NamedTuple):
     priority: Any
     """As it was published."""
     overrides: Mapping[str, Any] = {}
-    """What a dropped file sets of timeout and so on: its name says so once it is adopted."""
+    """What a dropped file sets of timeout and so on. Once it is adopted, its name says so."""
 
     def priority_or(self, default: int) -> int:
         """Return the priority it was published with, where it says so."""
@@ -44,7 +103,7 @@ class Content(NamedTuple):
 
 
 class Policy(NamedTuple):
-    """What holds for a message: what its name says goes before the queue's settings."""
+    """The rules for one message: what its name says overrides the queue's settings."""
 
     timeout: float
     requeue: bool
@@ -52,8 +111,8 @@ class Policy(NamedTuple):
     requeue_limit: int | None
 
     @classmethod
-    def of(cls, entry: Entry, settings: Settings) -> Policy:
-        """Return the policy of a message, without a look at its content."""
+    def of(cls, entry: Entry | Range, settings: Settings) -> Policy:
+        """Return the policy of a message, or of all in a range; no content is read."""
         own = overrides_of(entry.policy) if entry.policy else {}
         return cls(
             own.get("timeout", settings.message_timeout),
@@ -61,6 +120,14 @@ class Policy(NamedTuple):
             own.get("requeue_prio", settings.requeue_prio),
             own.get("requeue_limit", settings.requeue_limit),
         )
+
+    def unrenewed_for(self, expiry: int, now: float) -> float | None:
+        """Return the seconds since a lease was renewed or made, if over half of its timeout.
+
+        The lease tells that by its `expiry`, in milliseconds since 1970; `now` is in seconds.
+        """
+        age = now - (expiry / 1000 - self.timeout)
+        return age if age > self.timeout / 2 else None
 
     def may_requeue(self, counter: int) -> bool:
         """Tell whether a message that came back so often is tried once more."""
@@ -77,7 +144,7 @@ class Message(NamedTuple):
     id: str
     queue: str
     priority: int
-    """The priority it waited at; lower is first."""
+    """The priority at which it waited; lower is first."""
     timeout: float
     """Seconds that the lease lasts."""
     requeue: bool
@@ -106,6 +173,102 @@ class Message(NamedTuple):
         return {**self._asdict(), "requeue_counter": self.requeue_counter}
 
 
+class Seen(NamedTuple):
+    """A message as somebody sees it who does not take it."""
+
+    message: Any
+    """None where it can't be read, and where there is none."""
+    id: str
+    queue: str
+    state: str
+    """Where it is: waiting, work, delayed or dead."""
+    priority: int
+    failures: int
+    losses: int
+    own: Mapping[str, Any] = {}
+    """What it sets itself of timeout, requeue, requeue_prio and requeue_limit."""
+    published_priority: int | None = None
+    """The priority that it was published with."""
+    until: float | None = None
+    """When its lease ends, or its delay, in seconds since 1970."""
+    host: str = ""
+    """Where its holder is, if the lease tells."""
+    process: int | None = None
+    """The holder's process there."""
+    code: str = ""
+    """Why it is dead, in a word."""
+    reason: str = ""
+    """Why it is dead, in words."""
+    note: Mapping[str, Any] = {}
+    """What else is known of its death."""
+    fault: str = ""
+    """Why its text is not here."""
+    is_none: bool = False
+    """Whether the fault is that there is no message in it, which stays so."""
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return everything as JSON types, without what is true of other states only."""
+        found = self._asdict()
+        del found["is_none"], found["own"]
+        if self.state not in ("work", "delayed"):
+            del found["until"]
+        if self.state != "work":
+            del found["host"], found["process"]
+        if self.state != "dead":
+            del found["code"], found["reason"], found["note"]
+        if not self.fault:
+            del found["fault"]
+        return {**found, **self.own}
+
+
+class Counts(NamedTuple):
+    """How many messages are in each state."""
+
+    waiting: int
+    work: int
+    delayed: int
+    dead: int
+
+
+class Unrenewed(NamedTuple):
+    """Messages at work whose lease nobody renewed for over half of its timeout.
+
+    A worker renews after a third. So their consumer is gone, or does not renew.
+    """
+
+    number: int = 0
+    age: float | None = None
+    """Seconds since the renewal, or the consume, that is longest ago."""
+    back_in: float | None = None
+    """Seconds until all of them are back, unless they are renewed or settled."""
+
+
+class Pause(NamedTuple):
+    """Who paused a queue, as far as the link tells that does so."""
+
+    user: str = ""
+    host: str = ""
+    since: float | None = None
+    """When, in seconds since 1970."""
+
+    def __str__(self) -> str:
+        """Say it as the end of a sentence: who, and when."""
+        from ddmq.clock import date  # rarely needed
+
+        if self.since is None:
+            return "by nobody knows whom"
+        return f"by {self.user} on {self.host}, {date(self.since)}"
+
+
+class Overview(NamedTuple):
+    """How many messages are in each state, and who may have died with some of them."""
+
+    counts: Counts
+    unrenewed: Unrenewed
+    paused: Pause | None = None
+    """Who paused the queue; None: nobody did, and workers take what waits."""
+
+
 class DeadLetter(NamedTuple):
     """A message that will not be tried again unless somebody redrives it."""
 
@@ -120,31 +283,16 @@ class DeadLetter(NamedTuple):
     filename: str
     """Its name in `dead/`."""
     note: Mapping[str, Any]
-    """What else is known: whatever the rejecting consumer left."""
+    """What else is known, such as the details that the rejecting consumer gave."""
 
     @property
     def requeue_counter(self) -> int:
-        """How often it came back, its end included."""
+        """How often it came back; the last time, when it became a dead letter, counts too."""
         return self.failures + self.losses
 
     def as_dict(self) -> dict[str, Any]:
         """Return everything as JSON types."""
         return {**self._asdict(), "requeue_counter": self.requeue_counter}
-
-
-def of_lease(queue: str, lease: Lease, content: Content, settings: Settings) -> Message:
-    """Return the message of a lease: what it sets itself goes before the settings."""
-    entry = lease.entry
-    return Message(
-        content.message,
-        entry.id,
-        queue,
-        entry.priority,
-        *Policy.of(entry, settings),
-        entry.failures,
-        entry.losses,
-        lease.filename,
-    )
 
 
 def letter(queue: str, dead: Dead, message: Any, note: Mapping[str, Any]) -> DeadLetter:
@@ -202,7 +350,7 @@ def encode(message: Any, priority: int, limit: int = MAX_BYTES) -> bytes:
 
 
 def encode_message(message: Any, options: bytes, limit: int = MAX_BYTES) -> bytes:
-    """Return a message as JSON in one line, for a file with these options."""
+    """Return a message as one line of JSON, for a file with these options."""
     try:
         data = _encoder.encode(message).encode()
     except UnicodeEncodeError as error:
@@ -268,7 +416,8 @@ def _refuse_surrogates(value: Any) -> None:
 def decode_dropped(data: bytes, limit: int = MAX_BYTES) -> Content:
     """Read a file that came through `drop/`: a message as `encode` writes it, or plain text.
 
-    A JSON object with a "message" is the former; all else is text, its last newline gone.
+    A JSON object with a "message" is a message as `encode` writes it. Anything else is text,
+    and loses its last newline.
     """
     try:
         return decode(data, limit)
@@ -297,9 +446,11 @@ def _json(data: bytes) -> Any:
 
 def content_from(value: dict[str, Any]) -> Content:
     """Return what a JSON object says of a message, or raise InvalidContent."""
-    overrides = raised({key: value[key] for key in OVERRIDES if key in value})
-    for key, own in overrides.items():
-        found = fault(key, OVERRIDES[key], own)
-        if found is not None:
-            raise InvalidContent(f"in its file, {found}")
+    overrides: dict[str, Any] = {}
+    if not OVERRIDES.keys().isdisjoint(value):
+        overrides = raised({key: value[key] for key in OVERRIDES if key in value})
+        for key, own in overrides.items():
+            found = fault(key, OVERRIDES[key], own)
+            if found is not None:
+                raise InvalidContent(f"in its file, {found}")
     return Content(value.get("message"), value.get("priority"), overrides)

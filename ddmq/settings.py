@@ -1,26 +1,31 @@
-"""`ddmq.yaml`, layered: default < root < queue < message."""
+"""The keys of `ddmq.yaml`: checked, read from YAML, and layered.
+
+A queue's file overrides that of its root, which overrides the defaults.
+"""
 
 from __future__ import annotations
 
 import json
 import re
-from typing import TYPE_CHECKING, Any, NamedTuple
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, NamedTuple, TypedDict, cast
 
 from ddmq.errors import InvalidArgument, InvalidSettings, UnknownLayout
-from ddmq.names import MAX_PRIORITY, MIN_TIMEOUT_MS
+from ddmq.storage.names import MAX_PRIORITY, MIN_TIMEOUT_MS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
+#: Bytes from which on a `ddmq.yaml` is too long.
 MAX_FILE = 1 << 16
 #: The layout of a queue's files: its number, and the first ddmq that knew it.
-LAYOUT, LAYOUT_SINCE = 1, "1.0.0"
-#: The one line of a queue's file that is no setting. It is read without yaml.
+LAYOUT, LAYOUT_SINCE = 2, "1.0.0"
+#: The one line of a queue's file that is not a setting. We read it without yaml.
 LAYOUT_LINE = f"layout: {LAYOUT} (ddmq {LAYOUT_SINCE})"
 _LAYOUT = r"""layout:[ \t]+ (?P<number>[1-9][0-9]{0,8})
     ( [ ] \(ddmq[ ](?P<since>[0-9][0-9A-Za-z.+-]{0,20})\) )?
     [ \t]* ( [ \t]\#[^\r\x85\u2028\u2029]* )? \r?"""
-#: What yaml raises for a value that it can't make, besides its own errors.
+#: What yaml raises, beside its own errors, for a value that it can't construct.
 _UNREADABLE = (
     ValueError,
     TypeError,
@@ -30,10 +35,10 @@ _UNREADABLE = (
     RecursionError,
 )
 _MAX_SECONDS = 10**9
-#: The shortest timeout: what is shorter keeps a file server busy with renewals.
+#: The shortest timeout. Shorter ones would keep a file server busy with renewals.
 _MIN_TIMEOUT = MIN_TIMEOUT_MS // 1000
 _MAX_LIMIT = 10**8
-#: The largest message, in bytes, that a queue may be told to allow, and the smallest such limit.
+#: The greatest value of `max_message_size`, and the smallest.
 MAX_BYTES, _MIN_BYTES = 64 << 20, 1 << 10
 
 
@@ -50,6 +55,30 @@ class Settings(NamedTuple):
     max_message_size: int = 1 << 20
 
 
+class Layer(TypedDict, total=False):
+    """What one `ddmq.yaml` sets: some of the settings, all of them checked."""
+
+    message_timeout: float
+    priority: int
+    requeue: bool
+    requeue_prio: int
+    requeue_limit: int | None
+    durable: bool
+    lock_timeout: float
+    max_message_size: int
+
+
+class Limit:
+    """How many bytes a message may have. This one is the default; a queue's own is in its file."""
+
+    max_bytes = Settings().max_message_size
+    """As it was when it was last read."""
+
+    def reread(self) -> int:
+        """Return it as it is now; what can't be read now leaves what was read last."""
+        return self.max_bytes
+
+
 class Setting(NamedTuple):
     """One setting: what it means, and what a value must be."""
 
@@ -58,25 +87,14 @@ class Setting(NamedTuple):
     accepts: Callable[[Any], bool]
 
 
-def _is_number(value: Any) -> bool:
+def is_number(value: Any) -> bool:
+    """Tell whether a value of JSON or YAML is a number; true and false are none."""
     return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
 def _is_integer(value: Any, most: int, least: int = 0) -> bool:
     is_one = isinstance(value, int) and not isinstance(value, bool)
     return is_one and least <= value <= most
-
-
-def _seconds(meaning: str) -> Setting:
-    must = f"a positive number of seconds, at most {_MAX_SECONDS}"
-    return Setting(meaning, must, lambda v: _is_number(v) and 0 < v <= _MAX_SECONDS)
-
-
-def _timeout(meaning: str) -> Setting:
-    must = f"a number of seconds from {_MIN_TIMEOUT} to {_MAX_SECONDS}"
-    return Setting(
-        meaning, must, lambda v: _is_number(v) and _MIN_TIMEOUT <= v <= _MAX_SECONDS
-    )
 
 
 def _priority(meaning: str) -> Setting:
@@ -88,36 +106,31 @@ def _boolean(meaning: str) -> Setting:
     return Setting(meaning, "true or false", lambda v: isinstance(v, bool))
 
 
-def _limit(meaning: str) -> Setting:
-    must = f"an integer from 0 to {_MAX_LIMIT}, or null for no limit"
-    return Setting(meaning, must, lambda v: v is None or _is_integer(v, _MAX_LIMIT))
-
-
-def _size(meaning: str) -> Setting:
-    must = f"an integer of bytes from {_MIN_BYTES} to {MAX_BYTES}"
-    return Setting(meaning, must, lambda v: _is_integer(v, MAX_BYTES, _MIN_BYTES))
-
-
-def _delay(meaning: str) -> Setting:
-    must = f"a number of seconds from 0 to {_MAX_SECONDS}"
-    return Setting(meaning, must, lambda v: _is_number(v) and 0 <= v <= _MAX_SECONDS)
-
-
 #: Every key of `ddmq.yaml`, in the order in which it is shown.
 SETTINGS: Mapping[str, Setting] = {
-    "message_timeout": _timeout(
-        "seconds that a consumed message may stay unacknowledged"
+    "message_timeout": Setting(
+        "seconds that a consumed message may stay unacknowledged",
+        f"a number of seconds from {_MIN_TIMEOUT} to {_MAX_SECONDS}",
+        lambda v: is_number(v) and _MIN_TIMEOUT <= v <= _MAX_SECONDS,
     ),
     "priority": _priority("priority of a message; lower is consumed first"),
     "requeue": _boolean("whether a message that failed or was lost is tried again"),
     "requeue_prio": _priority("priority of a message that is tried again"),
-    "requeue_limit": _limit(
-        "how often a message is tried again; then it is a dead letter"
+    "requeue_limit": Setting(
+        "how often a message is tried again; then it is a dead letter",
+        f"an integer from 0 to {_MAX_LIMIT}, or null for no limit",
+        lambda v: v is None or _is_integer(v, _MAX_LIMIT),
     ),
     "durable": _boolean("whether publish waits until the message is on stable storage"),
-    "lock_timeout": _seconds("seconds that administration waits for a lock"),
-    "max_message_size": _size(
-        "bytes that a message may have as JSON; a larger one is refused, or a dead letter"
+    "lock_timeout": Setting(
+        "seconds that administration waits for a lock",
+        f"a positive number of seconds, at most {_MAX_SECONDS}",
+        lambda v: is_number(v) and 0 < v <= _MAX_SECONDS,
+    ),
+    "max_message_size": Setting(
+        "bytes that a message may have as JSON; a larger one is refused, or a dead letter",
+        f"an integer of bytes from {_MIN_BYTES} to {MAX_BYTES}",
+        lambda v: _is_integer(v, MAX_BYTES, _MIN_BYTES),
     ),
 }
 
@@ -129,7 +142,11 @@ OVERRIDES: Mapping[str, Setting] = {
     "requeue_limit": SETTINGS["requeue_limit"],
 }
 
-DELAY = _delay("seconds until a message is visible")
+DELAY = Setting(
+    "seconds until a message is visible",
+    f"a number of seconds from 0 to {_MAX_SECONDS}",
+    lambda v: is_number(v) and 0 <= v <= _MAX_SECONDS,
+)
 
 
 def fault(name: str, setting: Setting, value: Any) -> str | None:
@@ -147,20 +164,20 @@ def check(name: str, setting: Setting, value: Any) -> None:
 
 
 def raised(values: dict[str, Any]) -> dict[str, Any]:
-    """Return what somebody wrote by hand, a timeout that is too short being the shortest.
+    """Return `values` with the shortest timeout in place of one that is too short.
 
-    Who typed it into a command is told instead.
+    This is for what somebody wrote into a file. A command refuses a timeout that is too short.
     """
     short = {
         key: _MIN_TIMEOUT
         for key in ("message_timeout", "timeout")
-        if _is_number(values.get(key)) and 0 < values[key] < _MIN_TIMEOUT
+        if is_number(values.get(key)) and 0 < values[key] < _MIN_TIMEOUT
     }
     return {**values, **short} if short else values
 
 
 def show(value: Any) -> str:
-    """Return a short text for a value that may be anything, however large."""
+    """Return a short text for any value, however large."""
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]
     if isinstance(value, int) and value.bit_length() > 200:
@@ -171,48 +188,48 @@ def show(value: Any) -> str:
 
 
 def template(*, of_queue: bool = False) -> str:
-    """Return the text of a new `ddmq.yaml`: every setting, explained, none set.
+    """Return the text of a new `ddmq.yaml`: comments that explain each setting.
 
-    That of a queue begins with its layout.
+    The file of a queue begins with its layout.
     """
-    lines = []
-    if of_queue:
-        lines += ["# How the files of this queue are named: leave this line alone."]
-        lines += [LAYOUT_LINE, ""]
-    lines += [
-        "# Settings of ddmq. Uncomment a line to change it; a queue's file has the"
+    lines = [
+        "# Settings of ddmq. Uncomment a line to change it; a queue's file has the",
+        "# last word over the root's. Running clients notice within a minute.",
     ]
-    lines += ["# last word over the root's. Running clients notice within a minute."]
+    if of_queue:
+        why = "# How the files of this queue are named: leave this line alone."
+        lines = [why, LAYOUT_LINE, "", *lines]
     for key, setting in SETTINGS.items():
         default = show(getattr(_DEFAULTS, key))
-        lines += [
-            "",
-            f"# {setting.meaning}",
-            f"# ({setting.must})",
-            f"#{key}: {default}",
-        ]
+        lines += ["", f"# {setting.meaning}", f"# ({setting.must})"]
+        lines += [f"#{key}: {default}"]
     return "\n".join(lines) + "\n"
 
 
-def parse(data: bytes, path: str, *, of_queue: bool = False) -> dict[str, Any]:
+def parse(data: bytes, path: str, *, of_queue: bool = False) -> Layer:
     """Read what a `ddmq.yaml` sets. InvalidSettings names the file, the key and the remedy.
 
-    That of a queue must also name a layout that we know.
+    The file of a queue must also name a layout that we know: else UnknownLayout.
     """
     text = decoded(data, path)
     if of_queue:
         layout = check_layout(text, path)
         text = "\n".join("" if x == layout else x for x in text.split("\n"))
-    values = _load(text, path) if _says_something(text) else None
+    lines = (line.strip() for line in text.split("\n"))
+    values: Any = None
+    # Importing yaml costs a third of a command, and most files hold nothing but comments.
+    if any(line and not line.startswith("#") for line in lines):
+        values = _load(text, path)
     if isinstance(values, dict):
         values = raised(values)
     return checked({} if values is None else values, path)
 
 
 def check_layout(text: str, path: str) -> str:
-    """Return the line of a queue's `ddmq.yaml` that names its layout, when we know that one.
+    """Return the line of a queue's `ddmq.yaml` that names its layout.
 
-    Raises UnknownLayout for another one, InvalidSettings where the file does not tell.
+    Raises UnknownLayout when we don't know that layout, and InvalidSettings when the file
+    names none.
     """
     lines = [x for x in text.split("\n") if x.partition(":")[0].rstrip() == "layout"]
     if lines == [LAYOUT_LINE]:
@@ -238,7 +255,7 @@ def check_layout(text: str, path: str) -> str:
     return lines[0]
 
 
-def checked(values: Any, path: str) -> dict[str, Any]:
+def checked(values: Any, path: str) -> Layer:
     """Return `values` when every key and value is a setting, or raise InvalidSettings."""
     if not isinstance(values, dict):
         raise InvalidSettings(
@@ -256,7 +273,7 @@ def checked(values: Any, path: str) -> dict[str, Any]:
         found = fault(key, SETTINGS[key], value)
         if found is not None:
             raise InvalidSettings(f"{path}: {found}")
-    return values
+    return cast("Layer", values)
 
 
 def decoded(data: bytes, path: str) -> str:
@@ -269,21 +286,14 @@ def decoded(data: bytes, path: str) -> str:
         raise InvalidSettings(f"{path}: not UTF-8 text; write it anew") from error
 
 
-def _says_something(text: str) -> bool:
-    """Whether there is more than comments: importing yaml costs a third of a command."""
-    return any(
-        not line.lstrip().startswith("#") for line in text.split("\n") if line.strip()
-    )
-
-
 def _load(text: str, path: str) -> Any:
     import yaml  # slow to import, and most files hold comments alone
 
     class PlainLoader(yaml.SafeLoader):
-        """Merges no mappings: a small file that nests them keeps its reader busy."""
+        """A loader without merge keys: a small file that nests them takes hours to read."""
 
         def flatten_mapping(self, node: object) -> None:
-            """Leave `<<` as it is, which no constructor knows."""
+            """Leave the key `<<` as it is; then no constructor accepts it."""
 
     try:
         return yaml.load(text, PlainLoader)
@@ -301,7 +311,10 @@ def parse_value(text: str) -> Any:
 
 
 def dump(values: Any) -> str:
-    """Return `values`, made of JSON types, as YAML; what is nested deep, as JSON, which is YAML."""
+    """Return `values`, made of JSON types, as YAML.
+
+    What is nested too deep for yaml is written as JSON, which is YAML as well.
+    """
     import yaml  # slow to import, and rarely needed
 
     try:
@@ -313,54 +326,40 @@ def dump(values: Any) -> str:
 
 def edited(
     text: str,
-    changes: Mapping[str, Any],
+    changes: Layer,
     unset: Iterable[str],
     path: str = "ddmq.yaml",
     *,
     of_queue: bool = False,
 ) -> str:
-    """Return the text of the `ddmq.yaml` at `path` with `changes` made, its comments kept.
+    """Return the text of the `ddmq.yaml` at `path` with `changes` made and its comments kept.
 
-    Lines are replaced or added. A file written in another style than `key: value` lines
-    is written anew, but for the line that names a queue's layout.
+    Lines are replaced, added or removed. A file in another style than `key: value` lines is
+    written anew; of a queue's file, the line that names its layout stays.
     """
-    wanted = {**parse(text.encode(), path, of_queue=of_queue), **changes}
-    wanted = {key: value for key, value in wanted.items() if key not in set(unset)}
+    before: dict[str, Any] = {**parse(text.encode(), path, of_queue=of_queue)}
+    wanted = {k: v for k, v in {**before, **changes}.items() if k not in set(unset)}
     result = text
     for key in (*changes, *unset):
-        line = f"{key}: {_scalar(wanted[key])}\n" if key in wanted else ""
-        result = _with_line(result, key, line)
-    if _means(result, wanted, of_queue=of_queue):
-        return result
-    kept = f"{check_layout(text, path)}\n" if of_queue else ""
-    return kept + (dump(wanted) if wanted else "")
+        line = ""
+        if key in wanted:
+            value = wanted[key]
+            line = f"{key}: {repr(value) if is_number(value) else show(value)}\n"
+        found = re.search(rf"^{key}[ \t]*:.*\n?", result, re.MULTILINE)
+        if found is not None:
+            result = result[: found.start()] + line + result[found.end() :]
+        else:
+            result = f"{result.rstrip()}\n{line}" if result.strip() else line
+    with suppress(InvalidSettings):  # a line that we took for a key was something else
+        if parse(result.encode(), path, of_queue=of_queue) == wanted:
+            return result
+    layout = f"{check_layout(text, path)}\n" if of_queue else ""
+    return layout + (dump(wanted) if wanted else "")
 
 
-def _with_line(text: str, key: str, line: str) -> str:
-    found = re.compile(rf"^{key}[ \t]*:.*\n?", re.MULTILINE)
-    if found.search(text):
-        return found.sub(lambda _: line, text, count=1)
-    return f"{text.rstrip()}\n{line}" if text.strip() else line
-
-
-def _scalar(value: Any) -> str:
-    return (
-        repr(value)
-        if _is_number(value) and not isinstance(value, bool)
-        else show(value)
-    )
-
-
-def _means(text: str, wanted: dict[str, Any], *, of_queue: bool) -> bool:
-    try:
-        return parse(text.encode(), "ddmq.yaml", of_queue=of_queue) == wanted
-    except InvalidSettings:
-        return False
-
-
-def layered(*layers: Mapping[str, Any]) -> Settings:
+def layered(*layers: Layer) -> Settings:
     """Return the settings that hold when each layer overrides those before it."""
-    values: dict[str, Any] = {}
+    values = Layer()
     for layer in layers:
         values.update(layer)
     return Settings(**values)

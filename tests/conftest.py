@@ -13,7 +13,7 @@ from protocol.scenes import new_world
 from support import Calls, FakeClock
 
 from ddmq import Broker
-from ddmq.fs import FileSystem, Status
+from ddmq.storage.filesystem import FileSystem, Status
 
 settings.register_profile("ddmq", deadline=None)
 settings.load_profile("ddmq")

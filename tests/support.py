@@ -9,8 +9,8 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from ddmq.clock import Clock
-from ddmq.fs import FileSystem
-from ddmq.patience import Errand
+from ddmq.storage.background import BackgroundCall
+from ddmq.storage.filesystem import FileSystem
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -36,6 +36,7 @@ SYSTEM_CALLS = frozenset(
         "rmdir",
         "chmod",
         "utime",
+        "getxattr",
     ]
 )
 
@@ -59,9 +60,9 @@ class FakeClock(Clock):
     def advance(self, seconds: float) -> None:
         self.now_ns += int(seconds * 1e9)
 
-    def begin(self, act: Callable[[], Any]) -> Errand[Any]:
+    def begin(self, act: Callable[[], Any]) -> BackgroundCall[Any]:
         """Do it at once: while this clock stands still, nobody waits too long."""
-        return Errand(act, alone=False)
+        return BackgroundCall(act, in_thread=False)
 
     def synchronise(self, before_ns: int, stamped_ns: int, after_ns: int) -> None:
         """Real files bear the real time, which has nothing to do with this clock."""
@@ -265,8 +266,8 @@ def failing_from(n: int, code: int, among: tuple[str, ...] = ()) -> Calls:
     return Calls(call)
 
 
-def interrupted(n: int, rival: Callable[[], Any], among: str = "") -> Calls:
-    """Return system calls before the n-th of which, from 0, a rival does something.
+def interrupted(n: int, competitor: Callable[[], Any], among: str = "") -> Calls:
+    """Return system calls before the n-th of which, from 0, a competitor does something.
 
     Where `among` is set, only calls of that name count.
     """
@@ -276,7 +277,7 @@ def interrupted(n: int, rival: Callable[[], Any], among: str = "") -> Calls:
         if among in ("", name):
             seen[0] += 1
             if seen[0] - 1 == n:
-                rival()
+                competitor()
         return function(*arguments)
 
     return Calls(call)
@@ -304,6 +305,6 @@ def writing_short(n: int, then: int = 0) -> Calls:
 
 
 def remove_empty(buckets: Any) -> None:
-    """Remove what is empty of a line's directories, as housekeeping does."""
+    """Remove what is empty of the ready queue's directories, as housekeeping does."""
     for path in buckets.removable():
         FileSystem().rmdir(path)

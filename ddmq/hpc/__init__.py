@@ -1,1 +1,19 @@
 """ddmq in cluster jobs: the worker and what it needs."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from ddmq.hpc.serving import Reject, Release, serve
+
+__all__ = ["Reject", "Release", "serve"]
+
+
+def __getattr__(name: str) -> Any:
+    """Import what a command of the user's needs, which no worker does."""
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from ddmq.hpc import serving
+
+    return getattr(serving, name)

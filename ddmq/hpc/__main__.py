@@ -2,6 +2,6 @@
 
 import sys
 
-from ddmq.hpc.cli import main
+from ddmq.cli.worker import main
 
 sys.exit(main())

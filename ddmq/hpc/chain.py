@@ -1,4 +1,4 @@
-"""A worker whose time is over, while messages are left, starts the next job."""
+"""Chains of jobs: a worker whose time is over while messages are left submits the next one."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 from ddmq.clock import Clock
 from ddmq.errors import StorageError
-from ddmq.fs import FileSystem
 from ddmq.hpc import submit
-from ddmq.names import new_token
-from ddmq.scheduler import SLURM, job_id, whole_job_id
+from ddmq.schedulers import FIRST, SCHEDULERS, job_id, whole_job_id
+from ddmq.storage.filesystem import FileSystem
+from ddmq.storage.names import new_token
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -46,44 +46,41 @@ def continue_chain(
         return None
     if script == "requeue":
         return _requeue(int(left), environ)
+    name = re.sub(r"[^\w.-]", "-", environ.get(ID) or whole_job_id(environ) or "no-job")
+    mark = f"after-{name}-{left}"
+    fs, clock = fs or FileSystem(), clock or Clock()
     try:
-        return _submit_once(queue_path, environ, fs or FileSystem(), clock or Clock())
+        with submit.open_jobs(queue_path, fs) as jobs:
+            if not jobs.elect(mark, new_token()):
+                return None
+            try:
+                sum_ = environ.get(
+                    SUM
+                )  # without one, the script is the user's own affair
+                next_ = (
+                    submit.Script(submit.unchanged(script, sum_, fs))
+                    if sum_
+                    else submit.users_script(script)
+                )
+                variables = {LEFT: str(int(left) - 1), ID: name}
+                return _submit_patiently(environ, next_, variables, clock)
+            except (submit.SubmitFailed, OSError):
+                jobs.discard(mark)
+                raise
     except OSError as error:
         raise StorageError(error) from error
 
 
 def _requeue(most: int, environ: Mapping[str, str]) -> str | None:
-    """Let Slurm start this job, or this task of an array alone, once more."""
-    if int(environ.get("SLURM_RESTART_COUNT") or 0) >= most or SLURM.job not in environ:
+    """Let the scheduler start this job, or this task of an array alone, once more."""
+    scheduler = SCHEDULERS[environ.get(SCHEDULER, FIRST)]
+    if not scheduler.requeue or scheduler.job not in environ:
+        return None
+    if int(environ.get(scheduler.restarts) or 0) >= most:
         return None
     job = job_id(environ)
-    submit.requeued(job, environ.get(COMMAND, ""))
+    submit.requeued(scheduler, job, environ.get(COMMAND, ""))
     return f"{job} is requeued"
-
-
-def _submit_once(
-    queue_path: str, environ: Mapping[str, str], fs: FileSystem, clock: Clock
-) -> str | None:
-    name = re.sub(r"[^\w.-]", "-", environ.get(ID) or whole_job_id(environ) or "no-job")
-    mark = f"./after-{name}-{environ[LEFT]}"
-    with submit.open_jobs(queue_path, fs) as jobs:
-        if not jobs.fs.elect(mark, new_token()):
-            return None
-        left = str(int(environ[LEFT]) - 1)
-        try:
-            script = _script(environ, fs)
-            return _submit_patiently(environ, script, {LEFT: left, ID: name}, clock)
-        except (submit.SubmitFailed, OSError):
-            jobs.fs.discard(mark)
-            raise
-
-
-def _script(environ: Mapping[str, str], fs: FileSystem) -> submit.Script:
-    """Return the script to submit; one without a sum is the user's own affair."""
-    path, sum_ = environ[SCRIPT], environ.get(SUM)
-    if not sum_:
-        return submit.users_script(path)
-    return submit.Script(submit.unchanged(path, sum_, fs))
 
 
 def _submit_patiently(
@@ -92,7 +89,8 @@ def _submit_patiently(
     variables: Mapping[str, str],
     clock: Clock,
 ) -> str:
-    scheduler, command = environ.get(SCHEDULER, SLURM.name), environ.get(COMMAND, "")
+    """Submit a script, trying again for a while where the scheduler refuses."""
+    scheduler, command = environ.get(SCHEDULER, FIRST), environ.get(COMMAND, "")
     for pause in _PAUSES:
         try:
             return submit.submitted(scheduler, script, variables, command)

@@ -1,41 +1,21 @@
-"""One message being run: its process, its outputs, its result."""
+"""One message being run: the place of its result, and the command that has it."""
 
 from __future__ import annotations
 
-import errno
-import os
-import signal
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from ddmq.errors import DdmqError
-from ddmq.hpc.folder import reached
-from ddmq.hpc.guardian import kill_marked
-from ddmq.hpc.placeholders import fields_of, filled, text_of, values_of, variable
+from ddmq.hpc.faults import BadOutput
+from ddmq.hpc.placeholders import fields_of, text_of, values_of, variable
 from ddmq.hpc.result import Result, is_result, remove_leftovers
-from ddmq.hpc.runner import MAX_ARGUMENT, Outcome, Process
-from ddmq.hpc.stream import Stream, filled_file
-from ddmq.hpc.trouble import told
-from ddmq.log import warn
-from ddmq.names import new_token
-from ddmq.scheduler import with_variables
+from ddmq.hpc.signals import DRAIN
+from ddmq.storage.names import new_token
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
-
-    from ddmq.clock import Clock
-    from ddmq.hpc.options import Options
+    from ddmq.hpc.command import Command
+    from ddmq.hpc.options import WorkerOptions
+    from ddmq.hpc.runner import Outcome
     from ddmq.message import Message
-
-
-#: Files that are left to whoever consumes, renews, syncs and kills beside the commands.
-_SPARE_FILES = 8
-#: Why no command starts for a while, whichever it is: too many processes or files, …
-_NODE_IS_FULL = (
-    *(errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE),
-    *(errno.ETXTBSY, errno.EIO, errno.ESTALE),
-)
-#: Seconds until what did not die of a kill is killed again.
-_KILL_AGAIN = 1.0
 
 
 class CommandNotFound(DdmqError):
@@ -49,55 +29,30 @@ class Unfit(DdmqError):
 class Execution:
     """One message in one slot, from its start to its end.
 
-    `message` is under its present lease, which need not be the one that it began with; it is
-    `lost` while somebody else may have it. What was killed for that, or timed out, says so.
+    `message` has its present lease, which need not be the one that the run began with. The run is
+    `lost` while somebody else may have its message. `output` is the name of its result once that
+    is kept. How the command does is told of all its messages at once.
     """
 
-    def __init__(
-        self,
-        message: Message,
-        slot: int,
-        command: Sequence[str],
-        options: Options,
-        environ: Mapping[str, str],
-        clock: Clock,
-    ) -> None:
-        """Start the command. Raises CommandNotFound or Unfit: then nothing runs.
+    command: Command
+    """What runs for it, alone or for others too. It is there as soon as something runs."""
 
-        Nor does it after an OSError: this node, or a directory, has not what it takes.
+    def __init__(self, message: Message, slot: int, options: WorkerOptions) -> None:
+        """Prepare the place of its result, if one is wanted.
+
+        Unfit: it can have none. OSError: the directory has no room for it.
         """
         self.message = message
         self.slot = slot
-        self.timed_out = self.lost = self.was_killed = False
-        self.started = clock.own_ns() / 1e9
-        self._options = options
-        self._clock = clock
-        self._began = clock.monotonic()
-        self._token = new_token()
-        self._ended: float | None = None
-        self._result = self._new_result()
-        self._streams: list[Stream] = []
-        self._terminated_at: float | None = None
-        self._killed_at: float | None = None
-        try:
-            self._open_streams()
-            self._process = self._start(command, environ)
-        except (DdmqError, OSError):
-            self._let_go()
-            raise
-        finally:
-            for stream in self._streams:
-                stream.started()
-        self._readers = {stream.read_end: stream for stream in self._streams}
+        self.lost = False
+        self.output = ""
+        self.token = new_token()
+        self.values = values_of(message.message, message.id, slot)
+        """What placeholders stand for."""
+        self._result = self._new_result(options)
 
-    # Starting
-
-    @property
-    def _logs(self) -> bool:
-        return self._options.log_dir is not None and self._options.logs != "none"
-
-    def _new_result(self) -> Result | None:
-        directory = self._options.output_dir
+    def _new_result(self, options: WorkerOptions) -> Result | None:
+        directory = options.output_dir
         if directory is None:
             return None
         if not is_result(self.message.id):
@@ -107,38 +62,19 @@ class Execution:
             )
         if self.message.requeue_counter:
             remove_leftovers(directory, self.message.id)
-        return Result(directory, self.message.id, self._token)
+        template, id_ = options.output_name, self.message.id
+        if template is None:
+            return Result(directory, id_, self.token)
+        from ddmq.hpc.output_names import Reservation, name_for  # rarely needed
 
-    def _open_streams(self) -> None:
-        """Open one for standard error, or, where logs are kept, one for each output."""
-        limit = self._options.log_limit if self._logs else 0
-        for passed_on in (None, None) if self._logs else (2,):
-            stream = Stream(self._options.spool, limit=limit, passed_on=passed_on)
-            self._streams.append(stream)
-            if stream.write_end + _SPARE_FILES > os.sysconf("SC_OPEN_MAX"):
-                raise OSError(errno.EMFILE, os.strerror(errno.EMFILE), "a pipe")
-
-    def _start(self, command: Sequence[str], environ: Mapping[str, str]) -> Process:
-        message, stdin = self.message, self._options.stdin
-        values = values_of(message.message, message.id, self.slot)
-        arguments = filled(command, values, append=not stdin)
-        _check_arguments(arguments)
-        given = filled_file(self._options.spool, values[""].encode()) if stdin else None
         try:
-            return Process(
-                arguments,
-                self._environment(environ),
-                stdin=given,
-                stdout=self._streams[0].write_end if self._logs else None,
-                stderr=self._streams[-1].write_end,
-            )
-        except OSError as error:
-            raise _not_started(command[0], error) from error
-        finally:
-            if given is not None:
-                os.close(given)
+            reservation = Reservation(name_for(template, self.values), id_, self.token)
+            return Result(directory, id_, self.token, reservation)
+        except BadOutput as error:
+            raise Unfit(str(error)) from error
 
-    def _environment(self, environ: Mapping[str, str]) -> dict[str, str]:
+    def variables(self) -> dict[str, str]:
+        """Return what a command is told of it: in its environment, for one."""
         message = self.message
         variables = {
             "id": message.id,
@@ -148,82 +84,58 @@ class Execution:
             "failures": str(message.failures),
             "losses": str(message.losses),
             "requeue_counter": str(message.requeue_counter),
-            "run": self._token,
             **{variable(k): v for k, v in fields_of(message.message).items()},
         }
         if self._result is not None:
             variables["output"] = self._result.path
-        return with_variables(
-            environ, **{k: v for k, v in variables.items() if _fits(v)}
-        )
+        return variables
 
-    # Running
+    @property
+    def output_path(self) -> str | None:
+        """Where its command is to write a result, None: nowhere."""
+        return None if self._result is None else self._result.path
 
-    def readers(self) -> dict[int, Callable[[], object]]:
-        """Return what to call when a descriptor can be read."""
-        return {descriptor: self._pump(s) for descriptor, s in self._readers.items()}
+    # How its command does
 
-    def _pump(self, stream: Stream) -> Callable[[], object]:
-        def pump() -> None:
-            if not stream.pump():
-                self._readers.pop(stream.read_end, None)
-
-        return pump
-
-    def outcome(self) -> Outcome | None:
-        """Return how the command ended, None while it runs."""
-        outcome = self._process.outcome()
-        if outcome is not None and self._ended is None:
-            self._ended = self._clock.monotonic()
-        return outcome
+    @property
+    def started(self) -> float:
+        """When its command got it, in seconds since 1970."""
+        return self.command.started
 
     @property
     def duration(self) -> float:
         """Seconds since the start, to the end if it has ended."""
-        now = self._clock.monotonic() if self._ended is None else self._ended
-        return now - self._began
+        return self.command.duration
 
-    def due_in(self) -> float | None:
-        """Return the seconds until `watch` has something to do, None for never."""
-        now = self._clock.monotonic()
-        if self._killed_at is not None:
-            return max(self._killed_at + _KILL_AGAIN - now, 0.0)
-        if self._terminated_at is not None:
-            return max(self._terminated_at + self._options.grace - now, 0.0)
-        if self._options.timeout is None:
-            return None
-        return max(self._options.timeout - self.duration, 0.0)
+    @property
+    def timed_out(self) -> bool:
+        """Whether the command took too long."""
+        return self.command.timed_out
 
-    def watch(self) -> None:
-        """Ask it to end when its time is over, and end it when it does not."""
-        if self.due_in() != 0:
-            return
-        if self._terminated_at is None and self._killed_at is None:
-            self.timed_out = True
-            self.terminate()
-        else:
-            self.kill()
+    @property
+    def was_killed(self) -> bool:
+        """Whether the command was killed since a lease of its was lost."""
+        return self.command.was_killed
 
-    def terminate(self, number: int = signal.SIGTERM) -> None:
-        """Ask the command to end within the grace."""
-        if self._terminated_at is None:
-            self._terminated_at = self._clock.monotonic()
-            self._process.send(number)
+    @property
+    def log(self) -> str:
+        """Where the outputs are saved, without `.out` and `.err`; empty: nowhere."""
+        return self.command.log
 
-    def kill(self) -> None:
-        """End it and everything that it started, wherever that went.
+    @property
+    def logged(self) -> str:
+        """Which of its logs there are: `out`, `err`, both with a space between them, or none."""
+        return self.command.logged
 
-        What hangs in the kernel, or runs under sudo, outlives that: `watch` repeats it.
-        """
-        self._killed_at = self._clock.monotonic()
-        self._process.send(signal.SIGKILL)
-        kill_marked(f"DDMQ_RUN={self._token}")
-
-    # Afterwards
+    def outcome(self) -> Outcome | None:
+        """Return how the command ended, None while it runs."""
+        return self.command.outcome()
 
     def tail(self) -> str:
         """Return the last lines of standard error."""
-        return self._streams[-1].tail()
+        return self.command.tail()
+
+    # Afterwards
 
     @property
     def may_have_result(self) -> bool:
@@ -232,59 +144,45 @@ class Execution:
 
     def keep_result(self, *, sync: bool) -> None:
         """Make what the command wrote the one result of its message."""
-        if self._result is not None:
-            self._result.keep(sync=sync)
+        if self._result is not None and self._result.keep(sync=sync):
+            self.output = self._result.name
 
-    def close(self, log: str) -> None:
-        """Let go of its outputs, saved as `log`.out and .err; remove an unkept result."""
-        self._pump_rest()
-        if log:
-            self._save(log)
-        self._let_go()
-
-    def _save(self, log: str) -> None:
-        """Make two files, and the directories that they are in, below the directory of logs."""
-        top = self._options.log_dir or "."
-        *directories, name = os.path.relpath(log, top).split("/")
-        try:
-            with reached(top, *directories, make=True) as folder:
-                for stream, kind in zip(self._streams, ("out", "err")):
-                    stream.save(folder, f"{name}.{kind}")
-        except OSError as error:
-            warn(
-                f"message {self.message.id}: its output could not be kept: {told(error)}"
-            )
-
-    def _pump_rest(self) -> None:
-        for pump in self.readers().values():
-            pump()
-
-    def _let_go(self) -> None:
-        for stream in self._streams:
-            stream.close()
+    def forgo_result(self) -> None:
+        """Remove what it wrote, and leave the name of its result to others: it has failed."""
         if self._result is not None:
             self._result.discard()
+            self._result = None
+
+    def close(self, *, save: bool, acked: bool = False) -> None:
+        """Let go of its outputs, which may be saved before; remove an unkept result."""
+        self.command.close(save=save)
+        self.discard_result(acked=acked)
+
+    def discard_result(self, *, acked: bool = False) -> None:
+        """Remove what was not kept."""
+        if self._result is not None:
+            self._result.discard(is_over=acked)
 
 
-def _fits(text: str) -> bool:
-    """Tell whether a text can be a variable; its name takes some of the room."""
-    return "\0" not in text and len(text.encode()) + 300 < MAX_ARGUMENT
+class Ended(NamedTuple):
+    """A command that ended, and how."""
 
+    execution: Execution
+    outcome: Outcome
 
-def _check_arguments(arguments: Sequence[str]) -> None:
-    for argument in arguments:
-        if "\0" in argument:
-            raise Unfit("its text holds a NUL and can be no argument; use --stdin")
-        if len(os.fsencode(argument)) > MAX_ARGUMENT:
-            raise Unfit(
-                f"its text is over {MAX_ARGUMENT} bytes and can be no argument; use --stdin"
-            )
+    @property
+    def went_well(self) -> bool:
+        """Whether it succeeded in time."""
+        return self.outcome.succeeded and not self.execution.timed_out
 
+    @property
+    def is_certain(self) -> bool:
+        """Whether it succeeded, or we ended it ourselves."""
+        run = self.execution
+        ours = run.timed_out or run.lost or run.was_killed
+        return ours or self.outcome.succeeded
 
-def _not_started(program: str, error: OSError) -> Exception:
-    if error.errno == errno.E2BIG:
-        return Unfit("its text is too long for the arguments; use --stdin")
-    if error.errno in _NODE_IS_FULL:
-        return OSError(error.errno, error.strerror, program)
-    hint = "; does it begin with #!?" if error.errno == errno.ENOEXEC else ""
-    return CommandNotFound(f"{program}: {error.strerror}{hint}; nothing was run")
+    @property
+    def was_signalled(self) -> bool:
+        """Whether a signal ended it that asks a worker to drain, and we did not send it."""
+        return not self.is_certain and self.outcome.code - 128 in DRAIN

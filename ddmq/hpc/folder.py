@@ -1,10 +1,13 @@
 """A directory that others may write to, held open: what is in it is used by name, never by path.
 
 A check by path and a use by path may meet two different files, where somebody else may rename
-what is in between. So a directory that the user named is opened once for each piece of work,
-and what is below it relative to that, no link followed. It is closed again at once: after a
-file server has forgotten it, or somebody has put another one in its place, the next piece of
-work meets what is there then.
+what is in between. So a directory that the user named is opened once for each piece of work.
+What is below it is opened relative to it, and no link is followed.
+
+The directories of a root (`ddmq.storage.directories`) are held for as long as a process lives,
+and opened again where they are found to be others. Here nothing may be opened again: what was
+checked is what is used. Each is closed after its piece of work, and the next one opens what is
+there then.
 """
 
 from __future__ import annotations
@@ -15,11 +18,13 @@ import stat
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from ddmq.directories import GONE
-from ddmq.fs import FileSystem
+from ddmq.storage.directories import GONE
+from ddmq.storage.filesystem import FileSystem
 
 if TYPE_CHECKING:
     from types import TracebackType
+
+    from ddmq.storage.filesystem import Status
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -27,26 +32,33 @@ _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _READ = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_NOCTTY | os.O_CLOEXEC
 #: Calls whose path may be relative to an open directory.
 _RELATIVE = frozenset(
-    (
-        *("open", "lstat", "stat", "unlink", "mkdir", "rmdir", "mknod"),
-        *("symlink", "readlink", "utime", "chmod", "access"),
-    )
+    [
+        "open",
+        "lstat",
+        "unlink",
+        "mkdir",
+        "rmdir",
+        "mknod",
+        "symlink",
+        "readlink",
+        "utime",
+        "access",
+    ]
 )
-#: Directories in each other that are removed; what is deeper was made to exhaust somebody.
-_DEEPEST = 100
 
 
 class Folder:
     """An open directory, to be closed by `with`, which also names it in errors.
 
-    `fs` is the file system as seen from there: its paths are `./NAME`.
+    All that its methods take is a name in it.
     """
 
     def __init__(self, descriptor: int, path: str, calls: Any = os) -> None:
         self.descriptor = descriptor
         self.path = os.path.normpath(path)
-        self.calls = calls
-        self.fs = FileSystem(_Here(calls, descriptor))
+        self._calls = calls
+        #: As seen from here: a path is `./NAME`.
+        self._fs = FileSystem(_Here(calls, descriptor))
 
     @classmethod
     def open(cls, path: str, *, make: bool = False, calls: Any = os) -> Folder:
@@ -66,30 +78,27 @@ class Folder:
 
         One that is made has a `mode` that the umask does not touch.
         """
-        made = False
+        path, made = f"{self.path}/{name}", False
+        flags = _DIRECTORY | os.O_NOFOLLOW
         try:
             try:
-                found = self._opened(name)
+                found = self._calls.open(name, flags, dir_fd=self.descriptor)
             except FileNotFoundError:
                 if not make:
                     raise
-                made = self.fs.mkdir(f"./{name}")
-                found = self._opened(name)
+                made = self._fs.mkdir(f"./{name}")
+                found = self._calls.open(name, flags, dir_fd=self.descriptor)
         except OSError as error:
-            error.filename = f"{self.path}/{name}"
+            error.filename = path
             raise
-        folder = Folder(found, f"{self.path}/{name}", self.calls)
+        folder = Folder(found, path, self._calls)
         if made and mode is not None:
             try:
-                self.calls.fchmod(found, mode)
+                self._calls.fchmod(found, mode)
             except OSError:
                 folder.close()
                 raise
         return folder
-
-    def _opened(self, name: str) -> int:
-        flags = _DIRECTORY | os.O_NOFOLLOW
-        return int(self.calls.open(name, flags, dir_fd=self.descriptor))
 
     def __enter__(self) -> Folder:
         return self
@@ -108,19 +117,69 @@ class Folder:
 
     def close(self) -> None:
         """Let go of it."""
-        self.calls.close(self.descriptor)
+        self._calls.close(self.descriptor)
 
-    def new_file(self, name: str, flags: int = 0) -> int:
-        """Make a file that nobody made before; return its descriptor, to write to."""
-        return int(self.fs.calls.open(f"./{name}", _NEW | flags, 0o666))
+    # What is in it
+
+    def names(self) -> list[str]:
+        """List it through a descriptor of its own: one that was held may be stale."""
+        descriptor = self._fs.calls.open(".", _DIRECTORY | os.O_NOFOLLOW)
+        try:
+            names: list[str] = self._calls.listdir(descriptor)
+        except OSError as error:
+            error.filename = "."
+            raise
+        finally:
+            self._calls.close(descriptor)
+        return names
+
+    def own_status(self) -> os.stat_result:
+        """Tell the owner and mode of the directory itself."""
+        found: os.stat_result = self._calls.fstat(self.descriptor)
+        return found
+
+    def status(self, name: str) -> Status | None:
+        """Tell what a name stands for, no link followed; None: it is gone."""
+        return self._fs.status(f"./{name}")
 
     def ordinary_file(self, name: str) -> BinaryIO:
         """Open a file for reading; OSError: it is a link, a FIFO, a device or a directory."""
-        descriptor = self.fs.calls.open(f"./{name}", _READ)
-        if stat.S_ISREG(self.calls.fstat(descriptor).st_mode):
+        descriptor = self._fs.calls.open(f"./{name}", _READ)
+        if stat.S_ISREG(self._calls.fstat(descriptor).st_mode):
             return open(descriptor, "rb")
-        self.calls.close(descriptor)
+        self._calls.close(descriptor)
         raise OSError(errno.EINVAL, "not an ordinary file", f"./{name}")
+
+    # Making
+
+    def new_file(self, name: str, flags: int = 0) -> int:
+        """Make a file that nobody made before; return its descriptor, to write to."""
+        return int(self._fs.calls.open(f"./{name}", _NEW | flags, 0o666))
+
+    def create(self, name: str, data: bytes) -> None:
+        """Write a file whose name only we can know, since 64 random bits or more are in it."""
+        self._fs.create_own(f"./{name}", data, sync=False)
+
+    def make_closed(self, name: str) -> None:
+        """Make a directory for us alone, unless a request that was sent twice has made it.
+
+        It inherits group and set-group-ID bit from this one, and so does what is made in it.
+        """
+        with suppress(FileExistsError):
+            self._fs.calls.mkdir(f"./{name}", 0o700)
+
+    def target_of(self, name: str) -> str:
+        """Return what a link says; empty: there is no such link."""
+        try:
+            return str(self._fs.calls.readlink(f"./{name}"))
+        except OSError as error:
+            if error.errno not in (*GONE, errno.EINVAL):
+                raise
+            return ""
+
+    def elect(self, name: str, candidate: str) -> bool:
+        """Tell whether `candidate` is elected: it is the first that is put under this name."""
+        return self._fs.elect(f"./{name}", candidate)
 
     def move(self, name: str, target: Folder, new: str) -> None:
         """Move what nobody else moves to a directory in which `new` may exist.
@@ -129,32 +188,36 @@ class Folder:
         """
         both = {"src_dir_fd": self.descriptor, "dst_dir_fd": target.descriptor}
         try:
-            self.calls.rename(name, new, **both)
+            self._calls.rename(name, new, **both)
         except OSError as error:
             error.filename, error.filename2 = f"{self.path}/{name}", None
-            if error.errno not in GONE or self.fs.exists(f"./{name}"):
+            if error.errno not in GONE or self._fs.exists(f"./{name}"):
                 raise
 
-    def remove(self, name: str, depth: int = _DEEPEST) -> None:
-        """Remove a file, or a directory with all that is in it; where we may not, leave it.
+    def sync(self) -> None:
+        """Put its names on stable storage."""
+        self._fs.sync_directory(".")
+
+    # Removing
+
+    def discard(self, name: str) -> None:
+        """Remove a file, if that is possible."""
+        self._fs.discard(f"./{name}")
+
+    def remove_empty(self, name: str) -> None:
+        """Remove a directory, if it is empty and we may."""
+        self._fs.rmdir(f"./{name}")
+
+    def remove(self, name: str) -> None:
+        """Remove a file, or a directory with all that is in it, as far as that is possible.
 
         Of a link only the link goes.
         """
         with suppress(OSError):
-            self.fs.calls.unlink(f"./{name}")
-            return
-        if depth == 0:
+            self._fs.unlink(f"./{name}")
             return
         with suppress(OSError):
-            with self.below(name) as inner:
-                for each in inner.names():
-                    inner.remove(each, depth - 1)
-            self.fs.calls.rmdir(f"./{name}")
-
-    def names(self) -> list[str]:
-        """List it afresh."""
-        names: list[str] = self.fs.calls.listdir(".")
-        return names
+            self._fs.remove_tree(f"./{name}")
 
 
 def reached(path: str, *names: str, make: bool = False, calls: Any = os) -> Folder:
@@ -185,21 +248,15 @@ class _Here:
 
         return call
 
-    def listdir(self, path: str | int) -> Any:
-        """List a directory through a descriptor of its own: one that was held may be stale."""
-        if isinstance(path, int):
-            return self._calls.listdir(path)
-        flags = _DIRECTORY | os.O_NOFOLLOW
-        descriptor = self._calls.open(path, flags, dir_fd=self._descriptor)
-        try:
-            return self._calls.listdir(descriptor)
-        except OSError as error:
-            error.filename = path
-            raise
-        finally:
-            self._calls.close(descriptor)
-
-    def rename(self, source: str, target: str, **_: None) -> None:
-        """Rename within the directory."""
-        here = self._descriptor
-        self._calls.rename(source, target, src_dir_fd=here, dst_dir_fd=here)
+    def rename(
+        self,
+        source: str,
+        target: str,
+        *,
+        src_dir_fd: int | None = None,
+        dst_dir_fd: int | None = None,
+    ) -> None:
+        """Rename here, unless a directory is named for each."""
+        source_at = self._descriptor if src_dir_fd is None else src_dir_fd
+        target_at = self._descriptor if dst_dir_fd is None else dst_dir_fd
+        self._calls.rename(source, target, src_dir_fd=source_at, dst_dir_fd=target_at)

@@ -4,6 +4,9 @@ Everything that a worker starts bears a mark in its environment, which its child
 wherever they go: into other process groups, sessions or the background. A small shell, the
 guardian, waits for the end of the worker and then kills whatever bears the mark. It is in a
 session of its own: PBS kills a job by sending SIGKILL to all processes of the job's session.
+
+A container may get an environment without the mark. So who bears it takes with it all below it:
+its children and theirs, its process group and its session.
 """
 
 from __future__ import annotations
@@ -14,23 +17,41 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
     from types import TracebackType
+
+    #: What several processes have in common, and its number.
+    _Kin = tuple[str, int]
 
 _PROC = "/proc"
 _SHELL = "/bin/sh"
-_ENVIRON = {"PATH": "/usr/bin:/bin"}
+#: A worker that is a command of another worker has a guardian too, which must live on.
+_GUARDIAN = "DDMQ_GUARDIAN=1"
+_ENVIRON = {"PATH": "/usr/bin:/bin", "DDMQ_GUARDIAN": "1"}
 _ROUNDS = 50
+#: What is found is stopped before any of it is killed: it leaves no orphans that nobody finds.
 _SCRIPT = """
 trap '' TERM INT HUP QUIT USR1 USR2
 read -r word
 [ "$word" = done ] && exit
 for round in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do
     found=
-    for environ in /proc/[0-9]*/environ; do
-        grep -qzxF "$1" "$environ" 2>/dev/null || continue
-        process=${environ#/proc/}
-        kill -9 "${process%/environ}" 2>/dev/null && found=1
+    level=$(grep -lzxF "$1" /proc/[0-9]*/environ 2>/dev/null)
+    while [ -n "$level" ]; do
+        below=
+        for process in $level; do
+            process=${process#/proc/}
+            process=${process%/environ}
+            grep -qzxF "$2" "/proc/$process/environ" 2>/dev/null && continue
+            kill -STOP "$process" 2>/dev/null || continue
+            found="$found $process"
+            below="$below $(cat /proc/$process/task/*/children 2>/dev/null)"
+        done
+        level=$below
+    done
+    for process in $found; do
+        kill -9 -- "-$process" 2>/dev/null
+        kill -9 "$process" 2>/dev/null
     done
     [ -n "$found" ] || exit
     sleep 0.1
@@ -43,7 +64,7 @@ class Guardian:
 
     def __init__(self, mark: str) -> None:
         self.mark = mark
-        self._arguments = ["sh", "-c", _SCRIPT, "guardian", mark]
+        self._arguments = ["sh", "-c", _SCRIPT, "guardian", mark, _GUARDIAN]
         self._read, self._write = os.pipe2(os.O_CLOEXEC)
         self.pid = self._started()
 
@@ -102,15 +123,59 @@ class Guardian:
             os.waitpid(self.pid, 0)
 
 
-def kill_marked(mark: str) -> None:
-    """Kill every process of ours whose environment holds `mark`, until there is none."""
+def kill_marked(mark: str, *known: int) -> None:
+    """Kill every process of ours whose environment holds `mark`, and all below it.
+
+    The processes in `known` are taken for marked, too: they may have cleared their environment.
+    """
+    kin: set[_Kin] = {(kind, pid) for kind in ("process", "group") for pid in known}
+    spared: set[int] = set()
+    killed: set[int] = set()
     for _ in range(_ROUNDS):
-        found = [pid for pid in _processes() if _bears(pid, mark.encode())]
-        for pid in found:
-            with suppress(ProcessLookupError, PermissionError):
-                os.kill(pid, signal.SIGKILL)
-        if not found:
+        stopped: set[int] = set()
+        # What is stopped starts nothing that would be an orphan without a mark an instant later.
+        while new := _found(mark.encode(), kin, spared) - stopped - killed:
+            got = {pid for pid in new if _send(pid, signal.SIGSTOP)}
+            stopped |= got
+            spared |= new - got  # under sudo, or gone
+        for pid in stopped:
+            _send(pid, signal.SIGKILL)
+        killed |= stopped
+        if not stopped and not any(map(_kin_of, killed)):
             return
+
+
+def _found(mark: bytes, kin: set[_Kin], spared: set[int]) -> set[int]:
+    """Return the living processes with the mark, and those that are akin to them or to `kin`.
+
+    To `kin` are added the process groups and sessions of all these, but not our own.
+    """
+    processes = _processes()
+    new = [pid for pid in processes if _bears(pid, mark)]
+    if not new and not kin:
+        return set()
+    members: dict[_Kin, list[int]] = {}
+    kin_of: dict[int, list[_Kin]] = {}
+    for pid in processes:
+        kin_of[pid] = _kin_of(pid)
+        for each in kin_of[pid]:
+            members.setdefault(each, []).append(pid)
+    # Those with the number 0 are the kernel's, or outside of our container.
+    not_followed = {("group", os.getpgrp()), ("session", os.getsid(0))}
+    not_followed |= {("group", 0), ("session", 0)}
+    found: set[int] = set()
+    for each in kin:
+        new += members.get(each, ())
+    while new:
+        pid = new.pop()
+        if pid in found or pid in spared or _bears(pid, _GUARDIAN.encode()):
+            continue
+        found.add(pid)
+        theirs = set(kin_of[pid][2:]) - not_followed
+        kin |= theirs
+        for each in (("parent", pid), *theirs):
+            new += members.get(each, ())
+    return found
 
 
 def _processes() -> list[int]:
@@ -120,9 +185,66 @@ def _processes() -> list[int]:
         return []
 
 
+def descendants(pid: int) -> dict[int, bytes]:
+    """Return the processes below one, and when each began: its number may be used again."""
+    found: dict[int, bytes] = {}
+    new = [pid]
+    while new:
+        tasks = f"{_PROC}/{new.pop()}/task"
+        with suppress(OSError):  # it ends, or this is not Linux
+            for task in os.listdir(tasks):
+                with open(f"{tasks}/{task}/children", "rb") as children:
+                    below = set(map(int, children.read().split())) - found.keys()
+                found.update((child, _began(child)) for child in below)
+                new += below
+    return found
+
+
+def living(known: Mapping[int, bytes]) -> list[int]:
+    """Return those of `descendants` that still live."""
+    return [pid for pid, began in known.items() if began and _began(pid) == began]
+
+
+def _kin_of(pid: int) -> list[_Kin]:
+    """Return itself, the parent, the process group and the session of a process that lives."""
+    status = _status(pid)
+    if not status:
+        return []
+    parent, group, session = map(int, status[1:4])
+    return [
+        ("process", pid),
+        ("parent", parent),
+        ("group", group),
+        ("session", session),
+    ]
+
+
+def _began(pid: int) -> bytes:
+    """Return when a process began that lives, in clock ticks; nothing for others."""
+    return b"".join(_status(pid)[19:20])
+
+
+def _status(pid: int) -> list[bytes]:
+    """Return what the kernel says of a process, from its state on; nothing where it is dead."""
+    try:
+        with open(f"{_PROC}/{pid}/stat", "rb") as stat:
+            fields = stat.read().rpartition(b")")[2].split()
+    except OSError:  # gone
+        return []
+    return [] if fields[:1] in ([b"Z"], [b"X"]) else fields
+
+
 def _bears(pid: int, mark: bytes) -> bool:
     try:
         with open(f"{_PROC}/{pid}/environ", "rb") as environ:
             return mark in environ.read().split(b"\0")
     except OSError:  # gone, or somebody else's
         return False
+
+
+def _send(pid: int, number: int) -> bool:
+    try:
+        os.kill(pid, number)
+    except (ProcessLookupError, PermissionError):
+        return False
+    return True

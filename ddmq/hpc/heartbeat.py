@@ -1,4 +1,4 @@
-"""Keeps leases alive, in a thread of its own, and tells when one is lost."""
+"""The heartbeat: a thread that renews leases, and tells when one is lost."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ import select
 import signal
 import threading
 from contextlib import suppress
-from functools import partial
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING
 
 from ddmq.errors import DdmqError, LeaseLost, StorageError
 from ddmq.log import warn
-from ddmq.names import Lease
+from ddmq.storage.names import Lease
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from ddmq.broker import Broker
     from ddmq.clock import Clock
     from ddmq.message import Message
-    from ddmq.patience import Errand
+    from ddmq.storage.background import BackgroundCall
 
 #: The part of a lease after which it is renewed: two renewals may fail before it is lost.
 _PART = 3
@@ -41,10 +41,10 @@ _NEVER = float("inf")
 class Heartbeat:
     """The heartbeat of a worker: it alone renews the leases that the worker holds.
 
-    While entered, its thread renews whatever the main thread is busy with: a command, a
-    result that is being synced, a file system that hangs. One renewal that hangs holds up no
-    other for long. It knows leases by their tokens, since a message may come back to a
-    worker that still runs it. `wake` is called when a lease is lost.
+    While it is entered, its thread renews them, however long the main thread is busy: with a
+    result that is being synced, or a file system that hangs. A renewal that hangs holds up the
+    others for a second. The heartbeat knows leases by their tokens, since a message may come
+    back to a worker that still runs it. `wake` is called when a lease is lost.
     """
 
     def __init__(
@@ -58,7 +58,7 @@ class Heartbeat:
         self._looks_at = _NEVER
         self._ended = False
         self._refused = False
-        self._hanging: list[Errand[None]] = []
+        self._hanging: list[BackgroundCall[None]] = []
         self._pipe: tuple[int, int] | None = None
         self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
 
@@ -93,25 +93,25 @@ class Heartbeat:
 
     def start(self, message: Message) -> None:
         """Keep the lease of a message alive from now on."""
-        now, lease = self._clock.monotonic(), _lease_of(message)
+        now, lease, key = self._clock.monotonic(), _lease_of(message), key_of(message)
         left = lease.expiry / 1000 - self._clock.time()  # it took a while to come here
         left = min(max(left, 0.0), message.timeout)
         due = now + left - message.timeout + message.timeout / _PART
         with self._changed:
-            if lease.token in self._held:
+            if key in self._held:
                 return
-            self._held[lease.token] = _Held(message, max(due, now), now + left)
+            self._held[key] = _Held(message, max(due, now), now + left)
             if due < self._looks_at:
                 self._rouse()
 
     def stop(self, message: Message) -> Message:
-        """Let a lease be; return the message under its present name.
+        """Renew a lease no more; return the message under its present name.
 
-        A renewal that is under way is waited for, a second at most: a broker finds its
-        lease under a later name, too.
+        A renewal that is under way is waited for, but for a second at most. If it changes the
+        name later, a broker finds the lease by its token.
         """
         with self._changed:
-            held = self._held.pop(token_of(message), None)
+            held = self._held.pop(key_of(message), None)
             if held is None:
                 return message
             self._changed.wait_for(lambda: not held.busy, _PATIENCE)
@@ -124,20 +124,21 @@ class Heartbeat:
         """
         self.start(message)
         with self._changed:
-            held = self._held[token_of(message)]
+            held = self._held[key_of(message)]
             if not self._changed.wait_for(lambda: not held.busy, _PATIENCE):
                 raise StorageError(
                     OSError(errno.ETIMEDOUT, "its renewal hangs", message.filename)
                 )
             held.busy = True
-        self._renew(held)
+        self._renew([held])
 
     def lost(self) -> list[Message]:
         """Return the messages whose lease was lost since the last time we were asked.
 
         A lease is also lost when its time is over, and no renewal has come through.
         """
-        if self._has_died():
+        started = self._thread.ident is not None
+        if started and not self._ended and not self._thread.is_alive():
             raise DdmqError("the heartbeat has died, so no lease is kept alive")
         now = self._clock.monotonic()
         with self._changed:
@@ -156,10 +157,6 @@ class Heartbeat:
         if moment == _NEVER:
             return None
         return max(moment - self._clock.monotonic(), 0.0)
-
-    def _has_died(self) -> bool:
-        started = self._thread.ident is not None
-        return started and not self._ended and not self._thread.is_alive()
 
     # What its thread does
 
@@ -207,55 +204,72 @@ class Heartbeat:
                 if len(self._hanging) >= _HANGING:
                     continue
                 first = min(due, key=lambda held: held.due)
-                first.busy = True
-            renewal = self._clock.begin(partial(self._try_to_renew, first))
+                together = self._together_with(first)
+                for each in together:
+                    each.busy = True
+            renewal = self._clock.begin(partial(self._try_to_renew, together))
             if renewal.ends_within(_PATIENCE):
                 renewal.result()
             else:
                 self._hanging.append(renewal)
 
-    def _try_to_renew(self, held: _Held) -> None:
+    def _together_with(self, first: _Held) -> list[_Held]:
+        """Return all that are renewed with one: lines of one range, by one rename.
+
+        But not while one of them is settled, or renewed.
+        """
+        if not first.is_line:
+            return [first]
+        token = first.token
+        held = [h for h in self._held.values() if h.token == token and not h.lost]
+        return [first] if any(each.busy for each in held) else held
+
+    def _try_to_renew(self, held: list[_Held]) -> None:
         try:
             self._renew(held)
-        except LeaseLost:
-            self._tell_lost(held)
+        except LeaseLost as error:
+            lost = {key_of(message) for message in error.messages}
+            with self._changed:
+                for each in held:
+                    each.lost = key_of(each.message) in lost
+                if not self._ended and any(h in self._held.values() for h in held):
+                    self._wake()
         except DdmqError as error:  # a file server that is away, above all
-            self._say_refused(error)
+            if not self._refused and not self._ended:
+                self._refused = True
+                warn(f"leases are not renewed now, tried again until they end: {error}")
 
     def _next_due(self) -> float:
         return min((h.due for h in self._held.values() if not h.busy), default=_NEVER)
 
-    def _renew(self, held: _Held) -> None:
-        """Renew a lease that is `busy`, and then no more: whatever comes of it, it is noted."""
+    def _renew(self, held: list[_Held]) -> None:
+        """Renew leases that are `busy`, and then no more: whatever comes of it, it is noted."""
         began = self._clock.monotonic()
-        renewed, due = None, began + _RETRY
+        renewed: dict[str, Message] = {}
+        lost: set[str] = set()
         try:
-            renewed = self._broker.renew(held.message)
+            messages = [each.message for each in held]
+            found = self._broker.renew(messages, together=True)
+            renewed = {key_of(message): message for message in found}
             self._refused = False
-        except LeaseLost:
-            due = _NEVER
+        except LeaseLost as error:
+            lost = {key_of(message) for message in error.messages}
             raise
         finally:
             with self._changed:
-                if renewed is not None:  # so it is ours, even if it was told to be lost
-                    held.renewed(renewed, began)
-                else:
-                    held.due = _NEVER if held.told else due
-                held.busy = False
+                for each in held:
+                    key = key_of(each.message)
+                    if key in renewed:  # so it is ours, even if it was told to be lost
+                        each.renewed(renewed[key], began)
+                    else:
+                        over = each.told or key in lost
+                        each.due = _NEVER if over else began + _RETRY
+                    each.busy = False
+                    if (
+                        each.due < self._looks_at
+                    ):  # the thread passed over what was busy
+                        self._rouse()
                 self._changed.notify_all()
-                if held.due < self._looks_at:  # the thread passed over what was busy
-                    self._rouse()
-
-    def _tell_lost(self, held: _Held) -> None:
-        with self._changed:
-            held.lost = True
-            if not self._ended and held in self._held.values():
-                self._wake()
-
-    def _say_refused(self, error: DdmqError) -> None:
-        if not self._refused and not self._ended:
-            self._refused = True
-            warn(f"leases are not renewed now, tried again until they end: {error}")
 
 
 class _Held:
@@ -274,6 +288,16 @@ class _Held:
         self.told = False
         """Whether the main thread knows that it is lost."""
 
+    @property
+    def token(self) -> str:
+        """The token of its lease."""
+        return _lease_of(self.message).token
+
+    @property
+    def is_line(self) -> bool:
+        """Whether it is part of a range."""
+        return _lease_of(self.message).is_line
+
     def renewed(self, message: Message, began: float) -> None:
         """Note a renewal that came through: also what was thought to be lost is held."""
         self.message = message
@@ -285,11 +309,17 @@ class _Held:
 
 
 def _lease_of(message: Message) -> Lease:
-    lease = Lease.parse(message.filename)
+    return _lease_named(message.filename)
+
+
+@lru_cache(4096)  # each name is read some ten times while its message is here
+def _lease_named(filename: str) -> Lease:
+    lease = Lease.parse(filename)
     assert lease is not None  # it was consumed
     return lease
 
 
-def token_of(message: Message) -> str:
-    """Return the token that proves the lease of a message."""
-    return _lease_of(message).token
+def key_of(message: Message) -> str:
+    """Return what no other lease has: its token, and the id, since a range has one token."""
+    lease = _lease_of(message)
+    return f"{lease.token}.{lease.entry.id}"

@@ -5,15 +5,16 @@ from __future__ import annotations
 import json
 import os
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
+from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
+from ddmq.clock import date
 from ddmq.errors import StorageError
 from ddmq.hpc.folder import Folder, reached
 from ddmq.log import warn
-from ddmq.names import new_token
+from ddmq.storage.names import new_token
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator
     from types import TracebackType
 
     from ddmq.clock import Clock
@@ -26,13 +27,15 @@ _ROTATED = 16 << 20
 _FLUSH_EVERY = 1.0
 #: How much of how many journals tells how long messages take.
 _RECENT_FILES, _RECENT_BYTES = 20, 1 << 18
-#: Bytes of one journal, and of one line, that are read: whoever may write to the queue can make
-#: them as large as he likes. A worker's own are rotated long before, and its lines are short.
+#: Bytes of one journal, and of one line, that are read. Whoever may write to the queue can make
+#: them as large as he likes. A worker's own journal ends long before, and its lines are short.
 _MOST, _LINE = 64 << 20, 64 << 10
 #: Journals that are merged into one, so that their names fit into its first line.
 _MERGED = 200
 #: The longest time, in seconds, that is believed, and the largest of all other numbers.
 _LONGEST, _LARGEST = 1e10, 1e18
+#: Characters of a message that are kept. As JSON, each takes twelve bytes at most.
+_MOST_TEXT = 1000
 _COMPACTED = "compacted-"
 _SUFFIX = ".jsonl"
 #: Seconds without a line after which a journal's worker is taken for ended.
@@ -61,10 +64,20 @@ class Run(NamedTuple):
     """Seconds."""
     log: str
     """The path of its log without `.out` and `.err`, empty when there is none."""
+    text: str = ""
+    """Of the message, its beginning: what the command got. Earlier workers wrote none."""
+    timed_out: bool = False
+    """Whether it was ended because it took too long."""
+    output: str = ""
+    """The name of its result in the output directory, empty when none was kept."""
+    logged: str = ""
+    """Which of its logs there are: `out`, `err`, or both with a space between them."""
+    batch: int = 1
+    """How many messages its command had at once. Duration, CPU time and memory are of them all."""
 
 
 class Journal:
-    """The journal of one worker. Nothing depends on it: what can't be written is said once."""
+    """The journal of one worker. Nothing depends on it: that it can't be written is said once."""
 
     def __init__(
         self, queue_path: str, host: str, clock: Clock, mode: int | None
@@ -92,36 +105,35 @@ class Journal:
         return max(self._flushed + _FLUSH_EVERY - self._clock.monotonic(), 0.0)
 
     def flush(self) -> None:
-        """Write the lines that were collected."""
+        """Write the lines that were collected, into another file after 16 MiB."""
         self._flushed = self._clock.monotonic()
         lines, self._lines = self._lines, []
         if not lines or self._broken:
             return
+        data = "".join(lines).encode()
         try:
-            self._write("".join(lines).encode())
+            if self._file is None or self._written > _ROTATED:
+                self.close()
+                self._file = self._new_file()
+            while data:
+                written = os.write(self._file, data)
+                self._written += written
+                data = data[written:]
         except OSError as error:
             self._broken = True
             warn(f"no journal is kept: {error}")
 
-    def _write(self, data: bytes) -> None:
-        if self._file is None or self._written > _ROTATED:
-            self._open_next()
-        assert self._file is not None
-        while data:
-            written = os.write(self._file, data)
-            self._written += written
-            data = data[written:]
-
-    def _open_next(self) -> None:
-        self.close()
+    def _new_file(self) -> int:
+        """Make the next file for all who share the queue; return its descriptor."""
         self._files, self._written = self._files + 1, 0
         with reached(*os.path.split(self._queue_path)) as queue:
             folder = queue.below(DIRECTORY, make=True, mode=self._mode)
         with folder:
             name = f"{self._name}.{self._files}{_SUFFIX}"
-            self._file = folder.new_file(name, os.O_APPEND)
+            descriptor = folder.new_file(name, os.O_APPEND)
         if self._mode is not None:
-            os.fchmod(self._file, self._mode & 0o666)
+            os.fchmod(descriptor, self._mode & 0o666)
+        return descriptor
 
     def close(self) -> None:
         """Close the file."""
@@ -155,7 +167,10 @@ def read(queue_path: str) -> Iterator[Run]:
 
 
 class _Journals:
-    """The journals of a queue: their directory, held open, and their names; none if there is none."""
+    """The journals of a queue: their directory, held open, and their names.
+
+    There are none where there is no such directory.
+    """
 
     def __init__(self, queue_path: str) -> None:
         self.path = f"{queue_path}/{DIRECTORY}"
@@ -219,18 +234,20 @@ class _Journals:
         try:
             with self.opened(name) as file:
                 names = json.loads(file.readline(_LINE))["compacted"]
-            return [name for name in names if _may_be_journal(name)]
+            # None of these names anything outside of the directory of journals.
+            texts = [n for n in names if isinstance(n, str) and "/" not in n]
+            return [name for name in texts if name.endswith(_SUFFIX)]
         except (OSError, ValueError, TypeError, KeyError, RecursionError):
             return []
 
     def modified(self, name: str) -> float:
         """Return when one was last written to."""
-        found = self.folder.fs.status(f"./{name}")
+        found = self.folder.status(name)
         return 0.0 if found is None else found.modified_ns / 1e9
 
     def has_ended(self, name: str, now: float) -> bool:
         """Tell whether this is a file that we can read, to which nobody has written for a week."""
-        found = self.folder.fs.status(f"./{name}")
+        found = self.folder.status(name)
         if found is None or found.age(int(now * 1e9)) <= _ENDED_AFTER:
             return False
         with suppress(OSError):
@@ -240,19 +257,19 @@ class _Journals:
 
     def size(self, name: str) -> int:
         """Return how many bytes one has."""
-        found = self.folder.fs.status(f"./{name}")
+        found = self.folder.status(name)
         return 0 if found is None else found.size
 
     def remove(self, name: str) -> None:
         """Remove one, if we may."""
-        self.folder.fs.discard(f"./{name}")
+        self.folder.discard(name)
 
 
 def _lines(file: BinaryIO, most: int) -> Iterator[bytes]:
-    """Yield the lines in the next `most` bytes: of one that is longer than any of ours, nothing.
+    """Yield the lines in the next `most` bytes of a file.
 
-    So it is with the rest of a file that is larger, as if it were one line. What is behind
-    the last end of a line is still being written.
+    For a line that is longer than any of ours, and for the rest of a file that is larger, an
+    empty line is yielded. What follows the last end of a line is still being written.
     """
     inside = False
     while most > 0 and (line := file.readline(min(_LINE, most))):
@@ -266,18 +283,21 @@ def _lines(file: BinaryIO, most: int) -> Iterator[bytes]:
 
 
 def _parsed(line: bytes) -> Run | None:
-    """Read a line; None: it is no run, or one of which a number or text can't be meant."""
+    """Read a line; None: it is no run, or holds a number or text that no worker writes."""
     try:
-        values = json.loads(line)
+        values = {**Run._field_defaults, **json.loads(line)}
         run = Run(**{field: values[field] for field in Run._fields})
     except (ValueError, TypeError, KeyError, RecursionError):
         return None
-    texts = [run.id, run.result, run.host, run.job, run.log]
+    texts = [run.id, run.result, run.host, run.job, run.log, run.text, run.output]
+    texts.append(run.logged)
     texts += [] if run.signal is None else [run.signal]
     times = run.start, run.duration, run.cpu
-    numbers = run.slot, run.peak_kib, 0 if run.exit is None else run.exit
+    numbers = run.slot, run.peak_kib, run.batch, 0 if run.exit is None else run.exit
+    flags = [run.timed_out]
     sound = (
         all(isinstance(text, str) for text in texts)
+        and all(isinstance(flag, bool) for flag in flags)
         and all(_is_number(time, float, _LONGEST) for time in times)
         and all(_is_number(number, int, _LARGEST) for number in numbers)
     )
@@ -287,11 +307,6 @@ def _parsed(line: bytes) -> Run | None:
 def _is_number(value: object, kind: type, most: float) -> bool:
     """Tell whether this is a number of some kind, from 0 to `most`: so neither true nor NaN."""
     return type(value) in (int, kind) and 0 <= value <= most  # type: ignore[operator]
-
-
-def _may_be_journal(name: object) -> bool:
-    """Tell whether this names a journal, and nothing outside of their directory."""
-    return isinstance(name, str) and "/" not in name and name.endswith(_SUFFIX)
 
 
 def durations(queue_path: str) -> list[float]:
@@ -354,18 +369,34 @@ def _merge(journals: _Journals, names: list[str]) -> None:
             os.fsync(merged.fileno())
         folder.move(draft, folder, f"{_COMPACTED}{new_token()}{_SUFFIX}")
     except OSError:
-        folder.fs.discard(f"./{draft}")
+        folder.discard(draft)
         raise
     for name in names:
         journals.remove(name)
 
 
-def told(run: Run | Mapping[str, Any]) -> str:
-    """Return one run in words, for people."""
-    values = run._asdict() if isinstance(run, Run) else run
-    how = values["signal"] or f"exit {values['exit']}"
-    where = values["host"] + (f" job {values['job']}" if values["job"] else "")
+def beginning(text: str) -> str:
+    """Return as much of a message's text as a journal keeps; `…` stands for the rest."""
+    return text if len(text) <= _MOST_TEXT else f"{text[: _MOST_TEXT - 1]}…"
+
+
+def told(run: Run) -> str:
+    """Return one run in words, for people: what became of it, when and where, of which text."""
     return (
-        f"{values['id']}  {values['result']:<8} {how:<8} {values['duration']:>9.2f} s"
-        f"  {values['peak_kib'] // 1024:>6} MiB  {where}"
-    )
+        f"{date(run.start)}  {run.id}  {run.result:<8} {how(run):<9} {run.duration:>9.2f} s"
+        f"  {run.peak_kib // 1024:>6} MiB  {where(run)}  {run.text}"
+    ).rstrip()
+
+
+def how(run: Run) -> str:
+    """Return in words how a run ended."""
+    if run.timed_out:
+        return "timed out"
+    if run.signal is None and run.exit is None:
+        return "answered"
+    return run.signal or f"exit {run.exit}"
+
+
+def where(run: Run) -> str:
+    """Return the host of a run, and the job if there was one."""
+    return run.host + (f" job {run.job}" if run.job else "")

@@ -2,26 +2,40 @@
 
 from __future__ import annotations
 
+import re
 import signal
 from typing import TYPE_CHECKING, NamedTuple
 
 from ddmq.clock import seconds_of
 from ddmq.errors import InvalidArgument
-from ddmq.names import check_queue_name
+from ddmq.hpc.placeholders import SLOTS, names_in, without_placeholders
+from ddmq.storage.names import check_queue_name
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 #: EX_TEMPFAIL: try again later, it is not this message's fault.
 RETRY_FREE = frozenset((75,))
+_variable = re.compile("[A-Za-z_][A-Za-z0-9_]*")
+_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+_part = re.compile(r"([0-9]+(?:\.[0-9]+)?)([smhd])")
+_with_units = re.compile(f"(?:{_part.pattern})+")
 _UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
 
 
-class Options(NamedTuple):
+class WorkerOptions(NamedTuple):
     """Everything that `ddmq-worker` can be told about its work. Times are in seconds."""
 
     slots: int = 1
     stdin: bool = False
+    batch: int = 1
+    """How many messages a command gets at most."""
+    persistent: bool = False
+    """Whether a command stays for one message after the other."""
+    env: Mapping[str, str] = {}
+    """Variables for the commands; placeholders in the values are replaced."""
+    bind: bool = False
+    """Whether each slot has its own share of the cores."""
     timeout: float | None = None
     grace: float = 10.0
     term_signal: int = signal.SIGTERM
@@ -32,10 +46,16 @@ class Options(NamedTuple):
     retries: int = 3
     """How often a message without a requeue_limit is tried again."""
     backoff: tuple[float, ...] = ()
+    group: bool = False
+    """Whether what a command prints is passed on in one piece, when it ends."""
+    tag: bool = False
+    """Whether each line that is passed on begins with the text of its message."""
     log_dir: str | None = None
     logs: str = "failed"
     log_limit: int = 10 << 20
     output_dir: str | None = None
+    output_name: str | None = None
+    """What a result is called: a text with placeholders. None: as the id of its message."""
     wait: float = 0.0
     until: str = "empty"
     """empty, done or forever."""
@@ -43,13 +63,22 @@ class Options(NamedTuple):
     max_failures: float | None = None
     max_failed_share: float | None = None
     fast_failures: int | None = None
+    brake: bool = True
+    """Whether it stops when the first commands all fail."""
+    then: tuple[str, ...] = ()
+    """The words of a command to run when the queue is done; none: nothing is run."""
+    then_even_if_dead: bool = False
+    """Whether it is run though there are dead letters."""
     poll_max: float = 5.0
     spool: str = "/tmp"
     """Where outputs are kept while a command runs: a local disk."""
 
 
 def seconds(text: str) -> float:
-    """Read seconds, or [D-]HH:MM:SS as schedulers write it."""
+    """Read seconds, 90s, 5m, 1h30m, 2d, or [D-]HH:MM:SS as schedulers write it."""
+    if _with_units.fullmatch(text):
+        parts = _part.findall(text)
+        return _believed(text, sum(float(n) * _SECONDS[unit] for n, unit in parts))
     days, dash, clock = text.rpartition("-")
     total = 0.0
     try:
@@ -57,12 +86,20 @@ def seconds(text: str) -> float:
             total = total * 60 + float(part)
         total += float(days if dash else 0) * 86400
     except ValueError as error:
-        raise InvalidArgument(
-            f"{text!r} is no time; write seconds or HH:MM:SS"
-        ) from error
-    if not 0 <= total < 10**9 or clock.count(":") > 2:
-        raise InvalidArgument(f"{text!r} is no time; write seconds or HH:MM:SS")
+        raise _no_time(text) from error
+    if clock.count(":") > 2:
+        raise _no_time(text)
+    return _believed(text, total)
+
+
+def _believed(text: str, total: float) -> float:
+    if not 0 <= total < 10**9:
+        raise _no_time(text)
     return total
+
+
+def _no_time(text: str) -> InvalidArgument:
+    return InvalidArgument(f"{text!r} is no time; write seconds, or 5m, 1h, HH:MM:SS")
 
 
 def pauses(text: str) -> tuple[float, ...]:
@@ -121,6 +158,53 @@ def on_exit(text: str) -> tuple[int, str]:
     if kind != "queue":
         raise InvalidArgument(f"{text!r} is not CODE=queue:NAME")
     return code(status), check_queue_name(name)
+
+
+def output_name(text: str) -> str:
+    """Read the name of a result, in which placeholders stand for parts of its message.
+
+    It is the same whenever the message runs, so no placeholder may stand for the slot.
+    """
+    names = names_in(text)
+    if not set(names) - SLOTS:
+        raise InvalidArgument(
+            f"{text!r} is the same name for all messages; write {{/}}, {{id}} or {{field}} in it"
+        )
+    if set(names) & SLOTS:
+        raise InvalidArgument(f"{text!r}: a message may run again in another slot")
+    outside = without_placeholders(text)
+    if "/" in outside or text.startswith("."):
+        raise InvalidArgument(
+            f"{text!r} is no name in --output-dir; write it without a slash, "
+            "and no dot at its beginning"
+        )
+    return text
+
+
+def variable(text: str) -> tuple[str, str]:
+    """Read NAME=VALUE, in whose value placeholders stand for parts of the message or the slot.
+
+    Names that begin with DDMQ_ are ours: by one of them a command is found and killed.
+    """
+    name, equals, value = text.partition("=")
+    if not equals or not _variable.fullmatch(name):
+        raise InvalidArgument(f"{text!r} is not NAME=VALUE")
+    if name.startswith("DDMQ_"):
+        raise InvalidArgument(f"{name} is set by ddmq; choose another name")
+    return name, value
+
+
+def command_line(text: str) -> tuple[str, ...]:
+    """Read a command with its arguments, quoted as for a shell; no shell will run it."""
+    import shlex  # rarely needed
+
+    try:
+        words = tuple(shlex.split(text))
+    except ValueError as error:
+        raise InvalidArgument(f"{text!r} is no command: {error}") from error
+    if not words or not words[0] or "\0" in text:
+        raise InvalidArgument(f"{text!r} is no command; write 'sbatch collect.sh'")
+    return words
 
 
 def size(text: str) -> int:

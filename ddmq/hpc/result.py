@@ -9,17 +9,21 @@ import stat
 from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING, NamedTuple
 
+from ddmq.hpc.faults import BadOutput, may_pass
 from ddmq.hpc.folder import Folder, reached
-from ddmq.hpc.trouble import BadOutput, may_pass
-from ddmq.names import Dead, new_token
+from ddmq.storage.names import DROPPED, FOREIGN, Dead, new_token
 
 if TYPE_CHECKING:
     from collections.abc import Container
 
-    from ddmq.fs import FileSystem
+    from ddmq.hpc.output_names import Reservation
+    from ddmq.storage.filesystem import FileSystem
 
 #: Where results are while their command runs, below the output directory.
 UNFINISHED = ".ddmq-unfinished"
+#: Where it stands which message a name belongs to that a user chose, and since when its result
+#: may have it; see `output_names`.
+NAMES, KEPT = ".ddmq-names", "kept"
 #: What the kernel says where a directory stands that is not empty, or a file would go.
 _IN_THE_WAY = (errno.ENOTEMPTY, errno.EEXIST, errno.EISDIR)
 _LEADS_NOWHERE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
@@ -33,7 +37,7 @@ _THEIRS = (
 _UNSYNCABLE = (errno.EINVAL, errno.ENOTSUP, errno.EBADF)
 #: A FIFO in the place of a file must make nobody wait.
 _LOOK = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
-_ID = "(?:drop-|foreign-)?[0-9a-f]{20}(?:-[0-9]{1,5})?"
+_ID = f"(?:{DROPPED}|{FOREIGN})?[0-9a-f]{{20}}(?:-[0-9]{{1,5}})?"
 _TOKEN = "[0-9a-f]{16}"
 
 
@@ -70,18 +74,31 @@ def is_result(name: str) -> bool:
 class Result:
     """The file or directory that a command makes at `path`, which then becomes `<id>`.
 
-    Each run has a path of its own, so two runs of one message never write to the same. What
-    is kept last has replaced what was kept before; of directories, the first one stays.
+    Where it has a `reservation`, it becomes what that names.
 
-    A command opens its path itself: `.ddmq-unfinished/<id>.<token>/<id>.<secret>/<id>`. Whoever
-    may write to the output directory can put a link in the place of the first two, but can't
-    look into the second one, which is open to its user alone. So wherever his link leads, there
-    is no `<id>.<secret>`, and the command fails and makes nothing.
+    Each run has a path of its own, so two runs of one message never write to the same file. The
+    file that is kept last replaces the one before. Of two directories, the first one stays.
+
+    The command opens its path itself: `.ddmq-unfinished/<id>.<token>/<id>.<secret>/<id>`. Others
+    who may write to the output directory can put a link in the place of the first or the second
+    directory. But only our user can look into the second one, so nobody else knows the secret.
+    Wherever such a link leads, there is no `<id>.<secret>`: the command fails and makes nothing.
     """
 
-    def __init__(self, directory: str, id_: str, token: str) -> None:
+    def __init__(
+        self,
+        directory: str,
+        id_: str,
+        token: str,
+        reservation: Reservation | None = None,
+    ) -> None:
+        """Make the directories of a run; BadOutput: the name is another message's."""
+        self.name = id_ if reservation is None else reservation.name
+        """Of what is kept."""
         self._directory = directory
         self._id = id_
+        self._reservation = reservation
+        self._is_kept = False
         self._run = Unfinished(id_, token)
         self._secret = Unfinished(id_, new_token()).filename
         names = UNFINISHED, self._run.filename, self._secret, id_
@@ -89,12 +106,16 @@ class Result:
         with ExitStack() as stack:
             kept = stack.enter_context(Folder.open(directory, make=True))
             unfinished = stack.enter_context(kept.below(UNFINISHED, make=True))
+            if reservation is not None:
+                reservation.make(kept)
             try:
-                _make_closed(unfinished, self._run.filename)
+                unfinished.make_closed(self._run.filename)
                 with _ours(unfinished, self._run.filename) as run:
-                    _make_closed(run, self._secret)
+                    run.make_closed(self._secret)
             except OSError:
                 _remove_run(unfinished, self._run)
+                if reservation is not None:
+                    reservation.release(kept, is_over=False)
                 raise
 
     def inside(self, unfinished: Folder) -> Folder:
@@ -102,8 +123,8 @@ class Result:
         with _ours(unfinished, self._run.filename) as run:
             return run.below(self._secret)
 
-    def keep(self, *, sync: bool) -> None:
-        """Make what the command wrote the result, if it wrote anything.
+    def keep(self, *, sync: bool) -> bool:
+        """Make what the command wrote the result; False: it wrote nothing.
 
         With `sync`, a file is on stable storage before its message may be acked. Nothing of
         the run is left in `.ddmq-unfinished` then: nobody looks for leftovers of what was acked.
@@ -113,37 +134,45 @@ class Result:
         try:
             with Folder.open(self._directory) as kept:
                 with kept.below(UNFINISHED) as unfinished:
-                    with self.inside(unfinished) as inside:
-                        was_made = self._was_made(inside)
-                        if was_made:
-                            if sync:
-                                self._sync(inside)
-                            self._move(inside, kept)
+                    was_made = self._take_out(unfinished, kept, sync=sync)
                     _remove_run(unfinished, self._run)
                 if was_made and sync:
-                    kept.fs.sync_directory(".")
+                    kept.sync()
+                return was_made
         except OSError as error:
             if may_pass(error):
                 raise
             try_output(self._directory)  # raises what is wrong with it
             raise self._bad(f"no result: {error.strerror}") from error
 
+    def _take_out(self, unfinished: Folder, kept: Folder, *, sync: bool) -> bool:
+        """Move the output to where results are; False: the command wrote none."""
+        with self.inside(unfinished) as inside:
+            if not self._was_made(inside):
+                return False
+            if sync:
+                self._sync(inside)
+            if self._reservation is not None:
+                self._reservation.confirm(kept, sync=sync)
+            self._move(inside, kept)
+            self._is_kept = True
+        return True
+
     def _was_made(self, inside: Folder) -> bool:
+        """Tell whether there is an output; BadOutput: it can be no result."""
         try:
             mode = os.stat(self._id, dir_fd=inside.descriptor).st_mode
         except OSError as error:
             error.filename = self.path
-            if error.errno in _LEADS_NOWHERE and self._is_link(inside):
-                raise self._bad("a symbolic link that leads nowhere") from error
+            if error.errno in _LEADS_NOWHERE:
+                found = inside.status(self._id)
+                if found is not None and stat.S_ISLNK(found.mode):
+                    raise self._bad("a symbolic link that leads nowhere") from error
             if error.errno != errno.ENOENT:
                 raise
             return False
         self._require_kind(mode)
         return True
-
-    def _is_link(self, inside: Folder) -> bool:
-        found = inside.fs.status(f"./{self._id}")
-        return found is not None and stat.S_ISLNK(found.mode)
 
     def _require_kind(self, mode: int) -> None:
         if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
@@ -158,22 +187,24 @@ class Result:
         except OSError as error:
             error.filename = self.path
             raise
+        mode = 0
         try:
             mode = os.fstat(descriptor).st_mode
             self._require_kind(mode)
-            _fsync(descriptor, is_directory=stat.S_ISDIR(mode))
+            os.fsync(descriptor)
         except OSError as error:
             error.filename = self.path
-            raise
+            if not stat.S_ISDIR(mode) or error.errno not in _UNSYNCABLE:
+                raise
         finally:
             os.close(descriptor)
 
     def _move(self, inside: Folder, kept: Folder) -> None:
         try:
-            inside.move(self._id, kept, self._id)
+            inside.move(self._id, kept, self.name)
         except OSError as error:
             if error.errno == errno.EXDEV:
-                final = f"{self._directory}/{self._id}"
+                final = f"{self._directory}/{self.name}"
                 raise self._bad(f"on another file system than {final}") from error
             if error.errno == errno.ENOTDIR:
                 raise self._bad("a directory, but its result was a file") from error
@@ -183,19 +214,16 @@ class Result:
     def _bad(self, what: str) -> BadOutput:
         return BadOutput(f"its output {self.path} is {what}")
 
-    def discard(self) -> None:
-        """Remove what the command wrote."""
-        with suppress(OSError), reached(self._directory, UNFINISHED) as unfinished:
-            _remove_run(unfinished, self._run)
+    def discard(self, *, is_over: bool = False) -> None:
+        """Remove what the command wrote; its name is another's to reserve, unless it was kept.
 
-
-def _make_closed(folder: Folder, name: str) -> None:
-    """Make a directory for us alone, unless a request that was sent twice has made it.
-
-    It inherits group and set-group-ID bit from those above it, and so does the result.
-    """
-    with suppress(FileExistsError):
-        folder.fs.calls.mkdir(f"./{name}", 0o700)
+        `is_over`: the message was acked, so that its name needs no reservation any more.
+        """
+        with suppress(OSError), Folder.open(self._directory) as kept:
+            with kept.below(UNFINISHED) as unfinished:
+                _remove_run(unfinished, self._run)
+            if self._reservation is not None and (is_over or not self._is_kept):
+                self._reservation.release(kept, is_over=is_over)
 
 
 def _ours(unfinished: Folder, name: str) -> Folder:
@@ -214,7 +242,7 @@ def _ours(unfinished: Folder, name: str) -> Folder:
         raise
     with ExitStack() as stack:
         stack.callback(run.close)
-        known = os.fstat(run.descriptor)
+        known = run.own_status()
         is_open = known.st_mode & (stat.S_IRWXG | stat.S_IRWXO)
         is_ours = known.st_uid == os.geteuid() or known.st_uid == _user_at(unfinished)
         if is_open or not is_ours:
@@ -231,7 +259,7 @@ def _user_at(folder: Folder) -> int:
         return os.fstat(descriptor).st_uid
     finally:
         os.close(descriptor)
-        folder.fs.discard(f"./{name}")
+        folder.discard(name)
 
 
 def _remove_run(unfinished: Folder, made: Unfinished) -> None:
@@ -241,19 +269,10 @@ def _remove_run(unfinished: Folder, made: Unfinished) -> None:
     """
     with suppress(OSError):
         with _ours(unfinished, made.filename) as run:
-            for name in run.names():
-                id_, _, token = name.rpartition(".")
-                if id_ == made.id and re.fullmatch(_TOKEN, token):
-                    run.remove(name)
-        unfinished.fs.rmdir(f"./{made.filename}")
-
-
-def _fsync(descriptor: int, *, is_directory: bool) -> None:
-    try:
-        os.fsync(descriptor)
-    except OSError as error:
-        if not is_directory or error.errno not in _UNSYNCABLE:
-            raise
+            secret = re.compile(rf"{re.escape(made.id)}\.{_TOKEN}")
+            for name in filter(secret.fullmatch, run.names()):
+                run.remove(name)
+        unfinished.remove_empty(made.filename)
 
 
 def try_output(directory: str) -> None:
@@ -266,10 +285,10 @@ def try_output(directory: str) -> None:
             unfinished = stack.enter_context(kept.below(UNFINISHED))
             inside = stack.enter_context(tried.inside(unfinished))
             try:
-                inside.fs.create(f"./{name}", b"tried", sync=False)
+                inside.create(name, b"tried")
                 inside.move(name, kept, name)
             finally:
-                kept.fs.discard(f"./{name}")
+                kept.discard(name)
     finally:
         tried.discard()
 
@@ -277,8 +296,8 @@ def try_output(directory: str) -> None:
 def remove_leftovers(directory: str, id_: str) -> None:
     """Remove what killed workers left of earlier runs of a message whose lease is ours.
 
-    While we hold it nobody else does, so no other run of it will ever be kept: not even
-    one that still goes on, on a node that was out of reach when its lease expired. What
+    While we hold it nobody else does, so no result of another run will ever be kept. That holds
+    even for a run that goes on, on a node that was out of reach when its lease expired. What
     another user's worker left is closed to us, and stays.
     """
     with suppress(OSError), reached(directory, UNFINISHED) as unfinished:
@@ -288,15 +307,37 @@ def remove_leftovers(directory: str, id_: str) -> None:
 def remove_leftovers_of_dead(directory: str, queue_path: str, fs: FileSystem) -> None:
     """Remove what killed workers left of the dead letters of a queue, which run no more.
 
-    What is unfinished is listed first: a dead letter that is put back in line and runs
-    again meanwhile makes another file. No clock is asked, and what is left of messages that
-    are not in this queue is not judged: other queues may share the directory.
+    What is unfinished is listed first. A dead letter that is redriven meanwhile, and runs again,
+    has another file. Leftovers of messages that are not in this queue stay, since other queues
+    may share the directory.
     """
-    with suppress(OSError), reached(directory, UNFINISHED) as unfinished:
-        names = unfinished.names()  # where there is none, whoever needs it complains
-        if names:
+    with suppress(OSError), Folder.open(directory) as kept:
+        reserved = _reserved(kept)
+        with kept.below(UNFINISHED) as unfinished:
+            names = (
+                unfinished.names()
+            )  # where there is none, whoever needs it complains
+            if not names and not reserved:
+                return
             letters = map(Dead.parse, fs.listing(f"{queue_path}/dead"))
-            _remove_all(unfinished, names, {dead.entry.id for dead in letters if dead})
+            ids = {dead.entry.id for dead in letters if dead}
+            _remove_all(unfinished, names, ids)
+        if reserved:
+            with kept.below(NAMES) as held:
+                for name, target in reserved.items():
+                    id_, _, state = target.partition(".")
+                    # One whose result may have its name already may be redriven.
+                    is_left = id_ in ids and state != KEPT
+                    if is_left and held.target_of(name) == target:
+                        held.discard(name)
+
+
+def _reserved(kept: Folder) -> dict[str, str]:
+    """Return for each name that is reserved which message and which run of it has it."""
+    if kept.status(NAMES) is None:
+        return {}
+    with kept.below(NAMES) as held:
+        return {name: held.target_of(name) for name in held.names()}
 
 
 def _remove_all(unfinished: Folder, names: list[str], ids: Container[str]) -> None:

@@ -1,4 +1,4 @@
-"""What becomes of a message, by how its command ended; done in spite of the file system."""
+"""What becomes of a message when its command has ended, even where storage refuses it at first."""
 
 from __future__ import annotations
 
@@ -6,22 +6,25 @@ import os
 import signal
 from contextlib import contextmanager
 from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from ddmq.errors import DdmqError, LeaseLost
-from ddmq.hpc.journal import Run
+from ddmq.hpc.execution import Ended
+from ddmq.hpc.faults import AWAY, BadOutput, is_for_good, may_pass, told
+from ddmq.hpc.heartbeat import key_of
+from ddmq.hpc.journal import Run, beginning
+from ddmq.hpc.placeholders import text_of
 from ddmq.hpc.runner import Outcome
-from ddmq.hpc.trouble import AWAY, BadOutput, is_for_good, may_pass, told
 from ddmq.log import warn
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from ddmq.broker import Broker
     from ddmq.hpc.execution import Execution
     from ddmq.hpc.heartbeat import Heartbeat
-    from ddmq.hpc.job import Job
-    from ddmq.hpc.options import Options
+    from ddmq.hpc.options import WorkerOptions
+    from ddmq.hpc.worker import Job
     from ddmq.message import Message
 
 _RETRY_FIRST, _RETRY_LONGEST = 1.0, 30.0
@@ -37,15 +40,6 @@ _LAST_WAIT, _LAST_LOOK = 2.0, 0.01
 _LOGS_TOGETHER = 500
 
 
-class Ended(NamedTuple):
-    """A command that ended."""
-
-    execution: Execution
-    outcome: Outcome
-    log: str
-    """Where its logs go, without `.out` and `.err`; empty for nowhere."""
-
-
 class _Owed(NamedTuple):
     """What is to be done with a message as soon as the file system does it."""
 
@@ -57,7 +51,7 @@ class _Owed(NamedTuple):
 class Settler:
     """Settles the messages of one worker, and counts them.
 
-    Each within a boundary of its own: what is wrong with one message, its output or the queue
+    Each has an error boundary of its own: what is wrong with one message, its output or the queue
     it goes to concerns no other. What the file system refuses is owed, and tried again.
     """
 
@@ -65,39 +59,54 @@ class Settler:
         self,
         broker: Broker,
         queue: str,
-        options: Options,
-        job: Job,
         heartbeat: Heartbeat,
+        *,
+        options: WorkerOptions,
+        job: Job,
     ) -> None:
         self.numbers = dict.fromkeys(
             ("acked", "failed", "released", "moved", "lost"), 0
         )
+        self.failed: set[str] = set()
+        """The ids of messages that failed and were not acked since."""
         self.unsettled: dict[str, Execution] = {}
         """The runs that began and are not settled, by the id of their message."""
         self.cannot_go_on = ""
         """Why no further message is to be taken, where one has shown it."""
         self.back_at = float("-inf")
-        """When, on the monotonic clock, the last message comes back that failed or was given back."""
+        """When the last message that failed or was given back is back, on the monotonic clock."""
         self._broker = broker
         self._queue = queue
-        self._options = options
-        self._job = job
         self._heartbeat = heartbeat
+        self._options = options
+        self._host = job.host
+        self._job_id = job.id
+        self._clock = job.clock
+        self._signals = job.signals
+        self._journal = job.journal
         self._owed: dict[str, _Owed] = {}
         self._retry_at = 0.0
         self._pause = _RETRY_FIRST
-        self._runs = 0
+        self._logged = 0
 
     def begin(self, execution: Execution) -> None:
-        """Note a run, which will be settled."""
+        """Note a run, which will be settled; say where its logs go: 1,000 files in a directory."""
         self.unsettled[execution.message.id] = execution
+        if self._is_logged("failed") and not execution.log:
+            worker = f"{self._host}-{self._job_id or 'no-job'}-{os.getpid()}"
+            place = (
+                f"{self._options.log_dir}/{worker}/{self._logged // _LOGS_TOGETHER:03d}"
+            )
+            name = f"{execution.message.id}.{int(execution.started * 1000)}"
+            execution.command.log = f"{place}/{name}"
+            self._logged += 1
 
     def takes_over(self, message: Message) -> bool:
         """Let an unsettled run go on under the new lease of its message, which came back to us.
 
-        False when there is none, or when its message came back because it was settled: a nack
-        whose reply was lost counts once, and a release has given back what it was to give.
-        Where a run was killed for the lease that it lost, what it did says nothing.
+        False when there is none, or when the message came back because it was settled after all:
+        the nack or release was done, and only its reply was lost. A run that was killed for the
+        lease that it lost stays killed: what it did says nothing of its message.
         """
         execution = self.unsettled.get(message.id)
         if execution is None:
@@ -116,20 +125,67 @@ class Settler:
         )
         return True
 
-    def settle(self, execution: Execution, outcome: Outcome) -> None:
-        """Do with a message what its outcome says."""
-        ended = Ended(execution, outcome, self._log_of(execution))
+    def settle(self, ended: Ended) -> None:
+        """Do with a message what the outcome of its command says."""
+        execution, outcome = ended
+        options, broker = self._options, self._broker
         if execution.lost:
             self._record(ended, "lost")
         elif outcome.succeeded and not (execution.timed_out or execution.was_killed):
             self._succeed(ended)
+        elif execution.was_killed:
+            self._do(ended, "released", broker.release)
+        elif outcome.code in options.on_exit:
+            target = options.on_exit[outcome.code]
+            self._do(ended, "moved", partial(broker.move, queue=target))
+        elif self.is_later(outcome):
+            later = options.backoff[0] if options.backoff else _LATER
+            self._do(ended, "released", partial(broker.release, delay=later))
         else:
-            self._do(ended, *self._verdict(ended))
+            self._fail(ended, self._reason(ended))
 
-    def release(self, execution: Execution, outcome: Outcome) -> None:
+    def ack_together(self, ended: Sequence[Ended]) -> set[Ended]:
+        """Ack those that went well and keep no result, by one call; return them.
+
+        None are returned where that fails for the file system: they are settled one by one then.
+        """
+        plain = [e for e in ended if e.went_well and not e.execution.may_have_result]
+        plain = [e for e in plain if not (e.execution.lost or e.execution.was_killed)]
+        if len(plain) < 2:
+            return set()
+        # Those of one range stand together, so that one rename acks them.
+        plain.sort(key=lambda e: key_of(e.execution.message))
+        held = [self._heartbeat.stop(each.execution.message) for each in plain]
+        lost: set[str] = set()
+        try:
+            self._broker.ack(held)
+        except LeaseLost as error:
+            warn(str(error))
+            lost = {key_of(message) for message in error.messages}
+        except AWAY:
+            for message in held:
+                self._heartbeat.start(message)
+            return set()
+        for each in plain:
+            is_lost = key_of(each.execution.message) in lost
+            self._record(each, "lost" if is_lost else "acked")
+        return set(plain)
+
+    def forget(self, ended: Ended) -> None:
+        """Forget a run that settles nothing: its message is run by itself now."""
+        execution, outcome = ended
+        self.unsettled.pop(execution.message.id, None)
+        command = execution.command
+        if execution is command.executions[0]:
+            number = len(command.executions)
+            warn(
+                f"{outcome} of a batch: each of its {number} messages is run by itself"
+            )
+        execution.close(save=self._is_logged("failed"))
+
+    def release(self, ended: Ended) -> None:
         """Give a message back: it was interrupted, which counts nothing."""
-        ended = Ended(execution, outcome, self._log_of(execution))
-        if execution.lost:
+        if ended.execution.lost:
             self._record(ended, "lost")
         else:
             self._do(ended, "released", self._broker.release)
@@ -143,6 +199,7 @@ class Settler:
                 raise
             warn(str(error))
         self.numbers["failed"] += 1
+        self.failed.add(message.id)
 
     def give_back(self, message: Message, delay: float = 0.0) -> None:
         """Give a message back that was not run, which counts nothing."""
@@ -160,8 +217,19 @@ class Settler:
         self.numbers["released"] += 1
         self._comes_back_in(delay)
 
+    def give_back_unstarted(self, messages: list[Message]) -> None:
+        """Give messages back that wait for a slot; where that fails, their leases end in time."""
+        if not messages:
+            return
+        held = [self._heartbeat.stop(message) for message in messages]
+        try:
+            self._broker.release(held)
+        except DdmqError as error:
+            warn(str(error))
+        self._comes_back_in(0)
+
     def _comes_back_in(self, delay: float) -> None:
-        back_at = self._job.clock.monotonic() + delay + _LET_IN
+        back_at = self._clock.monotonic() + delay + _LET_IN
         self.back_at = max(self.back_at, back_at)
 
     @property
@@ -174,33 +242,13 @@ class Settler:
     def is_special(self, outcome: Outcome) -> bool:
         """Tell whether its exit status has a meaning of its own."""
         options, code = self._options, outcome.code
-        return code in options.on_exit or code in options.fatal | options.retry_free
+        if outcome.answer == "reject" or self.is_later(outcome):
+            return True
+        return code in options.on_exit or code in options.fatal
 
-    def _verdict(self, ended: Ended) -> tuple[str, Callable[[Message], None]]:
-        options, code, broker = self._options, ended.outcome.code, self._broker
-        if ended.execution.was_killed:
-            return "released", broker.release
-        if code in options.on_exit:
-            return "moved", partial(broker.move, queue=options.on_exit[code])
-        if code in options.retry_free:
-            later = options.backoff[0] if options.backoff else _LATER
-            return "released", partial(broker.release, delay=later)
-        return "failed", self._failure(ended, self._reason(ended))
-
-    def _failure(self, ended: Ended, reason: str) -> Callable[[Message], None]:
-        message, broker = ended.execution.message, self._broker
-        details = self._details(ended)
-        warn(f"message {message.id}: {reason}")
-        if ended.outcome.code in self._options.fatal or self._is_tired(message):
-            return partial(broker.reject, reason=reason, details=details)
-        backoff = self._options.backoff
-        delay = backoff[min(message.failures, len(backoff) - 1)] if backoff else 0.0
-        return partial(broker.nack, delay=delay, reason=reason, details=details)
-
-    def _is_tired(self, message: Message) -> bool:
-        """Tell whether a message without a limit has been tried often enough."""
-        unlimited = message.requeue_limit is None
-        return unlimited and message.requeue_counter >= self._options.retries
+    def is_later(self, outcome: Outcome) -> bool:
+        """Tell whether it asks for another try later, which counts nothing."""
+        return outcome.code in self._options.retry_free or outcome.answer == "release"
 
     def why_not(self, message: Message) -> str | None:
         """Say why a message is a failure without being run once more; None: it is to be run.
@@ -212,26 +260,45 @@ class Settler:
         if message.requeue_counter <= self._options.retries:
             return None
         self.numbers["failed"] += 1
+        self.failed.add(message.id)
         return f"tried too often: {message.failures} failures, {message.losses} losses"
 
     def _reason(self, ended: Ended) -> str:
         how = str(ended.outcome)
         if ended.execution.timed_out:
             how = f"timed out after {self._options.timeout:g} s"
-        return f"{how} on {self._job.host}"
-
-    def _details(self, ended: Ended) -> dict[str, Any]:
-        return {
-            "exit": ended.outcome.exit,
-            "signal": ended.outcome.signal,
-            "host": self._job.host,
-            "job": self._job.id,
-            "time": self._job.clock.time(),
-            "log": ended.log,
-            "stderr": ended.execution.tail(),
-        }
+        return f"{how} on {self._host}"
 
     # Doing it
+
+    def _fail(self, ended: Ended, reason: str) -> None:
+        """Let a message be tried again after its backoff, or make it a dead letter."""
+        execution, outcome = ended
+        options, message = self._options, execution.message
+        warn(f"message {message.id}: {reason}")
+        details = {
+            "exit": outcome.exit,
+            "signal": outcome.signal,
+            "host": self._host,
+            "job": self._job_id,
+            "time": self._clock.time(),
+            "log": execution.log,
+            "logged": execution.logged,
+            "stderr": execution.tail(),
+        }
+        unlimited = message.requeue_limit is None
+        is_tired = unlimited and message.requeue_counter >= options.retries
+        act: Callable[[Message], None]
+        is_fatal = outcome.code in options.fatal or outcome.answer == "reject"
+        if is_fatal or is_tired:
+            act = partial(self._broker.reject, reason=reason, details=details)
+        else:
+            waits = options.backoff or (0.0,)
+            delay = waits[min(message.failures, len(waits) - 1)]
+            act = partial(
+                self._broker.nack, delay=delay, reason=reason, details=details
+            )
+        self._do(ended, "failed", act)
 
     def _succeed(self, ended: Ended) -> None:
         """Keep the result, for which the lease must hold, and ack.
@@ -239,31 +306,33 @@ class Settler:
         When the ack's reply was lost, only the ack is repeated: a lease that an ack has
         removed can't be renewed.
         """
-        execution = ended.execution
         owed = _Owed(partial(self._succeed, ended), ended, "acked")
         with self._boundary(ended, owed):
-            if execution.may_have_result:
-                self._heartbeat.confirm(execution.message)
-                durable = self._broker.settings(self._queue).durable
-                try:
-                    execution.keep_result(sync=durable)
-                except BadOutput as error:
-                    self._do(ended, "failed", self._failure(ended, str(error)))
-                    return
-                except OSError as error:
-                    self._give_back_unkept(ended, error)
-                    return
-            self._do(ended, "acked", self._broker.ack)
+            if not ended.execution.may_have_result or self._keep_result(ended):
+                self._do(ended, "acked", self._broker.ack)
 
-    def _give_back_unkept(self, ended: Ended, error: OSError) -> None:
-        """Give a message back whose result the output directory did not take."""
-        why = f"message {ended.execution.message.id}: its result is not kept: {told(error)}"
-        warn(why)
-        delay = self.delay
-        if not may_pass(error):
-            self.cannot_go_on, delay = why, 0.0
-        self._do(ended, "released", partial(self._broker.release, delay=delay))
-        self._comes_back_in(delay)
+    def _keep_result(self, ended: Ended) -> bool:
+        """Keep the result; False: it can't be kept, and the message is settled for that."""
+        execution = ended.execution
+        self._heartbeat.confirm(execution.message)
+        durable = self._broker.settings(self._queue).durable
+        try:
+            execution.keep_result(sync=durable)
+        except BadOutput as error:
+            self._fail(ended, str(error))
+            return False
+        except OSError as error:  # the output directory did not take it
+            why = (
+                f"message {execution.message.id}: its result is not kept: {told(error)}"
+            )
+            warn(why)
+            delay = self.delay
+            if not may_pass(error):
+                self.cannot_go_on, delay = why, 0.0
+            self._do(ended, "released", partial(self._broker.release, delay=delay))
+            self._comes_back_in(delay)
+            return False
+        return True
 
     def _do(self, ended: Ended, result: str, act: Callable[[Message], None]) -> None:
         """Do what was decided; while the file system refuses, owe it and keep the lease."""
@@ -277,11 +346,11 @@ class Settler:
         except DdmqError as error:
             if result != "moved":
                 raise
-            reason = f"{self._reason(ended)}; it can't be moved: {error}"
-            self._do(ended, "failed", self._failure(ended, reason))
+            self._fail(ended, f"{self._reason(ended)}; it can't be moved: {error}")
 
     @contextmanager
     def _boundary(self, ended: Ended, owed: _Owed) -> Iterator[None]:
+        """Let no error of one message reach another, but for what is wrong with the queue."""
         message = ended.execution.message
         try:
             yield
@@ -291,19 +360,20 @@ class Settler:
         except AWAY as error:
             if is_for_good(error):
                 raise
-            warn(f"message {message.id} could not be settled yet: {error}")
+            if not self._owed:  # one line for all, until the file system is back
+                warn(f"message {message.id} could not be settled yet: {error}")
             self._heartbeat.start(ended.execution.message)
             self._owe(message.id, owed)
 
     def _owe(self, id_: str, owed: _Owed) -> None:
         self._owed[id_] = owed
-        self._retry_at = self._job.clock.monotonic() + self._pause
+        self._retry_at = self._clock.monotonic() + self._pause
 
     def due_in(self) -> float | None:
         """Return the seconds until the next try, None when nothing is owed."""
         if not self._owed:
             return None
-        return max(self._retry_at - self._job.clock.monotonic(), 0.0)
+        return max(self._retry_at - self._clock.monotonic(), 0.0)
 
     def retry(self) -> None:
         """Try again what is owed, if it is time."""
@@ -318,21 +388,21 @@ class Settler:
     def close(self) -> None:
         """Settle what is owed and give back all else, as far as that can be done now.
 
-        All were killed. What hangs in the kernel is not waited for, and keeps nothing else
-        back. What is left comes back when its lease is over.
+        All commands were killed before. One that hangs in the kernel is waited for two seconds,
+        and keeps nothing else back. What is left comes back when its lease is over.
         """
         for each in list(self._owed.values()):
             self._at_last(each.again)
         left = [e for id_, e in self.unsettled.items() if id_ not in self._owed]
-        clock = self._job.clock
-        until = clock.monotonic() + _LAST_WAIT
-        while (left := self._not_ended(left)) and clock.monotonic() < until:
-            self._job.signals.wait(_LAST_LOOK, {})
+        until = self._clock.monotonic() + _LAST_WAIT
+        while (left := self._not_ended(left)) and self._clock.monotonic() < until:
+            self._signals.wait(_LAST_LOOK, {})
         for execution in list(self.unsettled.values()):
             message = execution.message
             warn(f"message {message.id} is left: it comes back when its lease is over")
             outcome = execution.outcome() or Outcome(-signal.SIGKILL)
-            self._record(Ended(execution, outcome, ""), "lost")
+            execution.command.log = ""
+            self._record(Ended(execution, outcome), "lost")
         self._owed.clear()
 
     def _not_ended(self, executions: list[Execution]) -> list[Execution]:
@@ -343,11 +413,12 @@ class Settler:
             if outcome is None:
                 others.append(execution)
                 continue
+            ended = Ended(execution, outcome)
             if outcome.succeeded:
-                self._at_last(partial(self.settle, execution, outcome))
+                self._at_last(partial(self.settle, ended))
             id_ = execution.message.id
             if id_ in self.unsettled and id_ not in self._owed:
-                self._at_last(partial(self.release, execution, outcome))
+                self._at_last(partial(self.release, ended))
         return others
 
     def _at_last(self, act: Callable[[], None]) -> None:
@@ -357,45 +428,43 @@ class Settler:
             warn(str(error))
 
     def _record(self, ended: Ended, result: str) -> None:
-        execution, outcome = ended.execution, ended.outcome
+        """Count what became of a message, keep its logs, and write the journal."""
+        execution, outcome = ended
         self.unsettled.pop(execution.message.id, None)
         self._heartbeat.stop(execution.message)
-        execution.close(ended.log if self._is_logged(result) else "")
+        is_logged = self._is_logged(result)
+        execution.close(save=is_logged, acked=result == "acked")
         self.numbers[result] += 1
+        if result == "failed":
+            self.failed.add(execution.message.id)
+        elif result in ("acked", "moved"):
+            self.failed.discard(execution.message.id)
         if result in ("failed", "released"):  # no earlier look has seen it
-            self.back_at = max(self.back_at, self._job.clock.monotonic())
-        self._job.journal.add(
+            self.back_at = max(self.back_at, self._clock.monotonic())
+        self._journal.add(
             Run(
-                execution.message.id,
-                execution.started,
-                execution.duration,
-                result,
-                outcome.exit,
-                outcome.signal,
-                self._job.host,
-                self._job.id,
-                execution.slot,
-                outcome.peak_kib,
-                outcome.cpu_seconds,
-                ended.log if self._is_logged(result) else "",
+                id=execution.message.id,
+                start=execution.started,
+                duration=execution.duration,
+                result=result,
+                exit=outcome.exit,
+                signal=outcome.signal,
+                host=self._host,
+                job=self._job_id,
+                slot=execution.slot,
+                peak_kib=outcome.peak_kib,
+                cpu=outcome.cpu_seconds,
+                log=execution.log if is_logged else "",
+                text=beginning(text_of(execution.message.message)),
+                timed_out=execution.timed_out,
+                output=execution.output,
+                logged=execution.logged if is_logged else "",
+                batch=len(execution.command.executions),
             )
         )
-
-    # Logs
 
     def _is_logged(self, result: str) -> bool:
         options = self._options
         if options.log_dir is None or options.logs == "none":
             return False
         return options.logs == "all" or result != "acked"
-
-    def _log_of(self, execution: Execution) -> str:
-        """Return where the logs of a run go: directories of at most 1,000 files."""
-        if not self._is_logged("failed"):
-            return ""
-        worker = f"{self._job.host}-{self._job.id or 'no-job'}-{os.getpid()}"
-        directory = (
-            f"{self._options.log_dir}/{worker}/{self._runs // _LOGS_TOGETHER:03d}"
-        )
-        self._runs += 1
-        return f"{directory}/{execution.message.id}.{int(execution.started * 1000)}"

@@ -1,4 +1,4 @@
-"""Signals become a request to drain, and wake up whoever waits."""
+"""Signals ask a worker to drain, wake it up, and may end its commands before they reach it."""
 
 from __future__ import annotations
 
@@ -13,10 +13,13 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from ddmq.clock import Clock
+    from ddmq.hpc.execution import Ended
 
 DRAIN = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2)
 #: Slurm sends a signal twice within milliseconds: only a later one is another.
 _SAME_WITHIN = 5.0
+#: Seconds for which the worker waits for a signal of its own after one has ended a command.
+_SIGNAL_LAG = 0.5
 _LONGEST = 3600.0
 
 
@@ -81,19 +84,65 @@ class Signals:
         with suppress(BlockingIOError):  # then there is enough that ends it
             os.write(self._write, b"\0")
 
-    def wait(self, seconds: float, readers: Mapping[int, Callable[[], object]]) -> None:
-        """Wait for a signal, a child's end, a `wake` or something to read, but not longer.
+    def wait(
+        self,
+        seconds: float,
+        readers: Mapping[int, Callable[[], object]],
+        writers: Mapping[int, Callable[[], object]] = {},
+    ) -> None:
+        """Wait for a signal, a child's end, a `wake` or a descriptor, but not longer.
 
-        `readers` says for each descriptor what to call when it can be read.
+        `readers` says for each descriptor what to call when it can be read, `writers` when it
+        takes something.
         """
         poll = select.poll()
         for descriptor in (self._read, *readers):
             poll.register(descriptor, select.POLLIN)
+        for descriptor in writers:
+            poll.register(descriptor, select.POLLOUT)
         for descriptor, _ in poll.poll(min(max(seconds, 0.0), _LONGEST) * 1000):
             if descriptor == self._read:
                 os.read(self._read, 4096)
             else:
-                readers[descriptor]()
+                (readers.get(descriptor) or writers[descriptor])()
+
+
+class Suspects:
+    """Commands that may have failed only because the job is being ended.
+
+    A scheduler may signal the commands before the worker: PBS does. So a command that such a
+    signal ended, or that failed just then, is held back for half a second. If the worker gets a
+    signal of its own meanwhile, the command was interrupted. If it gets none, the command failed.
+    Nothing else is started until that is known.
+    """
+
+    def __init__(self, clock: Clock) -> None:
+        self.held: list[Ended] = []
+        self._clock = clock
+        self._held_until = self._signalled_until = 0.0
+
+    def cleared(self, ended: list[Ended]) -> list[Ended]:
+        """Return those of which it is known why they ended, also of the ones that were held."""
+        now = self._clock.monotonic()
+        if any(each.was_signalled for each in ended):
+            self._signalled_until = now + _SIGNAL_LAG
+        known: list[Ended] = []
+        for each in ended:
+            if each.is_certain or now >= self._signalled_until:
+                known.append(each)
+            else:
+                self.held.append(each)
+                self._held_until = now + _SIGNAL_LAG
+        return known if self.due_in() else known + self.take()
+
+    def due_in(self) -> float:
+        """Return the seconds until all that are held have failed."""
+        return max(self._held_until - self._clock.monotonic(), 0.0)
+
+    def take(self) -> list[Ended]:
+        """Return those that are held, and hold them no more."""
+        held, self.held = self.held, []
+        return held
 
 
 def _ignore(*_: object) -> None:

@@ -1,40 +1,102 @@
-"""What a command prints: its end is kept for the dead letter, more of it for the log."""
+"""What a command prints: passed on, and kept for the dead letter and the log."""
 
 from __future__ import annotations
 
 import os
+import select
+import stat
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING
 
 from ddmq.log import warn
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from ddmq.hpc.folder import Folder
 
 _CHUNK = 1 << 16
 #: Bytes of the end that are always kept.
 TAIL = 4096
+#: Bytes after which an output takes no more, and of a line after which it is passed on in parts.
+_FULL, _LONG_LINE = 1 << 16, 1 << 16
+#: Bytes that a pipe or a terminal takes at once when it takes any.
+_AT_ONCE = select.PIPE_BUF
 #: Chunks read at one go: others must not wait for a command that prints a gigabyte.
 _CHUNKS = 16
+
+
+class Output:
+    """One of the worker's own outputs, which its commands share.
+
+    A reader that is slow must not hold up the worker, which has leases to settle and signals to
+    obey. So what can't be written at once waits here. While the output `is_full`, no command is
+    asked for more, and none is started.
+    """
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+        self._waiting = bytearray()
+        self._last: object = None
+        self._is_broken = False
+        self._poll = select.poll()
+        self._poll.register(descriptor, select.POLLOUT)
+
+    def write(self, source: object, data: bytes) -> None:
+        """Write what a source printed, in a line of its own where another's has no end."""
+        if self._is_broken or not data:
+            return
+        if self._last not in (None, source):
+            self._waiting += b"\n"
+        self._waiting += data
+        self._last = None if data.endswith(b"\n") else source
+        self.flush()
+
+    @property
+    def is_full(self) -> bool:
+        """Whether so much waits that no more may come."""
+        return len(self._waiting) > _FULL
+
+    def flush(self) -> bool:
+        """Write what can be written at once; False: some of it waits on."""
+        try:
+            while self._waiting and self._poll.poll(0):
+                is_file = stat.S_ISREG(os.fstat(self._descriptor).st_mode)
+                most = len(self._waiting) if is_file else _AT_ONCE
+                data = bytes(self._waiting[:most])
+                del self._waiting[: os.write(self._descriptor, data)]
+        except OSError:  # whoever read it has seen enough
+            self._is_broken = True
+            self._waiting.clear()
+        return not self._waiting
 
 
 class Stream:
     """One output of a command: a pipe, read whenever something is in it.
 
-    `passed_on` is a descriptor that gets a copy. `limit` bytes are kept in a nameless file
-    in the directory `spool`, half of them from the beginning and half from the end.
+    What comes belongs to `part`: to the messages that the command has now.
     """
 
     def __init__(
-        self, spool: str, *, limit: int = 0, passed_on: int | None = None
+        self,
+        spool: str,
+        *,
+        limit: int = 0,
+        output: Output | None = None,
+        lines: bool = False,
+        group: bool = False,
+        tag: str = "",
     ) -> None:
+        """Open the pipe. What the arguments mean is told at `Part`."""
+        self._output = output
+        self._new_part = partial(
+            Part, spool, limit=limit, output=output, lines=lines, group=group
+        )
+        self.part = self._new_part(tag=tag)
+        self._is_over = False
         self.read_end, self.write_end = os.pipe2(os.O_CLOEXEC)
         os.set_blocking(self.read_end, False)
-        self._passed_on = passed_on
-        self._spool = spool
-        self._is_full = False
-        self._kept = _Ends(spool, limit) if limit else None
-        self._tail = b""
 
     def started(self) -> None:
         """Close our copy of the end that the command writes to."""
@@ -48,17 +110,85 @@ class Stream:
             except BlockingIOError:
                 return True
             if not data:
+                self._is_over = True
                 return False
-            self._take(data)
+            self.part.take(data)
         return True
 
-    def _take(self, data: bytes) -> None:
+    def cut(self, tag: str = "") -> Part:
+        """Return the part that was, to be closed by the caller; what comes now is of the next."""
+        part, self.part = self.part, self._new_part(tag=tag)
+        return part
+
+    @property
+    def is_held_up(self) -> bool:
+        """Whether nothing is to be taken, since what it is passed on to is full."""
+        return self._output is not None and self._output.is_full
+
+    def close(self) -> None:
+        """Take what is left, up to a megabyte; do not wait for whoever holds the other end."""
+        if not self._is_over:
+            self.pump()
+        os.close(self.read_end)
+        self.part.close()
+
+
+class Part:
+    """What a command prints for its messages.
+
+    `limit` bytes are kept in a nameless file in the directory `spool`, half of them from the
+    beginning and half from the end. `output` gets a copy: all at once, in whole `lines` with a
+    `tag` before each, or, where the part is a `group`, at the end what was kept.
+    """
+
+    def __init__(
+        self,
+        spool: str,
+        *,
+        limit: int,
+        output: Output | None,
+        lines: bool,
+        group: bool,
+        tag: str,
+    ) -> None:
+        self._output = output
+        self._by_lines = lines or group or bool(tag)
+        self._is_group = group
+        self._tag = tag.encode()
+        self._unended = b""
+        self._within_line = False
+        self._spool = spool
+        self._is_full = False
+        self._kept = _Ends(spool, limit) if limit else None
+        self._tail = b""
+
+    def take(self, data: bytes) -> None:
+        """Keep what was printed, and pass it on."""
         self._tail = (self._tail + data)[-TAIL:]
         if self._kept is not None and not self._is_full:
             self._keep(self._kept, data)
-        if self._passed_on is not None:
-            with suppress(OSError):  # whoever read it has seen enough
-                os.write(self._passed_on, data)
+        if self._output is not None and not self._is_group:
+            self._pass_on(self._output, data)
+
+    def _pass_on(self, output: Output, data: bytes) -> None:
+        """Pass on whole lines, and keep what is not one yet."""
+        if not self._by_lines:
+            output.write(self, data)
+            return
+        whole, end, self._unended = (self._unended + data).rpartition(b"\n")
+        if end:
+            self._tell(output, whole + end)
+        if len(self._unended) > _LONG_LINE:
+            self._tell(output, self._unended)
+            self._unended = b""
+
+    def _tell(self, output: Output, text: bytes) -> None:
+        if self._tag and text:
+            inner = text.removesuffix(b"\n").replace(b"\n", b"\n" + self._tag)
+            end = b"\n" if text.endswith(b"\n") else b""
+            text = (b"" if self._within_line else self._tag) + inner + end
+            self._within_line = not end
+        output.write(self, text)
 
     def _keep(self, kept: _Ends, data: bytes) -> None:
         try:
@@ -71,14 +201,22 @@ class Stream:
         """Return the last few kilobytes, as text."""
         return self._tail.decode("utf-8", "replace").strip()
 
+    @property
+    def has_log(self) -> bool:
+        """Whether there is something to be saved."""
+        return self._kept is not None and self._kept.has_something
+
     def save(self, folder: Folder, name: str) -> bool:
         """Write what was kept to a new file; False when there is nothing."""
         return self._kept is not None and self._kept.save(folder, name)
 
     def close(self) -> None:
-        """Take what is left, up to a megabyte, and wait for nobody who holds the other end."""
-        self.pump()
-        os.close(self.read_end)
+        """Pass on what waits for the end, and forget what was kept."""
+        if self._output is not None:
+            if self._is_group and self._kept is not None:
+                for piece in self._kept.pieces():
+                    self._pass_on(self._output, piece)
+            self._tell(self._output, self._unended)
         if self._kept is not None:
             self._kept.close()
 
@@ -91,6 +229,11 @@ class _Ends:
         self._half = max(limit // 2, 1)
         self._file: int | None = None
         self._size = 0
+
+    @property
+    def has_something(self) -> bool:
+        """Whether anything was added."""
+        return self._size > 0
 
     def add(self, data: bytes) -> None:
         """Keep `data`: after the beginning is full, in a ring."""
@@ -117,29 +260,30 @@ class _Ends:
             return False
         log = folder.new_file(name)
         try:
-            self._copy(log, 0, min(self._size, self._half))
-            self._copy_ring(log)
+            for data in self.pieces():
+                while data:
+                    data = data[os.write(log, data) :]
         finally:
             os.close(log)
         return True
 
-    def _copy_ring(self, target: int) -> None:
+    def pieces(self) -> Iterator[bytes]:
+        """Yield both ends, and between them how much is missing."""
+        yield from self._read(0, min(self._size, self._half))
         in_ring = self._size - self._half
         if in_ring > self._half:
-            missing = f"\n[... {in_ring - self._half} bytes left out ...]\n"
-            os.write(target, missing.encode())
+            yield f"\n[... {in_ring - self._half} bytes left out ...]\n".encode()
             oldest = self._place()
-            self._copy(target, oldest, 2 * self._half - oldest)
-            self._copy(target, self._half, oldest - self._half)
+            yield from self._read(oldest, 2 * self._half - oldest)
+            yield from self._read(self._half, oldest - self._half)
         elif in_ring > 0:
-            self._copy(target, self._half, in_ring)
+            yield from self._read(self._half, in_ring)
 
-    def _copy(self, target: int, start: int, size: int) -> None:
+    def _read(self, start: int, size: int) -> Iterator[bytes]:
         while size > 0 and self._file is not None:
             data = os.pread(self._file, min(size, _CHUNK), start)
             start, size = start + len(data), size - len(data)
-            while data:
-                data = data[os.write(target, data) :]
+            yield data
 
     def close(self) -> None:
         """Forget it."""

@@ -1,4 +1,4 @@
-"""Template and values make a job script, which goes to sbatch or qsub."""
+"""Job scripts: made from a template, kept as a record, and given to sbatch or qsub."""
 
 from __future__ import annotations
 
@@ -15,13 +15,15 @@ from string import Template
 from typing import TYPE_CHECKING, NamedTuple
 
 from ddmq.errors import DdmqError, InvalidArgument, StorageError
-from ddmq.fs import FileSystem
 from ddmq.hpc.folder import Folder, reached
-from ddmq.names import new_token
-from ddmq.scheduler import environment
+from ddmq.schedulers import SCHEDULERS, environment
+from ddmq.storage.filesystem import FileSystem
+from ddmq.storage.names import new_token
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
+
+    from ddmq.schedulers import Scheduler
 
 #: Seconds before the end when Slurm says so; it looks at its limits every 30 s only.
 WARNING = 120
@@ -29,99 +31,23 @@ WARNING = 120
 DIRECTORY = "jobs"
 #: Seconds after which a script, or the mark of a chain, is of no use to anybody.
 _KEPT = 90 * 86400
-#: What stands in a script for the sum of its text, when that is taken: no argument of a command,
-#: and so nothing else in a script, can hold it.
+#: Stands in a script for the sum of its text, while that is taken. No argument of a command can
+#: hold it, and so nothing else in a script does.
 _NO_SUM = "\0"
 _MAX_SCRIPT = 4 << 20
 #: What ddmq puts into `jobs/`: scripts, and marks of chains.
 _OURS = re.compile(r"ddmq-[0-9a-f]{16}\.sh|after-.*-[0-9]+", re.DOTALL)
-_SELECT = re.compile(r"-l\s*'?(\S*,)?select=")
-#: What PBS itself knows of a node or a part of it, and what all sites call accelerators.
-#: Any other resource is the whole job's: most of those that a site adds are (licenses, file
-#: systems), and for the rest there is `-o select=…`. PBS refuses what is in the wrong place.
-_CHUNK = frozenset(
-    (
-        *("ncpus", "mpiprocs", "ompthreads", "mem", "vmem", "hbmem", "ngpus", "nmics"),
-        *("naccelerators", "accelerator", "accelerator_model", "accelerator_memory"),
-        *("arch", "host", "vnode", "vntype", "aoe", "eoe", "netwins"),
-    )
-)
 
 
 class SubmitFailed(DdmqError):
     """The scheduler refused a job, or is not there; the text quotes its words."""
 
 
-class Dialect(NamedTuple):
-    """How one scheduler is spoken to: templates of options, `{}` for the value."""
-
-    command: str
-    prefix: str
-    name: str
-    array: str
-    slots: str
-    time: str
-    letter: str
-    """An option that is named by a single letter."""
-    word: str
-    """Any other option."""
-    joined: str = ""
-    """How a resource is added to `slots`; empty: each has a line of its own."""
-    chunk: frozenset[str] = frozenset()
-    """Resources that are added; any other one is the whole job's."""
-    exports: tuple[str, ...] = ()
-    """Arguments that hand variables on, `{}` for NAME=value,…; they replace a directive."""
-    exported: str = ""
-    """Where a job finds what was handed on to it; empty: in the directives of its script."""
-    says_end: bool = False
-    """Whether the job is told when it ends."""
-
-
-DIALECTS: Mapping[str, Dialect] = {
-    "slurm": Dialect(
-        "sbatch",
-        "#SBATCH ",
-        name="--job-name={}",
-        array="--array=1-{}",
-        slots="--cpus-per-task={}",
-        time="--time={}",
-        letter="-{} {}",
-        word="--{}={}",
-        exports=("--export={}",),
-        exported="SLURM_EXPORT_ENV",
-        says_end=True,
-    ),
-    "pbs": Dialect(
-        "qsub",
-        "#PBS ",
-        name="-N {}",
-        array="-J 1-{}",
-        slots="-l select=1:ncpus={}",
-        time="-l walltime={}",
-        letter="-{} {}",
-        word="-l {}={}",
-        joined=":{}={}",
-        chunk=_CHUNK,
-        exports=("-v", "{}"),
-    ),
-    "sge": Dialect(
-        "qsub",
-        "#$ ",
-        name="-N {}",
-        array="-t 1-{}",
-        slots="-pe smp {}",
-        time="-l h_rt={}",
-        letter="-{} {}",
-        word="-l {}={}",
-        exports=("-v", "{}"),
-    ),
-}
-
-
 class Request(NamedTuple):
     """What a job shall be."""
 
     scheduler: str
+    """Its name."""
     queue: str
     """The name of the queue, which names the job."""
     worker: Sequence[str]
@@ -144,14 +70,25 @@ class Request(NamedTuple):
 
 def rendered(request: Request, script: str) -> str:
     """Return the text of the job script that will be at the path `script`."""
-    dialect = DIALECTS[request.scheduler]
-    template = resources.files("ddmq.hpc") / "templates" / f"{request.scheduler}.sh"
+    scheduler = SCHEDULERS[request.scheduler]
+    told = list(request.worker)
+    warning = max(WARNING, int(request.grace) + WARNING // 2)
+    if request.seconds is not None:
+        warning = min(warning, int(request.seconds) // 4)  # a short job must begin
+        if not scheduler.tells_end:
+            told += ["--time", clock(request.seconds)]
+    # Ours: PBS would give the job 0077, and nobody in the group could read its files.
+    umask = os.umask(0)
+    os.umask(umask)
+    template = resources.files("ddmq.hpc") / "templates" / f"{scheduler.name}.sh"
     filled = _Template(template.read_text(encoding="utf-8")).substitute(
-        directives="\n".join(dialect.prefix + d for d in _directives(request, dialect)),
-        warning=_warning(request),
-        umask=f"{_umask():04o}",
-        chain=_chain(request, script),
-        command=" ".join(map(quoted, _told_its_time(request, dialect))),
+        directives="\n".join(
+            scheduler.prefix + option for option in _options(request, scheduler)
+        ),
+        warning=warning,
+        umask=f"{umask:04o}",
+        chain=_chain(request, scheduler, script) if request.chain else "",
+        command=" ".join(map(quoted, [*told, *request.arguments])),
     )
     return filled.replace(_NO_SUM, _sum(filled.encode()))
 
@@ -160,15 +97,15 @@ def quoted(word: str) -> str:
     """Return a word as bash reads it, in one line: SGE looks for directives in every line."""
     if word.isprintable():
         return shlex.quote(word)
-    return "$'" + "".join(map(_escaped, word)) + "'"
-
-
-def _escaped(character: str) -> str:
-    if character in "\\'":
-        return f"\\{character}"
-    if character.isprintable():
-        return character
-    return "".join(f"\\x{byte:02x}" for byte in os.fsencode(character))
+    escaped = []
+    for character in word:
+        if character in "\\'":
+            escaped.append(f"\\{character}")
+        elif character.isprintable():
+            escaped.append(character)
+        else:
+            escaped += [f"\\x{byte:02x}" for byte in os.fsencode(character)]
+    return f"$'{''.join(escaped)}'"
 
 
 class _Template(Template):
@@ -177,77 +114,60 @@ class _Template(Template):
     delimiter = "@"
 
 
-def _directives(request: Request, dialect: Dialect) -> list[str]:
-    """Return ours, then the user's: the last one wins."""
-    lines = [dialect.name.format(_job_name(request.queue))]
+def _options(request: Request, scheduler: Scheduler) -> list[str]:
+    """Return the options in the script: ours, then the user's, since the last one wins."""
+    theirs = {option: _option(scheduler, option) for option in request.options}
+    name = re.sub(r"[^A-Za-z0-9._-]", "-", f"ddmq-{request.queue}")
+    ours = [scheduler.job_name.format(name)]
     if request.workers > 1:
-        lines.append(dialect.array.format(request.workers))
-    joined: list[str] = []
-    if request.slots is not None and not _selects(request, dialect):
-        joined = [option for option in request.options if _is_joined(dialect, option)]
-        resources_ = "".join(_resource(dialect, option) for option in joined)
-        lines.append(dialect.slots.format(request.slots) + resources_)
+        ours.append(scheduler.tasks.format(request.workers))
+    own = scheduler.own_slots
+    if request.slots is not None and not (
+        own and any(re.match(own, line) for line in theirs.values())
+    ):
+        # PBS wants the resources of a chunk in the same option as the processors.
+        joined = [o.split("=", 1) for o in request.options if _is_joined(scheduler, o)]
+        resources_ = "".join(scheduler.joined.format(*each) for each in joined)
+        ours.append(scheduler.slots.format(request.slots) + resources_)
+        theirs = {o: line for o, line in theirs.items() if not _is_joined(scheduler, o)}
     if request.seconds is not None:
-        lines.append(dialect.time.format(clock(request.seconds)))
+        ours.append(scheduler.time_option.format(clock(request.seconds)))
     if request.requeue:
-        lines += ["--requeue", "--open-mode=append"]
-    alone = [_option(dialect, o) for o in request.options if o not in joined]
-    return lines + _handing_on_at_once(dialect, alone)
-
-
-def _handing_on_at_once(dialect: Dialect, lines: list[str]) -> list[str]:
-    """Return directives of which one hands on all variables, since the last of several wins."""
-    if dialect.exported:
-        return lines
+        ours += scheduler.requeued
+    lines = [theirs[option] for option in request.options if option in theirs]
     variables = [value for line in lines for value in _variables(line)]
-    lines = [line for line in lines if line not in map(_handing_on, variables)]
-    return [*lines, _handing_on(",".join(variables))] if variables else lines
+    if scheduler.exported or not variables:
+        return ours + lines
+    # Only the last option that hands variables on counts: so there is one, for all of them.
+    alone = [scheduler.export.format(shlex.quote(value)) for value in variables]
+    whole = scheduler.export.format(shlex.quote(",".join(variables)))
+    return [*ours, *(line for line in lines if line not in alone), whole]
 
 
-def _handing_on(variables: str) -> str:
-    return f"-v {shlex.quote(variables)}"
+def _is_joined(scheduler: Scheduler, option: str) -> bool:
+    """Tell whether an option of the user's is a resource that is added to the processors."""
+    key, equals, _ = option.partition("=")
+    return bool(equals) and key in scheduler.chunk
 
 
-def _variables(directive: str) -> list[str]:
-    """Return what a directive hands on with -v, to PBS or SGE."""
+def _option(scheduler: Scheduler, option: str) -> str:
+    """Return an option as the scheduler writes it, quoted as a shell would have it."""
+    if option.startswith("-"):
+        return option
+    key, equals, value = option.partition("=")
+    form = scheduler.letter if len(key) == 1 else scheduler.word
+    return form.format(key, shlex.quote(value)) if equals else form.split("{}")[0] + key
+
+
+def _variables(option: str) -> list[str]:
+    """Return what an option of a script hands on with -v, to PBS or SGE."""
     try:
-        words = shlex.split(directive)
+        words = shlex.split(option)
     except ValueError:  # a quote is open: the scheduler will say so
         return []
     following = [after for word, after in zip(words, words[1:]) if word == "-v"]
     attached = [word[2:] for word in words if re.match("-v(?!erify$).", word)]
     return following + attached
-
-
-def _job_name(queue: str) -> str:
-    """Return a name that every scheduler accepts."""
-    return re.sub(r"[^A-Za-z0-9._-]", "-", f"ddmq-{queue}")
-
-
-def _is_joined(dialect: Dialect, option: str) -> bool:
-    """Tell whether PBS wants this resource in the same breath as the processors."""
-    key, equals, _ = option.partition("=")
-    return bool(equals) and key in dialect.chunk
-
-
-def _selects(request: Request, dialect: Dialect) -> bool:
-    """Tell whether the user writes the `select` of PBS himself."""
-    directives = (_option(dialect, option) for option in request.options)
-    return bool(dialect.joined) and any(map(_SELECT.match, directives))
-
-
-def _resource(dialect: Dialect, option: str) -> str:
-    key, _, value = option.partition("=")
-    return dialect.joined.format(key, value)
-
-
-def _option(dialect: Dialect, option: str) -> str:
-    """Return an option as the scheduler writes it, quoted as a shell would have it."""
-    if option.startswith("-"):
-        return option
-    key, equals, value = option.partition("=")
-    form = dialect.letter if len(key) == 1 else dialect.word
-    return form.format(key, shlex.quote(value)) if equals else form.split("{}")[0] + key
 
 
 def checked_option(text: str) -> str:
@@ -263,42 +183,19 @@ def clock(seconds: float) -> str:
     return f"{minutes // 60:02d}:{minutes % 60:02d}:{rest:02d}"
 
 
-def _warning(request: Request) -> int:
-    """Return when to warn: before the grace, and not at the beginning of a short job."""
-    warning = max(WARNING, int(request.grace) + WARNING // 2)
-    return (
-        warning if request.seconds is None else min(warning, int(request.seconds) // 4)
-    )
-
-
-def _umask() -> int:
-    """Return ours: PBS would give the job 0077, and nobody in the group could read its files."""
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
-
-
-def _chain(request: Request, script: str) -> str:
-    """Return the lines that tell a job of its chain, if it is of one."""
-    if not request.chain:
-        return ""
+def _chain(request: Request, scheduler: Scheduler, script: str) -> str:
+    """Return the lines that tell a job of its chain."""
     how = "requeue" if request.requeue else quoted(script)
     name = os.path.splitext(os.path.basename(script))[0]
-    command = "scontrol" if request.requeue else DIALECTS[request.scheduler].command
+    command = scheduler.requeue[0] if request.requeue else scheduler.command
     path = shutil.which(command, path=environment().get("PATH"))
     known = path and f"export DDMQ_CHAIN_COMMAND={quoted(os.path.abspath(path))}\n"
     return (known or "") + (
         f'export DDMQ_CHAIN_LEFT="${{DDMQ_CHAIN_LEFT:-{request.chain}}}"\n'
         f"export DDMQ_CHAIN_SCRIPT={how}\n"
-        f"export DDMQ_CHAIN_ID={name} DDMQ_CHAIN_SCHEDULER={request.scheduler}\n"
+        f"export DDMQ_CHAIN_ID={name} DDMQ_CHAIN_SCHEDULER={scheduler.name}\n"
         f"export DDMQ_CHAIN_SUM={_NO_SUM}\n"
     )
-
-
-def _told_its_time(request: Request, dialect: Dialect) -> list[str]:
-    if dialect.says_end or request.seconds is None:
-        return [*request.worker, *request.arguments]
-    return [*request.worker, "--time", clock(request.seconds), *request.arguments]
 
 
 def worker_words() -> list[str]:
@@ -327,20 +224,26 @@ def new_script(queue_path: str) -> str:
 def open_jobs(queue_path: str, fs: FileSystem) -> Folder:
     """Open the directory of scripts; it is made for all who share the queue."""
     with reached(*os.path.split(queue_path), calls=fs.calls) as queue:
-        shared = fs.calls.fstat(queue.descriptor).st_mode & 0o7777
+        shared = queue.own_status().st_mode & 0o7777
         return queue.below(DIRECTORY, make=True, mode=shared)
 
 
 def write(script: str, text: str, fs: FileSystem) -> None:
-    """Keep a job script, for its chain and for whoever wonders what ran: it is a record.
+    """Keep a job script as a record, for its chain and for whoever wonders what ran.
 
-    Whoever may write to the queue may change it, so it is never what is submitted.
+    Whoever may write to the queue may change it, so it is never what is submitted. What ddmq
+    made there long before, by the file server's clock, is removed.
     """
     try:
         with open_jobs(os.path.dirname(os.path.dirname(script)), fs) as jobs:
             name = os.path.basename(script)
-            jobs.fs.create_own(f"./{name}", text.encode(), sync=False)
-            _forget_old(jobs, name)
+            jobs.create(name, text.encode())
+            made = jobs.status(name)
+            for other in filter(_OURS.fullmatch, jobs.names()):
+                found = jobs.status(other)
+                if found and made and found.age(made.modified_ns) > _KEPT:
+                    remove = jobs.remove_empty if found.is_directory else jobs.discard
+                    remove(other)
     except OSError as error:
         raise StorageError(error) from error
 
@@ -349,25 +252,14 @@ def forget(script: str, fs: FileSystem) -> None:
     """Remove a script that was not submitted."""
     queue_path = os.path.dirname(os.path.dirname(script))
     with suppress(OSError), open_jobs(queue_path, fs) as jobs:
-        jobs.fs.discard(f"./{os.path.basename(script)}")
-
-
-def _forget_old(jobs: Folder, new: str) -> None:
-    """Remove what ddmq made long before the file `new`, by the file server's clock."""
-    made = jobs.fs.status(f"./{new}")
-    for name in filter(_OURS.fullmatch, jobs.names()):
-        found = jobs.fs.status(f"./{name}")
-        if found and made and found.age(made.modified_ns) > _KEPT:
-            remove = jobs.fs.rmdir if found.is_directory else jobs.fs.unlink
-            with suppress(OSError):
-                remove(f"./{name}")
+        jobs.discard(os.path.basename(script))
 
 
 def unchanged(script: str, sum_: str, fs: FileSystem) -> bytes:
     """Return the text of a job script that is as we submitted it.
 
-    Who may write to the queue may swap the script at any moment, but neither its sum, which
-    the running job knows, nor what we have read. Raises SubmitFailed.
+    Whoever may write to the queue can swap the script at any moment. He can't change its sum,
+    which the running job knows, nor what we have read. Raises SubmitFailed.
     """
     try:
         data = fs.read(script, _MAX_SCRIPT)
@@ -389,23 +281,13 @@ def _sum(data: bytes) -> str:
 # The scheduler
 
 
-def require(scheduler: str) -> None:
-    """Raise SubmitFailed where the scheduler's command is missing."""
-    command = DIALECTS[scheduler].command
-    if shutil.which(command, path=environment().get("PATH")) is None:
-        raise SubmitFailed(
-            f"{command} is not on the PATH: submit where {scheduler} is, on a login node "
-            "say, or look at the job script with --dry-run"
-        )
-
-
 class Script(NamedTuple):
     """What is submitted."""
 
     text: bytes
     path: str = ""
-    """Where the user has it. Empty: it is a text of ours, which the scheduler gets on standard input,
-    so that nobody can change it on its way."""
+    """Where the user has it. Empty: the text is ours. Then the scheduler gets it on its standard
+    input, so that nobody can change it on its way."""
 
 
 def users_script(path: str) -> Script:
@@ -417,6 +299,16 @@ def users_script(path: str) -> Script:
         return Script(b"", path)
 
 
+def require(scheduler: str) -> None:
+    """Raise SubmitFailed where the scheduler's command is missing."""
+    command = SCHEDULERS[scheduler].command
+    if shutil.which(command, path=environment().get("PATH")) is None:
+        raise SubmitFailed(
+            f"{command} is not on the PATH: submit where {scheduler} is, on a login node "
+            "say, or look at the job script with --dry-run"
+        )
+
+
 def submitted(
     scheduler: str, script: Script, variables: Mapping[str, str], command: str = ""
 ) -> str:
@@ -425,21 +317,28 @@ def submitted(
     `command` is the path of its command where it was submitted before; if that is nothing
     here, the PATH says where it is.
     """
-    dialect, environ = DIALECTS[scheduler], environment()
-    program = _program(command, dialect.command)
-    arguments = [program, *_handed_on(dialect, script, variables, environ)]
+    row, environ = SCHEDULERS[scheduler], environment()
+    arguments = [_program(command, row.command)]
+    if variables:
+        arguments += _handing_on(row, script, variables, environ)
     if script.path:
         arguments.append(script.path)
     given = b"" if script.path else script.text
     return _asked(arguments, {**environ, **variables}, given)
 
 
+def requeued(scheduler: Scheduler, job: str, command: str = "") -> None:
+    """Let a job or array task start again; `command` is the path of what does that, if known."""
+    program, *words = scheduler.requeue
+    _asked([_program(command, program), *words, job], environment())
+
+
 def _program(path: str, name: str) -> str:
     return path if os.access(path, os.X_OK) else name
 
 
-def _handed_on(
-    dialect: Dialect,
+def _handing_on(
+    scheduler: Scheduler,
     script: Script,
     variables: Mapping[str, str],
     environ: Mapping[str, str],
@@ -448,29 +347,18 @@ def _handed_on(
 
     A job whose script says `--export=NONE` would count its chain from the start for ever.
     """
-    if not variables:
-        return []
-    if dialect.exported:
-        before = environ.get(dialect.exported, "ALL")
+    if scheduler.exported:
+        before = environ.get(scheduler.exported, "ALL")
     else:
-        before = ",".join(dict.fromkeys(_directed(dialect, script.text)))
+        mark = scheduler.prefix.strip()
+        lines = (x.split(maxsplit=1) for x in os.fsdecode(script.text).splitlines())
+        found = (v for x in lines if x[:1] == [mark] for v in _variables(x[-1]))
+        before = ",".join(dict.fromkeys(found))
     words = [w for w in before.split(",") if w.upper() not in ("", "NONE", "NIL")]
     kept = [word for word in words if word.partition("=")[0] not in variables]
     pairs = [f"{name}={value}" for name, value in variables.items()]
-    return [part.format(",".join([*kept, *pairs])) for part in dialect.exports]
-
-
-def _directed(dialect: Dialect, text: bytes) -> Iterator[str]:
-    """Yield what the directives of a job script hand on."""
-    for line in os.fsdecode(text).splitlines():
-        prefix, *rest = line.split(maxsplit=1) or [""]
-        if prefix == dialect.prefix.strip():
-            yield from _variables("".join(rest))
-
-
-def requeued(job: str, command: str = "") -> None:
-    """Ask Slurm to requeue one job or array task; `command` is the path of `scontrol`."""
-    _asked([_program(command, "scontrol"), "requeue", job], environment())
+    all_ = ",".join([*kept, *pairs])
+    return [part.format(all_) for part in scheduler.export.split()]
 
 
 def _asked(arguments: list[str], environ: Mapping[str, str], given: bytes = b"") -> str:

@@ -2,44 +2,63 @@
 
 from __future__ import annotations
 
+from collections import deque
+from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 
-from ddmq.errors import GarbageAhead, QueueNotFound, StorageError
-from ddmq.hpc.execution import CommandNotFound, Execution, Unfit
-from ddmq.hpc.heartbeat import Heartbeat, token_of
-from ddmq.hpc.idleness import Idleness
+from ddmq.errors import GarbageAhead, QueueNotFound, QueuePaused, StorageError
+from ddmq.hpc.brake import Brake
+from ddmq.hpc.command import Surroundings
+from ddmq.hpc.execution import CommandNotFound, Ended, Unfit
+from ddmq.hpc.faults import AWAY, is_for_good, may_pass, told
+from ddmq.hpc.heartbeat import Heartbeat, key_of
+from ddmq.hpc.launcher import Launcher
+from ddmq.hpc.limits import AHEAD_AT_MOST, Limits
+from ddmq.hpc.poller import Poller
 from ddmq.hpc.settling import Settler
-from ddmq.hpc.signals import DRAIN
-from ddmq.hpc.trouble import AWAY, is_for_good, may_pass, told
+from ddmq.hpc.signals import Suspects
+from ddmq.hpc.stream import Output
 from ddmq.log import warn
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from ddmq.broker import Broker
-    from ddmq.errors import DdmqError
-    from ddmq.hpc.job import Job
-    from ddmq.hpc.options import Options
-    from ddmq.hpc.runner import Outcome
+    from ddmq.clock import Clock
+    from ddmq.hpc.command import Command
+    from ddmq.hpc.journal import Journal
+    from ddmq.hpc.limits import Deadline, Durations
+    from ddmq.hpc.options import WorkerOptions
+    from ddmq.hpc.signals import Signals
+    from ddmq.hpc.then import Then
     from ddmq.message import Message
 
-    _Ended = tuple[Execution, Outcome]
-
 _LONGEST_WAIT = 30.0
-#: A failure within so many seconds is a fast one.
-_FAST = 5.0
-#: Seconds for which what a signal ended may have been ended with the job: PBS signals the
-#: commands before the worker.
-_SIGNAL_LAG = 0.5
-#: Messages after which a share of failures means something.
-_ENOUGH = 10
+#: Seconds until a reader of our output that took nothing more is asked again.
+_READER_WAIT = 0.1
+
+
+class Job(NamedTuple):
+    """What surrounds a worker: usually a batch job."""
+
+    host: str
+    id: str
+    """The scheduler's, empty outside of a job."""
+    environ: dict[str, str]
+    """For the commands."""
+    signals: Signals
+    deadline: Deadline
+    journal: Journal
+    durations: Durations
+    """Of recent messages; filled from the journals where there is a deadline."""
+    clock: Clock
 
 
 class Summary(NamedTuple):
     """What a worker did."""
 
     numbers: dict[str, int]
-    """Messages acked, failed, released, moved and lost."""
+    """Messages acked, failed, released, moved and lost; one that was acked later has not failed."""
     stopped: str = ""
     """Why it stopped before it found the queue empty."""
     left: int = 0
@@ -48,36 +67,75 @@ class Summary(NamedTuple):
     """Whether this node seems to be broken."""
     at_end: bool = False
     """Whether it stopped because the time of the job is over."""
+    braked: bool = False
+    """Whether it stopped because its first commands all failed."""
+    then_is_left: bool = False
+    """Whether it stopped before `--then` was run, and nobody else runs it."""
+    then_has_failed: bool = False
+    """Whether that failed for good."""
 
 
 class Worker:
-    """Runs a command for each message of a queue, some at a time."""
+    """Runs a command for each message of a queue, some at a time.
+
+    Its loop: look after what runs, settle what has ended, consume and run, wait. In the end it
+    drains. What becomes of a message is the Settler's, when to stop is the Limits'.
+    """
 
     def __init__(
         self,
         broker: Broker,
         queue: str,
         command: Sequence[str],
-        options: Options,
+        *,
+        options: WorkerOptions,
         job: Job,
     ) -> None:
         self._broker = broker
         self._queue = queue
-        self._command = command
         self._options = options
-        self._job = job
         self._clock = job.clock
+        self._signals = job.signals
+        self._journal = job.journal
+        self._limits = Limits(options, job)
         self._heartbeat = Heartbeat(broker, job.clock, job.signals.wake)
-        self._settler = Settler(broker, queue, options, job, self._heartbeat)
-        self._idleness = Idleness(job.clock.monotonic, options.poll_max)
-        self._running: list[Execution] = []
+        self._settler = Settler(
+            broker, queue, self._heartbeat, options=options, job=job
+        )
+        self._brake = Brake(self._settler, self._limits, options, job.clock)
+        self._poller = Poller(job.clock.monotonic, options.poll_max)
+        self._then = self._new_then(job)
+        self._suspects = Suspects(job.clock)
+        self._outputs = Output(1), Output(2)
+        self._launcher = Launcher(
+            Surroundings(command, options, job.environ, job.clock, self._outputs)
+        )
+        self._running: list[Command] = []
         self._free = list(range(options.slots, 0, -1))
-        self._fast_failures: list[_Ended] = []
-        self._doubtful: list[_Ended] = []
-        self._doubted_until = self._signalled_until = 0.0
-        self._started = 0
-        self._stopped = ""
-        self._broken = False
+        self._ahead: deque[Message] = deque()
+        """Messages that were taken and are to be started next."""
+        self._alone: deque[Message] = deque()
+        """Messages of a batch that failed: each is to be run by itself, before all others."""
+        self._taken_at = 0.0
+        self._share = 1
+        """How many of the messages that were taken together each slot is to get."""
+        self._fast_failures: list[Ended] = []
+        self._ends_at = 0.0
+
+    def _new_then(self, job: Job) -> Then | None:
+        if not self._options.then:
+            return None
+        from ddmq.hpc.then import Then  # not every worker has one
+
+        return Then(
+            self._broker,
+            self._queue,
+            options=self._options,
+            job=job,
+            limits=self._limits,
+            poller=self._poller,
+            sleep=self._sleep,
+        )
 
     def run(self) -> Summary:
         """Work until the queue is empty, a limit is reached, or somebody asks to drain.
@@ -86,356 +144,434 @@ class Worker:
         """
         with self._heartbeat:
             try:
-                while not self._must_drain():
-                    if not self._turn() and self._is_over():
-                        break
-                    self._wait()
-                return self._close()
+                self._work()
+                self._drain()
+                self._settle_fast_failures()
+                self._brake.settle()
+                self._dismiss()
+                self._abandon()
+                self._print_the_rest()
+                return self._summary()
             finally:
                 self._abandon()
-                self._job.journal.flush()
-                self._job.journal.close()
+                self._journal.flush()
+                self._journal.close()
 
-    def _turn(self) -> bool:
-        """Do what there is to do; False when nothing could be started.
+    def _work(self) -> None:
+        """Go round until there is nothing left to do, or it is time to drain."""
+        while not self._limits.must_drain():
+            ended = self._look_after_commands()
+            # No slot waits for acks: when all that ended did so well, they come after the
+            # next starts. A failure comes before, as it may forbid them.
+            if not all(each.went_well for each in ended):
+                self._settle(ended)
+            try:
+                has_started = self._take()
+            finally:
+                self._settle(ended)
+            self._let_go_of_failures(is_idle=not has_started)
+            if not has_started and self._is_over():
+                return
+            self._wait()
 
-        No slot waits for acks: when all that ended did so well, they come after the next
-        starts. A failure comes before, as it may forbid them.
-        """
-        ended = self._attend()
-        if not all(outcome.succeeded and not e.timed_out for e, outcome in ended):
-            self._finish(ended)
-        try:
-            return self._take()
-        finally:
-            self._finish(ended)
-
-    # Taking messages
+    # Consume, run
 
     def _take(self) -> bool:
         """Start a command in each free slot; False when there was nothing to start."""
         taken = False
+        is_full = any(output.is_full for output in self._outputs)
+        if self._ahead and (is_full or self._left_ahead() <= 0) and not self._alone:
+            self._give_back_ahead()  # others may have a slot for them
         for _ in range(len(self._free)):
-            if not self._may_take() or (message := self._consumed()) is None:
+            if self._suspects.held:  # until it is known why they ended
                 break
-            self._receive(message)
+            if self._brake.pause(self._running):
+                break
+            if self._must_stop() or not self._limits.may_start(again=bool(self._alone)):
+                break
+            if is_full:
+                break  # nobody reads what the others print
+            messages = self._next()
+            if not messages:
+                break
+            self._start(messages)
             taken = True
+        if self._must_stop():
+            self._give_back_ahead()
         return taken
 
-    def _may_take(self) -> bool:
-        if not self._free or self._doubtful or self._must_stop():
-            return False
-        if not self._idleness.is_over():
-            return False
-        most, now = self._options.max_messages, self._clock.own_ns() / 1e9
-        if most is not None and self._started >= most:
-            self._stopped = f"{most} messages were started"
-        elif not self._job.deadline.allows(now, self._job.durations):
-            self._stopped = "too little time remains for another message"
-        return not self._stopped
-
     def _must_stop(self) -> bool:
-        """Tell whether no more messages are to be taken."""
-        if self._settler.cannot_go_on:
-            self._stop_broken(self._settler.cannot_go_on)
-        return bool(self._stopped)
+        """Tell whether nothing more is to be started."""
+        broken, again = self._settler.cannot_go_on, bool(self._alone)
+        return self._limits.must_stop(broken, again=again)
 
-    def _stop_broken(self, why: str) -> None:
-        """Take no more: what goes wrong here is no message's fault. What runs goes on."""
-        self._stopped = self._stopped or why
-        self._broken = True
+    def _next(self) -> list[Message]:
+        """Return the messages for the next free slot; none: there is none, or it is not time to look.
 
-    def _consumed(self) -> Message | None:
+        One call to the file system takes messages for all free slots, and for the next seconds.
+        """
+        if self._alone:
+            return [self._alone.popleft()]
+        if not self._poller.is_due():
+            return []
+        if not self._ahead:
+            free = len(self._free)
+            try:
+                messages = self._broker.consume(
+                    self._queue,
+                    self._limits.how_many(free),
+                    unless=self._why_not,
+                    heed_pause=True,
+                )
+            except GarbageAhead:
+                self._poller.look_at_once()  # the queue is not empty
+                return []
+            except QueuePaused as error:
+                self._poller.is_paused(error)
+                return []
+            except AWAY as error:
+                if is_for_good(error):
+                    raise
+                self._poller.server_is_away(error)
+                return []
+            self._poller.looked(found=bool(messages))
+            for message in messages:
+                self._heartbeat.start(message)
+            self._ahead.extend(messages)
+            self._taken_at = self._clock.monotonic()
+            self._share = -(-len(messages) // free)
+            if messages and not self._is_armed():
+                return []
+        return self._batch()
+
+    def _is_armed(self) -> bool:
+        """Arm what is to be run when the queue is done; False: nothing may be run before it is."""
         try:
-            messages = self._broker.consume(self._queue, unless=self._why_not)
-        except GarbageAhead:
-            self._idleness.end()  # the queue is not empty
-            return None
+            if self._then is not None:
+                self._then.arm()
         except AWAY as error:
-            self._wait_for_server(error)
-            return None
-        self._idleness.looked(found=bool(messages))
-        return messages[0] if messages else None
+            self._give_back_ahead()
+            if is_for_good(error):
+                raise
+            self._poller.server_is_away(error)
+            return False
+        return True
+
+    def _batch(self) -> list[Message]:
+        """Take the next messages that may be run together: each free slot gets its share.
+
+        One that came back runs alone, as it may be what makes a batch fail.
+        """
+        most = self._limits.for_one_command(self._share)
+        batch: list[Message] = []
+        while self._ahead and len(batch) < most:
+            if self._ahead[0].requeue_counter and batch:
+                break
+            batch.append(self._ahead.popleft())
+            if batch[0].requeue_counter:
+                break
+        return batch
+
+    def _left_ahead(self) -> float:
+        """Return the seconds for which what was taken ahead may still wait for a slot."""
+        return self._taken_at + AHEAD_AT_MOST - self._clock.monotonic()
+
+    def _give_back_ahead(self) -> None:
+        """Give back what was taken and not started."""
+        ahead = [*self._alone, *self._ahead]
+        self._alone.clear()
+        self._ahead.clear()
+        self._settler.give_back_unstarted(ahead)
 
     def _why_not(self, message: Message) -> str | None:
         """Say why a message is not even to be read: it may be what kills its workers."""
         why_not = self._settler.why_not(message)
-        self._started += why_not is not None
+        self._limits.started += why_not is not None
         return why_not
 
-    def _wait_for_server(self, error: DdmqError) -> None:
-        if is_for_good(error):
-            raise error
-        self._idleness.server_is_away(error)
-
-    def _receive(self, message: Message) -> None:
-        """Start a command for a message, if none of ours still runs for it."""
-        self._heartbeat.start(message)
-        if self._settler.takes_over(message):
+    def _start(self, messages: list[Message]) -> None:
+        """Start a command for messages, but for those for which one of ours still runs."""
+        messages = [each for each in messages if not self._settler.takes_over(each)]
+        if not messages:
             return
-        self._started += 1
+        first = messages[0]
         try:
-            self._start(message)
+            command = self._launcher.launch(messages, self._free[-1])
         except Unfit as error:
-            self._settler.reject(message, str(error))
+            self._limits.started += 1
+            self._settler.reject(first, str(error))
+            self._ahead.extendleft(reversed(messages[1:]))
+            return
         except CommandNotFound as error:
-            self._stop_broken(str(error))
-            self._settler.give_back(message)
-        except OSError as error:
-            self._could_not_start(message, error)
-
-    def _start(self, message: Message) -> None:
-        surroundings = self._options, self._job.environ, self._clock
-        execution = Execution(message, self._free[-1], self._command, *surroundings)
-        self._free.pop()
-        self._running.append(execution)
-        self._settler.begin(execution)
-
-    def _could_not_start(self, message: Message, error: OSError) -> None:
-        """Give a message back for which this node has no room, or no directory."""
-        if may_pass(error):
-            self._idleness.server_is_away(StorageError(error))
-            self._settler.give_back(message, self._settler.delay)
+            self._limits.stop_broken(str(error))
+        except OSError as error:  # this node has no room for it, or no directory
+            if may_pass(error):
+                self._poller.server_is_away(StorageError(error))
+                for message in messages:
+                    self._settler.give_back(message, self._settler.delay)
+                return
+            self._limits.stop_broken(told(error))
         else:
-            self._stop_broken(told(error))
+            number = len(command.executions)
+            self._limits.started += number
+            self._ahead.extendleft(reversed(messages[number:]))
+            self._free.pop()
+            self._running.append(command)
+            for execution in command.executions:
+                self._settler.begin(execution)
+            return
+        for message in messages:
             self._settler.give_back(message)
 
-    # Attending to what runs
+    # Look after what runs, settle
 
-    def _attend(self) -> list[_Ended]:
-        """Look after what runs; return what has ended, whose slots are free."""
-        self._heed_losses()
-        for execution in self._running:
-            execution.watch()
+    def _look_after_commands(self) -> list[Ended]:
+        """End what must end, and try again what is owed; return what has ended by itself."""
+        self._kill_what_is_lost()
+        for command in self._running:
+            command.watch()
         self._settler.retry()
-        return self._without_doubtful(self._ended())
+        return self._suspects.cleared(self._collect())
 
-    def _without_doubtful(self, ended: list[_Ended]) -> list[_Ended]:
-        """Hold back what may have failed only because the job is being ended.
-
-        A scheduler may signal the commands before the worker. So a command that such a
-        signal ended, or that failed just then, waits for ours, for a moment in which no
-        other starts. If none comes it is a failure.
-        """
-        now = self._clock.monotonic()
-        if any(_was_signalled(*each) for each in ended):
-            self._signalled_until = now + _SIGNAL_LAG
-        certain: list[_Ended] = []
-        for each in ended:
-            if _is_sure(*each) or now >= self._signalled_until:
-                certain.append(each)
-            else:
-                self._doubtful.append(each)
-                self._doubted_until = now + _SIGNAL_LAG
-        if self._doubtful and now >= self._doubted_until:
-            certain += self._doubtful
-            self._doubtful = []
-        return certain
-
-    def _ended(self) -> list[_Ended]:
-        ended = []
-        for execution in list(self._running):
-            outcome = execution.outcome()
-            if outcome is not None:
-                self._vacate(execution)
-                ended.append((execution, outcome))
-        return ended
-
-    def _heed_losses(self) -> None:
+    def _kill_what_is_lost(self) -> None:
         """Kill the commands whose message somebody else has by now, or may have."""
         for message in self._heartbeat.lost():
-            for execution in self._running:
-                if token_of(execution.message) == token_of(message):
-                    warn(
-                        f"message {message.id}: its lease is lost, and its command killed; "
-                        "others may have consumed it"
-                    )
-                    execution.lost = execution.was_killed = True
-                    execution.kill()
+            key = key_of(message)
+            self._ahead = deque(m for m in self._ahead if key_of(m) != key)
+            self._alone = deque(m for m in self._alone if key_of(m) != key)
+            for command in self._running:
+                for execution in command.executions:
+                    if key_of(execution.message) == key:
+                        warn(
+                            f"message {message.id}: its lease is lost, and its command killed; "
+                            "others may have consumed it"
+                        )
+                        execution.lost = command.was_killed = True
+                        command.kill()
 
-    def _finish(self, ended: list[_Ended]) -> None:
-        """Settle what has ended, and leave the list empty."""
+    def _collect(self) -> list[Ended]:
+        """Return the commands that have ended; their slots are free."""
+        ended = []
+        for command in list(self._running):
+            outcome = command.outcome()
+            if outcome is not None:
+                self._running.remove(command)
+                self._free.append(command.slot)
+                self._poller.look_at_once()  # the message may be about to come back
+                ended += [Ended(each, outcome) for each in command.executions]
+        return ended
+
+    def _settle(self, ended: list[Ended]) -> None:
+        """Settle what has ended, and leave the list empty.
+
+        A fast failure is settled later: maybe it is the node's fault, and no message's.
+        """
+        ended[:] = filter(self._stays_together, ended)
+        self._brake.note(ended)
+        acked = self._settler.ack_together(ended)
         while ended:
-            self._finish_one(*ended.pop(0))
+            each = ended.pop(0)
+            if self._brake.holds(each):
+                continue
+            is_special = self._settler.is_special(each.outcome)
+            if not is_special and self._limits.is_fast_failure(each):
+                each.execution.forgo_result()
+                self._fast_failures.append(each)
+                self._limits.note_fast_failures(len(self._fast_failures))
+                if self._limits.is_broken:
+                    for failure in self._fast_failures:
+                        self._settler.release(failure)
+                    self._fast_failures.clear()
+                continue
+            self._settle_fast_failures()
+            if each not in acked:
+                self._settler.settle(each)
+            if each.outcome.succeeded:
+                self._limits.note_duration(each.execution.duration)
+            self._limits.note_results(self._settler.numbers)
 
-    def _finish_one(self, execution: Execution, outcome: Outcome) -> None:
-        if self._is_fast_failure(execution, outcome):
-            self._hold_back(execution, outcome)
-            return
-        self._settle_held_back()
-        self._settler.settle(execution, outcome)
-        if outcome.succeeded:
-            self._job.durations.add(execution.duration)
-        self._stop_after_failures()
+    def _stays_together(self, ended: Ended) -> bool:
+        """Let a message be run by itself whose batch failed; False: it will be.
 
-    def _vacate(self, execution: Execution) -> None:
-        self._running.remove(execution)
-        self._free.append(execution.slot)
-        self._idleness.end()  # the message may be about to come back to the queue
+        Only so it shows which message is to blame.
+        """
+        execution, outcome = ended
+        if len(execution.command.executions) == 1 or ended.went_well:
+            return True
+        if execution.lost or execution.was_killed or self._settler.is_later(outcome):
+            return True
+        self._settler.forget(ended)
+        self._alone.append(execution.message)
+        self._limits.started -= 1  # it is started once more
+        return False
 
-    def _is_fast_failure(self, execution: Execution, outcome: Outcome) -> bool:
-        if self._options.fast_failures is None or outcome.succeeded:
+    def _settle_fast_failures(self) -> None:
+        """Settle what failed fast as what it is: a failure of its message."""
+        failures, self._fast_failures = self._fast_failures, []
+        for each in failures:
+            self._settler.settle(each)
+        if failures:
+            self._poller.look_at_once()
+
+    def _let_go_of_failures(self, *, is_idle: bool) -> None:
+        """Settle what the brake holds, where a slot is free and nothing else to be started."""
+        waits = self._suspects.held or self._brake.pause(self._running)
+        is_needed = is_idle and self._free and not waits
+        if self._brake.settle(only_late=not is_needed):
+            self._poller.look_at_once()
+
+    # Wait
+
+    def _is_over(self) -> bool:
+        """Tell whether there is nothing left to do, when nothing could be started."""
+        if self._running or self._suspects.held or self._alone:
             return False
-        if execution.lost or execution.was_killed:
+        if self._settler.due_in() is not None:
             return False
-        return execution.duration < _FAST and not self._settler.is_special(outcome)
-
-    def _hold_back(self, execution: Execution, outcome: Outcome) -> None:
-        """Settle a fast failure later: maybe it is the node's fault, and no message's."""
-        self._fast_failures.append((execution, outcome))
-        number = len(self._fast_failures)
-        if not self._broken and number == self._options.fast_failures:
-            self._broken = True
-            self._stopped = (
-                f"this node looks broken: {number} failures in a row within seconds"
-            )
-        if self._broken:
-            for held in self._fast_failures:
-                self._settler.release(*held)
-            self._fast_failures.clear()
-
-    def _settle_held_back(self) -> None:
-        held, self._fast_failures = self._fast_failures, []
-        for execution, outcome in held:
-            self._settler.settle(execution, outcome)
-        if held:
-            self._idleness.end()
-
-    def _stop_after_failures(self) -> None:
-        numbers, options = self._settler.numbers, self._options
-        failed, runs = numbers["failed"], numbers["failed"] + numbers["acked"]
-        many = options.max_failures is not None and failed >= options.max_failures
-        share = options.max_failed_share
-        many = many or (
-            share is not None and runs >= _ENOUGH and failed >= share * runs
-        )
-        if many and not self._stopped:
-            self._stopped = f"{failed} of {runs} messages failed"
-
-    # Waiting and ending
+        if self._fast_failures:
+            self._settle_fast_failures()
+            return False
+        if self._must_stop():
+            return True
+        if not self._poller.has_been_empty_for(0):
+            return False
+        if not self._poller.looked_after(self._settler.back_at):
+            return False  # what we had no room for is coming back
+        until, lingers = self._options.until, self._options.wait
+        try:
+            if self._then is not None and not self._then.is_settled():
+                return False
+            if until == "forever" or not self._poller.has_been_empty_for(lingers):
+                return False
+            return until == "empty" or self._broker.is_empty(self._queue)
+        except AWAY as error:
+            if is_for_good(error):
+                raise
+            self._poller.server_is_away(error)
+            return False
 
     def _wait(self) -> None:
         """Wait until something can be done."""
-        waits = [execution.due_in() for execution in self._running]
-        waits += [self._heartbeat.over_in(), self._settler.due_in(), self._time_left()]
-        waits += [self._job.journal.due_in()]
-        if self._doubtful:
-            waits.append(max(self._doubted_until - self._clock.monotonic(), 0.0))
+        waits = [command.due_in() for command in self._running]
+        waits += [self._heartbeat.over_in(), self._settler.due_in()]
+        waits += [self._limits.time_left(), self._journal.due_in()]
+        if self._ahead:
+            waits.append(max(self._left_ahead(), 0.0))
+        if self._suspects.held:
+            waits.append(self._suspects.due_in())
         elif self._free and not self._must_stop():
-            waits.append(self._idleness.due_in())
-        seconds = min(w for w in (*waits, _LONGEST_WAIT) if w is not None)
-        self._job.signals.wait(seconds, self._readers())
-        if self._job.journal.due_in() == 0:
-            self._job.journal.flush()
+            pause = self._brake.pause(self._running)
+            waits.append(pause or self._poller.due_in())
+        self._sleep(min(w for w in (*waits, _LONGEST_WAIT) if w is not None))
+        if self._journal.due_in() == 0:
+            self._journal.flush()
 
-    def _time_left(self) -> float | None:
-        """Return the seconds until the commands must be asked to end."""
-        return self._job.deadline.passes_in(
-            self._clock.own_ns() / 1e9, self._options.grace
+    def _sleep(self, seconds: float) -> None:
+        """Wait until a signal, a command's end or its output, but not longer."""
+        if not self._is_printed():
+            seconds = _READER_WAIT
+        readers = self._launcher.idle_readers(
+            {command.slot for command in self._running}
         )
+        writers: dict[int, Callable[[], object]] = {}
+        for command in self._running:
+            readers.update(command.readers())
+            writers.update(command.writers())
+        self._signals.wait(seconds, readers, writers)
 
-    def _readers(self) -> dict[int, Callable[[], object]]:
-        return {fd: read for e in self._running for fd, read in e.readers().items()}
-
-    def _must_drain(self) -> bool:
-        left = self._time_left()
-        if self._job.signals.drain_requested:
-            self._stopped = "it was asked to drain"
-        elif left is not None and left <= 0:
-            self._stopped = "its time is over"
-        else:
-            return False
-        return True
-
-    def _is_over(self) -> bool:
-        if self._running or self._doubtful or self._settler.due_in() is not None:
-            return False
-        if self._fast_failures:
-            self._settle_held_back()
-            return False
-        return self._must_stop() or self._is_empty_for_good()
-
-    def _is_empty_for_good(self) -> bool:
-        until = self._options.until
-        if until == "forever" or not self._idleness.lasted(self._options.wait):
-            return False
-        if not self._idleness.looked_after(self._settler.back_at):
-            return False  # what we had no room for is coming back
-        return until == "empty" or self._is_done()
-
-    def _is_done(self) -> bool:
-        try:
-            return self._broker.is_empty(self._queue)
-        except AWAY as error:
-            self._wait_for_server(error)
-            return False
-
-    def _close(self) -> Summary:
-        self._drain()
-        self._settle_held_back()
-        self._abandon()
-        numbers = dict(self._settler.numbers)
-        return Summary(
-            numbers, self._stopped, self._left(), self._broken, self._is_at_end()
-        )
-
-    def _is_at_end(self) -> bool:
-        """Tell whether the time of the job is over, so that its chain goes on."""
-        job, now = self._job, self._clock.own_ns() / 1e9
-        notice, grace = job.signals.notice, self._options.grace
-        return job.deadline.ended(now, grace, job.durations, notice)
+    # Drain
 
     def _drain(self) -> None:
         """Ask the commands to end, wait for them, and give back what did not succeed."""
-        for execution in self._running:
-            execution.terminate(self._options.term_signal)
-        doubtful, self._doubtful = self._doubtful, []
-        for each in doubtful:  # now it is known why they ended
-            self._settler.release(*each)
-        until = self._clock.monotonic() + self._options.grace
+        notice, running = self._signals.notice, len(self._running)
+        if notice is not None and running:
+            warn(
+                f"{notice.signal}: nothing more is consumed, and {running} running "
+                f"{'command has' if running == 1 else 'commands have'} "
+                f"{self._options.grace:g} s to end; the same once more, 5 s from now or "
+                "later, kills at once"
+            )
+        self._give_back_ahead()
+        self._launcher.dismiss()
+        for command in self._running:
+            command.terminate(self._options.term_signal)
+        for each in self._suspects.take():  # now it is known why they ended
+            self._settler.release(each)
+        self._ends_at = until = self._clock.monotonic() + self._options.grace
         while self._running or self._settler.due_in() is not None:
             left = until - self._clock.monotonic()
-            if left <= 0 or self._job.signals.haste_requested:
+            if left <= 0 or self._signals.haste_requested:
                 return
-            self._job.signals.wait(min(left, 1.0), self._readers())
-            self._heed_losses()
+            self._sleep(min(left, 1.0))
+            self._kill_what_is_lost()
             self._settler.retry()
-            self._give_back_finished()
+            for each in self._collect():
+                if each.outcome.succeeded:
+                    self._settler.settle(each)
+                else:
+                    self._settler.release(each)
 
-    def _give_back_finished(self) -> None:
-        for execution, outcome in self._ended():
-            settle = (
-                self._settler.settle if outcome.succeeded else self._settler.release
-            )
-            settle(execution, outcome)
+    def _dismiss(self) -> None:
+        """Let commands that stay end at the end of their input, or by a signal after the grace.
+
+        Where it is time to drain, there is one grace for both.
+        """
+        is_asked = False
+        while not self._launcher.dismiss():
+            left = self._ends_at - self._clock.monotonic()
+            is_hurried = self._limits.must_drain()
+            is_late = left <= 0 and (is_asked or is_hurried)
+            if is_late or self._signals.haste_requested:
+                return
+            if not is_asked and (left <= 0 or is_hurried):
+                is_asked = True
+                self._launcher.terminate(self._options.term_signal)
+                self._ends_at += 0.0 if is_hurried else self._options.grace
+            self._sleep(min(max(left, 0.0), 1.0))
 
     def _abandon(self) -> None:
         """Kill what still runs, and give back what is not settled."""
         running, self._running = self._running, []
-        for execution in running:
+        for command in running:
             try:
-                execution.kill()
+                command.kill()
             except OSError as error:  # the others are killed all the same
-                warn(f"message {execution.message.id}: its command lives on: {error}")
+                ids = ", ".join(each.message.id for each in command.executions)
+                warn(f"message {ids}: its command lives on: {error}")
+        self._give_back_ahead()
         self._settler.close()
+        self._launcher.close()
 
-    def _left(self) -> int:
-        """Return how many messages are left, where the worker did not find the queue empty."""
-        if not self._stopped:
-            return 0
-        try:
-            counts = self._broker.view(self._queue)[self._queue]
-        except (QueueNotFound, *AWAY):
-            return 0
-        return counts.waiting + counts.delayed
+    def _is_printed(self) -> bool:
+        """Print what waits; False: its reader does not take it all now."""
+        return not [each for each in self._outputs if not each.flush()]
 
+    def _print_the_rest(self) -> None:
+        """Wait for whoever reads what commands printed, unless it is time to end."""
+        until = self._clock.monotonic() + self._options.grace
+        while not self._is_printed():
+            shall_end = self._limits.stopped or self._signals.drain_requested
+            is_late = shall_end and self._clock.monotonic() > until
+            if is_late or self._signals.haste_requested:
+                return
+            self._signals.wait(_READER_WAIT, {})
 
-def _is_sure(execution: Execution, outcome: Outcome) -> bool:
-    """Tell whether a command succeeded, or we ended it ourselves."""
-    ours = execution.timed_out or execution.lost or execution.was_killed
-    return ours or outcome.succeeded
-
-
-def _was_signalled(execution: Execution, outcome: Outcome) -> bool:
-    """Tell whether what asks a worker to drain ended a command, and we did not send it."""
-    return not _is_sure(execution, outcome) and outcome.code - 128 in DRAIN
+    def _summary(self) -> Summary:
+        """Say what was done, and what is left where the queue was not found empty."""
+        limits, then, left, then_is_left = self._limits, self._then, 0, False
+        if limits.stopped:
+            with suppress(QueueNotFound, *AWAY):
+                counts = self._broker.view(self._queue)[self._queue]
+                left = counts.waiting + counts.delayed
+                # Where others are at work, whoever is the last of them runs it.
+                then_is_left = then is not None and not counts.work and then.is_left()
+        return Summary(
+            numbers={**self._settler.numbers, "failed": len(self._settler.failed)},
+            stopped=limits.stopped,
+            left=left,
+            broken=limits.is_broken,
+            at_end=limits.is_at_end(),
+            braked=limits.is_braked,
+            then_is_left=then_is_left,
+            then_has_failed=then is not None and then.has_failed,
+        )

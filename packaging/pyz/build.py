@@ -2,9 +2,9 @@
 
     python packaging/pyz/build.py [FILE]
 
-The same sources make the same file, byte for byte: the libraries are pinned, and what it
-holds is sorted, not compressed, and dated 1980. Why it holds no compiled files is told in
-docs/decisions/0006-one-file.md.
+The same sources make the same file, byte for byte: the libraries are pinned, and the members
+are sorted, not compressed, and dated 1980. docs/decisions/0006-one-file.md tells why the file
+holds no compiled files.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 HERE = Path(__file__).resolve().parent
 TOP = HERE.parents[1]
 SHEBANG = b"#!/usr/bin/env python3\n"
-#: The way to pyyaml's C library, which is for one Python and one machine only.
+#: What uses pyyaml's C library, which fits one Python and one kind of machine only.
 LEFT_OUT = "yaml/cyaml.py", "_yaml/__init__.py"
-#: All wheels of pyyaml have the same Python files; naming one makes its hash known.
+#: All wheels of pyyaml hold the same Python files. We name one, so that we know its hash.
 WHEELS = (
     *("--only-binary=:all:", "--implementation=cp", "--python-version=3.9"),
     "--platform=manylinux2014_x86_64",
@@ -50,7 +50,7 @@ def fetch(directory: str) -> int:
 
 
 def ours() -> Iterator[tuple[str, bytes]]:
-    """Yield names and contents of what is ddmq's own."""
+    """Yield the names and contents of ddmq's own files."""
     yield "__main__.py", (HERE / "__main__.py").read_bytes()
     yield "LICENSE", (TOP / "LICENSE").read_bytes()
     for pattern in ("*.py", "*.sh"):
@@ -59,7 +59,7 @@ def ours() -> Iterator[tuple[str, bytes]]:
 
 
 def libraries(directory: Path) -> Iterator[tuple[str, bytes]]:
-    """Yield names and contents of the libraries, with their licenses."""
+    """Yield the names and contents of the libraries' files and licenses."""
     for wheel in directory.glob("*.whl"):
         with ZipFile(wheel) as archive:
             for name in archive.namelist():
@@ -68,7 +68,7 @@ def libraries(directory: Path) -> Iterator[tuple[str, bytes]]:
 
 
 def write(target: Path, held: dict[str, bytes]) -> None:
-    """Write the file, which can be run."""
+    """Write the file, and make it executable."""
     target.parent.mkdir(parents=True, exist_ok=True)
     with target.open("wb") as file:
         file.write(SHEBANG)

@@ -12,6 +12,8 @@
 # with a umask that locks out the group.
 cd "$PBS_O_WORKDIR" || exit 1
 umask 0022
+# Where ddmq-worker is, and all that your command calls: a job may start without your PATH.
+export PATH="/CHANGE-ME/bin:$PATH"
 
 # PBS does not tell a job when it ends: --time must be the walltime.
 exec ddmq-worker --time 02:00:00 --log-dir logs /scratch/mq jobs -- ./process.sh {}

@@ -8,6 +8,8 @@
 
 cd "$PBS_O_WORKDIR" || exit 1
 umask 0022
+# Where ddmq-worker is, and all that your command calls: a job may start without your PATH.
+export PATH="/CHANGE-ME/bin:$PATH"
 
 # The worker reads these when it stops.
 export DDMQ_CHAIN_LEFT="${DDMQ_CHAIN_LEFT:-10}"

@@ -8,7 +8,8 @@
 
 cd "$PBS_O_WORKDIR" || exit 1
 umask 0022
+# Where ddmq-worker is, and all that your command calls: a job may start without your PATH.
+export PATH="/CHANGE-ME/bin:$PATH"
 
-worker=$(command -v ddmq-worker)
 exec pbsdsh -- /bin/bash -c "cd '$PBS_O_WORKDIR' && umask 0022 && \
-    exec '$worker' -j 16 --time 01:55:00 --log-dir logs /scratch/mq jobs -- ./process.sh {}"
+    export PATH='$PATH' && exec ddmq-worker -j 16 --time 01:55:00 --log-dir logs /scratch/mq jobs -- ./process.sh {}"

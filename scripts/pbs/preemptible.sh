@@ -11,5 +11,7 @@
 
 cd "$PBS_O_WORKDIR" || exit 1
 umask 0022
+# Where ddmq-worker is, and all that your command calls: a job may start without your PATH.
+export PATH="/CHANGE-ME/bin:$PATH"
 
 exec ddmq-worker --time 02:00:00 --grace 5 --log-dir logs /scratch/mq jobs -- ./process.sh {}

@@ -8,5 +8,7 @@
 
 cd "$PBS_O_WORKDIR" || exit 1
 umask 0022
+# Where ddmq is, and all that your command calls: a job may start without your PATH.
+export PATH="/CHANGE-ME/bin:$PATH"
 
 exec ddmq publish -f /scratch/mq jobs --from-file files.txt

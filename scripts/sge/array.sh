@@ -13,6 +13,8 @@
 
 # SGE leaves your environment behind; `#$ -V` would hand it on.
 umask 0022
+# Where ddmq-worker is, and all that your command calls: a job may start without your PATH.
+export PATH="/CHANGE-ME/bin:$PATH"
 
 # SGE does not tell a job when it ends: --time must be h_rt.
 exec ddmq-worker --time 02:00:00 --log-dir logs /scratch/mq jobs -- ./process.sh {}

@@ -13,6 +13,8 @@
 
 cd "$SLURM_SUBMIT_DIR" || exit 1
 umask 0022
+# Where ddmq-worker is, and all that your command calls: a job may start without your PATH.
+export PATH="/CHANGE-ME/bin:$PATH"
 
 # exec: so that Slurm's signals reach the worker, and not a shell in front of it.
 exec ddmq-worker --log-dir logs /scratch/mq jobs -- ./process.sh {}

@@ -11,6 +11,8 @@
 
 cd "$SLURM_SUBMIT_DIR" || exit 1
 umask 0022
+# Where ddmq-worker is, and all that your command calls: a job may start without your PATH.
+export PATH="/CHANGE-ME/bin:$PATH"
 
 # The worker reads these when it stops. (Slurm runs a copy of this script, hence the path.)
 export DDMQ_CHAIN_LEFT="${DDMQ_CHAIN_LEFT:-10}"

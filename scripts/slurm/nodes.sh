@@ -11,7 +11,10 @@
 
 cd "$SLURM_SUBMIT_DIR" || exit 1
 umask 0022
+# Where ddmq-worker is, and all that your command calls: a job may start without your PATH.
+export PATH="/CHANGE-ME/bin:$PATH"
 
-# srun hands on what the job has, but not --cpus-per-task.
+# srun hands on what the job has, but not --cpus-per-task, and with `sbatch --export=NONE` nothing
+# unless it is told to.
 export SRUN_CPUS_PER_TASK="$SLURM_CPUS_PER_TASK"
-exec srun --kill-on-bad-exit=0 ddmq-worker --log-dir logs /scratch/mq jobs -- ./process.sh {}
+exec srun --export=ALL --kill-on-bad-exit=0 ddmq-worker --log-dir logs /scratch/mq jobs -- ./process.sh {}

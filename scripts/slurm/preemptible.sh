@@ -17,6 +17,8 @@
 
 cd "$SLURM_SUBMIT_DIR" || exit 1
 umask 0022
+# Where ddmq-worker is, and all that your command calls: a job may start without your PATH.
+export PATH="/CHANGE-ME/bin:$PATH"
 
 # A short grace: the sooner a message is given back, the sooner another worker has it.
 exec ddmq-worker --grace 5 --log-dir logs /scratch/mq jobs -- ./process.sh {}

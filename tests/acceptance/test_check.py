@@ -15,11 +15,10 @@ import time
 import pytest
 from support import in_full
 
-from ddmq import cli
-from ddmq.check import probes, session, storm
-from ddmq.check.session import Place, check
-from ddmq.errors import DdmqError, InvalidArgument
-from ddmq.fs import FileSystem
+from ddmq.cli import main as cli
+from ddmq.diagnose.check import probes, session, storm
+from ddmq.diagnose.check.session import Place, check
+from ddmq.storage.filesystem import FileSystem
 
 pytestmark = pytest.mark.slow
 
@@ -111,18 +110,6 @@ def test_two_paths_to_one_directory_are_checked_together(directory, tmp_path, br
     )
     assert report.is_safe
     assert "by both mounts" in report.verdict()
-
-
-def test_two_directories_that_are_not_one_are_refused(directory, tmp_path, brief):
-    (tmp_path / "other").mkdir()
-    place = Place(str(directory), str(tmp_path / "other"), patience=0.2)
-    with pytest.raises(DdmqError, match="two mounts of one file system"):
-        check(place, {}, None, lambda _: None)
-
-
-def test_what_is_no_directory_is_refused(tmp_path):
-    with pytest.raises(InvalidArgument, match="no directory"):
-        check(Place(str(tmp_path / "none")), {}, None, lambda _: None)
 
 
 # File systems that lie
@@ -283,7 +270,7 @@ def test_a_disk_that_fails_is_said_and_nothing_is_left(directory, brief):
 
 
 def claims_that_two_win(rename, source, target):
-    """Let a rival's rename of a message that is gone succeed, with a copy of it."""
+    """Let a competitor's rename of a message that is gone succeed, with a copy of it."""
     try:
         rename(source, target)
     except FileNotFoundError:

@@ -9,10 +9,12 @@ import time
 
 import pytest
 
-from ddmq import Broker, cli
-from ddmq.locks import exclusive
-from ddmq.names import Delayed, Entry, Lease, new_id, new_token
+from ddmq import Broker
+from ddmq.cli import main as cli
+from ddmq.clock import Clock
 from ddmq.settings import LAYOUT_LINE
+from ddmq.storage.locks import exclusive
+from ddmq.storage.names import Delayed, Entry, Lease, new_id, new_token
 
 DAY = 86400
 
@@ -102,6 +104,18 @@ def test_leases_that_nobody_requeued_are_found_and_requeued(ward):
     assert found["remedy"] == "`--fix` requeues or buries them"
     ward.assert_mended("expired")
     assert ward.broker.view()["q"].waiting == 1
+
+
+def test_leases_that_nobody_renews_are_told_and_left_alone(ward):
+    path = ward.message("work", lease(ward.entry(), 240))
+    before = ward.everything()
+    status, found = ward.doctor("--fix")
+    assert (status, found["q: not renewed"]["level"]) == (0, "note")
+    assert found["q: not renewed"]["figures"]["number"] == 1
+    assert "1 at work, not renewed for 6 minutes" in ward.plain()
+    assert "all is well, but for what nobody renews" in ward.plain()
+    assert path.exists()
+    assert ward.everything() == before
 
 
 def test_leases_beyond_any_timeout_are_found_and_left_alone(ward):
@@ -333,7 +347,7 @@ def test_the_mode_of_a_file_that_has_another_name_is_not_touched(shared, tmp_pat
 def test_a_message_that_the_queues_owner_can_not_read_is_found(ward):
     for path in (ward.path, *ward.path.rglob("*")):
         os.chown(path, 12345, 12345)
-    path = ward.message("work", lease(ward.entry(), 100))
+    path = ward.message("work", lease(ward.entry(), 500))
     path.chmod(0o600)
     found = ward.assert_found("owners", "not of 12345, who can't read it")
     assert found["figures"]["paths"] == [str(path)]
@@ -342,15 +356,15 @@ def test_a_message_that_the_queues_owner_can_not_read_is_found(ward):
 
 
 def test_a_clock_that_is_wrong_is_told(ward, monkeypatch):
-    real = time.time_ns
-    monkeypatch.setattr(time, "time_ns", lambda: real() + 3_600_000_000_000)
+    ahead = staticmethod(lambda: time.time_ns() + 3_600_000_000_000)
+    monkeypatch.setattr(Clock, "own_ns", ahead)
     status, found = ward.doctor()
     assert status == 0
     assert "3600.0 s ahead of the file server's" in found["q: clock"]["text"]
 
 
 def test_a_lock_that_nobody_can_get_is_found_with_its_holder(ward, monkeypatch):
-    monkeypatch.setattr("ddmq.symptoms._LOCK_SECONDS", 0.05)
+    monkeypatch.setattr("ddmq.diagnose.symptoms.access._LOCK_SECONDS", 0.05)
     with exclusive(f"{ward.path}/lock", 0):
         found = ward.assert_found("lock", f"held by process {os.getpid()} ")
     assert "messages need no lock" in found["remedy"]
@@ -368,10 +382,10 @@ def test_settings_that_can_not_be_read_are_found(ward):
 
 def test_nothing_is_mended_in_a_queue_of_a_later_ddmq(ward):
     file = ward.path / "ddmq.yaml"
-    file.write_text(file.read_text().replace(LAYOUT_LINE, "layout: 2 (ddmq 1.4.0)"))
+    file.write_text(file.read_text().replace(LAYOUT_LINE, "layout: 3 (ddmq 1.4.0)"))
     ward.message("work", "garbage")
     (ward.path / "drop").rmdir()
-    found = ward.assert_found("layout", "layout 2 needs ddmq 1.4.0 or newer")
+    found = ward.assert_found("layout", "layout 3 needs ddmq 1.4.0 or newer")
     assert "nothing here is for this ddmq to mend" in found["remedy"]
     before = ward.everything()
     assert ward.doctor("--fix")[0] == 1

@@ -17,8 +17,9 @@ import pytest
 import yaml
 from support import in_time
 
-from ddmq import Broker, InvalidArgument, cli
-from ddmq.commands import COMMANDS
+from ddmq import Broker, InvalidArgument
+from ddmq.cli import main as cli
+from ddmq.cli.commands import MODULES
 
 #: Moves the cursor, sets the title, erases, turns text round, and makes up a line.
 HOSTILE = (
@@ -28,8 +29,8 @@ TURNS = ["LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"]
 #: Runs commands one after the other, and says before each which it is.
 RUNNER = """
 import json, sys
-from ddmq import cli
-from ddmq.hpc.cli import main as worker
+from ddmq.cli import main as cli
+from ddmq.cli.worker import main as worker
 for name, *words in json.loads(sys.argv[1]):
     print("COMMAND", name, flush=True)
     try:
@@ -71,6 +72,7 @@ def root(tmp_path):
     broker.reject(broker.consume("q"), HOSTILE, details={"stderr": HOSTILE})
     broker.publish("q", HOSTILE, priority=0)
     note = dict.fromkeys(("reason", "job", "log", "stderr", "host", HOSTILE), HOSTILE)
+    note["logged"] = "err"
     dead_letter(queue, 1, json.dumps({**note, "time": 1}).encode())
     for place in ("work", "delayed", "dead", "tmp", "drop", "ready", "ready/0"):
         (queue / place).mkdir(exist_ok=True)
@@ -79,7 +81,11 @@ def root(tmp_path):
     run = {"id": HOSTILE, "start": 1.0, "duration": 1.0, "result": HOSTILE, "exit": 0}
     run.update(signal=HOSTILE, host=HOSTILE, job=HOSTILE, slot=0, peak_kib=1, cpu=0.0)
     (queue / "journal").mkdir()
-    line = json.dumps({**run, "log": HOSTILE}) + "\n"
+    line = json.dumps({**run, "log": HOSTILE, "text": HOSTILE}) + "\n"
+    line += json.dumps({**run, "log": "", "text": HOSTILE, "result": "acked"}) + "\n"
+    line += (
+        json.dumps({**run, "log": HOSTILE, "id": f"{1:020x}", "logged": "err"}) + "\n"
+    )
     (queue / "journal" / f"{HOSTILE}.jsonl").write_text(line)
     with (root / "broken" / "ddmq.yaml").open("a") as file:
         file.write(json.dumps(HOSTILE) + ": 1\n")
@@ -105,10 +111,11 @@ def commands(root, tmp_path):
         for form in ("plain", "json", "yaml")
         for name, *words in (
             *(["view"], ["dead", "q"], ["log", "q"], ["doctor", "q"]),
+            *(["peek", "q"], ["show", "q", f"{1:020x}"]),
             *(["consume", "q"], ["consume", "full", "-n", "2"]),
         )
     ]
-    settling = ("ack", "nack", "release", "reject", "renew", "redrive")
+    settling = ("ack", "nack", "release", "reject", "renew", "redrive", "show")
     calls += [(name, root, "q", HOSTILE) for name in settling]
     at_once = ("--lock-timeout", "0")
     calls += [
@@ -125,7 +132,19 @@ def commands(root, tmp_path):
         ("purge", root, "full", *at_once),
         ("purge", root, "q", "--only", HOSTILE),
         ("clean", root, "q"),
+        *(("export", root, name, "--work") for name in ("q", "full", HOSTILE)),
+        ("export", root, "q", "-o", tmp_path / HOSTILE / HOSTILE),
+        ("import", root, "q", tmp_path / HOSTILE),
+        ("move", root, "q", HOSTILE, "full"),
+        ("move", root, "q", "x", HOSTILE),
+        ("pause", root, "full,q"),
+        *(("view", root, "--format", form) for form in ("plain", "json", "yaml")),
+        ("resume", root, f"full,q,{HOSTILE}"),
         ("wait", root, "q", "--timeout", "0"),
+        ("results", root, "q", tmp_path),
+        *(("dead", root, "q", f"{1:020x}", "--format", f) for f in ("plain", "yaml")),
+        ("results", root, "q", tmp_path, "--format", "csv"),
+        ("results", root, "q", tmp_path / HOSTILE),
         ("check", tmp_path / HOSTILE),
         ("doctor", root, "full"),
         ("doctor", root, "q", "--fix"),
@@ -161,7 +180,7 @@ def on_a_terminal(calls):
 @pytest.mark.usefixtures("_locked")
 def test_whatever_members_write_no_terminal_obeys_it(root, tmp_path):
     calls = commands(root, tmp_path)
-    assert {call[0] for call in calls} >= {c.name for c in COMMANDS} | {"worker"}
+    assert {call[0] for call in calls} >= {*MODULES, "worker"}
     with in_time(120):
         told = on_a_terminal(calls)
     assert len(told) == len(calls)

@@ -12,13 +12,14 @@ from contextlib import ExitStack, contextmanager
 
 import pytest
 
-from ddmq import Broker, LockTimeout, cli
+from ddmq import Broker, LockTimeout
+from ddmq.cli import main as cli
 
 QUEUE = "q"
 #: Holds the locks that it is given until it is killed; says when it has them.
 HOLDER = """
 import contextlib, os, sys, time
-from ddmq.locks import exclusive
+from ddmq.storage.locks import exclusive
 with contextlib.ExitStack() as stack:
     for path in sys.argv[1:]:
         stack.enter_context(exclusive(path, 0))

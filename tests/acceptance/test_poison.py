@@ -46,7 +46,7 @@ def run(*arguments):
 
 def work(root, *options):
     """Let a worker with little memory empty the queue; return exit status, output, errors."""
-    options = ("-j", 1, "--wait", 2, *options)
+    options = ("-j", 1, "--wait", 1, *options)
     process = start(*options, root, "jobs", *python("print(1)"), preexec_fn=poor)
     out, err = process.communicate(timeout=60)
     return process.returncode, out, err
@@ -78,23 +78,28 @@ def entry(number):
     return f"{STAMP + number}.{id_of(number)}.0-0"
 
 
-def bundle(number, lines):
-    return f"{STAMP + number}.{id_of(number)}.{lines}-0-0.{'0' * 13}.{'0' * 16}"
+def bundle(number, lines, *content):
+    """Return an entry of a bundle, and the file with its messages."""
+    entry_ = f"{STAMP + number + lines - 1}.{id_of(number)}.{lines}"
+    lines_ = f"bundles/{id_of(number)}/lines"
+    return [(f"ready/0/{STAMP}/{entry_}", b""), (lines_, *content)]
+
+
+def leased_range(number):
+    """Return the name of the lease of two lines, whose claim was not made yet."""
+    range_ = f"{STAMP}.{id_of(number)}.0-2-2.{TOKEN}.oo.0-0"
+    return f"work/1600000000000.0.{range_}.{TOKEN}.range"
 
 
 PLANTED = {
     "waiting": [(f"ready/0/{STAMP}/{entry(1)}",)],
-    "waiting as a line": [
-        (f"ready/0/{STAMP}/{bundle(2, 2)}", HEAD, b'\n"good"\n[', POISON, b"[]]\n")
-    ],
-    "waiting as a first line": [(f"ready/0/{STAMP}/{bundle(3, 2)}", b"[", POISON)],
-    "waiting as no lines": [
-        (f"ready/0/{STAMP}/{bundle(4, 20)}", HEAD, b"\n" * (60 << 20))
-    ],
+    "waiting as a line": bundle(2, 2, HEAD, b'\n"good"\n[', POISON, b"[]]\n"),
+    "waiting as a first line": bundle(3, 2, b"[", POISON),
+    "waiting as no lines": bundle(4, 20, HEAD, b"\n" * (60 << 20)),
     "leased": [(f"work/1600000000000.0.{entry(5)}.{TOKEN}",)],
     "leased lines": [
-        (f"work/1600000000000.0.{STAMP}.{id_of(6)}-1.0-0.{TOKEN}.line", b""),
-        (f"work/spent.1600000000000.{id_of(6)}", HEAD, b"\n1\n[", POISON, b"[]]\n"),
+        (leased_range(6), b""),
+        (f"bundles/{id_of(6)}/lines", HEAD, b'\n"good"\n[', POISON, b"[]]\n"),
     ],
     "delayed": [(f"delayed/1600000000000.0.{entry(7)}",)],
     "dead": [
@@ -163,13 +168,18 @@ def test_a_message_that_nobody_can_read_counts_losses_and_stops_nobody(
 def test_doctor_reads_no_more_of_bundles_than_their_names_and_one_line(
     root, broker, poison, options
 ):
-    first = root / "jobs" / f"work/spent.1600000000000.{id_of(0)}"
+    first = root / "jobs" / f"bundles/{id_of(0)}/lines"
     poison(first, HEAD, b"\n1\n", b"\n" * (60 << 20))
     os.truncate(first, 1 << 40)  # there is nothing in most of it
     for number in range(20):
         if number:
-            os.link(first, first.with_name(f"{first.name[:20]}{id_of(number)}"))
-        poison(f"work/1600000000000.0.{STAMP}.{id_of(number)}-0.0-0.{TOKEN}.line", b"")
+            lines = root / "jobs" / f"bundles/{id_of(number)}/lines"
+            lines.parent.mkdir()
+            os.link(first, lines)
+        poison(
+            leased_range(number).replace(".0-2-2.", ".0-1-1.").replace(".oo.", ".o."),
+            b"",
+        )
     status, out, err = run("doctor", root, *options)
     assert (status, err) == (not options, "")
     assert "20 leases are over" in out

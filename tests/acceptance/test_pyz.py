@@ -18,10 +18,13 @@ ENVIRON = {"PATH": os.environ["PATH"], "LC_ALL": "C.UTF-8"}
 
 
 def pythons(*series):
-    """Return one Python of each series that pyenv has, as pytest's parameters."""
+    """Return one Python of each series that pyenv has, as pytest's parameters.
+
+    Whichever Python runs the tests, these are the same: so they are tried where what is slow is.
+    """
     found = (next(PYENV.glob(f"versions/{s}.*/bin/python"), None) for s in series)
     return [
-        pytest.param(str(python), id=name)
+        pytest.param(str(python), id=name, marks=pytest.mark.slow)
         for name, python in zip(series, found)
         if python is not None
     ]
@@ -31,7 +34,8 @@ SUPPORTED = [
     pytest.param(sys.executable, id="this"),
     *pythons("3.9", "3.10", "3.11", "3.12", "3.13"),
 ]
-TOO_OLD = pythons("2.7", "3.6", "3.7", "3.8")
+NONE = [pytest.param("", id="none", marks=pytest.mark.skip("no such Python here"))]
+TOO_OLD = pythons("2.7", "3.6", "3.7", "3.8") or NONE
 
 
 def run(*words, status=0):
@@ -111,7 +115,10 @@ def test_a_python_that_is_too_old_is_told_so(python, pyz):
 def test_the_libraries_inside_keep_a_lock_that_somebody_swaps(pyz, tmp_path):
     """The tests of the lock, with what this file brings in place of what is installed."""
     swaps = "a_lock_that_a_member_swaps or test_locks.py"
-    tests = [TESTS / "unit" / "test_locks.py", TESTS / "protocol/test_other_users.py"]
+    tests = [
+        TESTS / "unit/storage/test_locks.py",
+        TESTS / "protocol/test_other_users.py",
+    ]
     words = [*map(str, tests), "-q", "-p", "no:cacheprovider", "-k", swaps]
     code = f"""
 import sys
@@ -147,3 +154,19 @@ def test_it_holds_what_runs_anywhere_and_its_licenses(pyz):
     assert dates == {(1980, 1, 1, 0, 0, 0)}
     assert {Path(n).suffix for n in names} == {".py", ".sh", ""}
     assert len([n for n in names if n.endswith("LICENSE")]) == 3
+
+
+@pytest.mark.parametrize("module", ["ddmq.cli.main", "ddmq.broker"])
+def test_who_interrupts_it_while_it_imports_sees_no_traceback(module):
+    """An import stands in for the moment at which somebody presses Ctrl-C."""
+    code = (
+        "import runpy, sys\n"
+        "class Interrupted:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        f"        if name == {module!r}:\n"
+        "            raise KeyboardInterrupt\n"
+        "sys.meta_path.insert(0, Interrupted())\n"
+        f"sys.path.insert(0, {str(TESTS.parent)!r})\n"
+        f"runpy.run_path({str(TESTS.parent / 'packaging/pyz/__main__.py')!r}, run_name='__main__')"
+    )
+    assert run(sys.executable, "-c", code, status=130) == ("", "")

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 
 import pytest
 from acceptance.workers import python, start, until, worked
+
+from ddmq.hpc.runner import share_of_cores
 
 
 def test_every_message_is_run_and_acked(root, broker, tmp_path):
@@ -40,6 +43,39 @@ def test_the_environment_tells_about_the_message(root, broker):
     assert out == f'{id_} jobs {{"a": 1}} 1\n'
 
 
+def test_variables_are_set_without_a_shell(root, broker):
+    broker.publish("jobs", "$(id) `id`")
+    variables = ["--env", "GPU={slot0}", "--env", "TEXT={}-{nothing}"]
+    script = 'echo "$GPU $TEXT"'
+    _, out, _ = worked("-j", 1, *variables, root, "jobs", "--", "sh", "-c", script)
+    assert out == "0 $(id) `id`-{nothing}\n"
+
+
+def test_each_slot_has_a_number_of_its_own_from_0(root, broker):
+    broker.publish_many("jobs", ["x"] * 12)
+    command = ["-j", 4, "--env", "GPU={slot0}", root, "jobs", "--"]
+    _, out, _ = worked(*command, "sh", "-c", "echo $GPU; sleep 0.2")
+    assert set(out.split()) == {"0", "1", "2", "3"}
+
+
+@pytest.mark.parametrize("slots", [1, 2, 5])
+def test_each_slot_runs_on_its_share_of_the_cores(root, broker, slots):
+    broker.publish_many("jobs", ["x"] * slots * 2)
+    code = "import os; print(os.environ['DDMQ_SLOT'], *sorted(os.sched_getaffinity(0)))"
+    _, out, _ = worked("-j", slots, "--bind", root, "jobs", *python(code))
+    ran = [list(map(int, line.split())) for line in out.splitlines()]
+    assert len(ran) == slots * 2
+    for slot, *cores in ran:
+        assert cores == share_of_cores(slot, slots)
+
+
+def test_a_text_that_can_be_no_variable_is_a_dead_letter(root, broker):
+    broker.publish("jobs", "a\0b")
+    status, out, _ = worked("--env", "X={}", "--stdin", root, "jobs", "--", "cat")
+    assert (status, out) == (4, "")
+    assert "NUL" in broker.dead("jobs")[0].reason
+
+
 def test_a_failing_command_makes_the_message_dead_at_its_limit(root, broker):
     broker.publish("jobs", "bad", requeue_limit=2)
     broker.publish("jobs", "good", requeue_limit=2)
@@ -47,10 +83,35 @@ def test_a_failing_command_makes_the_message_dead_at_its_limit(root, broker):
         root, "jobs", *python("import sys; sys.exit(sys.argv[1] == 'bad')")
     )
     assert status == 4
-    assert "1 acked, 3 failed" in err
+    assert "1 acked, 1 failed" in err  # messages, and not runs
     [letter] = broker.dead("jobs")
     assert (letter.message, letter.failures) == ("bad", 3)
     assert "exit status 1" in letter.reason
+
+
+def test_messages_that_failed_are_no_failure_of_the_job_where_it_is_told_so(
+    root, broker
+):
+    for text in ("false", "true"):
+        broker.publish("jobs", text, requeue_limit=0)
+    status, _, err = worked("--exit-zero", root, "jobs", "--", "sh", "-c", "$0")
+    assert (status, len(broker.dead("jobs"))) == (0, 1)
+    assert "1 acked, 1 failed" in err
+
+
+def test_a_message_that_succeeds_at_last_has_not_failed(root, broker, tmp_path):
+    broker.publish("jobs", "a")
+    script = f"[ -e {tmp_path}/tried ] || {{ touch {tmp_path}/tried; exit 1; }}"
+    status, _, err = worked(root, "jobs", "--", "sh", "-c", script)
+    assert status == 0
+    assert "1 acked, 0 failed" in err
+
+
+def test_system_calls_are_told_only_when_asked_for(root, broker):
+    broker.publish("jobs", "a")
+    assert "file-system calls" not in worked(root, "jobs", "--", "true")[2]
+    _, _, err = worked("-d", root, "jobs", "--", "true")
+    assert re.search(r"0 acked, .*; [0-9]+ file-system calls: ", err)
 
 
 def test_a_command_that_is_not_there_costs_no_message_anything(root, broker):
@@ -95,6 +156,9 @@ def test_a_drain_gives_messages_back_uncounted(root, broker, number):
     _, err = process.communicate(timeout=30)
     assert process.returncode == 5
     assert "2 released" in err
+    name = signal.Signals(number).name
+    assert f"{name}: nothing more is consumed, and 2 running commands have 10 s" in err
+    assert "kills at once" in err
     assert "3 left; stopped: it was asked to drain" in err
     messages = broker.consume("jobs", 5)
     assert [(m.message, m.requeue_counter) for m in messages] == [

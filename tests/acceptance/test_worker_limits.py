@@ -20,7 +20,7 @@ from acceptance.workers import (
     worked,
 )
 
-from ddmq import cli
+from ddmq.cli import main as cli
 
 pytestmark = pytest.mark.slow
 
@@ -94,7 +94,8 @@ def test_without_a_limit_the_worker_has_one(root, broker):
     broker.publish("jobs", "bad")
     status, _, err = worked("--retries", 2, root, "jobs", "--", "false")
     assert (status, counts(broker)) == (4, (0, 0, 0, 1))
-    assert "3 failed" in err
+    assert "1 failed" in err
+    assert err.count("exit status 1") == 3
     assert "exit status 1" in broker.dead("jobs")[0].reason
 
 
@@ -157,14 +158,14 @@ def test_a_dead_letter_tells_how_it_ended(root, broker, capsys):
 
 
 def test_max_messages_is_a_limit(root, broker):
-    broker.publish_many("jobs", "abcde")
+    broker.publish_many("jobs", list("abcde"))
     status, _, err = worked("-j", 2, "--max-messages", 3, root, "jobs", "--", "true")
     assert counts(broker) == (2, 0, 0, 0)
     assert (status, "3 acked" in err) == (5, True)
 
 
 def test_too_many_failures_end_it(root, broker):
-    broker.publish_many("jobs", "abcde", requeue=False)
+    broker.publish_many("jobs", list("abcde"), requeue=False)
     status, _, err = worked("-j", 1, "--max-failures", 2, root, "jobs", "--", "false")
     assert counts(broker) == (3, 0, 0, 2)
     assert "2 of 2 messages failed" in err
@@ -178,7 +179,7 @@ def test_a_share_of_failures_ends_it(root, broker):
 
 
 def test_fast_failures_in_a_row_mean_a_broken_node(root, broker):
-    broker.publish_many("jobs", "abcde", requeue=False)
+    broker.publish_many("jobs", list("abcde"), requeue=False)
     status, _, err = worked("--fast-failures", 3, root, "jobs", "--", "false")
     assert "this node looks broken" in err
     assert (status, counts(broker)) == (1, (5, 0, 0, 0))
@@ -186,10 +187,45 @@ def test_fast_failures_in_a_row_mean_a_broken_node(root, broker):
 
 
 def test_fast_failures_that_are_too_few_count(root, broker):
-    broker.publish_many("jobs", "abc", requeue=False)
+    broker.publish_many("jobs", list("abc"), requeue=False)
     script = '[ "$0" = c ]'
     status, _, _ = worked("--fast-failures", 3, root, "jobs", *shell(script))
     assert (status, counts(broker)) == (4, (0, 0, 0, 2))
+
+
+@pytest.mark.parametrize("slots", [1, 8, 16])
+def test_a_command_that_only_fails_makes_no_dead_letters(root, broker, tmp_path, slots):
+    broker.publish_many("jobs", map(str, range(1000)), requeue=False)
+    log = tmp_path / "runs"
+    script = f"echo x >> {log}; echo 'no such licence' >&2; exec /bin/false"
+    status, _, err = worked("-j", slots, root, "jobs", *shell(script))
+    first = max(10, slots)
+    assert (status, counts(broker)) == (5, (1000, 0, 0, 0))
+    assert log.read_text() == "x\n" * first
+    assert {m.requeue_counter for m in broker.consume("jobs", 1000)} == {0}
+    said = err.splitlines()[-1]
+    assert f"0 failed, {first} released" in said
+    assert f"stopped: the first {first} commands all failed" in said
+    assert "exit status 1 (no such licence)" in said
+    assert "--no-brake" in said
+
+
+def test_a_brake_can_be_done_without(root, broker):
+    broker.publish_many("jobs", map(str, range(50)))
+    options = ["--no-brake", "-j", 4, "--retries", 1]
+    status, _, err = worked(*options, root, "jobs", "--", "/bin/false")
+    assert (status, counts(broker)) == (4, (0, 0, 0, 50))
+    assert "50 failed" in err
+
+
+def test_many_workers_that_brake_at_once_lose_nothing(root, broker):
+    broker.publish_many("jobs", map(str, range(200)), requeue=False)
+    started = [start("-j", 2, root, "jobs", "--", "/bin/false") for _ in range(4)]
+    for process in started:
+        process.communicate(timeout=60)
+        assert process.returncode == 5
+    assert counts(broker) == (200, 0, 0, 0)
+    assert {m.requeue_counter for m in broker.consume("jobs", 200)} == {0}
 
 
 def test_it_lingers_when_asked(root, broker):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import sys
 import time
 from contextlib import suppress
 
@@ -103,6 +104,65 @@ def test_after_a_sigkill_of_the_worker_no_process_group_runs_on(root, broker):
     until(lambda: leads_a_group(seconds))
     process.kill()
     process.wait()
+    until(lambda: running(seconds) == [])
+    process.communicate()
+
+
+def cleared(seconds):
+    """Return a command with a child as in a container that gets an environment of its own."""
+    script = f"setsid env -i sleep {seconds} & env -i sleep {seconds}; exit"
+    return shell(f"trap '' TERM; {script}")
+
+
+def test_after_a_sigkill_of_the_worker_no_cleared_environment_runs_on(root, broker):
+    broker.publish("jobs", "a")
+    seconds = seconds_of_ours(78)
+    process = start(root, "jobs", *cleared(seconds))
+    until(lambda: len(running(seconds)) == 2)
+    process.kill()
+    process.wait()
+    until(lambda: running(seconds) == [])
+    process.communicate()
+
+
+def test_a_timeout_ends_what_cleared_its_environment(root, broker):
+    broker.publish("jobs", "a", requeue_limit=0)
+    seconds = seconds_of_ours(79)
+    command = cleared(seconds)
+    command[1:1] = ["env", "-i"]  # not even the command itself has a mark
+    process = start("--timeout", 2, "--grace", 0, root, "jobs", *command)
+    until(lambda: len(running(seconds)) == 2)
+    process.communicate(timeout=30)
+    assert process.returncode == 4
+    assert running(seconds) == []
+
+
+def test_a_drain_ends_what_cleared_its_environment_and_whose_parent_obeys(root, broker):
+    broker.publish("jobs", "a", requeue_limit=0)
+    seconds = seconds_of_ours(86)
+    script = f"setsid env -i sleep {seconds} & sleep {seconds}"
+    process = start("--grace", 60, root, "jobs", *shell(script))
+    until(lambda: len(running(seconds)) == 2)
+    process.terminate()
+    process.communicate(timeout=30)
+    assert process.returncode == 5
+    assert running(seconds) == []
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_a_worker_that_is_a_command_leaves_nothing(root, broker, number):
+    """Its guardian is a child of it, and below the mark of the outer worker."""
+    broker.publish("jobs", "a", requeue_limit=0)
+    broker.create_queue("inner")
+    broker.publish("inner", "b", requeue_limit=0)
+    seconds = seconds_of_ours(80)
+    left = f"(setsid sh -c 'sleep {seconds} &' &); exec sleep {seconds}"
+    code = "import sys; from ddmq.cli.worker import main; sys.exit(main())"
+    inner = ["--", sys.executable, "-c", code, root, "inner", *shell(left)]
+    process = start("--grace", 0, root, "jobs", *inner)
+    until(lambda: len(running(seconds)) == 2)
+    process.send_signal(number)
+    process.wait(30)
     until(lambda: running(seconds) == [])
     process.communicate()
 

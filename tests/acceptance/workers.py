@@ -16,7 +16,7 @@ PYTHON = sys.executable
 
 def start(*arguments, before="", **options):
     """Start `ddmq-worker` with the ddmq that is tested; `before` is Python to run first."""
-    code = f"{before}\nimport sys; from ddmq.hpc.cli import main; sys.exit(main())"
+    code = f"{before}\nimport sys; from ddmq.cli.worker import main; sys.exit(main())"
     path = str(Path(ddmq.__file__).parent.parent)
     return subprocess.Popen(
         [PYTHON, "-c", code, *map(str, arguments)],

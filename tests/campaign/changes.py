@@ -1,6 +1,6 @@
-"""Small changes of a module, for `mutants.py`: what they are, and how one is put in place.
+"""The small changes that `mutants.py` makes in a module.
 
-Changed are the bodies of functions, their defaults, and the constants of a module; not
+They are made in the bodies of functions, in defaults, and in a module's constants; never in
 annotations, docstrings, imports, decorators and type variables.
 """
 
@@ -39,7 +39,7 @@ def _compared(node: ast.Compare) -> Iterator[ast.AST]:
 
 
 def _combined(node: ast.BoolOp) -> Iterator[ast.AST]:
-    """Swap `and` and `or`, or leave an operand out."""
+    """Swap `and` and `or`, or drop an operand."""
     yield _changed(node, op=ast.Or() if isinstance(node.op, ast.And) else ast.And())
     for i in range(len(node.values)):
         rest = [*node.values[:i], *node.values[i + 1 :]]
@@ -47,13 +47,13 @@ def _combined(node: ast.BoolOp) -> Iterator[ast.AST]:
 
 
 def _conditional(node: ast.If | ast.While | ast.IfExp) -> Iterator[ast.AST]:
-    """Negate a condition; a comparison is turned anyway."""
+    """Negate a condition, unless it is a comparison: that is turned already."""
     if not isinstance(node.test, ast.Compare):
         yield _changed(node, test=_negated(node.test))
 
 
 def _filtered(node: ast.comprehension) -> Iterator[ast.AST]:
-    """Leave a filter out, or negate it."""
+    """Drop a filter, or negate it."""
     for i, test in enumerate(node.ifs):
         before, after = node.ifs[:i], node.ifs[i + 1 :]
         yield _changed(node, ifs=[*before, *after])
@@ -62,7 +62,7 @@ def _filtered(node: ast.comprehension) -> Iterator[ast.AST]:
 
 
 def _valued(node: ast.Constant) -> Iterator[ast.AST]:
-    """Make a number one larger, a truth its opposite, and a text another."""
+    """Add one to a number, negate a boolean, or change a text."""
     if isinstance(node.value, bool):
         yield _changed(node, value=not node.value)
     elif isinstance(node.value, (int, float)):
@@ -72,7 +72,7 @@ def _valued(node: ast.Constant) -> Iterator[ast.AST]:
 
 
 def _called(node: ast.Call) -> Iterator[ast.AST]:
-    """Leave a keyword out, or suppress no error."""
+    """Drop a keyword argument, or let `suppress` suppress no error."""
     for i in range(len(node.keywords)):
         yield _changed(node, keywords=[*node.keywords[:i], *node.keywords[i + 1 :]])
     if isinstance(node.func, ast.Name) and node.func.id == "suppress":
@@ -80,19 +80,19 @@ def _called(node: ast.Call) -> Iterator[ast.AST]:
 
 
 def _done(node: ast.stmt) -> Iterator[ast.AST]:
-    """Leave out a call, an assignment or a `raise`."""
+    """Drop a call, an assignment or a `raise`."""
     if not isinstance(node, ast.Expr) or isinstance(node.value, ast.Call):
         yield ast.copy_location(ast.Pass(), node)
 
 
 def _returned(node: ast.Return) -> Iterator[ast.AST]:
-    """Return nothing, unless it does so, or returns False."""
+    """Return None, unless the function returns None or False."""
     if node.value and getattr(node.value, "value", True) not in (None, False):
         yield _changed(node, value=ast.Constant(None))
 
 
 def _handled(node: ast.ExceptHandler) -> Iterator[ast.AST]:
-    """Raise an error on instead of handling it."""
+    """Raise an error again instead of handling it."""
     if not isinstance(node.body[0], ast.Raise) or node.body[0].exc:
         yield _changed(node, body=[ast.Raise()])
 
@@ -135,7 +135,7 @@ def _negated(test: ast.expr) -> ast.expr:
 
 
 class Mutant(NamedTuple):
-    """A module with one change, which is made when it is installed."""
+    """A module with one change, which is made when the mutant is installed."""
 
     tree: ast.Module
     holder: Any
@@ -154,7 +154,7 @@ class Mutant(NamedTuple):
 
 
 class _Place(NamedTuple):
-    """Where in a module a node is."""
+    """The place of a node in its module."""
 
     lines: range = range(1, sys.maxsize)
     is_global: bool = True
@@ -187,7 +187,7 @@ def _mutants(tree: ast.Module, node: ast.AST, place: _Place) -> Iterator[Mutant]
 
 
 def _children(node: ast.AST) -> Iterator[tuple[Any, Any, ast.AST]]:
-    """Yield the nodes in a node that run, each with what holds it and under which key."""
+    """Yield the nodes in a node that run, each with its parent and the key there."""
     for name, value in ast.iter_fields(node):
         if name in _SKIPPED:
             continue
@@ -199,7 +199,7 @@ def _children(node: ast.AST) -> Iterator[tuple[Any, Any, ast.AST]]:
 
 
 def _is_skipped(node: ast.AST) -> bool:
-    """Tell whether a statement is a docstring, or for the type checker alone."""
+    """Tell whether a statement is a docstring, or for the type checker only."""
     if isinstance(node, ast.Expr):
         return isinstance(node.value, ast.Constant)
     text = ast.unparse(node) if isinstance(node, (ast.If, ast.Assign)) else ""
@@ -218,7 +218,7 @@ def _put(holder: Any, key: Any, value: Any) -> None:
 
 
 def _text(node: ast.AST) -> str:
-    """Return the first two lines of a node: what is changed is in them."""
+    """Return the first two lines of a node; the change is in them."""
     lines = ast.unparse(ast.fix_missing_locations(node)).splitlines()
     return " ".join(line.strip() for line in lines[:2])
 
@@ -227,7 +227,7 @@ def _text(node: ast.AST) -> str:
 
 
 def install(mutant: Mutant, module: ModuleType) -> None:
-    """Let a module be the mutant, in this process."""
+    """Put a mutant in the place of its module, in this process."""
     _put(mutant.holder, mutant.key, mutant.new)
     ast.fix_missing_locations(mutant.tree)
     new = ModuleType(module.__name__)
@@ -240,7 +240,7 @@ def install(mutant: Mutant, module: ModuleType) -> None:
 
 
 def _transplant(old: Any, new: Any) -> None:
-    """Put the code and the defaults of functions in place of those of the same name."""
+    """Give functions the code and the defaults of the mutant's functions of the same name."""
     for name, theirs in vars(new).items():
         ours = vars(old).get(name)
         if isinstance(theirs, type) and ours is not theirs:
@@ -248,13 +248,13 @@ def _transplant(old: Any, new: Any) -> None:
         for f, g in zip(_functions(ours), _functions(theirs)):
             with suppress(
                 ValueError
-            ):  # of another closure: left as it was, so it survives
+            ):  # it has another closure: we can't replace it, so the mutant survives
                 f.__code__ = g.__code__
             f.__defaults__, f.__kwdefaults__ = g.__defaults__, g.__kwdefaults__
 
 
 def _functions(value: Any) -> Iterator[FunctionType]:
-    """Yield the function in a property or a method of a class, and those that it wraps."""
+    """Yield the functions in a property or a method, and those that they wrap."""
     value = value.fget if isinstance(value, property) else value
     value = getattr(value, "__func__", value)
     while value is not None:
@@ -271,7 +271,7 @@ def _constants(tree: ast.Module) -> Iterator[str]:
 
 
 def _rebind(name: str, old: object, new: object) -> None:
-    """Let all modules that have a constant have another."""
+    """Change a constant in all modules that have it."""
     for module in list(sys.modules.values()):
         if vars(module).get(name) is old:
             setattr(module, name, new)

@@ -1,30 +1,33 @@
-"""Mutation testing: which small changes of a module does no test notice?
+"""Mutation testing: the small changes of a module that no test notices.
 
-    $ python tests/campaign/mutants.py names store:310        # a module, or one line of it
-    $ python tests/campaign/mutants.py bundles --seconds 30 --jobs 2 --sample 100 --seed 5
+    $ python tests/campaign/mutants.py storage/names storage/store:310  # one line
+    $ python tests/campaign/mutants.py storage/bundles --seconds 30 --jobs 2 --sample 100 --seed 5
     $ python tests/campaign/mutants.py hpc/result             # or ddmq/hpc/*.py
 
-Run by hand: pytest does not collect it. It collects the tests of `tests/unit` and
-`tests/protocol` (or of `--tests`) once, and runs each in a child to learn its seconds and
-the lines it passes through. Then, for each mutant, a child puts its code in place and runs
-the tests that pass through the changed statement until one fails: first those of the
-module's own file, the quickest first, but of the cases of one test each later, and
-`--seconds` of them at most. A test that takes ten times as long as without a change, and
-ten seconds more, has failed, and so has one whose process dies. Hypothesis tries 40
-examples, always the same. Tests that are marked `deep` take minutes to measure, and need
-`--deep`.
+Run it by hand: pytest does not collect it. First it collects the tests of `tests/unit` and
+`tests/protocol` (or of `--tests`), and runs each in a child process. So it learns how long the
+test takes, and which lines it runs.
 
-It prints each survivor with its line, the original and the changed text, and of each module
-how many mutants there were, were killed and survived.
+Then a child process for each mutant puts the mutant's code in place, and runs the tests that
+run the changed statement, until one fails. Tests in the module's own file,
+`tests/unit/<folder>/test_<module>.py`, come first, and
+quick tests before slow ones; the second case of a test comes later than its time would say. It
+runs tests for `--seconds` at most. A test fails if it takes ten times as long as without the
+change and ten seconds more, or if its process dies. Hypothesis tries 40 examples, always the
+same. Tests that are marked `deep` take minutes to measure; `--deep` adds them.
 
-For modules of `hpc/`, the tests of `tests/hpc` and those of workers in `tests/acceptance`
-are added, the slow ones too. Processes of Python that a test starts load a copy of ddmq that
-holds the mutant, and are measured too, unless they are killed or load another.
+It prints each survivor with its line, the original and the changed text, and for each module
+the number of mutants, of those that were killed, and of those that survived.
 
-`changes.py` says what is changed. A constant, and the default of a field, is tried by all
-tests that pass through any line of its module or are in its own file. What runs while tests
-are collected is not known to pass through a line; a default of a function keeps the value of
-a constant of another module.
+For modules of `hpc/`, it adds the tests in `tests/hpc` and the tests of workers in
+`tests/acceptance`, slow ones included. Python processes that a test starts load a copy of ddmq
+that holds the mutant. Their lines are recorded too, unless they are killed or load another
+ddmq.
+
+`changes.py` says what is changed. For a constant or the default of a field, it runs the tests
+that run any line of the module, and those in the module's own file. Two limits: it does not
+see lines that run while tests are collected; and when the default of a function is a constant
+of another module, changing that constant does not change the default.
 """
 
 from __future__ import annotations
@@ -64,19 +67,19 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parents[2]
 TESTS = [str(ROOT / "tests/unit"), str(ROOT / "tests/protocol")]
-#: What else tries the modules of `hpc/`, and which file of tests is their own.
+#: The modules of workers and jobs, and what else tries them.
+HPC = ("hpc/", "cli/worker", "cli/submit")
 HPC_TESTS = [
     str(ROOT / "tests/hpc"),
     *map(str, sorted((ROOT / "tests/acceptance").glob("test_worker*.py"))),
 ]
-HPC_OWN = "test_hpc_parts.py"
 MARKS = "not slurm and not gluster and not nfs and not campaign"
 EXAMPLES = 40
 #: Seconds after which a test is left out.
 SLOW = 10
 #: How many times as long as without a change, and how many seconds more, a test may take.
 PATIENCE = 10
-#: What makes each Python that a test starts tell which lines it runs.
+#: Makes each Python that a test starts record the lines that it runs.
 MEASURING = "import coverage; coverage.process_startup()"
 _SUBREAPER = 36  # PR_SET_CHILD_SUBREAPER: orphans become children of ours
 
@@ -86,9 +89,9 @@ _Task = TypeVar("_Task")
 def in_children(
     act: Callable[[_Task, Path], Any], tasks: Iterable[_Task], jobs: int
 ) -> Iterator[tuple[_Task, Any]]:
-    """Do each task in a child with a directory of its own.
+    """Do each task in a child process with a directory of its own.
 
-    Yield it with what came of it, None if the child died.
+    Yield the task with its result, or with None if the child died.
     """
     adopt_orphans()
     running: dict[int, tuple[_Task, Path]] = {}
@@ -102,7 +105,7 @@ def in_children(
 
 
 def be_child(act: Callable[[_Task, Path], Any], task: _Task, place: Path) -> NoReturn:
-    """Do a task in a process group of our own, unheard, and end with all that we started."""
+    """Do a task silently in a process group of our own; end with all that we started."""
     try:
         os.setsid()
         adopt_orphans()
@@ -117,7 +120,7 @@ def be_child(act: Callable[[_Task, Path], Any], task: _Task, place: Path) -> NoR
 
 
 def ended(running: dict[int, tuple[_Task, Path]]) -> tuple[_Task, Any]:
-    """Wait for a child, and end the processes that it left."""
+    """Wait for a child, then end the processes that it left."""
     pid = 0
     while pid not in running:  # else it is one that a child left
         pid, _ = os.wait()
@@ -133,12 +136,12 @@ def ended(running: dict[int, tuple[_Task, Path]]) -> tuple[_Task, Any]:
 
 
 def adopt_orphans() -> None:
-    """Become the parent of processes whose parent dies: those that mutants left running."""
+    """Become the parent of processes whose parent dies: mutants leave some running."""
     ctypes.CDLL(None).prctl(_SUBREAPER, 1, 0, 0, 0)
 
 
 def kill_children(but: Container[int]) -> None:
-    """Kill our children and, when these are dead, theirs, until there is none."""
+    """Kill our children, then those that they leave to us, until none is left."""
     while found := [pid for pid in children() if pid not in but]:
         for pid in found:
             os.kill(pid, signal.SIGKILL)
@@ -153,10 +156,9 @@ def children() -> list[int]:
 
 
 def copy_of_ddmq(place: Path, module: ModuleType | None, text: str) -> None:
-    """Let each Python that a test starts load a copy of ddmq.
+    """Let each Python that a test starts load a copy of ddmq in which one module is changed.
 
-    In it, a module has another text. Without one, what is loaded is ddmq itself,
-    and the lines that run are recorded.
+    Without a change, it loads ddmq itself, and the lines that run are recorded.
     """
     place.mkdir()
     package = Path(str(ddmq.__file__)).parent
@@ -181,7 +183,7 @@ def copy_of_ddmq(place: Path, module: ModuleType | None, text: str) -> None:
 
 
 class Test(NamedTuple):
-    """A test that passes, and what it runs."""
+    """A test that passes, and the lines that it runs."""
 
     item: pytest.Item
     seconds: float
@@ -189,12 +191,12 @@ class Test(NamedTuple):
     """The lines of each module, by its path."""
 
     def passes_through(self, path: str, lines: range) -> bool:
-        """Whether it runs one of these lines of a module."""
+        """Tell whether the test runs one of these lines of a module."""
         return any(line in lines for line in self.lines.get(path, ()))
 
 
 def passes(item: pytest.Item, within: float) -> bool:
-    """Run a test; a process in which it takes too long dies."""
+    """Run a test; if it takes too long, the process dies."""
     with open(os.devnull, "w") as nowhere:
         faulthandler.dump_traceback_later(within, exit=True, file=nowhere)
         reports = runtestprotocol(item, log=False, nextitem=None)
@@ -226,7 +228,7 @@ def measured(
 
 
 def in_turn(tests: Iterable[Test]) -> list[Test]:
-    """Sort the quickest first, but the second case of a test as if it took twice as long."""
+    """Sort by time; the second case of a test counts as if it took twice as long."""
     seen: Counter[str] = Counter()
     turns = []
     for test in sorted(tests, key=lambda test: test.seconds):
@@ -240,14 +242,14 @@ def in_turn(tests: Iterable[Test]) -> list[Test]:
 
 
 class Campaign:
-    """A plugin of pytest that runs tests for each mutant, and not for themselves."""
+    """A plugin of pytest that runs the tests for each mutant, instead of once."""
 
     def __init__(self, options: argparse.Namespace) -> None:
         self._options = options
         self._tests: list[Test] = []
 
     def pytest_configure(self) -> None:
-        """Let Hypothesis be quick, and remember no example that failed."""
+        """Let Hypothesis be quick, and keep no failed examples."""
         from hypothesis import settings  # pytest warns of who imports it before
 
         settings.register_profile(
@@ -277,7 +279,7 @@ class Campaign:
         module = importlib.import_module(f"ddmq.{name.replace('/', '.')}")
         drawn = self._drawn(module, line)
         survivors = 0
-        killing = partial(self._survives, module)
+        killing = partial(self._survives, name, module)
         for mutant, survived in in_children(killing, drawn, self._options.jobs):
             if survived:
                 survivors += 1
@@ -295,27 +297,32 @@ class Campaign:
         number = min(self._options.sample, len(found))
         return random.Random(self._options.seed).sample(found, number)
 
-    def _survives(self, module: ModuleType, mutant: Mutant, place: Path) -> bool:
-        chosen = list(self._chosen(str(module.__file__), mutant))
+    def _survives(
+        self, name: str, module: ModuleType, mutant: Mutant, place: Path
+    ) -> bool:
+        chosen = list(self._chosen(name, str(module.__file__), mutant))
         install(mutant, module)
-        if module.__name__.startswith("ddmq.hpc."):
+        if name.startswith(HPC):
             copy_of_ddmq(place / "mutant", module, ast.unparse(mutant.tree))
         return all(passes(t.item, PATIENCE * (1 + t.seconds)) for t in chosen)
 
-    def _chosen(self, path: str, mutant: Mutant) -> Iterator[Test]:
+    def _chosen(self, name: str, path: str, mutant: Mutant) -> Iterator[Test]:
         """Yield the tests to run, first those of the module's own file."""
-        own = {f"test_{os.path.basename(path)}"}
-        own |= {HPC_OWN} if "/hpc/" in path else set()
+        own = own_tests(name)
         left = self._options.seconds
-        for test in sorted(
-            self._tests, key=lambda test: test.item.path.name not in own
-        ):
-            is_own = test.item.path.name in own
+        for test in sorted(self._tests, key=lambda test: test.item.path != own):
+            is_own = test.item.path == own
             if (is_own and mutant.is_global) or test.passes_through(path, mutant.lines):
                 left -= test.seconds
                 if left < 0:
                     return
                 yield test
+
+
+def own_tests(name: str) -> Path:
+    """Return the file of a module's own tests: `tests/unit` mirrors the tree."""
+    folder, module = os.path.split(name)
+    return ROOT / "tests" / "unit" / folder / f"test_{module}.py"
 
 
 def say(text: str) -> None:
@@ -340,20 +347,20 @@ def parsed() -> argparse.Namespace:
     add("--deep", action="store_true", help="run the tests that are marked so, too")
     add("--tests", nargs="+", metavar="PATH")
     options = parser.parse_args()
-    options.has_hpc = any(name.startswith("hpc/") for name, _ in options.modules)
+    options.has_hpc = any(name.startswith(HPC) for name, _ in options.modules)
     if options.tests is None:
         options.tests = [*TESTS, *(HPC_TESTS if options.has_hpc else ())]
     return options
 
 
 def module_and_line(text: str) -> tuple[str, int]:
-    """Read what is to be changed; the line is 0 where it is a whole module."""
+    """Read which module, and which of its lines, to change; line 0 means the whole module."""
     module, _, line = text.partition(":")
     return module.removeprefix("ddmq/").removesuffix(".py"), int(line or 0)
 
 
 def marks(options: argparse.Namespace) -> str:
-    """Return which tests take part."""
+    """Return the marks of the tests that take part."""
     left_out = [MARKS]
     left_out += [] if options.deep else ["not deep"]
     left_out += [] if options.has_hpc else ["not slow"]
@@ -361,7 +368,7 @@ def marks(options: argparse.Namespace) -> str:
 
 
 def main() -> int:
-    """Run the campaign by options of the command line."""
+    """Run the campaign with the options of the command line."""
     options = parsed()
     os.environ["DDMQ_EXAMPLES"] = str(EXAMPLES)
     arguments = [f"--rootdir={ROOT}", f"-c{ROOT / 'setup.cfg'}", "-q"]

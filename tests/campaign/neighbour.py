@@ -1,8 +1,9 @@
-"""A member of a queue's group who means ill: what he does, at random, wherever he may write.
+"""A malicious member of a queue's group, who acts at random wherever he may write.
 
-He swaps directories for links to the owner's home and back again as fast as he can, puts links,
-FIFOs, sockets and programs in the places of files, plants names that lie and contents that
-poison, truncates, moves and removes. `Neighbour.go_on` never ends: he is killed in the end.
+He replaces directories by links to the owner's home, and puts them back, as fast as he can. He
+puts links, FIFOs, sockets and programs in the places of files. He plants misleading names and
+harmful contents. He truncates, moves and removes. `Neighbour.go_on` never ends: somebody has to
+kill him.
 """
 
 from __future__ import annotations
@@ -24,30 +25,40 @@ if TYPE_CHECKING:
 ID, TOKEN, STAMP = "0123456789abcdef0123", "0123456789abcdef", 1_600_000_000_000_000_000
 ENTRY = f"{STAMP}.{ID}.0-0"
 LEASE = f"1600000000000.0.{ENTRY}.{TOKEN}"
-#: Names of the owner's own that a client of a queue would look for, too.
+#: Names in the owner's home that a client looks for in a queue as well.
 LIKE_A_QUEUE = (
-    *("tmp", "ready", "work", "delayed", "dead", "drop", "journal", "jobs"),
+    *("tmp", "ready", "bundles", "work", "delayed", "dead", "drop", "journal", "jobs"),
     *("lock", "ddmq.yaml", "cleaned", "documents", ".ddmq-unfinished"),
 )
-#: The file in a home directory on which most is built.
+#: The file in the home directory that most of his links lead to.
 SECRET = "secret"
 #: How many files are in the directory that takes long to remove; the first ones have
 #: namesakes in the owner's home.
 CROWD = 20_000
 NAMESAKES = 300
-#: What his programs hold, and no job script of the owner's.
+#: A text in his programs, and in no job script of the owner's.
 MARK = "the neighbour's own program"
 _EXCHANGE = 2
 _HERE = -100
 _LIBC = ctypes.CDLL(None, use_errno=True)
 _DAYS = 2 * 86400
-_QUEUE = ("tmp", "ready", "work", "delayed", "dead", "drop", "journal", "jobs")
+_QUEUE = (
+    "tmp",
+    "ready",
+    "bundles",
+    "work",
+    "delayed",
+    "dead",
+    "drop",
+    "journal",
+    "jobs",
+)
 #: So many lists need over 700 MB; so many files of them are made by each of his processes.
 _POISON, _POISONED = 10_000_000, 3
 
 
 class Area(NamedTuple):
-    """Where he may write, and what he would like to reach."""
+    """The places where he may write, and those that he tries to reach."""
 
     root: Path
     queue: Path
@@ -62,7 +73,7 @@ class Area(NamedTuple):
 
 
 def exchange(one: object, other: object) -> None:
-    """Swap two names at one instant."""
+    """Swap two names atomically."""
     names = os.fsencode(str(one)), os.fsencode(str(other))
     if _LIBC.renameat2(_HERE, names[0], _HERE, names[1], _EXCHANGE):
         code = ctypes.get_errno()
@@ -70,10 +81,10 @@ def exchange(one: object, other: object) -> None:
 
 
 class Neighbour:
-    """The `number`-th of so many processes of his. What he does next is told by `seed`.
+    """The `number`-th of his processes; `seed` determines what it does.
 
-    Each swaps other ones of the directories without which there is no queue, so that they
-    come back; and it holds the queue, whose name another one may have swapped.
+    Each process swaps different ones of the queue's own directories, so that each of them
+    comes back. It holds the queue open, since another process may have swapped its name.
     """
 
     def __init__(self, area: Area, seed: str, number: int, of: int) -> None:
@@ -89,16 +100,18 @@ class Neighbour:
         self._links = self._aims()
 
     def _aims(self) -> list[str]:
-        """Return what a link of his may lead to: the owner's home, and all that is in there."""
+        """Return what his links may lead to: the owner's home, and all that is in it."""
         home = str(self.area.home)
         aims = [home, f"{home}/{SECRET}", f"{home}/nothing-yet"]
         aims += [f"{home}/{name}" for name in LIKE_A_QUEUE]
-        aims += [f"{home}/{name}/{ID}" for name in ("tmp", "work", ".ddmq-unfinished")]
+        aims += [
+            f"{home}/{name}/{ID}" for name in ("tmp", "bundles", ".ddmq-unfinished")
+        ]
         aims += [f"{home}/ready/0", f"{home}/ready/0/{STAMP}", f"{home}/tmp/x"]
         return aims
 
     def go_on(self) -> None:
-        """Do one thing after the other."""
+        """Do one thing after the other, for ever."""
         acts: list[tuple[int, Callable[[], None]]] = [
             (8, self.flap),
             (4, self.haunt_outputs),
@@ -124,7 +137,7 @@ class Neighbour:
     # Things of his
 
     def new(self, kind: str = "") -> str:
-        """Return the path of a new thing of some kind, beside everything."""
+        """Make something new beside the queue, of this kind or a random one; return its path."""
         self.made += 1
         path = f"{self.area.own}/{os.getpid()}-{self.made}"
         make: dict[str, Callable[[], object]] = {
@@ -157,7 +170,7 @@ class Neighbour:
                 self.write(f"{path}/{name}", self.content())
 
     def write(self, path: str, data: bytes, mode: int = 0o666) -> None:
-        """Write a file that all may use."""
+        """Write a file that all may read and write."""
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_NONBLOCK, 0o666)
         try:
             os.fchmod(descriptor, mode)
@@ -166,13 +179,13 @@ class Neighbour:
             os.close(descriptor)
 
     def program(self) -> bytes:
-        """Return a script that tells who ran it."""
+        """Return a script that records who ran it."""
         return (
             f"#!/bin/sh\n#SBATCH --job-name=x\n# {MARK}\nid -u >> {self.area.witness}\n"
         ).encode()
 
     def content(self) -> bytes:
-        """Return what some file of a queue might hold, or should not."""
+        """Return what a file of a queue may contain, or must not."""
         link = self.chance.choice(self._links)
         run = dict.fromkeys(("id", "start", "host", "job", "log"), link)
         run |= {"duration": self.chance.choice([1e300, "x", [], -1, float("nan")])}
@@ -190,7 +203,7 @@ class Neighbour:
                 json.dumps({"time": 1e300, "reason": link, "log": link}).encode(),
                 json.dumps({"compacted": [link, f"../../{SECRET}"]}).encode() + b"\n",
                 json.dumps({"host": "x", "pid": 1, "since": 1e300}).encode(),
-                b"layout: 1 (ddmq 1.0.0)\nmessage_timeout: 1.0e-9\n",
+                b"layout: 2 (ddmq 1.0.0)\nmessage_timeout: 1.0e-9\n",
                 self.program(),
                 b"\x1b]0;x\x07\x9b31m\xe2\x80\xae\r\nddmq: all is well\n",
             ]
@@ -215,7 +228,7 @@ class Neighbour:
         return [path for path in found if not path.endswith("/.ddmq-unfinished")]
 
     def files(self) -> list[str]:
-        """Return some of all that is in some of the directories."""
+        """Return some of the files in some of the directories."""
         found = []
         for path in self.chance.sample(self.directories(), 3):
             with suppress(OSError):
@@ -231,13 +244,24 @@ class Neighbour:
         entry = f"{stamp:019d}.{id_}.{self.chance.choice(['0-0', '9-9', '0-0.t1'])}"
         token = f"{self.chance.getrandbits(64):016x}"
         due = self.chance.choice([1_600_000_000_000, now // 10**6, 10**13 - 1])
-        size = self.chance.choice(["9-0-0", "999999999-0-0", "9-9-9", "99999-5-5"])
-        bundle = f"{stamp:019d}.{ID}.{size}.{due}.{token}"
+        lines = self.chance.choice(["9", "1000", "0", "12", "12.open"])
+        bundle = f"{stamp:019d}.{ID}.{lines}"
+        span, state = self.chance.choice(
+            [("0-3-9", "oox"), ("2-3-9", "d"), ("0-9-9", "x")]
+        )
+        some = f"{stamp:019d}.{ID}.{span}.{token}.{state}.0-0"
         return self.chance.choice(
             [
-                *(entry, bundle, f"{due}.0.{entry}.{token}", f"{due}.0.{bundle}"),
-                *(f"{due}.0.{entry}.{token}.line", f"{due}.0.{entry}.{token}.draft"),
-                *(f"{due}.0.{entry}", f"0.{entry}.{token}.failed", f"spent.{due}.{ID}"),
+                *(entry, bundle, some, f"{due}.0.{entry}.{token}", f"{due}.0.{bundle}"),
+                *(f"{due}.0.{some}.{token}.range", f"{due}.0.{some}", ID),
+                *(
+                    f"0.{entry}.{token}.detached",
+                    "lines",
+                    "0",
+                    "2",
+                    f"{span}.{token}.done",
+                ),
+                *(f"{due}.0.{entry}", f"0.{entry}.{token}.failed", "drained"),
                 *(f"{ID}.{TOKEN}.failed.note", f"{id_}.{token}", f"ddmq-{token}.sh"),
                 *(f"{stamp:019d}", f"{stamp:019d}.shelf", "0", "x", ".hidden", "-rf"),
                 *(f"compacted-{token}.jsonl", f"{token}.jsonl", ".ddmq-unfinished"),
@@ -254,14 +278,14 @@ class Neighbour:
     # What he does
 
     def flap(self) -> None:
-        """Swap a directory for something else and back again, for a moment."""
+        """Replace a directory by something else for a moment."""
         others = [x for x in self.directories() if x not in self._main]
         paths = self.chance.choice([self._to_swap, others])
         kinds = ["link"] * 5 + ["directory", "full directory", "closed directory"]
         self.swap(self.chance.choice(paths), self.new(self.chance.choice(kinds)))
 
     def swap(self, path: str, lure: str) -> None:
-        """Swap two names to and fro; in the end mostly as they were, or a little later."""
+        """Swap two names and swap them back, for a moment; sometimes leave them swapped."""
         end = time.monotonic() + self.chance.uniform(0.002, 0.2)
         while time.monotonic() < end:
             exchange(lure, path)
@@ -275,7 +299,7 @@ class Neighbour:
                 exchange(lure, path)
 
     def haunt_outputs(self) -> None:
-        """Meet what commands and workers write, as soon as there is a name of it."""
+        """Attack what commands and workers write, as soon as its name appears."""
         unfinished = f"{self.area.results}/.ddmq-unfinished"
         if self._is_first:
             self.haunt_unfinished(unfinished)
@@ -302,7 +326,7 @@ class Neighbour:
             exchange(lure, path)
 
     def haunt_unfinished(self, path: str) -> None:
-        """Swap the directory of what commands write; he takes back what keeps workers away."""
+        """Swap the directory of unfinished outputs; undo what would keep workers away."""
         if os.lstat(path).st_uid == os.geteuid():
             os.rename(path, self.new("directory") + "-was")
         elif self.chance.random() < 0.5:
@@ -335,7 +359,7 @@ class Neighbour:
                     self.dwell()
 
     def haunt_lock(self) -> None:
-        """Have something else in the place of a lock file, for a moment."""
+        """Replace a lock file by something else for a moment."""
         path = self.chance.choice([str(self.area.root), self._queue]) + "/lock"
         lure = self.new(self.chance.choice(["link", "FIFO", "hard link", "file"]))
         self.swap(path, lure)
@@ -343,7 +367,7 @@ class Neighbour:
             self.write(path, self.content())
 
     def haunt_settings(self) -> None:
-        """The same for settings; they are a member's to change, so they come back."""
+        """Replace the settings for a moment; a member may change them, so he puts them back."""
         path = self.chance.choice([str(self.area.root), self._queue]) + "/ddmq.yaml"
         kind = self.chance.choice(["link", "FIFO", "file", "directory"])
         lure, end = self.new(kind), time.monotonic() + self.chance.uniform(0.002, 0.03)
@@ -354,7 +378,7 @@ class Neighbour:
             self.dwell()
 
     def plant(self) -> None:
-        """Put something where it does not belong, under a name that means something."""
+        """Put something in a wrong place, under a name that has a meaning."""
         for _ in range(self.chance.randrange(1, 8)):
             directory = self.chance.choice(self.directories())
             thing, name = self.new(), self.name()
@@ -379,7 +403,7 @@ class Neighbour:
         time.sleep(0.005)
 
     def spoil(self) -> None:
-        """Truncate files, let them be huge, write something into them."""
+        """Truncate files, make them huge, or write into them."""
         for path in self.chance.sample(files := self.files(), min(3, len(files))):
             flags = os.O_WRONLY | os.O_NOFOLLOW | os.O_NONBLOCK
             with suppress(OSError):
@@ -395,7 +419,7 @@ class Neighbour:
                 os.close(descriptor)
 
     def hold_lock(self) -> None:
-        """Hold a lock for a moment: who administers waits for it."""
+        """Hold a lock for a moment, so that administrators wait."""
         path = self.chance.choice([str(self.area.root), self._queue]) + "/lock"
         descriptor = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK)
         with suppress(OSError):
@@ -404,14 +428,14 @@ class Neighbour:
         os.close(descriptor)
 
     def move(self) -> None:
-        """Move what is somewhere to somewhere else, a directory maybe."""
+        """Move files or directories to other places."""
         for path in self.chance.sample(files := self.files(), min(2, len(files))):
             directory = self.chance.choice(self.directories())
             name = self.chance.choice([os.path.basename(path), self.name()])
             os.rename(path, f"{directory}/{name}")
 
     def shut(self) -> None:
-        """Keep a directory to himself, or make one that nobody removes."""
+        """Make an old directory that keeps others out, or that others can't empty."""
         directory = self.chance.choice(self.directories())
         path = f"{directory}/{self.name()}"
         os.mkdir(path)
@@ -421,13 +445,13 @@ class Neighbour:
         time.sleep(0.01)
 
     def letter_for_a_directory(self) -> None:
-        """Let a dead letter have the name of a directory of the owner's."""
+        """Give a dead letter the name of one of the owner's directories."""
         for name in (ID, "documents", *LIKE_A_QUEUE[:3]):
             letter = f"0.{STAMP}.{name}.0-0.{TOKEN}.failed"
             os.rename(self.new("file"), f"{self._queue}/dead/{letter}")
 
     def poison(self) -> None:
-        """Plant a message that takes more memory than there is, a few times."""
+        """Plant a few messages that take more memory than there is."""
         if self.poisoned < _POISONED:
             self.poisoned += 1
             path = self.new("file")
@@ -436,7 +460,7 @@ class Neighbour:
             os.rename(path, f"{place}/{self.name()}")
 
     def crowd(self) -> None:
-        """Let an old directory in `tmp/` take long to remove, and swap it meanwhile."""
+        """Make an old directory in `tmp/` that takes long to remove; swap it meanwhile."""
         made = f"{self.area.own}/crowd"
         if not os.path.isdir(made):
             os.mkdir(f"{made}-draft")
@@ -458,10 +482,10 @@ class Neighbour:
 
 
 def leave(area: Area, seed: str, queue: int, settings: dict[Path, bytes]) -> None:
-    """Give the queue its place and its settings back, and spoil some directories for good.
+    """Put the queue and its settings back, and leave some directories damaged.
 
-    `queue` is its inode. To take these away is to delete the queue, which a member may do;
-    what else he leaves is for a doctor to mend.
+    `queue` is its inode. Without its place and settings the queue would count as deleted,
+    and a member may delete it. All other damage must be mended by `ddmq doctor`.
     """
     for directory in (area.root, area.own):
         for name in os.listdir(directory):
@@ -480,18 +504,19 @@ def leave(area: Area, seed: str, queue: int, settings: dict[Path, bytes]) -> Non
 
 
 def home_of_canaries(home: Path, owner: tuple[int, int]) -> None:
-    """Fill a home directory with what a client that is led astray would touch.
+    """Fill a home directory with files that a misled client would touch.
 
-    It looks like a queue, down to messages, leases, results and dead letters that are due.
+    It looks like a queue, with messages, leases, results and dead letters that are due.
     """
     home.mkdir(mode=0o700)
     message = b'{"message": "CANARY of a message", "priority": 0}'
     files: dict[str, bytes] = {
         SECRET: b"CANARY of a secret",
         **dict.fromkeys(("lock", "cleaned", "x", ID, ENTRY, LEASE), b"CANARY"),
-        "ddmq.yaml": b"layout: 1 (ddmq 1.0.0)\n# CANARY\n",
+        "ddmq.yaml": b"layout: 2 (ddmq 1.0.0)\n# CANARY\n",
         f"ready/0/{STAMP}/{ENTRY}": message,
         f"work/{LEASE}": message,
+        f"bundles/{ID}/lines": b'{"priority":0}\n"CANARY of a line"\n',
         f"delayed/1600000000000.0.{ENTRY}": message,
         f"dead/0.{ENTRY}.{TOKEN}.failed": message,
         f"dead/{ID}.{TOKEN}.failed.note": b'{"reason": "CANARY of a note"}',
@@ -521,9 +546,9 @@ def home_of_canaries(home: Path, owner: tuple[int, int]) -> None:
 
 
 def all_of(path: str) -> dict[str, Any]:
-    """Return all that can be told of a file, or a directory and what is in it.
+    """Return all that is known of a file, or of a directory and its content.
 
-    Nothing of it changes, not even when it was read last.
+    This changes none of it, not even the time of the last access.
     """
     known = os.lstat(path)
     times = known.st_atime_ns, known.st_mtime_ns, known.st_ctime_ns

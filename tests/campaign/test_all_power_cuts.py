@@ -1,4 +1,4 @@
-"""The power is cut at every point, and what was not synced is lost in every way."""
+"""The power is cut at each point; each combination of unsynced changes gets lost."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.campaign
 
-#: Combinations at each point up to which all are tried; else as many at random, too.
+#: We try all combinations at a point up to this number; of more, as many at random.
 MOST = 2000
 
 

@@ -1,12 +1,12 @@
-"""A neighbour who means ill, while a user works: nothing of the user's own is touched.
+"""A user works beside a malicious neighbour; nothing of the user's own is touched.
 
 One member of a group, the owner, uses a queue as people do: publishers, workers with
 results and logs, a cleaner, a doctor, batch jobs. Another member does what `neighbour.py`
-says, wherever the group may write. The short form goes on for 5 seconds, and
+does, wherever the group may write. The short form takes 5 seconds, and
 
     pytest -m campaign tests/campaign/test_fuzzing_neighbour.py
 
-for 60, or for as many as `DDMQ_NEIGHBOUR` says. `DDMQ_SEED` repeats what the neighbour chose.
+takes 60, or as many as `DDMQ_NEIGHBOUR` says. `DDMQ_SEED` repeats the neighbour's choices.
 """
 
 from __future__ import annotations
@@ -44,9 +44,11 @@ from campaign.neighbour import (
 )
 from protocol.test_other_users import GROUP, GROUPS, MEMBER, OWNER, load_everything
 
-from ddmq import Broker, DdmqError, cli
-from ddmq.hpc import chain, submit, submit_cli
-from ddmq.hpc import cli as worker_cli
+from ddmq import Broker, DdmqError
+from ddmq.cli import main as cli
+from ddmq.cli import submit as submit_cli
+from ddmq.cli import worker as worker_cli
+from ddmq.hpc import chain, submit
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -85,7 +87,7 @@ echo "Submitted batch job 1"
 
 
 class Done(NamedTuple):
-    """One thing that the owner did."""
+    """One thing that the owner did, and how it ended."""
 
     what: str
     status: int
@@ -96,14 +98,14 @@ class Done(NamedTuple):
 
 
 def line(main: Callable[[list[str]], int], *words: str) -> Callable[[], int]:
-    """Return what runs a command line."""
+    """Return the Python code that runs a command line."""
     return lambda: main(list(words))
 
 
 class Owner:
-    """What one user does with a queue; each thing in a process of its own, which is watched.
+    """What one user does with a queue, each thing in a process of its own that we watch.
 
-    Nothing is started by its path: the neighbour's group need not be able to read Python.
+    He starts nothing by its path: the neighbour's group may be unable to read Python.
     """
 
     def __init__(self, area: Area, desk: Path) -> None:
@@ -117,7 +119,7 @@ class Owner:
     # What he does
 
     def roles(self) -> dict[str, list[tuple[str, Callable[[], int], float]]]:
-        """Return for each role what it does again and again, and how long that may take."""
+        """Return what each role does again and again, and how long that may take."""
         area = self.area
         root, results, logs = str(area.root), str(area.results), str(area.logs)
         places, waits = (root, QUEUE), HANGS + LOCKED
@@ -128,6 +130,7 @@ class Owner:
             "--max-messages=12",
             "--poll-max=0.1",
             "--retries=1",
+            "--no-brake",
         ]
         work += [*places, "--", "/bin/sh", "-c", COMMAND, "sh", "{}"]
         job = ["slurm", *places, "--worker", str(self.desk / "worker"), "--workers=2"]
@@ -159,11 +162,11 @@ class Owner:
         }
 
     def step(self) -> None:
-        """Note that something begins which must not take long."""
+        """Note that a step begins, which must not take long."""
         self.began[:] = struct.pack("d", time.monotonic())
 
     def steps(self, act: Callable[[Broker, int], Any], number: int) -> int:
-        """Do something so often with one client, whatever he is told; 1 if it never worked."""
+        """Do something repeatedly with one client, whatever fails; 1 if it never worked."""
         status = 1
         self.step()
         try:
@@ -178,7 +181,7 @@ class Owner:
         return status
 
     def publish(self) -> int:
-        """Publish single messages: some fail, some are delayed."""
+        """Publish single messages; some will fail, some are delayed."""
 
         def act(broker: Broker, n: int) -> None:
             text = f"{'fail' if n % 5 == 0 else 'text'} {n}"
@@ -210,7 +213,7 @@ class Owner:
         return self.steps(act, 30)
 
     def go_on(self) -> int:
-        """Be the job that was submitted last, at its end: submit the next of its chain."""
+        """Be the job that was submitted last, at its end: submit the next job of the chain."""
         records = sorted((self.desk / "submitted").iterdir(), key=os.path.getmtime)
         if not records:
             return 0
@@ -229,7 +232,7 @@ class Owner:
     # How it is watched
 
     def do(self, what: str, act: Callable[[], int], limit: float) -> Done:
-        """Do something in another process, and wait for it as long as it may take."""
+        """Do something in another process; wait as long as it may take."""
         self.number += 1
         said = self.desk / f"said-{os.getpid()}-{self.number}"
         self.began = mmap.mmap(-1, 8)  # shared with that process, and nobody else
@@ -244,7 +247,7 @@ class Owner:
         return Done(what, status, seconds, shortened(text))
 
     def _act(self, act: Callable[[], int], said: Path) -> None:
-        """Be that other process."""
+        """Be the other process: act, and report."""
         code = 99
         try:
             output = os.open(said, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
@@ -270,7 +273,7 @@ class Owner:
         os._exit(code)
 
     def _awaited(self, child: int, what: str, limit: float) -> tuple[int, float]:
-        """Wait for a process; end it when one of its steps takes too long."""
+        """Wait for a process; kill it when one of its steps takes too long."""
         asked, seen, waited, most = False, 0.0, 0.0, 0.0
         while True:
             began = struct.unpack("d", self.began[:])[0]
@@ -302,7 +305,7 @@ def shortened(text: str) -> str:
 
 
 def _waited(pid: int) -> float:
-    """Return for how long the threads of a process have waited for a processor."""
+    """Return how long the threads of a process have waited for a processor."""
     waited = 0
     for thread in Path(f"/proc/{pid}/task").glob("*/schedstat"):
         with suppress(OSError, IndexError):  # it has ended
@@ -330,7 +333,7 @@ def fork(user: int, act: Callable[[], None]) -> int:
 
 
 class Scene:
-    """A place where both can be, with all that they have."""
+    """A directory that both users can reach, with all their files."""
 
     def __init__(self, place: Path) -> None:
         self.desk = place / "desk"
@@ -374,14 +377,14 @@ class Scene:
         return fork(OWNER, at_his_desk)
 
     def done(self) -> list[Done]:
-        """Return all that the owner did until now."""
+        """Return all that the owner has done so far."""
         lines = []
         for path in sorted(self.desk.glob("done-*"), key=os.path.getctime):
             lines += path.read_text().splitlines()
         return [Done(*json.loads(line)) for line in lines]
 
     def play(self, seconds: float) -> None:
-        """Let the owner do everything for a while, each at least once."""
+        """Let the owner play all roles for a while, each at least once."""
         everything = self.owner.roles()
         playing = [
             self.as_owner(lambda: self._play(name, everything[name], seconds))  # noqa: B023
@@ -393,7 +396,7 @@ class Scene:
                 os.killpg(process, signal.SIGKILL)
 
     def _play(self, name: str, acts: list[Any], seconds: float) -> None:
-        """Do all of a role again and again; go on for a while if nothing succeeded yet."""
+        """Play one role again and again; go on for a while if nothing succeeded yet."""
         began, succeeded = time.monotonic(), False
         with open(self.desk / f"done-{name}-{os.getpid()}", "a") as log:
             while True:
@@ -406,7 +409,7 @@ class Scene:
                     return
 
     def one(self, what: str, act: Callable[[], int], limit: float) -> Done:
-        """Let the owner do one thing; return what came of it."""
+        """Let the owner do one thing; return how it ended."""
         path = self.desk / f"done-once-{time.monotonic_ns()}"
 
         def once() -> None:
@@ -417,7 +420,7 @@ class Scene:
 
 
 def own(path: Path, user: int) -> None:
-    """Give a directory, and all that is in it, to a user."""
+    """Make a user the owner of a directory and all that is in it."""
     for directory, _, files in os.walk(path):
         for each in (directory, *(f"{directory}/{name}" for name in files)):
             os.chown(each, user, GROUPS[user])
@@ -425,7 +428,7 @@ def own(path: Path, user: int) -> None:
 
 @pytest.fixture
 def scene() -> Iterator[Scene]:
-    """Give a place where the owner has made a queue for his group, and all that he does works."""
+    """Return a scene with a queue for the owner's group, where all that the owner does works."""
     load_everything()
     place = Path(tempfile.mkdtemp(prefix="ddmq-", dir=os.environ.get(TEMPORARY)))
     place.chmod(0o1777)
@@ -463,7 +466,7 @@ def test_a_neighbour_who_means_ill_reaches_nothing_of_the_owners(
 
 
 def disturb(scene: Scene, seed: str, seconds: float) -> None:
-    """Let the neighbour disturb the owner, and then leave a queue that a doctor can mend."""
+    """Let the neighbour disturb the owner, then leave a queue that `ddmq doctor` can mend."""
     area = scene.area
     inode, files = area.queue.lstat().st_ino, [area.root, area.queue]
     settings = {path / "ddmq.yaml": (path / "ddmq.yaml").read_bytes() for path in files}
@@ -482,14 +485,14 @@ def disturb(scene: Scene, seed: str, seconds: float) -> None:
 
 
 def assert_none(found: Iterable[str], where: str = "in the calm") -> None:
-    """Fail with all that was found."""
+    """Fail, and print all that was found."""
     told = list(found)
     if told:
         pytest.fail(f"{len(told)} found ({where}):\n" + "\n".join(told), pytrace=False)
 
 
 def changes(before: dict[str, Any], after: dict[str, Any]) -> Iterator[str]:
-    """Tell what was read, changed, made or removed in the owner's home."""
+    """Yield what was read, changed, made or removed in the owner's home."""
     for path in sorted(before.keys() | after.keys()):
         if path not in after:
             yield f"removed: {path}"
@@ -500,14 +503,14 @@ def changes(before: dict[str, Any], after: dict[str, Any]) -> Iterator[str]:
 
 
 def ran_by_others(area: Area) -> Iterator[str]:
-    """Tell whether somebody but the neighbour ran a program of his."""
+    """Yield a line if anybody but the neighbour ran a program of his."""
     users = set(area.witness.read_text().split())
     if users - {str(MEMBER)}:
         yield f"the neighbour's program was run by {users}"
 
 
 def leaks(scene: Scene) -> Iterator[str]:
-    """Tell where something is that was in the owner's home."""
+    """Yield the places where something is that was in the owner's home."""
     area = scene.area
     for path in (area.root, area.results, area.logs, area.own, scene.desk):
         for directory, _, names in [] if path.is_symlink() else os.walk(path):
@@ -521,7 +524,7 @@ def leaks(scene: Scene) -> Iterator[str]:
 
 
 def troubles(done: list[Done]) -> Iterator[str]:
-    """Tell who hung, died, or did not explain what was wrong, and what never succeeded."""
+    """Yield what hung, died, gave no explanation, or never succeeded."""
     for each in done:
         if each.status == -signal.SIGKILL:
             yield f"{each.what} hung for {each.seconds:.1f} s: {each.said}"
@@ -533,7 +536,7 @@ def troubles(done: list[Done]) -> Iterator[str]:
 
 
 def bad_scripts(scene: Scene) -> Iterator[str]:
-    """Tell what was submitted that the owner did not write."""
+    """Yield the scripts that were submitted, but not written by the owner."""
     for path in (scene.desk / "submitted").iterdir():
         text = path.read_text(errors="replace")
         last = text.rstrip().rpartition("\n")[2]
@@ -542,7 +545,7 @@ def bad_scripts(scene: Scene) -> Iterator[str]:
 
 
 def after_the_doctor(scene: Scene) -> Iterator[str]:
-    """Tell what does not work when the neighbour has gone, and the doctor has been there."""
+    """Yield what does not work when the neighbour has gone, and the doctor has mended."""
     places = str(scene.area.root), QUEUE
     healed = scene.one("doctor --fix", line(cli.main, "doctor", "--fix", *places), 60)
     fresh = [f"fresh {n}" for n in range(20)]

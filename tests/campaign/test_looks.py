@@ -1,8 +1,8 @@
-"""A million looks at a queue in which one message never rests: none may call it empty.
+"""A client looks a million times at one message that others move; it never sees none.
 
     pytest -m campaign -s tests/campaign/test_looks.py
 
-DDMQ_LOOKS says how many looks; PYTEST_DEBUG_TEMPROOT where the queue is.
+`DDMQ_LOOKS` sets the number of looks, and `PYTEST_DEBUG_TEMPROOT` the place of the queue.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from ddmq import Broker
 pytestmark = pytest.mark.campaign
 LOOKS = int(os.environ.get("DDMQ_LOOKS", "1000000"))
 QUEUE = "q"
-#: Lets one message fail, be given back, and be delayed, until standard input is closed.
+#: Nacks, releases and delays one message, until standard input is closed.
 RESTLESS = """
 import itertools, select, sys
 from ddmq import Broker
@@ -32,7 +32,7 @@ for number in itertools.count():
         (broker.nack if number % 2 else broker.release)(message)
     else:
         broker.nack(message, delay=0.0001)
-        while not [*map(store.show, store.due()[0])]:
+        while not [*map(store.delayed.make_due, store.delayed.due()[0])]:
             pass
     if number % 1000 == 0 and select.select([sys.stdin], [], [], 0)[0]:
         print(number)

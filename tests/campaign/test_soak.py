@@ -1,6 +1,6 @@
-"""Many messages through four workers' loops: memory is flat, and no file is left.
+"""Four workers consume many messages: their memory stays flat, and no file is left.
 
-The short form has 6,000 messages; `pytest -m campaign tests/campaign/test_soak.py` a
+The short form has 6,000 messages. `pytest -m campaign tests/campaign/test_soak.py` has a
 million, or as many as `DDMQ_SOAK` says.
 """
 
@@ -19,7 +19,7 @@ from ddmq import Broker
 
 pytestmark = pytest.mark.slow
 QUEUE = "q"
-#: Consumes and acks all, and prints its memory in KiB and its descriptors, now and then.
+#: Consumes and acks all, and prints its memory in KiB and its descriptors now and then.
 CONSUMER = """
 import os, sys
 from ddmq import Broker
@@ -57,7 +57,9 @@ def test_memory_is_flat_and_no_file_is_left(
     number = number or int(os.environ.get("DDMQ_SOAK", "1000000"))
     broker = Broker(tmp_path, create=True)
     broker.publish_many(QUEUE, map(str, range(number)), durable=False)
-    assert count(tmp_path) <= number // 1000 + 10
+    assert (
+        count(tmp_path) <= 2 * number // 1000 + 10
+    )  # a bundle's messages, and its entry
     consumers = [start(tmp_path, batch, number // 80) for batch in (1, 1, 16, 16)]
     told = [consumer.communicate()[0].splitlines() for consumer in consumers]
     figures = [[list(map(int, line.split())) for line in lines] for lines in told]
@@ -72,11 +74,11 @@ def test_memory_is_flat_and_no_file_is_left(
 
 
 def assert_is_flat(lines: list[list[int]]) -> None:
-    """After the first quarter, memory grows by no more than some bundles that are kept."""
+    """After the first quarter, memory grows by no more than a few bundles in the cache."""
     memory, descriptors = [line[0] for line in lines], [line[1] for line in lines]
     settled = memory[len(memory) // 4]
     assert max(memory[len(memory) // 4 :]) - settled < 4096
-    assert len(set(descriptors)) == 1
+    assert max(descriptors) - min(descriptors) <= 32  # the directories that it holds
 
 
 def count(root: Path) -> Any:

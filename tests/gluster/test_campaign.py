@@ -25,7 +25,7 @@ from protocol.test_processes import (
 from support import Calls
 
 from ddmq import Broker, StorageError
-from ddmq.fs import FileSystem
+from ddmq.storage.filesystem import FileSystem
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

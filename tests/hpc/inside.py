@@ -5,21 +5,32 @@ from __future__ import annotations
 import os
 
 from ddmq import Broker
-from ddmq.hpc.deadline import Deadline, Durations
-from ddmq.hpc.job import Job
 from ddmq.hpc.journal import Journal
-from ddmq.hpc.options import Options
+from ddmq.hpc.limits import Deadline, Durations
+from ddmq.hpc.options import WorkerOptions
 from ddmq.hpc.signals import Signals
-from ddmq.hpc.worker import Worker
+from ddmq.hpc.worker import Job, Worker
 
 
-def worker(broker, root, signals, clock, command, **options):
-    """Return a worker at the queue `q` that runs a line of shell, or a list of words."""
+def worker(broker, root, signals, clock, command, known=(), **options):
+    """Return a worker at the queue `q` that runs a line of shell, or a list of words.
+
+    It knows how long some commands took.
+    """
     words = ["sh", "-c", command] if isinstance(command, str) else command
     journal = Journal(f"{root}/q", "node", clock, None)
     environ = {"PATH": os.environ["PATH"], "DDMQ_ROOT": str(root)}
-    job = Job("node", "", environ, signals, Deadline(None), journal, Durations(), clock)
-    return Worker(broker, "q", words, Options(**options), job)
+    job = Job(
+        host="node",
+        id="",
+        environ=environ,
+        signals=signals,
+        deadline=Deadline(None),
+        journal=journal,
+        durations=Durations(known),
+        clock=clock,
+    )
+    return Worker(broker, "q", words, options=WorkerOptions(**options), job=job)
 
 
 class Hurried(Signals):
@@ -33,9 +44,9 @@ class Hurried(Signals):
         self.step, self.pace = step, pace
         self._turned = clock
 
-    def wait(self, seconds, readers):
+    def wait(self, seconds, readers, writers=()):
         self.step()
-        super().wait(min(seconds, 0.005), readers)
+        super().wait(min(seconds, 0.005), readers, dict(writers))
         self._turned.advance(min(seconds + 1e-6, self.pace))
 
 

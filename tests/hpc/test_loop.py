@@ -8,13 +8,12 @@ from collections import Counter
 import pytest
 
 from ddmq import Broker, UnknownLayout
-from ddmq.fs import FileSystem
-from ddmq.hpc.deadline import Deadline, Durations
-from ddmq.hpc.job import Job
 from ddmq.hpc.journal import Journal
-from ddmq.hpc.options import Options
-from ddmq.hpc.worker import Worker
+from ddmq.hpc.limits import Deadline, Durations
+from ddmq.hpc.options import WorkerOptions
+from ddmq.hpc.worker import Job, Worker
 from ddmq.settings import LAYOUT_LINE
+from ddmq.storage.filesystem import FileSystem
 
 HOUR = 3600.0
 DIRECTORIES = {"ready", "work", "delayed", "drop"}
@@ -58,15 +57,25 @@ class Patience:
     def wake(self):
         """Nobody waits in real time."""
 
-    def wait(self, seconds, readers):
+    def wait(self, seconds, readers, writers=()):
         self.waits += 1
         self._clock.advance(seconds + 1e-6)  # a float of today knows no nanoseconds
 
 
 def work(broker, root, signals, clock, command=("true",), **options):
     journal = Journal(f"{root}/q", "node", clock, None)
-    job = Job("node", "", {}, signals, Deadline(None), journal, Durations(), clock)
-    return Worker(broker, "q", list(command), Options(**options), job).run()
+    job = Job(
+        host="node",
+        id="",
+        environ={},
+        signals=signals,
+        deadline=Deadline(None),
+        journal=journal,
+        durations=Durations(),
+        clock=clock,
+    )
+    options = WorkerOptions(**options)
+    return Worker(broker, "q", list(command), options=options, job=job).run()
 
 
 @pytest.fixture
@@ -92,7 +101,7 @@ def test_a_look_costs_three_listings(idle):
     polls, made = idle
     lists = {name: n for (call, name), n in made.items() if call == "listdir"}
     assert {name for name, n in lists.items() if n > HOUR / 60} == DIRECTORIES
-    cleaning = 9 * HOUR / 600
+    cleaning = 11 * HOUR / 600
     assert sum(lists[name] for name in DIRECTORIES) <= 3 * polls + cleaning
 
 
@@ -127,11 +136,11 @@ def test_a_worker_ends_when_the_layout_of_its_queue_is_not_known_any_more(
     signals = Patience(clock)
 
     def relaid(*_):
-        file.write_text(text.replace(LAYOUT_LINE, "layout: 2 (ddmq 1.4.0)"))
+        file.write_text(text.replace(LAYOUT_LINE, "layout: 3 (ddmq 1.4.0)"))
         clock.advance(60)
 
     signals.wait = relaid
-    with pytest.raises(UnknownLayout, match=r"layout 2 needs ddmq 1\.4\.0"):
+    with pytest.raises(UnknownLayout, match=r"layout 3 needs ddmq 1\.4\.0"):
         work(broker, root, signals, clock, ["sh", "-c", "exec sleep 600"], slots=2)
     file.write_text(text)
     assert broker.consume("q")[0].failures == 0

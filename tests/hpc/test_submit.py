@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import re
 import shlex
@@ -11,12 +10,11 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from support import Calls, FakeClock
+from hpc.fakes import fake_commands
 
-from ddmq import Broker, scheduler
-from ddmq.errors import DdmqError
-from ddmq.fs import FileSystem
-from ddmq.hpc import chain, submit, submit_cli
+from ddmq import Broker
+from ddmq.cli import submit as submit_cli
+from ddmq.hpc import chain, submit
 
 SCRIPTS = sorted((Path(__file__).parents[2] / "scripts").glob("*/*.sh"))
 SCHEDULERS = ["slurm", "pbs", "sge"]
@@ -31,43 +29,9 @@ def broker(tmp_path):
     return broker
 
 
-class Fake:
-    """A command of a scheduler that does nothing but note what it got."""
-
-    def __init__(self, log):
-        self.log = log
-        self.stdin = log.with_suffix(".stdin")
-
-    def __call__(self):
-        """Return its arguments, and what is left of the chain; None before it was called."""
-        return self.log.read_text().splitlines() if self.log.exists() else None
-
-    def given(self):
-        """Return what it read, the last time."""
-        return self.stdin.read_bytes().decode()
-
-
 @pytest.fixture
 def fake(tmp_path, monkeypatch):
-    """Return a function that makes a fake command, alone on the PATH, and says what it got."""
-    bin_ = tmp_path / "bin"
-    bin_.mkdir()
-    monkeypatch.setenv("PATH", str(bin_))
-
-    def make(name, says="12345", status=0):
-        log = tmp_path / f"{name}.log"
-        got = Fake(log)
-        program = bin_ / name
-        program.write_text(
-            '#!/bin/sh\nprintf "%s\\n" "$@" "LEFT=$DDMQ_CHAIN_LEFT" >> '
-            f"{shlex.quote(str(log))}\n"
-            f"/bin/cat > {shlex.quote(str(got.stdin))}\necho {shlex.quote(says)} "
-            f"{'' if status == 0 else '>&2'}\nexit {status}\n"
-        )
-        program.chmod(0o755)
-        return got
-
-    return make
+    return fake_commands(tmp_path, monkeypatch)
 
 
 @pytest.fixture
@@ -95,12 +59,16 @@ def dry(capsys, name, broker, *options, command=COMMAND):
 
 @pytest.mark.parametrize("name", SCHEDULERS)
 def test_a_script_ends_in_the_worker_with_every_argument_whole(capsys, broker, name):
-    out = dry(capsys, name, broker, "-j", 16, "--backoff", "1,2", "--time", "2:00:00")
+    options = ["-j", 16, "--no-brake", "--backoff", "1,2", "--time", "2:00:00"]
+    options.append("--exit-zero")
+    out = dry(capsys, name, broker, *options)
     last = shlex.split(out.splitlines()[-1])
+    assert "--no-brake" in last
     assert last[0] == "exec"
     assert last[last.index("--") :] == COMMAND
     assert last[last.index("-j") + 1] == "16"
     assert last[last.index("--backoff") + 1] == "1,2"
+    assert "--exit-zero" in last[: last.index("--")]
     assert [broker.root, "jobs"] == last[last.index("--") - 2 : last.index("--")]
 
 
@@ -324,13 +292,6 @@ def test_a_node_without_scheduler_is_explained(capsys, broker, here, monkeypatch
     assert "qsub is not on the PATH" in err
 
 
-def test_a_scheduler_that_can_not_be_run_is_explained(broker, fake):
-    fake("sbatch")
-    Path(shutil.which("sbatch")).write_text("#!/nowhere\n")
-    with pytest.raises(submit.SubmitFailed, match="sbatch: No such file"):
-        submit.submitted("slurm", submit.Script(b"#!/bin/sh\n"), {})
-
-
 @pytest.mark.parametrize("name", SCHEDULERS)
 @pytest.mark.parametrize(
     ("options", "words"),
@@ -342,20 +303,20 @@ def test_a_scheduler_that_can_not_be_run_is_explained(broker, fake):
 def test_what_can_not_work_is_refused(capsys, broker, fake, name, options, words):
     got = [fake("sbatch"), fake("qsub")]
     status, _, err = run(capsys, name, broker.root, "jobs", *options, *COMMAND)
-    assert (status, words in err) == (1, True)
+    assert (status, words in err) == (2, True)
     assert [called() for called in got] == [None, None]
 
 
 def test_slurm_ends_jobs_too_roughly_for_very_short_ones(capsys, broker):
     short = ["--dry-run", "--time", "1:30"]
     status, _, err = run(capsys, "slurm", broker.root, "jobs", *short, *COMMAND)
-    assert (status, "less than 90 s remain" in err) == (1, True)
+    assert (status, "less than 90 s remain" in err) == (2, True)
 
 
 def test_a_chain_must_know_its_end(capsys, broker):
     options = ["--dry-run", "--chain", "3"]
     status, _, err = run(capsys, "pbs", broker.root, "jobs", *options, *COMMAND)
-    assert (status, "--chain needs --time" in err) == (1, True)
+    assert (status, "--chain needs --time" in err) == (2, True)
 
 
 def test_a_queue_that_is_missing_is_named(capsys, broker, tmp_path):
@@ -408,7 +369,6 @@ def test_a_script_that_is_just_being_made_is_not_of_long_ago(
         ["slurm", "/r", "q", "--time", "60", *COMMAND],
         ["slurm", "/r", "q", "--time", "1:2:3:4", *COMMAND],
         ["slurm", "/r", "q", "--bogus", *COMMAND],
-        ["slurm", "/r", "--timeout", "5", "q", *COMMAND],
         ["slurm", "/r", "q", "--requeue", *COMMAND],
         ["pbs", "/r", "q", "--chain", "2", "--requeue", *COMMAND],
     ],
@@ -421,86 +381,6 @@ def test_wrong_usage_ends_with_status_2(capsys, arguments):
 
 
 # Chains
-
-
-def chained(name="slurm", left="2", **more):
-    return {
-        "DDMQ_CHAIN_LEFT": left,
-        "DDMQ_CHAIN_SCRIPT": "/the/script.sh",
-        "DDMQ_CHAIN_SCHEDULER": name,
-        **more,
-    }
-
-
-def test_one_worker_of_a_job_submits_the_next(broker, fake):
-    got = fake("sbatch", "Submitted batch job 8")
-    path = f"{broker.root}/jobs"
-    array = {"SLURM_JOB_ID": "8", "SLURM_ARRAY_JOB_ID": "7"}
-    said = [
-        chain.continue_chain(path, chained(**array, SLURM_ARRAY_TASK_ID=str(n)))
-        for n in range(1, 4)
-    ]
-    assert said == ["Submitted batch job 8", None, None]
-    exported = "--export=ALL,DDMQ_CHAIN_LEFT=1,DDMQ_CHAIN_ID=7"
-    assert got() == [exported, "/the/script.sh", "LEFT=1"]
-
-
-@pytest.mark.parametrize(
-    ("before", "exported"),
-    [
-        ("NONE", ""),
-        ("nil,DDMQ_CHAIN_LEFT=2,DDMQ_CHAIN_ID=7", ""),
-        ("HOME,A=b,DDMQ_CHAIN_LEFT=2", "HOME,A=b,"),
-    ],
-)
-def test_a_job_that_exports_nothing_still_counts_down(
-    broker, fake, monkeypatch, before, exported
-):
-    got = fake("sbatch")
-    monkeypatch.setenv("SLURM_EXPORT_ENV", before)
-    chain.continue_chain(f"{broker.root}/jobs", chained(SLURM_JOB_ID="7"))
-    assert got()[0] == f"--export={exported}DDMQ_CHAIN_LEFT=1,DDMQ_CHAIN_ID=7"
-
-
-def test_each_number_is_reached_once_whatever_is_requeued(broker, fake):
-    got = fake("sbatch")
-    path = f"{broker.root}/jobs"
-    for job in ("7", "8", "9"):
-        environ = chained(DDMQ_CHAIN_ID="a/b", SLURM_JOB_ID=job)
-        chain.continue_chain(path, environ)
-    assert got().count("/the/script.sh") == 1
-
-
-def test_somebody_is_elected_where_all_hear_that_the_mark_exists(broker, fake):
-    """As on GlusterFS, of which all may hear so who make a directory or file at once."""
-    got = fake("sbatch")
-
-    def call(_, name, function, arguments):
-        result = function(*arguments)
-        if name in ("mkdir", "symlink"):
-            raise FileExistsError(errno.EEXIST, "File exists", arguments[0])
-        return result
-
-    path, fs = f"{broker.root}/jobs", FileSystem(Calls(call))
-    for _ in range(2):
-        chain.continue_chain(path, chained(SLURM_JOB_ID="7"), fs)
-    assert got().count("/the/script.sh") == 1
-
-
-def test_a_refusal_is_not_the_end_and_makes_the_election_void(broker, fake):
-    got = fake("sbatch", "sbatch: error: Socket timed out", status=1)
-    path, clock = f"{broker.root}/jobs", FakeClock()
-    environ = chained(SLURM_JOB_ID="7")
-    with pytest.raises(submit.SubmitFailed, match="timed out"):
-        chain.continue_chain(path, environ, clock=clock)
-    assert got().count("/the/script.sh") == 3
-    fake("sbatch", "Submitted batch job 8")
-    assert chain.continue_chain(path, environ) == "Submitted batch job 8"
-
-
-def test_storage_that_refuses_is_explained(broker):
-    with pytest.raises(DdmqError, match="No such file"):
-        chain.continue_chain("/nowhere/q", chained())
 
 
 @pytest.fixture
@@ -569,14 +449,6 @@ def test_a_script_that_somebody_changed_is_not_submitted_again(
     assert not list(script.parent.glob("after-*"))
 
 
-def test_pbs_is_handed_the_number_that_is_left(broker, fake):
-    got = fake("qsub")
-    environ = chained("pbs", PBS_JOBID="7[2].host")
-    assert chain.continue_chain(f"{broker.root}/jobs", environ) == "12345"
-    handed_on = "DDMQ_CHAIN_LEFT=1,DDMQ_CHAIN_ID=7.host"
-    assert got() == ["-v", handed_on, "/the/script.sh", "LEFT=1"]
-
-
 @pytest.mark.parametrize("name", ["pbs", "sge"])
 def test_the_variables_of_the_user_reach_every_job(broker, fake, submit_chain, name):
     """What is on the command line of qsub replaces the directive."""
@@ -590,25 +462,6 @@ def test_the_variables_of_the_user_reach_every_job(broker, fake, submit_chain, n
         assert chain.continue_chain(f"{broker.root}/jobs", now) == "12345"
         ours = f"DDMQ_CHAIN_LEFT={int(left) - 1},DDMQ_CHAIN_ID={script.stem}"
         assert got()[-3:-1] == ["-v", f"{theirs},{ours}"]
-
-
-@pytest.mark.parametrize(
-    ("text", "before"),
-    [
-        ("#PBS -V\n#PBS\t-l mem=1gb -v A=b\n", "A=b,"),
-        ("#PBS -vA=b -N x\n#PBS -v C\n", "A=b,C,"),
-        ("#PBS -v A=b,DDMQ_CHAIN_LEFT=9\n#PBS -v A=b,DDMQ_CHAIN_LEFT=9\n", "A=b,"),
-        ("#PBS -v 'A=b\necho -v C=d\n", ""),
-    ],
-)
-def test_a_script_to_copy_keeps_the_variables_of_its_user(
-    broker, fake, tmp_path, text, before
-):
-    got = fake("qsub")
-    (tmp_path / "mine.sh").write_text(text)
-    environ = chained("pbs", PBS_JOBID="7", DDMQ_CHAIN_SCRIPT=f"{tmp_path}/mine.sh")
-    chain.continue_chain(f"{broker.root}/jobs", environ)
-    assert got()[:2] == ["-v", f"{before}DDMQ_CHAIN_LEFT=1,DDMQ_CHAIN_ID=7"]
 
 
 @pytest.mark.parametrize(
@@ -632,42 +485,6 @@ def test_a_job_needs_no_scheduler_on_its_path(
     assert len(got()) > len(before)
 
 
-def test_a_path_that_is_no_program_here_is_no_hindrance(broker, fake):
-    got = fake("qsub")
-    environ = chained("pbs", PBS_JOBID="7", DDMQ_CHAIN_COMMAND="/login/only/qsub")
-    assert chain.continue_chain(f"{broker.root}/jobs", environ) == "12345"
-    assert "/the/script.sh" in got()
-
-
-@pytest.mark.parametrize(
-    "environ", [{}, chained(left="0"), chained(left="x"), {"DDMQ_CHAIN_LEFT": "3"}]
-)
-def test_a_chain_has_an_end(broker, fake, environ):
-    got = fake("sbatch")
-    assert chain.continue_chain(f"{broker.root}/jobs", environ) is None
-    assert got() is None
-
-
-@pytest.mark.parametrize(
-    ("restarts", "asked"), [("0", True), ("1", True), ("2", False)]
-)
-def test_a_task_requeues_itself_and_never_the_whole_array(
-    broker, fake, restarts, asked
-):
-    got = fake("scontrol", "")
-    environ = {
-        **chained(left="2"),
-        "DDMQ_CHAIN_SCRIPT": "requeue",
-        "SLURM_JOB_ID": "9",
-        "SLURM_ARRAY_JOB_ID": "7",
-        "SLURM_ARRAY_TASK_ID": "3",
-        "SLURM_RESTART_COUNT": restarts,
-    }
-    said = chain.continue_chain(f"{broker.root}/jobs", environ)
-    assert bool(said) == asked
-    assert (got() or [])[:2] == (["requeue", "7_3"] if asked else [])
-
-
 @pytest.mark.parametrize("how", [[], ["--requeue"]])
 def test_a_chained_script_says_so(capsys, broker, how):
     out = dry(capsys, "slurm", broker, "--chain", "5", *how)
@@ -675,45 +492,6 @@ def test_a_chained_script_says_so(capsys, broker, how):
     assert ("DDMQ_CHAIN_SCRIPT=requeue" in out) == bool(how)
     assert ("#SBATCH --requeue\n" in out) == bool(how)
     assert "DDMQ_CHAIN" not in dry(capsys, "slurm", broker)
-
-
-# What schedulers tell
-
-
-@pytest.mark.parametrize(
-    ("environ", "job", "slots", "end"),
-    [
-        ({"SLURM_JOB_ID": "7", "SLURM_CPUS_ON_NODE": "8"}, "7", 8, None),
-        (
-            {
-                "SLURM_JOB_ID": "9",
-                "SLURM_ARRAY_JOB_ID": "7",
-                "SLURM_ARRAY_TASK_ID": "3",
-                "SLURM_CPUS_PER_TASK": "4",
-                "SLURM_CPUS_ON_NODE": "8",
-                "SLURM_JOB_END_TIME": "1700000000",
-            },
-            "7_3",
-            4,
-            1.7e9,
-        ),
-        (
-            {"PBS_JOBID": "2[3].host", "PBS_ARRAY_INDEX": "3", "NCPUS": "6"},
-            "2.host_3",
-            6,
-            None,
-        ),
-        ({"JOB_ID": "5", "SGE_TASK_ID": "undefined", "NSLOTS": "2"}, "5", 2, None),
-        ({}, "", len(os.sched_getaffinity(0)), None),
-        ({"NCPUS": "99"}, "", len(os.sched_getaffinity(0)), None),
-        ({"JOB_ID": "5"}, "", len(os.sched_getaffinity(0)), None),
-        ({"JOB_ID": "5", "SGE_TASK_ID": "3", "NSLOTS": "x"}, "5_3", None, None),
-    ],
-)
-def test_the_environment_of_a_job_is_understood(environ, job, slots, end):
-    assert scheduler.job_id(environ) == job
-    assert scheduler.slots(environ) == (slots or len(os.sched_getaffinity(0)))
-    assert scheduler.end_time(environ) == end
 
 
 # Scripts
@@ -745,9 +523,46 @@ def test_a_rendered_script_is_sound(capsys, broker, tmp_path, name):
     checked(script)
 
 
-def test_the_worker_is_the_one_that_is_installed_here(tmp_path, monkeypatch):
-    monkeypatch.setattr("sys.executable", f"{tmp_path}/python")
-    worker = tmp_path / "ddmq-worker"
-    worker.write_text("")
-    worker.chmod(0o755)
-    assert submit.worker_path() == str(worker)
+def test_options_may_stand_before_what_is_submitted(capsys, broker):
+    """Those of the job and of the worker, with their values."""
+    words = ["slurm", broker.root, "jobs"]
+    options = [
+        "--dry-run",
+        "-j",
+        "4",
+        "--timeout",
+        "5m",
+        "--log-dir",
+        "my logs",
+        "--stdin",
+    ]
+    status, before, err = run(capsys, *options, *words, *COMMAND)
+    assert (status, err) == (0, "")
+    mixed = [*options[:3], words[0], *options[3:5], *words[1:], *options[5:]]
+    assert run(capsys, *mixed, *COMMAND) == (0, before, "")
+    assert run(capsys, *words, *options, *COMMAND) == (0, before, "")
+    assert "--timeout 5m --log-dir 'my logs' --stdin" in before
+
+
+@pytest.mark.parametrize("name", SCHEDULERS)
+def test_what_follows_reaches_the_worker_whole(capsys, broker, name):
+    follows = "sbatch 'a b.sh' \"$x\""
+    out = dry(capsys, name, broker, "--then", follows, "--then-even-if-dead")
+    line = next(x for x in out.splitlines() if x.startswith("exec "))
+    words = shlex.split(line)
+    assert words[words.index("--then") + 1] == follows
+    assert "--then-even-if-dead" in words
+
+
+def test_what_can_not_follow_is_refused_before_anything_is_queued(
+    capsys, broker, fake, here
+):
+    got = fake("sbatch")
+    words = ["slurm", broker.root, "jobs", "--then"]
+    status, _, err = run(capsys, *words, "./no-such.sh x", "--", "./process.sh")
+    assert status == 2
+    assert "./no-such.sh is no executable file" in err
+    with pytest.raises(SystemExit, match="2"):
+        run(capsys, *words, "'", "--", "./process.sh")
+    assert "no command" in capsys.readouterr().err
+    assert got() is None

@@ -10,8 +10,9 @@ import json
 import os
 import sys
 import time
+from collections import Counter
 from pathlib import Path
-from typing import Callable
+from typing import Callable, NamedTuple
 
 from ddmq import Broker
 
@@ -19,17 +20,27 @@ QUEUE = "q"
 IDLE = "idle"
 
 
-def rpcs(mount: str) -> int:
-    """Return how many RPCs a mount has made."""
-    total, ours = 0, False
+def rpcs(mount: str) -> Counter[str]:
+    """Return how many RPCs of each kind a mount has made."""
+    made: Counter[str] = Counter()
+    ours = False
     with open("/proc/self/mountstats") as stream:
         for line in stream:
             if line.startswith("device"):
                 ours = f" mounted on {mount} " in line
             name, _, figures = line.strip().partition(": ")
             if ours and line.startswith("\t") and name.isupper():
-                total += int(figures.split()[0])
-    return total
+                made[name] += int(figures.split()[0])
+    return made
+
+
+class Figures(NamedTuple):
+    """What one client needed for an operation that it did so many times."""
+
+    rpcs: dict[str, int]
+    """By kind."""
+    times: int
+    seconds: float
 
 
 class Client:
@@ -40,7 +51,7 @@ class Client:
         self.directory = directory
         self.number = number
         self.clients = clients
-        self.figures: dict[str, tuple[int, int]] = {}
+        self.figures: dict[str, Figures] = {}
         if number == 0:
             self.make(root)
         self.meet("made")
@@ -69,9 +80,10 @@ class Client:
     def count(self, name: str, act: Callable[..., int], *arguments: object) -> None:
         """Note how many RPCs something took, and how often it was done."""
         self.meet(f"{name} begins")
-        before = rpcs(self.mount)
+        before, began = rpcs(self.mount), time.monotonic()
         times = act(*arguments)
-        self.figures[name] = (rpcs(self.mount) - before, times)
+        seconds = time.monotonic() - began
+        self.figures[name] = Figures(rpcs(self.mount) - before, times, seconds)
         self.meet(f"{name} ends")
 
     def publish(self, times: int, durable: bool) -> int:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import sys
 
-from ddmq.check import probes, storm
-from ddmq.cli import main
+from ddmq.cli.main import main
+from ddmq.diagnose.check import probes, storm
 
 if __name__ == "__main__":
     probes.NAMES, probes.LISTED = 40, 20

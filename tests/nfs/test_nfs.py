@@ -9,7 +9,7 @@ import json
 import os
 import sys
 from collections import Counter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
 from nfs import rpcs, short_check
@@ -66,22 +66,56 @@ def check(lab: Lab, *program: str) -> None:
 
 def test_rpcs_of_each_operation(lab: Lab, capsys: pytest.CaptureFixture[str]) -> None:
     table: dict[str, list[float]] = {}
+    rates: dict[str, list[float]] = {}
+    kinds: dict[str, str] = {}
     for version in VERSIONS:
         for clients in (1, len(lab.clients)):
-            for name, figure in count(lab, version, clients).items():
-                table.setdefault(name, []).append(figure)
+            for name, all_of in count(lab, version, clients).items():
+                table.setdefault(name, []).append(all_of.each)
+                rates.setdefault(name, []).append(all_of.rate)
+                kinds[name] = all_of.told()
     heads = [f"v{v}, {n}" for v in VERSIONS for n in ("alone", "three")]
     lines = [f"{'RPCs':<36}" + "".join(f"{head:>14}" for head in heads)]
     for name, figures in table.items():
         lines.append(f"{name:<36}" + "".join(f"{figure:14.1f}" for figure in figures))
+    lines.append("three clients together over one, by time")
+    for name, (v3, v3_three, v4, v4_three) in rates.items():
+        lines.append(
+            f"{name:<36}{'':14}{v3_three / v3:14.2f}{'':14}{v4_three / v4:14.2f}"
+        )
+    lines.append(f"v{VERSIONS[-1]}, three, by kind")
+    lines += [f"{name:<36}  {told}" for name, told in kinds.items()]
     with capsys.disabled():
         print("\n" + "\n".join(lines))  # noqa: T201
     for name, most in MOST.items():
         assert max(table[name][::2]) <= most, name
 
 
-def count(lab: Lab, version: str, clients: int) -> dict[str, float]:
-    """Return how many RPCs each operation took so many clients, on average."""
+class AllOf(NamedTuple):
+    """What all clients needed for one operation, which they did at the same time."""
+
+    rpcs: Counter[str]
+    times: int
+    seconds: float
+
+    @property
+    def each(self) -> float:
+        """RPCs each time."""
+        return sum(self.rpcs.values()) / self.times
+
+    @property
+    def rate(self) -> float:
+        """Times a second."""
+        return self.times / self.seconds
+
+    def told(self) -> str:
+        """Return the RPCs of the most frequent kinds, each time."""
+        most = self.rpcs.most_common(9)
+        return ", ".join(f"{n / self.times:.1f} {kind}" for kind, n in most)
+
+
+def count(lab: Lab, version: str, clients: int) -> dict[str, AllOf]:
+    """Return what each operation took so many clients."""
     lab.turn_on()
     directory = lab.dir / f"rpcs.{version}.{clients}"
     directory.mkdir()
@@ -94,10 +128,13 @@ def count(lab: Lab, version: str, clients: int) -> dict[str, float]:
     for process, out in processes:
         assert process.wait(PATIENCE) == 0, out.read_text()
     told = [json.loads((directory / f"{n}.json").read_text()) for n in range(clients)]
-    return {
-        name: sum(each[name][0] for each in told) / sum(each[name][1] for each in told)
-        for name in told[0]
-    }
+    found = {}
+    for name in told[0]:
+        figures = [rpcs.Figures(*each[name]) for each in told]
+        total: Counter[str] = sum((Counter(f.rpcs) for f in figures), Counter())
+        longest = max(f.seconds for f in figures)
+        found[name] = AllOf(total, sum(f.times for f in figures), longest)
+    return found
 
 
 @pytest.mark.parametrize("version", VERSIONS)

@@ -17,14 +17,14 @@ from functools import partial
 from support import Calls
 
 from ddmq import Broker, LeaseLost, Message, StorageError
-from ddmq.fs import FileSystem
+from ddmq.storage.filesystem import FileSystem
 
 QUEUE = "q"
 BUCKET_SIZE = int(sys.argv[5])
 
 
 class Log:
-    """Lines that survive the death of this process."""
+    """BundleContent that survive the death of this process."""
 
     def __init__(self, path: str) -> None:
         self.path = path
@@ -129,11 +129,13 @@ def hold(root: str, log: Log, number: str) -> None:
 
 def work(root: str, log: Log, _: str) -> None:
     """Become a worker, whose commands note what they do in the log."""
-    command = 'echo consumed "$2" >> "$1"; sleep 0.01; echo acking "$2" >> "$1"'
-    main = "import sys; from ddmq.hpc.cli import main; sys.exit(main())"
+    command = 'echo consumed "$2" "$3" >> "$1"; sleep 0.01; echo acking "$2" >> "$1"'
+    main = "import sys; from ddmq.cli.worker import main; sys.exit(main())"
     options = [root, QUEUE, "-j2", "--forever", "--poll-max=0.2", "--grace=1"]
     words = [sys.executable, "-c", main, *options, "--"]
-    os.execv(sys.executable, [*words, "sh", "-c", command, "sh", log.path, "{}"])
+    os.execv(
+        sys.executable, [*words, "sh", "-c", command, "sh", log.path, "{}", "{id}"]
+    )
 
 
 def counting_claims(renames: list[int]) -> Calls:

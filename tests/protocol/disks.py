@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 #: What survived: directories by name, and files with their content.
 Tree = dict[str, Union[bytes, "Tree"]]
+#: How the content of a symbolic link begins here; its target follows.
+LINK = b"\0link to "
 _Slot = tuple[int, str]
 
 
@@ -88,7 +90,9 @@ class Recording:
     def _scan(self, path: str, node: int) -> None:
         for entry in os.scandir(path):
             child = self._now[node][entry.name] = next(self._new)
-            if entry.is_dir():
+            if entry.is_symlink():
+                self._content[child] = LINK + os.readlink(entry.path).encode()
+            elif entry.is_dir():
                 self._now[child] = {}
                 self._scan(entry.path, child)
             else:
@@ -140,6 +144,12 @@ class Recording:
     def _mknod_(self, _: None, path: str, *__: int) -> None:
         node = next(self._new)
         self._content[node] = self.first_content[node] = b""
+        self._name({self._slot(path): node})
+
+    def _symlink_(self, _: None, target: str, path: str) -> None:
+        """Note a link, which is on disk as soon as its name is: its target is no content."""
+        node = next(self._new)
+        self._content[node] = self.first_content[node] = LINK + target.encode()
         self._name({self._slot(path): node})
 
     def _mkdir_(self, _: None, path: str, *__: int) -> None:
@@ -301,6 +311,8 @@ def put(tree: Tree, path: str) -> None:
     for name, held in tree.items():
         if isinstance(held, dict):
             put(held, f"{path}/{name}")
+        elif held.startswith(LINK):
+            os.symlink(held[len(LINK) :].decode(), f"{path}/{name}")
         else:
             with open(f"{path}/{name}", "wb") as file:
                 file.write(held)

@@ -39,7 +39,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from protocol.scenes import QUEUE, World
 from support import Calls, FakeClock
 
-from ddmq.fs import FileSystem
+from ddmq.storage.filesystem import FileSystem
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -898,6 +898,10 @@ class Mount:
             os.fsync(descriptor)
         else:
             self._write_back(opened.inode)
+
+    def getxattr(self, descriptor: int, name: str) -> bytes:
+        """Say that there is no such attribute: this server knows none."""
+        raise _error(errno.ENOTSUP, None)
 
     def fstat(self, descriptor: int) -> os.stat_result:
         opened = self._opened("fstat", descriptor)

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import copy
+import itertools
 import os
 import re
+import shutil
 import time
 from collections import defaultdict
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from support import Calls, Crash, FakeClock, counting
+from support import Calls, Crash, FakeClock, counting, remove_empty
 
 from ddmq import Broker
-from ddmq.fs import FileSystem
+from ddmq.storage.filesystem import FileSystem
+from ddmq.storage.purge import purge
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -22,15 +26,17 @@ QUEUE = "q"
 STATES = ("ready", "work", "delayed", "dead", "drop")
 HOUR = 3600
 _TEXT = re.compile(rb"text of (\w+)")
+_POLICY = r"(?:\.[trpl][a-z0-9]+)?"
 _BUNDLE = re.compile(
-    r"/work/spent\.[0-9]{13}\.(?P<spent>[0-9a-f]{20})$"
-    r"|/(?:ready/[0-9]+/(?:[0-9]{19}\.shelf/)?|delayed/)[^/]*(?:/|\.[0-9]+\.)[0-9]{19}\.(?P<id>[0-9a-f]{20})"
-    r"\.(?P<lines>[0-9]+)-(?P<next>[0-9]+)-[0-9]+\.[0-9]{13}\.[0-9a-f]{16}(?:\.[a-z0-9]+)?$"
+    r"/(?:ready|delayed)/[^.]*(?:\.shelf/[^.]*)?(?:/|\.[0-9]+\.)[0-9]{19}\.(?P<id>[0-9a-f]{20})"
+    rf"\.(?P<lines>[0-9]+){_POLICY}(?:\.open)?$"
 )
+_CLAIM = re.compile(r"/bundles/(?P<id>[0-9a-f]{20})/(?P<first>[0-9]+)$")
 _SINGLE = re.compile(r"[/.][0-9]{19}\.(?P<id>[a-z0-9-]{1,64})\.[0-9]+-[0-9]+(?:\.|$)")
-_LINE = re.compile(
-    r"\.(?P<id>[0-9a-f]{20})-(?P<number>[0-9]+)\.0-0(?:\.[a-z0-9]+)?"
-    r"\.(?P<token>[0-9a-f]{16})\.(?P<suffix>line|draft)$"
+_RANGE = re.compile(
+    r"[/.](?P<stamp>[0-9]{19})\.(?P<id>[0-9a-f]{20})\.(?P<first>[0-9]+)-(?P<end>[0-9]+)-[0-9]+"
+    r"\.(?P<claim>[0-9a-f]{16})\.(?P<state>[odx]+)\.[0-9]+-[0-9]+"
+    rf"{_POLICY}(?:\.(?P<token>[0-9a-f]{{16}})\.range)?$"
 )
 
 
@@ -42,43 +48,52 @@ def text(name: str) -> str:
 def told(queue: str) -> Iterator[tuple[str, str, bytes]]:
     """Yield the state, the id and the content of each message, as the protocol has it.
 
-    Of a bundle each line is one: it waits, or its lease is a file that says which line.
+    Of a bundle each line is one: it waits behind the last claim, or a range has it, or a file to
+    which it was detached.
     """
     paths = [f"{d}/{name}" for d, _, names in os.walk(queue) for name in names]
-    bundles = {}
+    bundles, claims = {}, {}
     for path in paths:
-        match = _BUNDLE.search(path)
+        directory, _, name = path.rpartition("/")
+        if name == "lines" and os.path.dirname(directory) == f"{queue}/bundles":
+            bundles[os.path.basename(directory)] = Path(path).read_bytes().split(b"\n")
+        match = _CLAIM.search(path)
         if match is not None:
-            bundles[match["id"] or match["spent"]] = (
-                Path(path).read_bytes().split(b"\n")
-            )
+            claims[match["id"], int(match["first"])] = os.readlink(path)
     for path in paths:
         state = os.path.relpath(path, queue).split("/")[0]
-        match = _BUNDLE.search(path)
-        if match is None:
-            yield from _single(path, state, paths, bundles)
-        elif match["id"]:
-            for number in range(int(match["next"]), int(match["lines"])):
-                line = bundles[match["id"]][1 + number]
-                yield state, f"{match['id']}-{number}", line
+        bundle, range_ = _BUNDLE.search(path), _RANGE.search(path)
+        if bundle is not None:
+            first, id_ = 0, bundle["id"]
+            while (id_, first) in claims:
+                first = int(claims[id_, first].split(".")[0])
+            for number in range(first, int(bundle["lines"])):
+                yield state, f"{id_}-{number}", bundles[id_][1 + number]
+        elif range_ is not None:
+            yield from _lines_of(range_, state, paths, claims, bundles)
+        elif state in STATES and not path.endswith((".note", ".detached")):
+            single = _SINGLE.search(path)
+            yield state, single["id"] if single else "", Path(path).read_bytes()
 
 
-def _single(
-    path: str, state: str, paths: list[str], bundles: dict[str, list[bytes]]
+def _lines_of(
+    match: re.Match[str],
+    state: str,
+    paths: list[str],
+    claims: dict[tuple[str, int], str],
+    bundles: dict[str, list[bytes]],
 ) -> Iterator[tuple[str, str, bytes]]:
-    match = _LINE.search(path)
-    if match is None and state in STATES and not path.endswith(".note"):
-        single = _SINGLE.search(path)
-        yield state, single["id"] if single else "", Path(path).read_bytes()
-    elif match is not None and (match["suffix"] == "line" or _is_taken(match, paths)):
-        line = bundles[match["id"]][1 + int(match["number"])]
-        yield "work", f"{match['id']}-{match['number']}", line
-
-
-def _is_taken(line: re.Match[str], paths: list[str]) -> bool:
-    """Whether the claim that a draft is of has been made."""
-    wanted = re.compile(rf"/ready/.*\.{line['id']}\..*\.{line['token']}(?:\.|$)")
-    return any(wanted.search(path) for path in paths)
+    """Yield the lines of a range, if its claim was made, and those that it says are detached."""
+    id_, first = match["id"], int(match["first"])
+    if claims.get((id_, first)) != f"{match['end']}.{match['claim']}":
+        return
+    for number, letter in enumerate(match["state"], first):
+        if letter == "o":
+            yield state, f"{id_}-{number}", bundles[id_][1 + number]
+        elif letter == "d":
+            end = rf"\.{id_}-{number}\.[0-9]+-[0-9]+{_POLICY}\.{match['token']}\.detached$"
+            for path in filter(re.compile(end).search, paths):
+                yield state, f"{id_}-{number}", Path(path).read_bytes()
 
 
 class World:
@@ -92,6 +107,16 @@ class World:
         self.clock = FakeClock(time.time())
         self.bucket_size = bucket_size
         self.bundle_size = bundle_size
+
+    def copied(self, root: Path) -> World:
+        """Return a copy of it at another place, whose clock goes on by itself."""
+        shutil.copytree(self.root, root, symlinks=True)
+        other = copy.copy(self)
+        other.root = os.fspath(root)
+        other.path = f"{other.root}/{QUEUE}"
+        other.clock = FakeClock()
+        other.clock.now_ns = self.clock.now_ns
+        return other
 
     def broker(self, calls: Calls | FileSystem | None = None, **options: Any) -> Broker:
         """Return a new client, as a process that just started has it."""
@@ -117,14 +142,24 @@ class World:
             for name in names
         )
 
-    def drafts(self) -> list[str]:
-        """Return the paths of the drafts of leases, sorted."""
-        return [path for path in self.files("work") if path.endswith(".draft")]
+    def ranges(self) -> list[str]:
+        """Return the paths of the leased ranges, sorted."""
+        return [path for path in self.files("work") if path.endswith(".range")]
 
-    def vain_drafts(self) -> list[str]:
-        """Return the paths of those that are no leases: no bundle says so."""
-        found, waiting = map(_LINE.search, self.drafts()), self.files("ready")
-        return [m.string for m in found if m and not _is_taken(m, waiting)]
+    def vain_ranges(self) -> list[str]:
+        """Return the paths of those whose claim was not made."""
+        claims = {
+            (m["id"], int(m["first"])): os.readlink(m.string)
+            for m in map(_CLAIM.search, self.files("bundles"))
+            if m
+        }
+        found = map(_RANGE.search, self.ranges())
+        return [
+            m.string
+            for m in found
+            if m
+            and claims.get((m["id"], int(m["first"]))) != f"{m['end']}.{m['claim']}"
+        ]
 
     def found(self) -> dict[str, list[str]]:
         """Tell in which states each message is, by the texts that the files hold."""
@@ -167,6 +202,8 @@ class Scene(NamedTuple):
     bucket_size: int = 500
     bundle_size: int = 1000
     mode: int | None = None
+    may_stay: tuple[str, ...] = ()
+    """Messages that an error may leave leased, until that lease is over."""
 
     def __str__(self) -> str:
         return self.name.replace(" ", "-")
@@ -189,6 +226,13 @@ class Play:
         self._first.create_queue(QUEUE, mode=scene.mode)
         self._handle = scene.prepare(self.world, self._first)
 
+    def copied(self, root: Path) -> Play:
+        """Return the same play at another place; who acts there is a process just started."""
+        other = copy.copy(self)
+        other.warm = False
+        other.world = self.world.copied(root)
+        return other
+
     def act(self, calls: Calls) -> Any:
         """Do the verb with these system calls."""
         self._fs.calls = calls
@@ -209,6 +253,19 @@ class Play:
         """Each message is in one state, and one that the verb can bring it to."""
         for name, state in self.states().items():
             assert state in self.scene.path[name].split()
+
+
+def plays(scene: Scene, directory: Path, *, warm: bool) -> Iterator[tuple[int, Play]]:
+    """Yield a scene again and again up to its verb, with a number that counts.
+
+    A process just started knows nothing of who prepared the scene: for it, the scene is
+    prepared once and copied.
+    """
+    prepared = None if warm else Play(scene, directory / f"{scene}-first", warm=False)
+    for n in itertools.count():
+        place = directory / f"{scene}-{n}"
+        yield n, prepared.copied(place) if prepared else Play(scene, place, warm=True)
+        shutil.rmtree(place)
 
 
 def _publish(*names: str, **options: Any) -> Callable[[World, Broker], None]:
@@ -613,13 +670,20 @@ def _take(n: int, **options: Any) -> Callable[[World, Broker], Any]:
     return prepare
 
 
+def _take_together(n: int) -> Callable[[World, Broker], Any]:
+    def prepare(world: World, broker: Broker) -> Any:
+        _bundle()(world, broker)
+        return broker.consume(QUEUE, n)
+
+    return prepare
+
+
 def _take_in_turn(n: int, **options: Any) -> Callable[[World, Broker], Any]:
-    """Take one after the other, and ack all but the last, whose lease is a draft."""
+    """Take one after the other, and ack all but the last."""
 
     def prepare(world: World, broker: Broker) -> Any:
         _ack_in_turn(n - 1, **options)(world, broker)
         [message] = broker.consume(QUEUE)
-        assert len(world.drafts()) == 1
         return message
 
     return prepare
@@ -634,29 +698,41 @@ def _ack_in_turn(n: int, **options: Any) -> Callable[[World, Broker], None]:
     return prepare
 
 
-def _draft_in_vain(world: World, broker: Broker) -> None:
-    """Let one client die when it has made one draft, and another when it has made all."""
+def _claim_in_vain(world: World, broker: Broker) -> None:
+    """Let two clients die before they make their claims."""
     _bundle()(world, broker)
     for number in (1, 3):
         with suppress(Crash):
-            world.broker(crashing_after_drafts(number)).consume(QUEUE, 3)
-    assert len(world.drafts()) == 4
+            client = world.broker(crashing_after_rename_into("/work/"))
+            client.consume(QUEUE, number)
+    assert len(world.ranges()) == 2
 
 
 def _take_in_vain(world: World, broker: Broker) -> None:
-    """Let a client die when the bundle is renamed, and its leases are drafts still."""
+    """Let a client die as soon as its claim is made."""
     _bundle()(world, broker)
-    calls = crashing_after_rename_into("/ready/")
     with suppress(Crash):
-        world.broker(calls).consume(QUEUE, 3)
-    assert len(world.drafts()) == 3
+        world.broker(crashing_after_links(2)).consume(QUEUE, 3)
+    assert len(world.ranges()) == 1
 
 
 def _take_all_in_vain(world: World, broker: Broker) -> None:
     _bundle()(world, broker)
     with suppress(Crash):
-        world.broker(crashing_after_rename_into("/ready/")).consume(QUEUE, 12)
-    assert len(world.drafts()) == 12
+        world.broker(crashing_after_links(2)).consume(QUEUE, 12)
+
+
+def _detach_in_vain(world: World, broker: Broker) -> None:
+    """Let clients die when a line of theirs is in a file of its own: one before it counts."""
+    _bundle()(world, broker)
+    for place in (0, 1):
+        messages = broker.consume(QUEUE, 2)
+        with suppress(Crash):
+            client = world.broker(crashing_after_rename_into("/work/"))
+            if not place:
+                client = world.broker(crashing_after_files(1))
+            client.nack(messages[0])
+    assert sum(path.endswith(".detached") for path in world.files("work")) == 2
 
 
 def crashing_after_rename_into(place: str) -> Calls:
@@ -664,9 +740,25 @@ def crashing_after_rename_into(place: str) -> Calls:
     return _crashing_after(1, lambda name, a: name == "rename" and place in a[1])
 
 
-def crashing_after_drafts(number: int) -> Calls:
-    """Return system calls that end when so many drafts are made."""
-    return _crashing_after(number, lambda name, _: name == "mknod")
+def crashing_after_links(number: int) -> Calls:
+    """Return system calls that end when so many links are made: a lease, and then its claim."""
+    return _crashing_after(number, lambda name, _: name == "symlink")
+
+
+def crashing_after_files(number: int) -> Calls:
+    """Return system calls that end when so many detached files are written."""
+    return _crashing_after(number, lambda name, _: name == "write")
+
+
+def _some_came_back(n: int, **options: Any) -> Callable[[World, Broker], None]:
+    """Let the lease of some lines be over: a range of them waits again."""
+
+    def prepare(world: World, broker: Broker) -> None:
+        _take(n, **options)(world, broker)
+        world.clock.advance(700)
+        broker.clean(QUEUE)
+
+    return prepare
 
 
 def _crashing_after(number: int, counts: Callable[[str, Any], bool]) -> Calls:
@@ -683,15 +775,23 @@ def _crashing_after(number: int, counts: Callable[[str, Any], bool]) -> Calls:
     return Calls(call)
 
 
+def _taken_back(world: World, broker: Broker) -> None:
+    """Take all, let all but the last come back."""
+    _bundle()(world, broker)
+    messages = broker.consume(QUEUE, 12)
+    broker.renew(messages[-1], 2000)
+    world.clock.advance(700)
+    broker.clean(QUEUE)
+
+
 def _finish_all(world: World, broker: Broker) -> None:
     _bundle()(world, broker)
     broker.ack(broker.consume(QUEUE, 12))
-    world.clock.advance(11)
 
 
 def _garbage_bundle(world: World, broker: Broker) -> None:
     broker.publish_many(QUEUE, map(text, ("bad", *MANY[1:])))
-    [path] = world.files("ready")
+    [path] = world.files("bundles")
     data = Path(path).read_bytes()
     Path(path).write_bytes(data.replace(b'"text of bad"', b'"text of bad'))
 
@@ -855,7 +955,7 @@ BUNDLES = [
         retries=True,
     ),
     Scene(
-        "expire the lines of a spent bundle for good",
+        "expire the lines of a drained bundle for good",
         _all("work dead"),
         _cleaning,
         later(_take(12, requeue=False), 700),
@@ -869,7 +969,9 @@ BUNDLES = [
         later(_bundle(delay=60), 61),
         retries=True,
     ),
-    Scene("remove a spent bundle", _all("gone"), _cleaning, _finish_all, retries=True),
+    Scene(
+        "remove a finished bundle", _all("gone"), _cleaning, _finish_all, retries=True
+    ),
     Scene(
         "purge what waits in a bundle",
         _all("ready gone", m00="work", m01="work"),
@@ -880,9 +982,9 @@ BUNDLES = [
     ),
 ]
 
-_ONE_DRAFT = _all("ready", m00="gone", m01="work")
+_IN_TURN = _all("ready", m00="gone", m01="work")
 
-DRAFTS = [
+RANGES = [
     Scene(
         "consume in turn",
         _all("ready", m00="gone", m01="ready work"),
@@ -901,15 +1003,15 @@ DRAFTS = [
         mode=0o2770,
     ),
     Scene(
-        "consume beside a draft",
-        {**_ONE_DRAFT, "m02": "ready work"},
+        "consume beside one",
+        {**_IN_TURN, "m02": "ready work"},
         _consuming,
         _take_in_turn(2),
         _received("m02"),
         retries=True,
     ),
     Scene(
-        "consume the rest beside a draft",
+        "consume the rest beside one",
         _all("ready work", m00="gone", m01="work"),
         lambda b, _: b.consume(QUEUE, 20),
         _take_in_turn(2),
@@ -925,73 +1027,73 @@ DRAFTS = [
         retries=True,
     ),
     Scene(
-        "ack a draft",
-        {**_ONE_DRAFT, "m01": "work gone"},
+        "ack a line taken in turn",
+        {**_IN_TURN, "m01": "work gone"},
         lambda b, m: b.ack(m),
         _take_in_turn(2),
     ),
     Scene(
-        "ack a draft by its id",
-        {**_ONE_DRAFT, "m01": "work gone"},
+        "ack a line taken in turn by its id",
+        {**_IN_TURN, "m01": "work gone"},
         lambda b, m: b.ack(b.leased(QUEUE, m.id)),
         _take_in_turn(2),
     ),
     Scene(
-        "ack a draft by its name",
-        {**_ONE_DRAFT, "m01": "work gone"},
+        "ack a line taken in turn by its name",
+        {**_IN_TURN, "m01": "work gone"},
         lambda b, m: b.ack(b.leased(QUEUE, m.filename)),
         _take_in_turn(2),
     ),
     Scene(
-        "nack a draft",
-        {**_ONE_DRAFT, "m01": "work ready"},
+        "nack a line taken in turn",
+        {**_IN_TURN, "m01": "work ready"},
         lambda b, m: b.nack(m),
         _take_in_turn(2),
     ),
     Scene(
-        "release a draft",
-        {**_ONE_DRAFT, "m01": "work ready"},
+        "release a line taken in turn",
+        {**_IN_TURN, "m01": "work ready"},
         lambda b, m: b.release(m),
         _take_in_turn(2),
     ),
     Scene(
-        "reject a draft",
-        {**_ONE_DRAFT, "m01": "work dead"},
+        "reject a line taken in turn",
+        {**_IN_TURN, "m01": "work dead"},
         lambda b, m: b.reject(m, "it smelled"),
         _take_in_turn(2),
     ),
     Scene(
-        "renew a draft",
-        _ONE_DRAFT,
+        "renew a line taken in turn",
+        _IN_TURN,
         lambda b, m: b.renew(m, 900),
         _take_in_turn(2),
         lambda renewed: renewed.message == text("m01"),
     ),
     Scene(
-        "expire a draft",
-        {**_ONE_DRAFT, "m01": "work ready"},
+        "expire a line taken in turn",
+        {**_IN_TURN, "m01": "work ready"},
         _cleaning,
         later(_take_in_turn(2), 700),
         lambda swept: swept.requeued == 1,
         retries=True,
     ),
     Scene(
-        "expire drafts of a claim cut short",
+        "expire a claim cut short",
         _all("ready", m00="work ready", m01="work ready", m02="work ready"),
         _cleaning,
         later(_take_in_vain, 700),
         retries=True,
     ),
     Scene(
-        "expire drafts of a claim that was not made",
-        _all("ready"),
+        "expire claims that were not made",
+        _all("ready", **dict.fromkeys(MANY[:3], "ready work ready")),
         _cleaning,
-        later(_draft_in_vain, 700),
+        later(_claim_in_vain, 700),
         lambda swept: swept.requeued == 0,
         retries=True,
     ),
     Scene(
-        "purge what waits beside a draft",
+        "purge what waits beside one",
         _all("ready gone", m00="gone", m01="work"),
         lambda b, _: b.purge(QUEUE, ["waiting"]),
         _take_in_turn(2),
@@ -999,8 +1101,85 @@ DRAFTS = [
         retries=True,
     ),
     Scene(
-        "purge a draft",
-        {**_ONE_DRAFT, "m01": "work gone"},
+        "ack several lines",
+        _all("ready", m00="work gone", m01="work gone", m02="work gone"),
+        lambda b, m: b.ack(m),
+        _take_together(3),
+    ),
+    Scene(
+        "renew several lines",
+        _all("ready", m00="work", m01="work", m02="work"),
+        lambda b, m: b.renew(m, 900),
+        _take_together(3),
+    ),
+    Scene(
+        "release several lines",
+        _all("ready", m00="work ready", m01="work ready", m02="work ready"),
+        lambda b, m: b.release(m),
+        _take_together(3),
+    ),
+    Scene(
+        "nack one of several lines",
+        _all("ready", m00="work", m01="work", m02="work ready"),
+        lambda b, m: b.nack(m),
+        _take(3),
+    ),
+    Scene(
+        "nack one of several lines with a delay",
+        _all("ready", m00="work", m01="work", m02="work delayed"),
+        lambda b, m: b.nack(m, delay=60),
+        _take(3),
+    ),
+    Scene(
+        "reject one of several lines",
+        _all("ready", m00="work", m01="work", m02="work dead"),
+        lambda b, m: b.reject(m, "it smelled"),
+        _take(3),
+    ),
+    Scene(
+        "renew one of several lines",
+        _all("ready", m00="work", m01="work", m02="work"),
+        lambda b, m: b.renew(m, 900),
+        _take(3),
+        lambda renewed: renewed.message == text("m02"),
+    ),
+    Scene(
+        "expire detached lines",
+        _all("ready", m00="work ready", m01="work ready", m02="work ready")
+        | {"m03": "work ready"},
+        _cleaning,
+        later(_detach_in_vain, 700),
+        lambda swept: swept.requeued == 4,
+        retries=True,
+    ),
+    Scene(
+        "consume what came back",
+        _all("ready", m00="ready work", m01="ready work"),
+        lambda b, _: b.consume(QUEUE, 2),
+        _some_came_back(2),
+        _received("m00", "m01"),
+        retries=True,
+    ),
+    Scene(
+        "consume one of what came back",
+        _all("ready", m00="ready work", **dict.fromkeys(MANY[1:3], "ready work ready")),
+        _consuming,
+        _some_came_back(3),
+        _received("m00"),
+        retries=True,
+        may_stay=("m01", "m02"),
+    ),
+    Scene(
+        "purge what came back",
+        _all("gone", m11="work", **dict.fromkeys(MANY[:11], "ready gone")),
+        lambda b, _: b.purge(QUEUE, ["waiting"]),
+        _taken_back,
+        lambda purged: purged.waiting == 11,
+        retries=True,
+    ),
+    Scene(
+        "purge a line taken in turn",
+        {**_IN_TURN, "m01": "work gone"},
         lambda b, _: b.purge(QUEUE, ["work"]),
         _take_in_turn(2),
         retries=True,
@@ -1009,5 +1188,40 @@ DRAFTS = [
 
 SCENES = [
     *(*PUBLISHING, *CONSUMING, *SETTLING, *HOUSEKEEPING, *ADMINISTRATION),
-    *(*BUNDLES, *DRAFTS),
+    *(*BUNDLES, *RANGES),
 ]
+
+
+# Inside a client: what no verb offers. The tests of the protocol reach in here, and nowhere else.
+
+
+def store_of(client: Broker) -> Any:
+    """Return the queue as the client keeps it."""
+    return client._queue(QUEUE).store
+
+
+def leases_seen_by(client: Broker) -> list[Any]:
+    """Return the leases that the client finds, the tentative ones too."""
+    return list(store_of(client).leases.all())
+
+
+def make_one_due(client: Broker) -> None:
+    """Let the only delayed message join the ready queue, and do nothing else."""
+    delayed = store_of(client).delayed
+    [due] = delayed.due()[0]
+    assert delayed.make_due(due)
+
+
+def purge_unlocked(client: Broker, state: str) -> int:
+    """Purge without the lock, which is not what messages depend on; return how many went."""
+    return sum(purge(store_of(client), [state]))
+
+
+def remove_empty_buckets(client: Broker) -> None:
+    """Remove what is empty of the ready queue's directories, as housekeeping does."""
+    remove_empty(store_of(client).buckets)
+
+
+def unwatched_sweeps(client: Broker) -> list[Any]:
+    """Return the sweeps for which the client waits no more."""
+    return list(client._queue(QUEUE).keeper._hanging)

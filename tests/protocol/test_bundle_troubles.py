@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import errno
+import itertools
 import os
 import shutil
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,19 +17,21 @@ from protocol.scenes import (
     MANY,
     QUEUE,
     World,
-    crashing_after_drafts,
+    crashing_after_files,
+    crashing_after_links,
     crashing_after_rename_into,
     new_world,
     text,
 )
-from support import Calls, Crash, counting, interrupted, losing_reply
+from support import Calls, Crash, interrupted, losing_reply
 
 from ddmq import Broker, InvalidArgument, LeaseLost, StorageError
-from ddmq.fs import FileSystem
-from ddmq.names import Bundle, Lease
+from ddmq.diagnose.patient import Patient
+from ddmq.diagnose.symptoms.contents import lost_bundles
 from ddmq.settings import Settings
-from ddmq.store import Store
-from ddmq.symptoms import Patient, lost_bundles
+from ddmq.storage.filesystem import FileSystem
+from ddmq.storage.names import RangeLease
+from ddmq.storage.store import Store
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -52,22 +56,30 @@ def rest(world: World) -> list[str]:
 
 
 def cut_short(world: World, n: int) -> None:
-    """Let a client die after it took n lines, before their leases are in place."""
+    """Let a client die as soon as its claim of n lines is made."""
     with pytest.raises(Crash):
-        world.broker(crashing_after_rename_into("/ready/")).consume(QUEUE, n)
+        world.broker(crashing_after_links(2)).consume(QUEUE, n)
+
+
+def claim_in_vain(world: World, n: int) -> None:
+    """Let a client die when it made its lease of n lines, and no claim."""
+    with pytest.raises(Crash):
+        world.broker(crashing_after_rename_into("/work/")).consume(QUEUE, n)
 
 
 # A claim whose answer says that it failed
 
 
 @pytest.mark.parametrize("code", [errno.EIO, errno.ETIMEDOUT, errno.EINTR])
+@pytest.mark.parametrize(("call", "which"), [("rename", 0), ("symlink", 1)])
 def test_a_claim_that_was_made_though_an_error_was_told_is_no_loss(
-    code: int, tmp_path: Path
+    call: str, which: int, code: int, tmp_path: Path
 ) -> None:
+    """The first is the reply about the lease, the second the one about its claim."""
     world = new_world(tmp_path)
     publish(world)
-    with pytest.raises(StorageError):
-        world.broker(losing_reply(0, ("rename",), code)).consume(QUEUE, 3)
+    with suppress(StorageError):
+        world.broker(losing_reply(which, (call,), code)).consume(QUEUE, 3)
     assert rest(world) == MANY
 
 
@@ -78,154 +90,151 @@ def test_a_claim_that_two_stale_answers_hide_is_no_loss(tmp_path: Path) -> None:
 
     def call(_: int, name: str, function: Callable[..., Any], arguments: Any) -> Any:
         result = function(*arguments)
-        into_line = name == "rename" and "/ready/" in arguments[1]
-        if into_line or (told and name == "lstat" and len(told) < 3):
+        is_lease = name == "rename" and arguments[1].endswith(".range")
+        if is_lease or (told and name == "lstat" and len(told) < 3):
             told.append(name)
             raise OSError(errno.ESTALE, "stale", arguments[0])
         return result
 
-    world.broker(Calls(call)).consume(QUEUE, 3)
+    with suppress(StorageError):
+        world.broker(Calls(call)).consume(QUEUE, 3)
+    assert told
     assert rest(world) == MANY
 
 
-# Drafts that somebody names, or meets
+# Ranges that somebody names, or meets
 
 
-def draft_in_vain(world: World, n: int) -> None:
-    """Let a client die when it made so many drafts, and no claim."""
-    with pytest.raises(Crash):
-        world.broker(crashing_after_drafts(n)).consume(QUEUE, n)
+def id_of_line(path: str, line: int) -> str:
+    """Return the id of a message of a leased range."""
+    held = RangeLease.parse(os.path.basename(path))
+    assert held is not None
+    return held.range.entry(line).id
 
 
+def name_of_line(path: str, line: int) -> str:
+    """Return the name under which everybody knows the lease of a line."""
+    held = RangeLease.parse(os.path.basename(path))
+    assert held is not None
+    return held.lease_of(line).filename
+
+
+@pytest.mark.parametrize("by", [id_of_line, name_of_line])
 @pytest.mark.parametrize("verb", ["ack", "nack", "renew"])
 @pytest.mark.parametrize("which", [0, 1, 2])
-def test_the_others_of_a_claim_cut_short_outlive_a_draft_that_is_settled_by_its_name(
-    which: int, verb: str, tmp_path: Path
+def test_the_others_of_a_claim_cut_short_outlive_a_line_that_is_settled_by_its_name(
+    which: int, verb: str, by: Callable[[str, int], str], tmp_path: Path
 ) -> None:
     world = new_world(tmp_path)
     publish(world)
     cut_short(world, 3)
     broker = world.broker()
-    draft = os.path.basename(world.drafts()[which])
-    getattr(broker, verb)(broker.leased(QUEUE, draft))
+    [path] = world.ranges()
+    getattr(broker, verb)(broker.leased(QUEUE, by(path, which)))
     broker.release(broker.consume(QUEUE, 9))
     gone = [MANY[which]] if verb == "ack" else []
     assert sorted([*rest(world), *gone]) == MANY
 
 
-def test_a_draft_that_is_no_lease_is_not_settled_by_its_name(tmp_path: Path) -> None:
-    world = new_world(tmp_path)
-    broker = publish(world)
-    draft_in_vain(world, 3)
-    with pytest.raises(LeaseLost):
-        broker.leased(QUEUE, os.path.basename(world.drafts()[0]))
-    assert rest(world) == MANY
-
-
-@pytest.mark.parametrize("by", ["id", "filename"])
-def test_a_draft_that_its_maker_takes_back_is_not_acked(
-    by: str, tmp_path: Path
+@pytest.mark.parametrize("by", [id_of_line, name_of_line])
+def test_a_line_that_was_not_claimed_is_not_settled_by_its_name(
+    by: Callable[[str, int], str], tmp_path: Path
 ) -> None:
     """An ack of what waits in a bundle would be believed: its id is in no name."""
     world = new_world(tmp_path)
-    publish(world)
-    draft_in_vain(world, 1)
-    [draft] = world.drafts()
-
-    def call(_: int, name: str, function: Callable[..., Any], arguments: Any) -> Any:
-        if name == "lstat" and arguments[0] == draft:
-            os.unlink(draft)
-        return function(*arguments)
-
-    name = os.path.basename(draft)
+    broker = publish(world)
+    claim_in_vain(world, 3)
     with pytest.raises(LeaseLost):
-        world.broker(Calls(call)).leased(
-            QUEUE, name if by == "filename" else name.split(".")[3]
-        )
-
-
-def test_a_claim_that_is_made_while_its_drafts_are_judged_is_no_loss(
-    tmp_path: Path,
-) -> None:
-    """Its client was suspended for long, and comes just before the bundle is renamed."""
-    world = new_world(tmp_path)
-    publish(world)
-    draft_in_vain(world, 2)
-    world.clock.advance(601)
-
-    def claim(path: str) -> None:
-        bundle = Bundle.parse(999, os.path.basename(path))
-        lease = Lease.parse(os.path.basename(world.drafts()[0]))
-        assert bundle is not None
-        assert lease is not None
-        claimed = bundle.taking(2, lease.expiry, lease.token)
-        os.rename(path, os.path.join(os.path.dirname(path), claimed.filename))
-
-    def call(_: int, name: str, function: Callable[..., Any], arguments: Any) -> Any:
-        if name == "rename" and "/ready/" in arguments[0] and world.vain_drafts():
-            claim(arguments[0])
-        return function(*arguments)
-
-    world.broker(Calls(call)).clean(QUEUE)
-    assert world.vain_drafts() == []
+        broker.leased(QUEUE, by(world.ranges()[0], 0))
     assert rest(world) == MANY
 
 
-def test_a_live_draft_outlives_the_drafts_of_others_that_are_judged(
+def test_a_claim_that_is_made_while_its_lease_is_taken_over_is_no_loss(
+    tmp_path: Path,
+) -> None:
+    """Its client was suspended for long, and comes just before or after the lease is renamed."""
+    for after in (False, True):
+        world = new_world(tmp_path / str(after))
+        publish(world)
+        claim_in_vain(world, 2)
+        world.clock.advance(601)
+        held = RangeLease.parse(os.path.basename(world.ranges()[0]))
+        assert held is not None
+        link = f"{world.path}/bundles/{held.range.bundle}/0"
+
+        def call(_: int, name: str, do: Callable[..., Any], arguments: Any) -> Any:
+            is_it = name == "rename" and arguments[0].endswith(".range")
+            result = do(*arguments) if after else None  # noqa: B023
+            if is_it and not os.path.lexists(link):  # noqa: B023
+                os.symlink(held.range.target, link)  # type: ignore[union-attr]  # noqa: B023
+            return result if after else do(*arguments)  # noqa: B023
+
+        world.broker(Calls(call)).clean(QUEUE)
+        assert os.path.lexists(link)
+        assert world.ranges() == []
+        assert rest(world) == MANY
+
+
+def test_a_live_lease_outlives_those_of_the_dead_that_are_taken_over(
     tmp_path: Path,
 ) -> None:
     world = new_world(tmp_path)
     broker = publish(world, clean=False)
-    draft_in_vain(world, 2)
+    claim_in_vain(world, 2)
     broker.ack(broker.consume(QUEUE))
     world.clock.advance(601)
-    broker.consume(QUEUE)
-    assert len(world.drafts()) == 3
+    [held] = broker.consume(QUEUE)
     world.broker().view(QUEUE)
-    assert rest(world) == MANY[1:]
+    broker.ack(held)
+    assert rest(world) == MANY[2:]
 
 
-def completing(most: int, error: BaseException) -> Calls:
-    """Return system calls that complete so many drafts."""
-    done: list[str] = []
-
-    def call(_: int, name: str, function: Callable[..., Any], arguments: Any) -> Any:
-        if name == "rename" and arguments[0].endswith(".draft"):
-            if len(done) == most:
-                raise error
-            done.append(name)
-        return function(*arguments)
-
-    return Calls(call)
-
-
-@pytest.mark.parametrize("number", [1, 2])
-def test_a_claim_that_is_completed_in_part_is_completed_by_who_acked_that_part(
-    number: int, tmp_path: Path
-) -> None:
-    world = new_world(tmp_path)
-    publish(world)
-    calls = completing(number, OSError(errno.EIO, "who knows"))
-    broker = world.broker(calls)
-    messages = broker.consume(QUEUE, 3)
-    assert len(messages) == number
-    broker.ack(messages)
-    broker._fs.calls = counting()
-    broker.ack(broker.consume(QUEUE))
-    assert rest(world) == [*MANY[number:3], *MANY[4:]]
-
-
-def test_who_dies_while_completing_another_claim_leaves_it_to_the_next(
+def test_the_claim_of_a_lease_that_is_over_is_made_once_and_counts_no_loss(
     tmp_path: Path,
 ) -> None:
-    for n in range(3):
-        world = new_world(tmp_path / str(n))
-        publish(world)
-        cut_short(world, 3)
-        with pytest.raises(Crash):
-            world.broker(completing(n, Crash())).consume(QUEUE)
-        world.broker().release(world.broker().consume(QUEUE))
-        assert rest(world) == MANY
+    """Nobody received these lines. So they go back to their old place as they were."""
+    world = new_world(tmp_path)
+    publish(world)
+    claim_in_vain(world, 3)
+    world.clock.advance(601)
+    broker = world.broker()
+    assert broker.clean(QUEUE).requeued == 0
+    messages = broker.consume(QUEUE, 12)
+    assert [m.message for m in messages] == list(map(text, MANY))
+    assert {m.losses for m in messages} == {0}
+
+
+def test_of_two_leases_of_the_same_lines_one_is_valid(tmp_path: Path) -> None:
+    """The other one's client died before its claim, and another one has claimed the lines."""
+    world = new_world(tmp_path)
+    broker = publish(world)
+    claim_in_vain(world, 3)
+    held = broker.consume(QUEUE, 2)
+    assert len(world.ranges()) == 2
+    assert broker.view(QUEUE)[QUEUE] == (10, 2, 0, 0)
+    broker.nack(broker.leased(QUEUE, held[1].id))
+    broker.ack(broker.leased(QUEUE, held[0].id))
+    assert rest(world) == MANY[1:]
+    assert world.ranges() == []
+
+
+def test_who_dies_while_taking_over_leaves_it_to_the_next(tmp_path: Path) -> None:
+    for prepare in (cut_short, claim_in_vain):
+        for n in itertools.count():
+            world = new_world(tmp_path / f"{prepare.__name__}-{n}")
+            publish(world)
+            prepare(world, 3)
+            world.clock.advance(601)
+            calls = interrupted(n, crash)
+            with suppress(Crash):
+                world.broker(calls).clean(QUEUE)
+            assert rest(world) == MANY
+            if len(calls.made) <= n:
+                break
+
+
+def crash() -> None:
+    raise Crash
 
 
 def test_the_first_of_several_is_held_when_the_last_is_acked(tmp_path: Path) -> None:
@@ -237,91 +246,78 @@ def test_the_first_of_several_is_held_when_the_last_is_acked(tmp_path: Path) -> 
     assert rest(world) == [MANY[1], *MANY[4:]]
 
 
-def test_a_draft_that_is_completed_at_that_moment_is_settled_by_its_id(
+def test_who_purges_what_is_leased_spares_the_lease_of_a_claim_that_is_made_later(
+    tmp_path: Path,
+) -> None:
+    for n in itertools.count():
+        world = new_world(tmp_path / str(n))
+        publish(world)
+        purged: list[int] = []
+
+        def purge(world: World = world, purged: list[int] = purged) -> None:
+            purged.append(world.broker().purge(QUEUE, ["work"]).work)
+
+        messages = world.broker(interrupted(n, purge)).consume(QUEUE, 3)
+        if not purged:
+            break
+        assert len(messages) == 3
+        left = MANY[3:] if purged == [3] else MANY  # it came after the claim
+        assert purged in ([0], [3])
+        assert rest(world) == left
+
+
+def test_a_second_ack_is_harmless_beside_the_lease_of_a_dead_competitor(
     tmp_path: Path,
 ) -> None:
     world = new_world(tmp_path)
-    publish(world)
-    cut_short(world, 3)
-    draft = world.drafts()[0]
-
-    def call(_: int, name: str, function: Callable[..., Any], arguments: Any) -> Any:
-        if name == "lstat" and arguments[0] == draft and world.drafts():
-            world.broker().clean(QUEUE)
-        return function(*arguments)
-
-    broker = world.broker(Calls(call))
-    broker.ack(broker.leased(QUEUE, os.path.basename(draft).split(".")[3]))
-    assert rest(world) == MANY[1:]
-
-
-@pytest.mark.parametrize("drafts", [0, 1, 2, 3])
-def test_who_purges_what_is_leased_spares_the_drafts_of_a_claim_that_is_made_later(
-    drafts: int, tmp_path: Path
-) -> None:
-    world = new_world(tmp_path)
-    publish(world)
-    purged: list[int] = []
-
-    def call(_: int, name: str, function: Callable[..., Any], arguments: Any) -> Any:
-        if len(world.drafts()) == drafts and name in ("mknod", "rename") and not purged:
-            purged.append(world.broker().purge(QUEUE, ["work"]).work)
-        return function(*arguments)
-
-    assert len(world.broker(Calls(call)).consume(QUEUE, 3)) == 3
-    assert purged == [0]
-    assert world.broker().view(QUEUE)[QUEUE] == (9, 3, 0, 0)
-    assert rest(world) == MANY
-
-
-def test_a_draft_whose_bundle_is_gone_hides_no_lease(tmp_path: Path) -> None:
-    world = new_world(tmp_path)
     broker = publish(world)
-    draft_in_vain(world, 1)
-    [message] = broker.consume(QUEUE)
-    bundle = message.id.split("-")[0]
-    [path] = world.files("ready")
-    renewed = broker.renew(message, 900)  # it needs no bundle any more
-    os.rename(path, path.replace(bundle, "f" * 20))
-    assert broker.leased(QUEUE, message.id).filename == renewed.filename
-    broker.ack(renewed)
-    with pytest.raises(StorageError, match="its bundle can't be found"):
-        broker.leased(QUEUE, message.id)
-
-
-def test_a_second_ack_is_harmless_beside_the_draft_of_a_rival(tmp_path: Path) -> None:
-    world = new_world(tmp_path)
-    broker = publish(world)
-    draft_in_vain(world, 1)
+    claim_in_vain(world, 1)
     messages = broker.consume(QUEUE)
     broker.ack(messages)
     broker.ack(messages)
 
 
 @pytest.mark.parametrize("verb", ["ack", "nack", "release", "reject", "renew"])
-def test_a_draft_that_somebody_completed_is_held_though_a_listing_is_late(
-    verb: str, tmp_path: Path
-) -> None:
+def test_a_line_is_held_though_a_listing_is_late(verb: str, tmp_path: Path) -> None:
+    """Another process detached a line of the same range, so that has another name."""
     world = new_world(tmp_path)
-    seen: list[str] = []
+    broker = publish(world)
+    messages = broker.consume(QUEUE, 3)
+    seen = os.listdir(f"{world.path}/work")
+    late = [2]
 
     def call(_: int, name: str, function: Callable[..., Any], arguments: Any) -> Any:
-        late = name == "listdir" and arguments[0].endswith("/work")
-        return list(seen) if late and seen else function(*arguments)
+        if name == "listdir" and arguments[0].endswith("/work") and late[0]:
+            late[0] -= 1
+            return list(seen)
+        return function(*arguments)
 
-    broker = publish(world, calls=Calls(call))
-    broker.ack(broker.consume(QUEUE))
-    message = broker.consume(QUEUE)
-    seen += os.listdir(f"{world.path}/work")
-    world.broker().consume(QUEUE)
-    assert not world.drafts()
-    getattr(broker, verb)(message)
+    world.broker().nack(messages[0])
+    getattr(world.broker(Calls(call)), verb)(messages[1])
+    assert late[0] < 2
+    world.broker().ack(messages[2])
+    gone = [MANY[1]] if verb == "ack" else []
+    gone += [MANY[1]] if verb == "reject" else []
+    assert rest(world) == [name for name in MANY if name not in (*gone, MANY[2])]
 
 
-def test_a_draft_that_was_made_when_its_bundle_was_gone_is_no_lease_and_stays(
+@pytest.mark.parametrize("n", [1, 3])
+def test_a_file_that_was_written_in_vain_is_no_message(n: int, tmp_path: Path) -> None:
+    """Its client died before the range said that the line is detached."""
+    world = new_world(tmp_path)
+    messages = publish(world).consume(QUEUE, n)
+    with pytest.raises(Crash):
+        world.broker(crashing_after_files(1)).reject(messages[0])
+    world.broker().ack(messages)
+    assert rest(world) == MANY[n:]
+    assert world.broker().dead(QUEUE) == []
+    assert world.files("work") == []
+
+
+def test_a_lease_that_was_made_when_its_bundle_was_gone_is_no_lease_and_goes(
     tmp_path: Path,
 ) -> None:
-    """Nobody can tell it from one whose bundle is only hidden: it is reported, and harms nobody."""
+    """Who can tell it from one whose bundle was taken away? For a day it is only reported."""
     world = new_world(tmp_path)
     publish(world)
     made: list[str] = []
@@ -329,21 +325,28 @@ def test_a_draft_that_was_made_when_its_bundle_was_gone_is_no_lease_and_stays(
     def call(_: int, name: str, function: Callable[..., Any], arguments: Any) -> Any:
         if made:
             raise Crash
-        if name == "mknod":
+        if name == "rename" and arguments[1].endswith(".range"):
             made.append(name)
             assert rest(world) == MANY
             world.clock.advance(11)
             world.broker().clean(QUEUE)
+            held = RangeLease.parse(os.path.basename(arguments[1]))
+            over = int(world.clock.now_ns / 10**6) - HOUR * 1000
+            late = held._replace(expiry=over).filename  # type: ignore[union-attr]
+            arguments = (arguments[0], f"{world.path}/work/{late}")
+            os.symlink("late", arguments[0]) if not os.path.lexists(
+                arguments[0]
+            ) else None
         return function(*arguments)
 
     with pytest.raises(Crash):
         world.broker(Calls(call)).consume(QUEUE)
-    assert len(world.files("work")) == len(world.drafts()) == 1
+    assert world.files("work") == world.ranges() != []
+    assert_doctor_reports_a_lost_bundle(world)
     rescuer = world.rescue()
     assert rescuer.dead(QUEUE) == []
     assert rescuer.is_empty(QUEUE)
-    assert len(world.files("work")) == 1
-    assert_doctor_reports_a_lost_bundle(world)
+    assert world.files("work") == []
 
 
 def assert_doctor_reports_a_lost_bundle(world: World) -> None:
@@ -373,7 +376,7 @@ def test_leases_that_are_over_for_long_are_kept_while_the_disk_is_full(
 # What is only called stale
 
 
-def test_a_claim_whose_bucket_is_called_stale_as_well_is_no_loss(
+def test_a_claim_that_is_called_stale_though_it_was_made_is_no_loss(
     tmp_path: Path,
 ) -> None:
     world = new_world(tmp_path)
@@ -381,35 +384,34 @@ def test_a_claim_whose_bucket_is_called_stale_as_well_is_no_loss(
     told: list[str] = []
 
     def call(_: int, name: str, function: Callable[..., Any], arguments: Any) -> Any:
-        into_line = name == "rename" and "/ready/" in arguments[1]
-        if told == ["rename"] or (into_line and not told):
+        is_claim = name == "symlink" and "/bundles/" in arguments[1]
+        if told == ["symlink"] or (is_claim and not told):
             told.append(name)
-            if into_line:
+            if is_claim:
                 function(*arguments)
-            raise OSError(errno.ESTALE, "stale", arguments[0])
+            raise OSError(errno.ESTALE, "stale", arguments[1])
         return function(*arguments)
 
-    world.broker(Calls(call)).consume(QUEUE, 3)
-    assert told == ["rename", "open"]
+    with suppress(StorageError):
+        world.broker(Calls(call)).consume(QUEUE, 3)
+    assert len(told) == 2
     assert rest(world) == MANY
 
 
-@pytest.mark.parametrize("which", [0, 1, 2])
-def test_a_draft_that_is_called_stale_again_and_again_is_not_taken_for_complete(
-    which: int, tmp_path: Path
+@pytest.mark.parametrize("verb", ["ack", "nack"])
+def test_a_range_that_is_called_stale_again_and_again_is_not_taken_for_gone(
+    verb: str, tmp_path: Path
 ) -> None:
     world = new_world(tmp_path)
-    publish(world)
-    cut_short(world, 3)
-    draft = world.drafts()[which]
+    messages = publish(world).consume(QUEUE, 3)
 
     def call(_: int, name: str, function: Callable[..., Any], arguments: Any) -> Any:
-        if arguments[0] == draft:
-            raise OSError(errno.ESTALE, "stale", draft)
+        if str(arguments[0]).endswith(".range"):
+            raise OSError(errno.ESTALE, "stale", arguments[0])
         return function(*arguments)
 
-    with pytest.raises(StorageError):
-        world.broker(Calls(call)).consume(QUEUE)
+    with suppress(StorageError, LeaseLost):
+        getattr(world.broker(Calls(call)), verb)(messages[0])
     assert rest(world) == MANY
 
 
@@ -462,6 +464,8 @@ def test_a_copy_beside_a_bundle_does_not_hide_it(tmp_path: Path) -> None:
     cut_short(world, 3)
     [path] = world.files("ready")
     shutil.copy(path, f"{path}.bak")
+    [bundle] = Path(world.path, "bundles").glob("*")
+    shutil.copytree(bundle, f"{bundle}.bak", symlinks=True)
     assert rest(world) == MANY
 
 
@@ -479,18 +483,17 @@ def test_a_claim_of_all_that_was_cut_short_comes_back_after_its_timeout(
     assert counts == (12, 0, 0, 0)
 
 
-def test_nobody_waits_for_a_bundle_that_is_only_not_put_away(tmp_path: Path) -> None:
+def test_nobody_waits_for_the_entry_of_a_bundle_of_which_no_line_waits(
+    tmp_path: Path,
+) -> None:
     world = new_world(tmp_path)
     broker = publish(world)
-    messages = broker.consume(QUEUE, 12)
-    [spent] = world.files("work")[-1:]
-    # As if its last rename had failed: it stands in line, and nothing of it waits.
-    name = messages[-1].filename.split(".")[3].split("-")[0]
-    back = f"{1_700_000_000_000_000_000}.{name}.12-12-0.{0:013d}.{'0' * 16}"
-    bucket = Path(world.path, "ready/999").iterdir()
-    Path(spent).rename(next(bucket) / back)
-    broker.ack(messages)
+    cut_short(world, 12)
+    assert len(world.files("ready")) == 1  # as he who made the last claim left it
+    broker.purge(QUEUE, ["work"])
+    assert broker.view(QUEUE)[QUEUE] == (0, 0, 0, 0)
     assert broker.is_empty(QUEUE)
+    assert broker.consume(QUEUE) == []
     broker.clean(QUEUE)
     assert world.files("ready") == []
 
@@ -498,37 +501,39 @@ def test_nobody_waits_for_a_bundle_that_is_only_not_put_away(tmp_path: Path) -> 
 # What others put there
 
 
-def test_what_only_looks_like_a_spent_bundle_stops_nobody(tmp_path: Path) -> None:
+def test_what_only_looks_like_a_bundle_stops_nobody(tmp_path: Path) -> None:
     world = new_world(tmp_path)
     publish(world)
-    Path(world.path, f"work/spent.{0:013d}.{'a' * 20}").mkdir()
+    Path(world.path, f"bundles/{'a' * 20}").mkdir()
+    world.put(f"bundles/{'b' * 20}")
     assert len(world.broker().consume(QUEUE, 3)) == 3
     world.broker().clean(QUEUE)
-    assert os.listdir(f"{world.path}/work/") != []
     assert rest(world) == MANY
+    assert not os.path.lexists(f"{world.path}/bundles/{'b' * 20}")
 
 
 def test_a_lease_of_no_bundle_stays_and_the_doctor_says_so(
     tmp_path: Path,
 ) -> None:
     world = new_world(tmp_path)
-    name = f"{1:013d}.5.{1:019d}.{'a' * 20}-3.0-0.{'b' * 16}.line"
+    over = int(world.clock.now_ns / 10**6) - HOUR * 1000
+    range_ = f"{1:019d}.{'a' * 20}.3-4-9.{'b' * 16}.o.0-0"
+    name = f"{over:013d}.5.{range_}.{'b' * 16}.range"
     world.put(f"work/{name}")
     broker = world.broker()
     broker.clean(QUEUE)
     assert broker.dead(QUEUE) == []
-    assert not broker.is_empty(QUEUE)
     assert os.listdir(f"{world.path}/work") == [name]
     assert_doctor_reports_a_lost_bundle(world)
 
 
-def test_a_bundle_that_claims_more_lines_than_any_has_is_set_aside(
+def test_a_bundle_that_claims_more_lines_than_any_has_is_quarantined(
     tmp_path: Path,
 ) -> None:
     world = new_world(tmp_path)
     publish(world)
     [path] = world.files("ready")
-    Path(path).rename(path.replace(".12-0-0.", ".123456-0-0."))
+    Path(path).rename(path.removesuffix(".12") + ".123456")
     broker = world.broker()
     assert broker.consume(QUEUE) == []
     assert len(broker.dead(QUEUE)) == 1
@@ -539,7 +544,7 @@ def test_lines_that_a_bundle_lacks_are_dead_letters_and_the_others_are_consumed(
 ) -> None:
     world = new_world(tmp_path)
     publish(world)
-    [path] = world.files("ready")
+    [path] = world.files("bundles")
     Path(path).write_bytes(Path(path).read_bytes()[:-20])
     broker = world.broker()
     assert len(broker.consume(QUEUE, 20)) == 10
@@ -548,10 +553,10 @@ def test_lines_that_a_bundle_lacks_are_dead_letters_and_the_others_are_consumed(
     }
 
 
-def test_what_is_no_bundle_is_set_aside_whole(tmp_path: Path) -> None:
+def test_what_is_no_bundle_is_quarantined_whole(tmp_path: Path) -> None:
     world = new_world(tmp_path)
     publish(world)
-    [path] = world.files("ready")
+    [path] = world.files("bundles")
     Path(path).write_bytes(b"who knows")
     broker = world.broker()
     assert broker.consume(QUEUE) == []
@@ -566,7 +571,7 @@ def test_a_bundle_that_can_not_be_read_by_one_client_stays_for_others(
     world = new_world(tmp_path)
     broker = publish(world)
     broker.publish(QUEUE, text("behind"))
-    [path] = [p for p in world.files("ready") if ".12-0-0." in p]
+    [path] = world.files("bundles")
 
     def call(_: int, name: str, function: Callable[..., Any], arguments: Any) -> Any:
         if name == "open" and arguments[0] == path:

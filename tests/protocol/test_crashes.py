@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import os
 import shutil
 import stat
@@ -16,6 +15,7 @@ from protocol.scenes import (
     STATES,
     Play,
     Scene,
+    plays,
     text,
 )
 from support import Crash, crashing_before
@@ -37,11 +37,9 @@ def crashes(
     scene: Scene, directory: Path, *, warm: bool
 ) -> Iterator[tuple[Play, bool]]:
     """Play a scene with a crash before its first system call, its second, … to its end."""
-    for n in itertools.count():
-        play = Play(scene, directory / str(n), warm=warm)
+    for n, play in plays(scene, directory, warm=warm):
         crashed = dies(play, n)
         yield play, crashed
-        shutil.rmtree(play.world.root)
         if not crashed:
             assert n > 0
             return
@@ -63,49 +61,38 @@ def survives(scene: Scene, state: str) -> bool:
 
 @cold_and_warm
 @every_scene
-def test_a_crash_leaves_each_message_in_one_state(
+def test_after_a_crash_each_message_is_in_one_state_and_comes_back_and_the_queue_works(
     scene: Scene, warm: bool, tmp_path: Path
 ) -> None:
     for play, crashed in crashes(scene, tmp_path, warm=warm):
         play.assert_each_is_somewhere()
         if not crashed:
             assert play.states() == play.ends()
-
-
-@cold_and_warm
-@every_scene
-def test_after_a_crash_nobody_needs_to_consume_for_the_queue_to_be_in_order(
-    scene: Scene, warm: bool, tmp_path: Path
-) -> None:
-    for play, _ in crashes(scene, tmp_path, warm=warm):
-        rescuer = play.world.rescue(scene.mode)
-        rescuer.clean(QUEUE)  # what became due or came back at the first time
-        found = play.states()
-        if found.get("stray") == "ready":
-            del found["stray"]  # no message: it waits for whoever looks for one
-        states = list(found.values())
-        waiting, dead = states.count("ready"), states.count("dead")
-        assert rescuer.view(QUEUE)[QUEUE] == (waiting, 0, 0, dead)
-        assert rescuer.is_empty(QUEUE) == (not waiting)
-        play.world.clock.advance(11)
-        rescuer.clean(QUEUE)
-        assert play.world.files("work") == []
-
-
-@cold_and_warm
-@every_scene
-def test_after_a_crash_housekeeping_brings_each_message_back_and_the_queue_works(
-    scene: Scene, warm: bool, tmp_path: Path
-) -> None:
-    for play, _ in crashes(scene, tmp_path, warm=warm):
         rescuer = play.world.rescue(scene.mode)
         for name, state in play.states().items():
             may_be_gone = "gone" in scene.path[name]
             assert survives(scene, state) or (may_be_gone and state == "gone")
         assert os.listdir(f"{play.world.path}/tmp") == []
         assert_no_note_is_left_alone(play.world)
+        assert_nobody_needs_to_consume(play.copied(tmp_path / "copy"))
+        shutil.rmtree(tmp_path / "copy")
         assert_all_is_readable(play, rescuer)
         assert_it_works(rescuer)
+
+
+def assert_nobody_needs_to_consume(play: Play) -> None:
+    """Housekeeping alone brings the queue in order."""
+    cleaner = play.world.broker()
+    cleaner.clean(QUEUE)  # what became due or came back at the first time
+    found = play.states()
+    if found.get("stray") == "ready":
+        del found["stray"]  # no message: it waits for whoever looks for one
+    states = list(found.values())
+    waiting, dead = states.count("ready"), states.count("dead")
+    assert cleaner.view(QUEUE)[QUEUE] == (waiting, 0, 0, dead)
+    assert cleaner.is_empty(QUEUE) == (not waiting)
+    assert play.world.files("work") == []
+    assert waiting or play.world.files("bundles") == []
 
 
 def assert_all_is_readable(play: Play, rescuer: Broker) -> None:

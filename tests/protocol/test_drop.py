@@ -43,8 +43,9 @@ def emptied(broker: Broker) -> list[Any]:
     [
         *("a\nb", "a'b\"c", "$(touch x)", "--help", "*", "a b", "\\", "ä", "x" * 255),
         *("é".encode("latin-1").decode(errors="surrogateescape"), "a\x1b[2J", "~"),
-        *("ddmq.yaml", "lock", f"{10**18}.{'a' * 20}.9-0-0.{'0' * 13}.{'0' * 16}"),
-        f"1600000000000.0.{10**18}.{'a' * 20}-1.0-0.{'0' * 16}.line",
+        *("ddmq.yaml", "lock", f"{10**18}.{'a' * 20}.9", f"{'a' * 20}"),
+        f"1600000000000.0.{10**18}.{'a' * 20}.0-1-9.{'0' * 16}.o.0-0.{'0' * 16}.range",
+        f"0.{10**18}.{'a' * 20}-1.0-0.{'0' * 16}.detached",
     ],
 )
 def test_a_file_of_any_name_is_a_message_once(name: str, world: World) -> None:
@@ -202,12 +203,15 @@ def test_two_clients_at_every_step_adopt_each_file_once(tmp_path: Path) -> None:
         world = new_world(tmp_path / str(step))
         for n in range(3):
             moved_in(world, str(n), text(str(n)).encode())
-        rival = world.broker()
+        competitor = world.broker()
         adopted = []
-        calls = interrupted(step, lambda: adopted.append(rival.clean(QUEUE).adopted))  # noqa: B023
+        calls = interrupted(
+            step,
+            lambda: adopted.append(competitor.clean(QUEUE).adopted),  # noqa: B023
+        )
         adopted.append(world.broker(calls).clean(QUEUE).adopted)
         assert sum(adopted) == 3
-        assert sorted(emptied(rival)) == wanted
+        assert sorted(emptied(competitor)) == wanted
         ended, step = len(adopted) == 1, step + 1
     assert step > 20
 

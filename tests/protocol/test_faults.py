@@ -69,7 +69,9 @@ def test_lines_that_were_claimed_though_the_reply_was_an_error_come_back(
 
 
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EACCES])
-def test_a_claim_that_was_refused_leaves_no_drafts(code: int, world: World) -> None:
+def test_a_claim_that_was_refused_leaves_no_tentative_leases(
+    code: int, world: World
+) -> None:
     world.broker().publish_many(QUEUE, map(text, MANY))
     with pytest.raises(StorageError):
         world.broker(refusing_once(code, "rename", "/ready/")).consume(QUEUE, 3)
@@ -79,8 +81,10 @@ def test_a_claim_that_was_refused_leaves_no_drafts(code: int, world: World) -> N
 def test_a_bundle_that_we_may_not_read_stays_for_those_who_may(world: World) -> None:
     world.broker().publish_many(QUEUE, map(text, MANY))
     assert world.broker().consume(QUEUE)
-    [first] = {p for p in world.files("ready") if "-1-1." in p}
-    stranger = world.broker(refusing_once(errno.EACCES, "open", first))
+    [opened] = [p for p in world.files("ready") if p.endswith(".open")]
+    bundle = os.path.basename(opened).split(".")[1]
+    lines = f"{world.path}/bundles/{bundle}/lines"
+    stranger = world.broker(refusing_once(errno.EACCES, "open", lines))
     [message] = stranger.consume(QUEUE)
     assert message.message in (text("m05"), text("m10"))
     world.clock.advance(31)

@@ -1,4 +1,4 @@
-"""Whatever lies in a queue that is no message is set aside, and stops nobody."""
+"""Whatever lies in a queue that is no message is quarantined, and stops nobody."""
 
 from __future__ import annotations
 
@@ -129,7 +129,7 @@ def snapshot(directory: Path) -> dict[str, Any]:
     }
 
 
-def assert_set_aside(world: World, path: str, codes: tuple[str, ...]) -> DeadLetter:
+def assert_quarantined(world: World, path: str, codes: tuple[str, ...]) -> DeadLetter:
     """It lies in `dead/`, listed with a reason, and is no longer where it was."""
     assert not os.path.lexists(path)
     [letter] = world.broker().dead(QUEUE)
@@ -149,13 +149,13 @@ def test_a_file_with_the_name_of_a_message_that_holds_none_is_a_dead_letter(
     broker = world.broker()
     broker.publish(QUEUE, text("a"))
     assert [m.message for m in broker.consume(QUEUE)] == [text("a")]
-    assert_set_aside(world, path, ("invalid",))
+    assert_quarantined(world, path, ("invalid",))
     assert snapshot(tmp_path) == before
 
 
 @pytest.mark.parametrize("thing", [t for t in THINGS if t != "directory"])
 @pytest.mark.parametrize("place", STRAY)
-def test_a_stray_file_is_set_aside_by_whoever_cleans(
+def test_a_stray_file_is_quarantined_by_whoever_cleans(
     place: str, thing: str, world: World, tmp_path: Path
 ) -> None:
     path = plant(world, place, thing)
@@ -164,14 +164,14 @@ def test_a_stray_file_is_set_aside_by_whoever_cleans(
     broker.publish(QUEUE, text("a"))
     broker.clean(QUEUE)
     assert [m.message for m in broker.consume(QUEUE)] == [text("a")]
-    letter = assert_set_aside(world, path, ("foreign",))
+    letter = assert_quarantined(world, path, ("foreign",))
     assert place in letter.reason
     assert snapshot(tmp_path) == before
 
 
 @everything
 @pytest.mark.parametrize("place", ["ready/5", BUCKET, SHELF, f"{SHELF}/{STAMP}"])
-def test_what_stands_in_the_place_of_a_directory_is_set_aside(
+def test_what_stands_in_the_place_of_a_directory_is_quarantined(
     place: str, thing: str, world: World, tmp_path: Path
 ) -> None:
     path = plant(world, place, thing)
@@ -180,7 +180,7 @@ def test_what_stands_in_the_place_of_a_directory_is_set_aside(
     broker.publish(QUEUE, text("a"))
     assert [m.message for m in broker.consume(QUEUE)] == [text("a")]
     if "directory" not in thing or "link" in thing:
-        assert_set_aside(world, path, ("foreign",))
+        assert_quarantined(world, path, ("foreign",))
     assert snapshot(tmp_path) == before
 
 
@@ -204,7 +204,7 @@ NO_FILES += ["FIFO", "socket"]
 
 
 @pytest.mark.parametrize("thing", NO_FILES)
-def test_what_is_dropped_and_is_no_file_is_set_aside(
+def test_what_is_dropped_and_is_no_file_is_quarantined(
     thing: str, world: World, tmp_path: Path
 ) -> None:
     path = plant(world, "drop/thing", thing)
@@ -214,7 +214,7 @@ def test_what_is_dropped_and_is_no_file_is_set_aside(
     broker = world.broker()
     assert broker.clean(QUEUE).adopted == 1
     assert [m.message for m in broker.consume(QUEUE)] == [text("a")]
-    assert_set_aside(world, path, ("foreign",))
+    assert_quarantined(world, path, ("foreign",))
     assert snapshot(tmp_path) == before
 
 
@@ -278,7 +278,7 @@ def test_a_stray_file_may_have_any_name(name: str, world: World) -> None:
     broker = world.broker()
     broker.publish(QUEUE, text("a"))
     assert [m.message for m in broker.consume(QUEUE)] == [text("a")]
-    assert_set_aside(world, path, ("foreign",))
+    assert_quarantined(world, path, ("foreign",))
 
 
 # Files that are large, or that can't be read
@@ -300,7 +300,7 @@ def test_a_file_that_is_too_large_to_be_a_message_is_not_read_to_its_end(
     broker = world.broker()
     broker.publish(QUEUE, text("a"))
     assert [m.message for m in broker.consume(QUEUE)] == [text("a")]
-    assert "over" in assert_set_aside(world, path, ("invalid",)).reason
+    assert "over" in assert_quarantined(world, path, ("invalid",)).reason
 
 
 def refusing(code: int, call_name: str, part: str) -> Calls:
@@ -308,6 +308,17 @@ def refusing(code: int, call_name: str, part: str) -> Calls:
 
     def call(_: int, name: str, function: Callable[..., Any], arguments: Any) -> Any:
         if name == call_name and part in os.path.basename(arguments[0]):
+            raise OSError(code, os.strerror(code), arguments[0])
+        return function(*arguments)
+
+    return Calls(call)
+
+
+def refusing_all(code: int, part: str) -> Calls:
+    """Return system calls that can't move or remove what has a part in its path."""
+
+    def call(_: int, name: str, function: Callable[..., Any], arguments: Any) -> Any:
+        if name in ("rename", "unlink") and part in arguments[0]:
             raise OSError(code, os.strerror(code), arguments[0])
         return function(*arguments)
 
@@ -324,7 +335,7 @@ def test_a_file_that_can_not_be_read_is_a_dead_letter(world: World) -> None:
     path = world.put(f"{BUCKET}/{ENTRY}", b'{"message": 1}')
     broker = consumer(world, refusing(errno.EACCES, "open", ID))
     assert [m.message for m in broker.consume(QUEUE)] == [text("a")]
-    assert "read" in assert_set_aside(world, path, ("invalid",)).reason
+    assert "read" in assert_quarantined(world, path, ("invalid",)).reason
 
 
 @pytest.mark.parametrize("code", [errno.EPERM, errno.EBUSY])
@@ -373,14 +384,13 @@ def test_a_file_whose_rename_fails_is_told_of_and_then_passed_over(
     assert got == [text("a")]
 
 
-@pytest.mark.parametrize("kind", ["message", "bundle", "spent", "stray"])
+@pytest.mark.parametrize("kind", ["message", "bundle", "range", "stray"])
 def test_a_name_that_only_listings_show_keeps_nobody(kind: str, world: World) -> None:
     """A file server's mistake: it is not there, whatever is asked of it."""
-    bundle = "a" * 20 + ".12-{0}-0." + f"{0:013d}.{'0' * 16}"
     ghost = {
         "message": ENTRY,
-        "bundle": f"{STAMP}.{bundle.format(0)}",
-        "spent": f"{STAMP + 12}.{bundle.format(12)}",
+        "bundle": f"{STAMP + 11}.{'a' * 20}.12",
+        "range": f"{STAMP}.{'a' * 20}.0-1-12.{'0' * 16}.o.0-0",
         "stray": "0stray",
     }[kind]
 
@@ -397,16 +407,25 @@ def test_a_name_that_only_listings_show_keeps_nobody(kind: str, world: World) ->
 
 
 @pytest.mark.parametrize("code", [errno.EACCES, errno.EPERM, errno.EBUSY])
-@pytest.mark.parametrize("what", ["spent", "invalid"])
+@pytest.mark.parametrize("what", ["drained", "invalid", "missing"])
+@pytest.mark.parametrize("kind", ["entry", "range"])
 def test_what_stands_behind_a_bundle_that_can_not_be_moved_is_consumed(
-    what: str, code: int, world: World
+    kind: str, what: str, code: int, world: World
 ) -> None:
     """It is in a bucket, say, that somebody keeps to himself."""
-    next_ = 12 if what == "spent" else 0
-    stamp = 1_600_000_000_000_000_000 + next_
-    name = f"{stamp}.{'a' * 20}.12-{next_}-0.{0:013d}.{'0' * 16}"
-    path = world.put(f"{BUCKET}/{name}", b"no bundle\n")
-    broker = consumer(world, refusing(code, "rename", "a" * 20))
+    if kind == "range" and code == errno.EACCES:
+        pytest.skip("then the whole bucket is closed")
+    id_ = "a" * 20
+    name = f"{STAMP + 11}.{id_}.12"
+    if kind == "range":
+        name = f"{STAMP}.{id_}.0-12-12.{'0' * 16}.{'o' * 12}.0-0"
+    path = world.put(f"{BUCKET}/{name}")
+    if what != "missing":
+        content = b"no bundle\n" if what == "invalid" else b'{"priority":0}\n'
+        world.put(f"bundles/{id_}/lines", content)
+    if what == "drained":
+        os.symlink(f"12.{'0' * 16}", f"{world.path}/bundles/{id_}/0")
+    broker = consumer(world, refusing_all(code, id_))
     assert [m.message for m in broker.consume(QUEUE)] == [text("a")]
     assert broker.consume(QUEUE) == []
     assert os.path.exists(path)
@@ -449,10 +468,12 @@ def test_a_fifo_that_somebody_writes_to_is_a_dead_letter_as_well(world: World) -
     broker.publish(QUEUE, text("a"))
     assert [m.message for m in broker.consume(QUEUE)] == [text("a")]
     os.close(writer)
-    assert_set_aside(world, path, ("invalid",))
+    assert_quarantined(world, path, ("invalid",))
 
 
-@pytest.mark.parametrize("name", ["tmp", "ready", "work", "delayed", "dead", "drop"])
+@pytest.mark.parametrize(
+    "name", ["tmp", "ready", "bundles", "work", "delayed", "dead", "drop"]
+)
 def test_a_queue_whose_directory_is_a_link_is_not_used(
     name: str, world: World, tmp_path: Path
 ) -> None:
@@ -474,8 +495,8 @@ def _number(n: int) -> str:
 LITTER: dict[str, Callable[[int], str]] = {
     "empty files": lambda n: f"{BUCKET}/{_number(n)}.0-0",
     "stray files": lambda n: f"{BUCKET}/0stray{n}",
-    "no bundles": lambda n: f"{BUCKET}/{_number(n)}.9-0-0.{0:013d}.{0:016x}",
-    "spent bundles": lambda n: f"{BUCKET}/{_number(n)}.9-9-0.{0:013d}.{0:016x}",
+    "entries of no bundle": lambda n: f"{BUCKET}/{_number(n)}.9",
+    "ranges of no bundle": lambda n: f"{BUCKET}/{_number(n)}.0-1-9.{0:016x}.o.0-0",
     "a bucket for each": lambda n: f"ready/999/{STAMP + n}/{_number(n)}.0-0",
     "no buckets": lambda n: f"ready/999/stray{n}",
     "no priorities": lambda n: f"ready/stray{n}",
@@ -521,13 +542,15 @@ def test_no_call_is_busy_for_long_with_what_is_no_message(
         assert messages != [], "it is not empty"
         got += messages or []
     assert set(got) == {"behind", "in another bucket"}
-    if LITTER[kind](0).startswith(f"{BUCKET}/") and kind != "a bucket for each":
+    quick = kind.endswith("of no bundle")  # they are passed over without a rename
+    in_one = LITTER[kind](0).startswith(f"{BUCKET}/") and kind != "a bucket for each"
+    if in_one and not quick:
         assert got[0] == "in another bucket"  # in the first call, or soon after it
     for _ in range(20):
         world.clock.advance(2)
         consumed(world, broker)
     left = sum(len(world.files(place)) for place in ("ready", "work"))
-    assert left == 2 + (kind == "spent bundles") * MANY
+    assert left == 2 + kind.endswith("of no bundle") * MANY
 
 
 @pytest.mark.parametrize("kind", LITTER)

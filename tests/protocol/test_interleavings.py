@@ -21,13 +21,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
-from protocol.scenes import QUEUE, crashing_after_drafts, new_world, text
+from protocol.scenes import (
+    QUEUE,
+    crashing_after_rename_into,
+    leases_seen_by,
+    new_world,
+    purge_unlocked,
+    text,
+)
 from support import Calls, Crash, in_time
 
 from ddmq import LeaseLost, StorageError
-from ddmq.fs import FileSystem
-from ddmq.names import Lease
-from ddmq.purge import purge
+from ddmq.storage.filesystem import FileSystem
+from ddmq.storage.names import Lease
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -39,21 +45,29 @@ if TYPE_CHECKING:
     Script = Callable[["Client"], None]
 
 #: The calls at which somebody else may be faster.
-STEPS = ("rename", "unlink", "mknod", "listdir", "lstat", "open")
-#: Those whose reply may be lost.
-CHANGING = ("rename", "unlink")
+STEPS = ("rename", "unlink", "mknod", "symlink", "readlink", "listdir", "lstat", "open")
+#: Those whose reply may be lost, and what the second answer says then.
+CHANGING = {"rename": errno.ENOENT, "unlink": errno.ENOENT, "symlink": errno.EEXIST}
 NAMES = [f"m{number}" for number in range(8)]
 
 
 def is_step(name: str, arguments: tuple[Any, ...]) -> bool:
-    """Tell whether a system call is at a file of the line or a lease, or lists them."""
+    """Tell whether a system call is at a ready message or a lease, or lists them."""
     if name not in STEPS or not isinstance(arguments[0], str):
         return False
-    is_place = name in ("rename", "unlink", "mknod", "listdir")
+    is_place = name in ("rename", "unlink", "mknod", "symlink", "listdir")
     path = arguments[0]
     if is_place:
-        return any("/ready/" in p or "/work" in p for p in arguments[:2] if p)
-    return f"/{QUEUE}/work/" in path or ("/ready/" in path and path.count(".") > 3)
+        paths = [path for path in arguments[:2] if isinstance(path, str)]
+        return any(is_shared(path) for path in paths)
+    if f"/{QUEUE}/ready/" in path:
+        return path.count(".") > 1
+    return f"/{QUEUE}/work/" in path or f"/{QUEUE}/bundles/" in path
+
+
+def is_shared(path: str) -> bool:
+    """Tell whether a path is at a ready message, a bundle or a lease."""
+    return any(f"/{QUEUE}/{place}" in path for place in ("ready/", "work", "bundles/"))
 
 
 class Schedule(NamedTuple):
@@ -189,7 +203,7 @@ class Client:
         is_lost = is_step(name, arguments) and turns.step(self.number, name)
         result = do(*arguments)
         if is_lost:
-            raise OSError(errno.ENOENT, "the reply was lost", arguments[0])
+            raise OSError(CHANGING[name], "the reply was lost", arguments[0])
         return result
 
     def take(self, n: int = 1) -> list[Message]:
@@ -302,19 +316,17 @@ def purging_work(client: Client) -> None:
 
 
 def purging(client: Client, state: str) -> None:
-    """Purge without the lock, which is not what messages depend on."""
     client.story.is_purged = True
-    purged = purge(client.broker._queue(QUEUE).store, [state])
-    client.story.purged += sum(purged)
+    client.story.purged += purge_unlocked(client.broker, state)
 
 
 def acking_by_id(client: Client) -> None:
     """Settle what others hold, as an operator does: by the id, and by the name."""
     client.story.is_meddled_with = True
-    names = client.broker._queue(QUEUE).store.leases()
-    for lease in names[:1]:
+    found = leases_seen_by(client.broker)
+    for lease in found[:1]:
         settle_by(client, lease.entry.id)
-    for lease in names[1:2]:
+    for lease in found[1:2]:
         settle_by(client, lease.filename)
 
 
@@ -370,9 +382,10 @@ class Play:
         self.story = Story(self.world)
         self.world.broker().publish_many(QUEUE, map(text, NAMES))
         self.clients = [Client(n, self.story) for n in range(len(scripts))]
-        with suppress(Crash):  # drafts of a claim that was not made, and are over soon
-            self.world.broker(crashing_after_drafts(2)).consume(QUEUE, 3)
-        self.clients[0].ack(self.clients[0].take())  # its next lease is a draft
+        with suppress(Crash):  # its lease is over soon, and it claimed nothing
+            calls = crashing_after_rename_into("/work/")
+            self.world.broker(calls).consume(QUEUE, 3)
+        self.clients[0].ack(self.clients[0].take())
         self.world.clock.advance(601)
         self.scripts = scripts
         self.failures: list[BaseException] = []
@@ -420,12 +433,15 @@ class Play:
             assert len(gone) == story.purged, f"{gone} are gone"
         assert story.is_purged or not gone, f"{gone} are gone"
         assert self._rest() == Counter(dict.fromkeys(found, 1))
-        assert not any(map(self.world.files, ("ready", "work", "tmp", "dead")))
+        assert not any(
+            map(self.world.files, ("ready", "bundles", "work", "tmp", "dead"))
+        )
 
     def _rest(self) -> Counter[str]:
         """Consume and ack what is left, much later."""
         names: list[str] = []
         last = self.world.rescue()
+        last.redrive(QUEUE)  # somebody may have died before he did
         while more := last.consume(QUEUE, 4):
             names += map(name_of, more)
             last.ack(more)

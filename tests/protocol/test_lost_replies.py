@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import itertools
 import os
 import shutil
 from contextlib import suppress
@@ -19,12 +18,13 @@ from protocol.scenes import (
     Scene,
     World,
     new_world,
+    plays,
     text,
 )
 from support import Calls, counting, losing_reply
 
 from ddmq import Broker, DdmqError, LeaseLost, StorageError
-from ddmq.fs import FileSystem
+from ddmq.storage.filesystem import FileSystem
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -38,14 +38,6 @@ LOSSES = [
     (("mkdir",), errno.EEXIST),
     (("rmdir",), errno.ENOENT),
 ]
-
-
-def plays(scene: Scene, directory: Path, *, warm: bool) -> Iterator[tuple[int, Play]]:
-    """Play a scene again and again, with a number that counts."""
-    for n in itertools.count():
-        play = Play(scene, directory / str(n), warm=warm)
-        yield n, play
-        shutil.rmtree(play.world.root)
 
 
 # Done, and the reply is lost
@@ -88,7 +80,7 @@ def test_what_was_done_though_it_was_called_an_error_loses_nothing(
 
 
 def answering_late(name: str, meanwhile: Callable[[], Any]) -> Calls:
-    """Return system calls: the first `name` into the line is done, others act, it fails."""
+    """Return system calls: the first `name` into the ready queue is done, others act, it fails."""
     done: list[str] = []
 
     def call(_: int, called: str, function: Callable[..., Any], arguments: Any) -> Any:
@@ -117,14 +109,14 @@ def test_a_publish_whose_message_is_consumed_before_it_is_missed_succeeds(
 
 
 def finishing(world: World) -> Callable[[], None]:
-    """Return what lets a rival finish all messages, and remove the bucket."""
+    """Return what lets a competitor finish all messages, and remove the bucket."""
 
     def finish() -> None:
-        rival = world.broker()
-        while taken := rival.consume(QUEUE, 500):
-            rival.ack(taken)
+        competitor = world.broker()
+        while taken := competitor.consume(QUEUE, 500):
+            competitor.ack(taken)
         world.clock.advance(20)
-        rival.clean(QUEUE)
+        competitor.clean(QUEUE)
 
     return finish
 

@@ -26,15 +26,15 @@ from protocol.scenes import told
 from support import FakeClock, counting
 
 from ddmq import Broker, LeaseLost
-from ddmq.fs import FileSystem
-from ddmq.names import Lease
+from ddmq.storage.filesystem import FileSystem
+from ddmq.storage.names import Lease
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
     from ddmq import Message
-    from ddmq.names import Entry
+    from ddmq.storage.names import Entry
 
     #: How a message ended, and what the name that it then has tells of its lease.
     _End = tuple[str, Entry, str]
@@ -70,7 +70,7 @@ class Item:
     at: int = 0
     """The priority at which it waits."""
     place: int = 0
-    """Its place in line among those of its priority."""
+    """Its place in the ready queue among those of its priority."""
     failures: int = 0
     losses: int = 0
     due: int = 0
@@ -130,7 +130,7 @@ class Model:
         item.state, item.lease = "delayed", None
         item.due = self.milliseconds(delay)
 
-    def bury(self, item: Item, code: str, end: _End | None = None) -> None:
+    def dead_letter(self, item: Item, code: str, end: _End | None = None) -> None:
         item.state, item.code, item.lease, item.last = "dead", code, None, end
 
     def remove(self, item: Item) -> None:
@@ -158,7 +158,7 @@ class Model:
         if again:
             self.join(item, item.requeue_prio)
         else:
-            self.bury(item, "expired")
+            self.dead_letter(item, "expired")
 
     def holder(self, message: Message) -> Item | None:
         """Return the item that a message is the lease of, whoever renewed it since."""
@@ -352,7 +352,7 @@ class QueueMachine(RuleBasedStateMachine):
             return
         item.failures += 1
         if end is not None:
-            self.model.bury(item, "failed", end)
+            self.model.dead_letter(item, "failed", end)
         elif delay:
             self.model.postpone(item, delay)
             item.at = item.requeue_prio
@@ -373,7 +373,7 @@ class QueueMachine(RuleBasedStateMachine):
         end = ("rejected", lease.entry, lease.token)
         item = self._holder_after(broker.reject, message, end)
         if item is not None:
-            self.model.bury(item, "rejected", end)
+            self.model.dead_letter(item, "rejected", end)
 
     def _renew(self, broker: Broker, message: Message) -> None:
         timeout = 5.0 if message.failures else 900

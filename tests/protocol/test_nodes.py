@@ -51,7 +51,7 @@ from protocol.test_model import KEEPERS, QueueMachine, lease_of, profile
 from support import in_time
 
 from ddmq import Broker, LeaseLost, StorageError
-from ddmq.fs import FileSystem
+from ddmq.storage.filesystem import FileSystem
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -249,7 +249,22 @@ def delaying(client: Client) -> None:
     client.ack(client.take())
 
 
+def reviving(client: Client) -> None:
+    """Read dead letters which others may redrive, and so rename, at this moment.
+
+    Of all files that one client opens, these are about the only ones that others rename: a lease
+    is its holder's alone, and the lines of a bundle keep their name.
+    """
+    for message in client.take(2):
+        was_held = client.story.let_go(message)
+        client._settled("reject", message, was_held=was_held)
+    client.broker.dead(QUEUE)
+    client.broker.redrive(QUEUE)
+    client.ack(client.take())
+
+
 MORE_SCRIPTS = [*SCRIPTS, publishing_singly, publishing_with_a_delay, delaying]
+MORE_SCRIPTS += [reviving, reviving]
 TRIPLES = [
     (publishing_singly, cleaning, in_turn),
     (several.several, cleaning_later, two_at_once),
@@ -300,7 +315,21 @@ def test_no_schedule_at_random_loses_or_doubles_a_message(
 ) -> None:
     with in_time(300):
         try_at_random(tmp_path, range(100))
-    assert_often(told, OLD_PAGE=50, POSITIVE=5, STALE=5, OLD_NAME=1, GARBAGE=5)
+    assert_often(told, OLD_PAGE=50, POSITIVE=5, STALE=5, GARBAGE=5)
+
+
+def test_dead_letters_that_have_another_name_by_now_are_redriven_once(
+    told: Counter[str], tmp_path: Path
+) -> None:
+    """Schedules at random hardly ever let a node open a file by its former name.
+
+    Two clients that redrive the same dead letters do.
+    """
+    explorer = Explorer(tmp_path, [reviving, reviving], size=2)
+    with in_time(300):
+        schedules = explorer.all_of((0, 1), switches=1)
+        assert len(list(itertools.islice(schedules, 240))) == 240
+    assert_often(told, OLD_NAME=1)
 
 
 @pytest.mark.deep
@@ -323,4 +352,4 @@ def test_no_schedule_of_many_loses_or_doubles_a_message(
     first: int, told: Counter[str], tmp_path: Path
 ) -> None:
     try_at_random(tmp_path, range(first, first + 1000))
-    assert_often(told, OLD_PAGE=500, POSITIVE=50, NEGATIVE=5, STALE=50, OLD_NAME=10)
+    assert_often(told, OLD_PAGE=500, POSITIVE=50, NEGATIVE=5, STALE=50)

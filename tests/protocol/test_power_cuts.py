@@ -14,7 +14,7 @@ from protocol.scenes import QUEUE, World, new_world, text
 from support import FakeClock
 
 from ddmq import Broker
-from ddmq.fs import FileSystem
+from ddmq.storage.filesystem import FileSystem
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -60,7 +60,7 @@ def test_a_bundle_cut_at_any_byte_holds_no_message_that_nobody_published(
     numbers = [*range(12345, 12357)]
     world = new_world(tmp_path)
     world.broker().publish_many(QUEUE, numbers, durable=False)
-    [path] = world.files("ready")
+    [path] = world.files("bundles")
     for size in range(os.path.getsize(path), -1, -1):
         os.truncate(path, size)
         shutil.copytree(world.path, tmp_path / "torn" / QUEUE)

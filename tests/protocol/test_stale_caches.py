@@ -22,7 +22,7 @@ from protocol.scenes import QUEUE, text
 from support import Calls
 
 from ddmq import QueueNotFound
-from ddmq.fs import FileSystem
+from ddmq.storage.filesystem import FileSystem
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -145,8 +145,20 @@ def publish_bundles(broker: Broker) -> list[str]:
     return names
 
 
+each_publish = pytest.mark.parametrize(
+    "act",
+    [
+        publish,
+        publish_many,
+        pytest.param(
+            publish_bundles, marks=pytest.mark.deep
+        ),  # it makes the most calls
+    ],
+)
+
+
 @both_versions
-@pytest.mark.parametrize("act", [publish, publish_many, publish_bundles])
+@each_publish
 def test_a_cleaner_spares_what_is_being_published(
     act: Callable[[Broker], list[str]], version: int, tmp_path: Path
 ) -> None:
@@ -177,8 +189,8 @@ def test_a_cleaner_spares_the_reason_of_a_dead_letter(
 
 
 @both_versions
-@pytest.mark.parametrize("act", [publish, publish_many, publish_bundles])
-def test_of_two_publishers_that_open_a_line_at_once_both_succeed(
+@each_publish
+def test_of_two_publishers_that_open_a_bucket_at_once_both_succeed(
     act: Callable[[Broker], list[str]], version: int, tmp_path: Path
 ) -> None:
     told: Counter[str] = Counter()
@@ -211,7 +223,7 @@ def test_a_queue_that_was_looked_for_too_early_is_used_once_it_is_made(
 # A listing that takes so long that its first page is of the past
 
 
-def test_a_spent_bundle_stays_though_a_slow_listing_shows_none_of_its_leases(
+def test_a_bundle_stays_though_a_slow_listing_shows_none_of_its_leases(
     tmp_path: Path,
 ) -> None:
     """They came while it was listed, before the bundle did: to its first page."""
@@ -250,9 +262,9 @@ MANY = [f"n{number}" for number in range(400)]
 
 
 def lines_of_the_dead(site: Site, names: list[str]) -> str:
-    """Let a client die that has two lines of a bundle; return the path of that."""
-    site.client(clean=False).publish_many(QUEUE, map(text, names))
+    """Let a client die that has two lines of a bundle; return the path of its entry."""
     before = set(site.files("ready"))
+    site.client(clean=False).publish_many(QUEUE, map(text, names))
     assert len(site.client(clean=False).consume(QUEUE, 2)) == 2
     [path] = set(site.files("ready")) - before
     return path
@@ -263,16 +275,18 @@ def test_no_lease_is_given_up_because_a_listing_missed_its_bundle(
 ) -> None:
     """After another bundle was looked for in vain, too: that says nothing of this one."""
     told: Counter[str] = Counter()
-    for seed in range(8):
+    for seed in range(12):
         rates = Rates(paged=1)
         site = Site(tmp_path / str(seed), seed=seed, rates=rates, bundle_size=400)
         other = site.client(clean=False)
 
         def meanwhile(function: str, path: str, other: Broker = other) -> bool:
-            return "/ready/999/" in path and bool(other.consume(QUEUE))
+            return path.endswith("/work") and bool(other.consume(QUEUE))
 
         with same_names(seed):
-            os.unlink(lines_of_the_dead(site, ["lost"] * 12))
+            entry = lines_of_the_dead(site, ["lost"] * 12)
+            lost = os.path.basename(entry).split(".")[1]
+            shutil.rmtree(f"{site.path}/bundles/{lost}")
             lines_of_the_dead(site, MANY)
             site.clock.advance(2 * 3600)
             site.client(meanwhile=meanwhile).clean(QUEUE)

@@ -84,9 +84,9 @@ class Lab:
         self.runs.mkdir()
         self.broker = Broker(self.root, create=True)
         self.broker.update_settings(message_timeout=5, durable=False)
-        self.ddmq = self._command("ddmq", "ddmq.cli")
-        self.worker = self._command("ddmq-worker", "ddmq.hpc.cli")
-        self.submitter = self._command("ddmq-submit", "ddmq.hpc.submit_cli")
+        self.ddmq = self._command("ddmq", "ddmq.cli.main")
+        self.worker = self._command("ddmq-worker", "ddmq.cli.worker")
+        self.submitter = self._command("ddmq-submit", "ddmq.cli.submit")
         self.program("pbsdsh", PBSDSH)
         self.program("qsub", QSUB.format(real=shutil.which("qsub")))
         path_ = f"{path}:{cluster.environ['PATH']}"
@@ -255,8 +255,8 @@ def test_a_preempted_job_gives_its_messages_back_and_goes_on(lab):
     options = ["-o", "partition=low", "-o", "exclusive", "-o", "requeue"]
     lab.submit("-j", "2", *options, "--time", "5:00", "--grace", "1", seconds=4)
     lab.cluster.until(lambda: lab.started() == 2)
-    rival = ["sbatch", "-p", "high", "-N", "4", "--exclusive", "--wrap", "true"]
-    lab.run(*rival)
+    competitor = ["sbatch", "-p", "high", "-N", "4", "--exclusive", "--wrap", "true"]
+    lab.run(*competitor)
     lab.cluster.until(lab.idle, 90)
     lab.assert_all_done(6)
 

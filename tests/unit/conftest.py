@@ -1,23 +1,22 @@
-"""A line of its own, and two processes at it, for the tests of the line and of its buckets."""
+"""What the tests of a client share: another client, and a queue with messages in it."""
 
 from __future__ import annotations
 
 import pytest
-from unit.lines import Client
+
+from ddmq import Broker
 
 
 @pytest.fixture
-def queue(tmp_path):
-    for name in ("ready", "tmp"):
-        (tmp_path / name).mkdir()
-    return tmp_path
+def other(broker, root, clock):
+    """Another client of the same root."""
+    return Broker(root, clock=clock)
 
 
 @pytest.fixture
-def client(queue, clock):
-    return Client(queue, clock)
-
-
-@pytest.fixture
-def other(queue, clock):
-    return Client(queue, clock)
+def in_every_state(broker):
+    """Leave 4 messages waiting, 3 at work, 2 delayed and 1 dead."""
+    broker.publish_many("q", list("x" * 8))
+    broker.reject(broker.consume("q"), "bad")
+    broker.consume("q", 3)
+    broker.publish_many("q", list("yy"), delay=60)

@@ -1,15 +1,19 @@
-"""The policy, as somebody sees it who uses ddmq as a module."""
+"""The public API, as somebody sees it who uses ddmq as a module."""
 
 from __future__ import annotations
 
 import errno
 import os
+import pickle
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from itertools import chain
 
 import pytest
 from support import Calls
+from unit.scenes import consumed, files, texts
 
 import ddmq
 from ddmq import (
@@ -22,39 +26,8 @@ from ddmq import (
     StorageError,
     errors,
 )
-from ddmq.fs import FileSystem
-from ddmq.names import Lease
-
-
-@pytest.fixture
-def other(broker, root, clock):
-    """Another client of the same root."""
-    return Broker(root, clock=clock)
-
-
-def texts(messages):
-    return [message.message for message in messages]
-
-
-def consumed(broker, message="x", **options):
-    """Publish a message and consume it."""
-    broker.publish("q", message, **options)
-    (taken,) = broker.consume("q")
-    return taken
-
-
-def lost_to(other, broker, clock, **options):
-    """Return a message as its first consumer has it, and as the second one has it."""
-    mine = consumed(broker, timeout=5, **options)
-    clock.advance(6)
-    (theirs,) = other.consume("q")
-    assert theirs.id == mine.id
-    return mine, theirs
-
-
-def files(root):
-    return sorted(path for path in root.rglob("*") if path.is_file())
-
+from ddmq.storage.filesystem import FileSystem
+from ddmq.storage.names import Lease
 
 # The ten lines of the README
 
@@ -120,57 +93,6 @@ def test_a_lower_priority_is_consumed_first(broker):
     assert texts(broker.consume("q", 9)) == [0, 9, 10, 999, 10**18 - 1]
 
 
-def test_priority_zero_is_a_priority(broker):
-    broker.update_settings("q", priority=5)
-    assert consumed(broker, priority=0).priority == 0
-    assert consumed(broker).priority == 5
-
-
-def test_a_requeue_priority_of_zero_is_one_too(broker):
-    broker.update_settings("q", requeue_prio=5)
-    broker.nack(consumed(broker, requeue_prio=0))
-    assert broker.consume("q")[0].priority == 0
-
-
-def test_the_message_beats_the_queue_and_the_queue_the_root(broker):
-    options = {
-        "message_timeout": (70, 60, 50),
-        "requeue": (False, True, False),
-        "requeue_prio": (3, 2, 1),
-        "requeue_limit": (9, 8, None),
-    }
-    layers = [{key: values[n] for key, values in options.items()} for n in range(3)]
-    broker.update_settings(**layers[0])
-    assert consumed(broker)[4:8] == (70, False, 3, 9)
-    broker.update_settings("q", **layers[1])
-    assert consumed(broker)[4:8] == (60, True, 2, 8)
-    own = layers[2]
-    own["timeout"] = own.pop("message_timeout")
-    assert consumed(broker, **own)[4:8] == (50, False, 1, None)
-
-
-def test_what_a_message_leaves_out_is_decided_when_it_is_consumed(broker):
-    broker.publish("q", "x")
-    broker.update_settings("q", requeue_limit=7, message_timeout=5)
-    (message,) = broker.consume("q")
-    assert (message.requeue_limit, message.timeout) == (7, 5)
-
-
-@pytest.mark.parametrize("durable", [True, False])
-def test_the_setting_decides_whether_publishing_waits_for_the_disk(
-    broker, root, refusing, durable
-):
-    broker.update_settings("q", durable=durable)
-    client = Broker(root, fs=refusing("fsync", errno.EIO))
-    if durable:
-        with pytest.raises(StorageError):
-            client.publish("q", "x")
-    for delay in (0, 5):
-        client.publish("q", "x", durable=False, delay=delay)
-        with pytest.raises(StorageError):
-            client.publish("q", "x", durable=True, delay=delay)
-
-
 def test_a_durable_message_is_synced_with_all_that_leads_to_it(broker, root, clock):
     synced = []
 
@@ -203,9 +125,9 @@ def test_on_a_shelf_a_durable_message_or_bundle_is_synced_with_all_that_leads_to
         return function(*arguments)
 
     small = {"clock": clock, "bucket_size": 2, "bundle_size": 4}
-    Broker(root, **small).publish_many("q", "abcd", durable=False)
+    Broker(root, **small).publish_many("q", list("abcd"), durable=False)
     client = Broker(root, fs=FileSystem(Calls(call)), **small)
-    client.publish_many("q", "x" * number, durable=True)
+    client.publish_many("q", list("x" * number), durable=True)
     priority = root / "q" / "ready" / "999"
     made = list(priority.glob("*.shelf/*" if number < 3 else "*.shelf"))
     assert made
@@ -311,13 +233,13 @@ def test_an_empty_queue_gives_an_empty_list(broker):
 
 
 def test_as_many_come_as_were_asked_for_or_as_there_are(broker):
-    broker.publish_many("q", "abc")
+    broker.publish_many("q", list("abc"))
     assert texts(broker.consume("q", 2)) == ["a", "b"]
     assert texts(broker.consume("q", 2)) == ["c"]
 
 
 def test_nobody_else_gets_what_is_leased(broker, other):
-    broker.publish_many("q", "ab")
+    broker.publish_many("q", list("ab"))
     assert texts(broker.consume("q")) == ["a"]
     assert texts(other.consume("q", 9)) == ["b"]
 
@@ -341,7 +263,7 @@ def test_several_threads_consume_each_message_once(broker):
 def test_a_file_that_holds_no_message_is_dead_and_stops_nobody(
     broker, root, data, reason
 ):
-    broker.publish_many("q", "ab")
+    broker.publish_many("q", list("ab"))
     first = min((root / "q" / "ready").rglob("*.*"))
     first.write_bytes(data)
     assert texts(broker.consume("q", 2)) == ["b"]
@@ -365,7 +287,7 @@ def _pipe(path):
 
 @pytest.mark.parametrize("make", [_directory, _link, _pipe])
 def test_what_is_no_file_is_dead_and_stops_nobody(broker, root, make):
-    broker.publish_many("q", "ab")
+    broker.publish_many("q", list("ab"))
     first = min((root / "q" / "ready").rglob("*.*"))
     first.unlink()
     make(first)
@@ -376,7 +298,7 @@ def test_what_is_no_file_is_dead_and_stops_nobody(broker, root, make):
 
 
 def test_a_pipe_that_somebody_holds_open_stops_nobody(broker, root):
-    broker.publish_many("q", "ab")
+    broker.publish_many("q", list("ab"))
     first = min((root / "q" / "ready").rglob("*.*"))
     first.unlink()
     os.mkfifo(first)
@@ -401,7 +323,7 @@ def test_a_message_that_can_not_be_read_counts_a_loss_and_stops_nobody(
     broker, root, refusing, clock, code
 ):
     id_ = broker.publish("q", "a", requeue_limit=2)
-    broker.publish_many("q", "bcdef")
+    broker.publish_many("q", list("bcdef"))
     fs = refusing("open", code, id_)
     if code == errno.ENOMEM:
         fs = FileSystem(Calls(out_of_memory_at(id_)))
@@ -447,14 +369,6 @@ def test_what_hinders_all_reading_is_no_messages_fault(
     names = sorted(p.name.partition(".0-")[2] for p in files(root / "q" / "ready"))
     assert names == ["0", "0", "1" if code == errno.EIO else "0"]
     assert texts(Broker(root, clock=clock).consume("q", 3)) == ["a", "b", "c"]
-
-
-def test_a_message_that_is_over_the_limit_by_now_can_be_settled(broker):
-    message = consumed(broker, "x" * 2000)
-    broker.update_settings("q", max_message_size=1024)
-    assert broker.leased("q", message.id).message is None
-    broker.ack(broker.leased("q", message.id))
-    assert broker.view("q")["q"] == (0, 0, 0, 0)
 
 
 @pytest.mark.parametrize("number", [1, 12])
@@ -506,7 +420,7 @@ def test_a_message_that_vanishes_while_it_is_taken_stops_nobody(broker, root, cl
         return function(*arguments)
 
     stolen: list[str] = []
-    broker.publish_many("q", "ab")
+    broker.publish_many("q", list("ab"))
     client = Broker(root, clock=clock, fs=FileSystem(Calls(steal)))
     assert texts(client.consume("q")) == ["b"]
     assert len(stolen) == 1
@@ -515,7 +429,7 @@ def test_a_message_that_vanishes_while_it_is_taken_stops_nobody(broker, root, cl
 def test_what_is_no_message_and_can_not_be_moved_is_reported_once(
     broker, root, refusing, clock, caplog
 ):
-    broker.publish_many("q", "ab")
+    broker.publish_many("q", list("ab"))
     junk = next((root / "q" / "ready" / "999").iterdir()) / "0000junk"
     junk.touch()
     client = Broker(root, clock=clock, fs=refusing("rename", errno.EPERM, "junk"))
@@ -526,17 +440,6 @@ def test_what_is_no_message_and_can_not_be_moved_is_reported_once(
     assert caplog.text.count(str(junk)) == 1
     assert broker.consume("q") == []
     assert [dead.reason[-8:] for dead in broker.dead("q")] == ["0000junk"]
-
-
-def test_what_was_taken_before_an_error_is_kept(broker, root, refusing, clock):
-    broker.publish("q", "a")
-    id_ = broker.publish("q", "b")
-    client = Broker(root, clock=clock, fs=refusing("open", errno.EIO, id_))
-    assert texts(client.consume("q", 2)) == ["a"]
-    with pytest.raises(StorageError, match="the storage failed"):
-        client.consume("q")
-    assert broker.view()["q"] == (1, 1, 0, 0)
-    assert texts(broker.consume("q")) == ["b"]
 
 
 # Ack, nack, release, reject
@@ -560,134 +463,7 @@ def test_a_list_is_settled_like_its_messages(broker):
     broker.ack([])
 
 
-def test_a_nacked_message_is_tried_again_and_counted(broker):
-    message = consumed(broker, priority=7, requeue_prio=2)
-    broker.nack(message)
-    (again,) = broker.consume("q")
-    assert again.id == message.id
-    assert (again.failures, again.losses, again.requeue_counter) == (1, 0, 1)
-    assert again.priority == 2
-
-
-def test_a_nacked_message_stands_at_the_end_of_its_line(broker):
-    broker.publish_many("q", "ab", requeue_prio=999)
-    broker.nack(broker.consume("q"))
-    assert texts(broker.consume("q", 2)) == ["b", "a"]
-
-
-def test_a_nacked_message_can_wait(broker, clock):
-    broker.nack(consumed(broker), delay=30)
-    assert broker.consume("q") == []
-    assert broker.view()["q"].delayed == 1
-    clock.advance(31)
-    (again,) = broker.consume("q")
-    assert (again.failures, again.priority) == (1, 0)
-
-
-@pytest.mark.parametrize("limit", [0, 1, 3])
-def test_after_its_limit_a_message_is_dead(broker, limit):
-    broker.publish("q", "x", requeue_limit=limit)
-    for _ in range(limit + 1):
-        broker.nack(broker.consume("q"))
-    assert broker.consume("q") == []
-    assert [dead.failures for dead in broker.dead("q")] == [limit + 1]
-
-
-def test_what_is_not_to_be_requeued_is_dead_at_once(broker):
-    broker.nack(consumed(broker, requeue=False), reason="exit 1")
-    (dead,) = broker.dead("q")
-    assert (dead.message, dead.reason, dead.failures) == ("x", "exit 1", 1)
-
-
-def test_a_released_message_does_not_count(broker):
-    broker.publish_many("q", "abc", requeue_limit=0)
-    messages = broker.consume("q", 2)
-    broker.release(messages)
-    again = broker.consume("q", 3)
-    assert texts(again) == ["a", "b", "c"]
-    assert [m.requeue_counter for m in again] == [0, 0, 0]
-    assert [m.priority for m in again] == [999, 999, 999]
-
-
-def test_a_rejected_message_is_never_tried_again(broker):
-    broker.reject(consumed(broker, "a"), reason="no such file")
-    broker.reject(consumed(broker, "b"))
-    assert broker.consume("q") == []
-    dead = {d.message: d for d in broker.dead("q")}
-    assert dead["a"].reason == "no such file"
-    assert dead["a"].requeue_counter == 0
-    assert "rejected" in dead["b"].reason
-
-
-# Leases
-
-
-SETTLE = {
-    "ack": Broker.ack,
-    "nack": Broker.nack,
-    "release": Broker.release,
-    "reject": Broker.reject,
-    "renew": Broker.renew,
-}
-
-
-@pytest.fixture(params=list(SETTLE.values()), ids=list(SETTLE))
-def settle(request):
-    return request.param
-
-
-def test_nobody_settles_what_another_has_consumed_since(
-    broker, other, clock, root, settle
-):
-    mine, theirs = lost_to(other, broker, clock)
-    before = files(root)
-    with pytest.raises(LeaseLost) as caught:
-        settle(broker, mine)
-    assert caught.value.messages == (mine,)
-    assert mine.id in str(caught.value)
-    assert files(root) == before
-    other.ack(theirs)
-
-
-def test_what_was_given_back_is_not_settled_again(broker, settle):
-    message = consumed(broker)
-    broker.nack(message)
-    with pytest.raises(LeaseLost):
-        settle(broker, message)
-    assert broker.view()["q"] == (1, 0, 0, 0)
-
-
-def test_what_is_finished_can_only_be_finished_again(broker):
-    message = consumed(broker)
-    broker.ack(message)
-    broker.ack(message)  # its first reply may have been lost
-    for settle in (broker.nack, broker.release, broker.reject, broker.renew):
-        with pytest.raises(LeaseLost):
-            settle(message)
-    assert broker.view()["q"] == (0, 0, 0, 0)
-
-
-def test_what_is_finished_is_not_finished_again_when_its_lease_is_over(broker, clock):
-    message = consumed(broker, timeout=5)
-    broker.ack(message)
-    clock.advance(6)
-    with pytest.raises(LeaseLost):
-        broker.ack(message)
-
-
-def test_a_lost_lease_does_not_settle_what_waits_again(broker, other, clock, settle):
-    mine = consumed(broker, timeout=5)
-    clock.advance(6)
-    other.clean("q")
-    with pytest.raises(LeaseLost):
-        settle(broker, mine)
-    assert other.view()["q"] == (1, 0, 0, 0)
-
-
-def test_a_lease_that_is_over_holds_while_nobody_has_taken_it(broker, clock, settle):
-    message = consumed(broker, timeout=5)
-    clock.advance(60)
-    settle(broker, message)
+# What can not be settled
 
 
 def test_of_several_all_are_tried_and_those_lost_are_named(broker, root, clock):
@@ -701,61 +477,7 @@ def test_of_several_all_are_tried_and_those_lost_are_named(broker, root, clock):
     assert broker.view()["q"] == (7, 0, 0, 0)
 
 
-def test_a_lease_can_be_prolonged(broker, other, clock):
-    message = consumed(broker, timeout=5)
-    for _ in range(5):
-        clock.advance(4)
-        message = broker.renew(message)
-        assert other.consume("q") == []
-    clock.advance(6)
-    assert len(other.consume("q")) == 1
-
-
-def test_a_lease_can_be_prolonged_by_another_time_than_its_own(broker, other, clock):
-    message = broker.renew(consumed(broker, timeout=5), 100)
-    clock.advance(99)
-    assert other.consume("q") == []
-    assert message.timeout == 5
-
-
-def test_a_message_from_before_a_renewal_still_settles(broker, clock, settle):
-    message = consumed(broker)
-    clock.advance(1)
-    broker.renew(message)
-    clock.advance(1)
-    renewed = broker.renew(message)
-    assert renewed.filename != message.filename
-    settle(broker, message)
-
-
-def test_a_message_at_work_is_found_by_its_id_and_by_its_file_name(broker, other):
-    message = consumed(broker)
-    assert other.leased("q", message.id) == message
-    assert other.leased("q", message.filename) == message
-    other.ack(other.leased("q", message.id))
-    with pytest.raises(LeaseLost, match=message.id):
-        other.leased("q", message.id)
-
-
-def test_what_is_no_message_at_work_is_not_found(broker, root):
-    message = consumed(broker)
-    (root / "q" / "work" / message.filename).write_text("junk")
-    with pytest.raises(LeaseLost):
-        broker.leased("q", message.id)
-
-
 # Dead letters
-
-
-def test_dead_letters_come_back_as_if_new(broker):
-    broker.publish("q", "x", priority=7, requeue_limit=1)
-    for _ in range(2):
-        broker.nack(broker.consume("q"), reason="bad")
-    assert broker.redrive("q") == 1
-    (message,) = broker.consume("q")
-    assert (message.failures, message.losses, message.priority) == (0, 0, 7)
-    assert message.requeue_limit == 1
-    assert broker.dead("q") == []
 
 
 def test_the_reason_of_a_dead_letter_goes_when_it_comes_back(broker):
@@ -763,14 +485,6 @@ def test_the_reason_of_a_dead_letter_goes_when_it_comes_back(broker):
     broker.redrive("q")
     broker.reject(broker.consume("q"))
     assert broker.dead("q")[0].reason != "bad"
-
-
-def test_an_ack_of_what_was_moved_leaves_it_where_it_waits_now(broker):
-    broker.create_queue("other")
-    message = consumed(broker)
-    broker.move(message, "other")
-    broker.ack(message)
-    assert texts(broker.consume("other")) == ["x"]
 
 
 def test_a_note_is_named_as_the_message_that_it_is_about(broker, root):
@@ -803,17 +517,6 @@ def test_details_that_are_no_json_are_refused_and_nothing_is_done(
     broker.ack(message)
 
 
-def test_an_ack_by_the_name_before_a_renewal_whose_reply_is_lost_is_done(
-    broker, root, clock, refusing
-):
-    message = consumed(broker, timeout=1)
-    broker.renew(message, 60)
-    clock.advance(5)
-    fs = refusing("unlink", errno.ENOENT, "/work/", done=True, times=2)
-    Broker(root, clock=clock, fs=fs, clean=False).ack(message)
-    assert broker.view("q")["q"] == (0, 0, 0, 0)
-
-
 def test_who_lost_the_lease_gives_no_reason_for_the_death(broker, other, clock):
     lost = consumed(broker, timeout=5)
     clock.advance(6)
@@ -838,30 +541,6 @@ def test_a_redrive_leaves_the_note_of_the_next_death(broker, root, clock):
     assert Broker(root, clock=clock, fs=FileSystem(Calls(call))).redrive("q") == 1
     assert died
     assert [dead.reason for dead in broker.dead("q")] == ["the second time"]
-
-
-def test_only_those_that_are_named_come_back(broker):
-    ids = [broker.publish("q", text) for text in "abc"]
-    broker.reject(broker.consume("q", 3))
-    assert broker.redrive("q", [ids[1], "unknown"]) == 1
-    assert texts(broker.consume("q", 9)) == ["b"]
-    assert broker.redrive("q", []) == 0
-    assert [d.message for d in broker.dead("q")] == ["a", "c"]
-
-
-def test_of_two_that_redrive_a_dead_letter_one_counts_it(broker, root, refusing):
-    broker.reject(consumed(broker), "bad")
-    late = Broker(root, fs=refusing("rename", errno.ENOENT, "/dead/"))
-    assert late.redrive("q") == 0
-    assert broker.redrive("q") == 1
-
-
-def test_what_is_no_message_stays_dead(broker, root):
-    broker.publish("q", "x")
-    min((root / "q" / "ready").rglob("*.*")).write_text("junk")
-    assert broker.consume("q") == []
-    assert broker.redrive("q") == 0
-    assert len(broker.dead("q")) == 1
 
 
 @pytest.mark.parametrize(
@@ -896,14 +575,6 @@ def test_a_message_that_can_not_be_read_and_then_is_gone_stops_nobody(
     assert broker.view()["q"] == (0, 0, 0, 0)
 
 
-def test_a_dropped_message_that_died_comes_back_too(broker, root, aged):
-    (root / "q" / "drop" / "a").write_text("hello")
-    aged(root / "q" / "drop" / "a", 60)
-    broker.reject(broker.consume("q"))
-    assert broker.redrive("q") == 1
-    assert [(m.message, m.priority) for m in broker.consume("q")] == [("hello", 999)]
-
-
 @pytest.mark.parametrize("note", ["", "junk", "[1]", '"x"', "[" * 100_000])
 def test_a_broken_note_hides_no_dead_letter(broker, root, note):
     broker.reject(consumed(broker), "bad")
@@ -925,19 +596,11 @@ def test_a_reason_that_can_not_be_written_stops_no_rejection(
     assert list((root / "q" / "tmp").iterdir()) == []
 
 
-# View, purge, wait
+# View, wait
 
 
-def in_every_state(broker):
-    """Leave 4 messages waiting, 3 at work, 2 delayed and 1 dead."""
-    broker.publish_many("q", "x" * 8)
-    broker.reject(broker.consume("q"), "bad")
-    broker.consume("q", 3)
-    broker.publish_many("q", "yy", delay=60)
-
-
+@pytest.mark.usefixtures("in_every_state")
 def test_the_view_counts_every_state(broker):
-    in_every_state(broker)
     broker.create_queue("other")
     counts = Counts(waiting=4, work=3, delayed=2, dead=1)
     assert broker.view() == {"other": (0, 0, 0, 0), "q": counts}
@@ -948,63 +611,39 @@ def test_the_view_counts_every_state(broker):
         broker.view("unknown")
 
 
-@pytest.mark.parametrize(
-    ("states", "purged"),
-    [
-        (["waiting"], (4, 0, 0, 0)),
-        (["work"], (0, 3, 0, 0)),
-        (["delayed"], (0, 0, 2, 0)),
-        (["dead"], (0, 0, 0, 1)),
-        (["waiting", "dead"], (4, 0, 0, 1)),
-        ([], (0, 0, 0, 0)),
-    ],
-)
-def test_only_what_is_named_is_purged(broker, states, purged):
-    in_every_state(broker)
-    before = broker.view()["q"]
-    assert broker.purge("q", states) == purged
-    assert broker.view()["q"] == tuple(b - p for b, p in zip(before, purged))
+def test_a_lease_that_is_renewed_is_not_told(broker, other, clock):
+    broker.publish_many("q", map(str, range(12)))
+    messages, theirs = broker.consume("q", 3), other.consume("q", 2)
+    assert broker.overview("q") == {"q": (Counts(7, 5, 0, 0), (0, None, None), None)}
+    clock.advance(200)
+    other.renew(theirs)
+    clock.advance(101)
+    counts, unrenewed, _ = broker.overview("q")["q"]
+    assert broker.view("q") == {"q": counts}
+    assert unrenewed == pytest.approx((3, 301, 299))
+    clock.advance(200)
+    assert broker.overview()["q"].unrenewed == pytest.approx((5, 501, 299))
+    broker.ack(messages[1])
+    assert broker.overview()["q"].unrenewed.number == 4
+    broker.ack([messages[0], messages[2]])
+    assert broker.overview()["q"].unrenewed == pytest.approx((2, 301, 299))
 
 
-def test_everything_is_purged_unless_something_is_named(broker, root):
-    in_every_state(broker)
-    assert broker.purge("q") == (4, 3, 2, 1)
-    left = {path.name for path in files(root / "q")}
-    assert left <= {"ddmq.yaml", "lock", "cleaned"}
-    assert broker.publish("q", "x")
-
-
-@pytest.mark.parametrize(
-    ("call", "place", "left"),
-    [
-        ("unlink", "ready/999", (1, 0, 0, 0)),
-        ("rename", "ready/0", (12, 0, 0, 0)),  # a bundle
-        ("unlink", "work", (0, 1, 0, 0)),
-        ("unlink", "delayed", (0, 0, 1, 0)),
-        ("unlink", "dead", (0, 0, 0, 1)),
-    ],
-)
-def test_what_can_not_be_removed_keeps_nothing_else_from_a_purge(
-    broker, root, refusing, clock, call, place, left
-):
-    in_every_state(broker)
-    broker.publish_many("q", "x" * 12, priority=0)
-    first = min(str(p) for p in files(root / "q" / place) if p.suffix != ".note")
-    client = Broker(root, clock=clock, fs=refusing(call, errno.EPERM, first))
-    with pytest.raises(StorageError) as told:
-        client.purge("q")
-    assert f"{first}: Operation not permitted: this stays, all" in str(told.value)
-    assert broker.view()["q"] == left
-
-
-def test_a_purge_leaves_directories_alone(broker, root):
-    (root / "q" / "delayed" / "dir").mkdir()
-    assert broker.purge("q") == (0, 0, 0, 0)
-    assert (root / "q" / "delayed" / "dir").is_dir()
+def test_the_timeout_of_a_message_decides_when_it_is_told(broker, clock):
+    broker.update_settings("q", message_timeout=100)
+    for timeout in (None, 60, 10):
+        consumed(broker, timeout=timeout)
+    clock.advance(9)
+    assert broker.overview("q")["q"].unrenewed == pytest.approx((1, 9, 1))
+    quiet = Broker(broker.root, clock=clock, clean=False)
+    clock.advance(22)
+    assert quiet.overview("q")["q"].unrenewed == pytest.approx((2, 31, 29))
+    clock.advance(99)
+    assert quiet.overview("q")["q"].unrenewed == pytest.approx((3, 130, 0))
 
 
 def test_waiting_ends_when_all_is_settled(broker, other, clock):
-    broker.publish_many("q", "ab")
+    broker.publish_many("q", list("ab"))
     looks = []
 
     def settle(queue):
@@ -1191,21 +830,7 @@ def test_every_thread_is_told_that_a_queue_is_gone(broker, root, clock):
         client.publish("q", "x")
 
 
-# Clocks, threads, processes
-
-
-@pytest.mark.parametrize("clean", [True, False])
-def test_a_lease_is_measured_by_the_file_servers_clock(broker, root, clean):
-    class Ahead(ddmq.clock.Clock):
-        def own_ns(self):
-            return super().own_ns() + 1000 * 10**9
-
-    here, there = Broker(root), Broker(root, clock=Ahead(), clean=clean)
-    mine = consumed(here, timeout=500)
-    assert there.consume("q") == []
-    here.ack(mine)
-    theirs = consumed(there, timeout=500)
-    assert abs(int(theirs.filename[:13]) - int(mine.filename[:13])) < 60_000
+# Threads, and sizes
 
 
 def test_a_broker_can_be_used_by_many_threads(broker):
@@ -1227,7 +852,7 @@ def test_a_broker_can_be_used_by_many_threads(broker):
 def test_a_bundle_holds_a_thousand_messages_and_a_bucket_five_hundred_files(
     broker, root
 ):
-    assert broker.publish_many("q", "x" * 1001, durable=False) == 1001
+    assert broker.publish_many("q", list("x" * 1001), durable=False) == 1001
     assert len(files(root / "q" / "ready")) == 2
     for _ in range(499):
         broker.publish("q", "x", durable=False)
@@ -1238,3 +863,99 @@ def test_small_buckets_change_nothing_that_a_user_sees(broker, root, clock):
     client = Broker(root, clock=clock, bucket_size=2, fs=FileSystem())
     client.publish_many("q", map(str, range(9)))
     assert texts(broker.consume("q", 9)) == [str(n) for n in range(9)]
+
+
+# Settings that changed, and housekeeping that is due
+
+
+def test_a_message_says_the_timeout_that_its_lease_was_made_with(broker, other, clock):
+    """Though its size makes us read the settings again after the claim."""
+    broker.update_settings("q", message_timeout=10, max_message_size=2048)
+    consumed(broker)
+    other.update_settings("q", message_timeout=3600, max_message_size=100_000)
+    other.publish("q", "y" * 5000)
+    [message] = broker.consume("q")
+    expiry = int(message.filename.split(".")[0]) / 1000
+    assert expiry - clock.time() == pytest.approx(message.timeout)
+
+
+def test_a_call_that_keeps_no_house_puts_off_no_housekeeping(broker, clock):
+    held = consumed(broker)
+    broker.publish("q", "later", delay=5)
+    for _ in range(3):
+        clock.advance(3)
+        broker.leased("q", held.id)
+        delayed = broker.view()["q"].delayed
+    assert delayed == 0
+
+
+def test_a_priority_that_can_not_be_compared_is_a_wrong_argument(broker):
+    class NotAvailable:
+        def __eq__(self, other):
+            raise TypeError("no truth here")
+
+        __hash__ = None
+
+    with pytest.raises(InvalidArgument, match="priority"):
+        broker.publish("q", "x", priority=NotAvailable())
+
+
+def test_a_client_that_lives_on_needs_no_more_of_the_files_it_was_loaded_from(root):
+    """Whoever installs another ddmq replaces them under the running one."""
+    code = """
+import sys, time
+from ddmq import Broker
+from support import FakeClock
+clock = FakeClock(time.time())
+broker = Broker(sys.argv[1], create=True, clock=clock)
+for seconds in (0, 11):
+    clock.advance(seconds)
+    broker.publish("q", "x")
+sys.path[:] = []
+sys.path_importer_cache.clear()
+sys.meta_path[:] = []
+broker.publish_many("q", map(str, range(30)))
+found = broker.consume("q", 20)
+broker.nack(found[0], reason="why")
+broker.reject(found[1:], reason="why")
+print(len(broker.dead("q")), broker.view()["q"].waiting, broker.is_empty("q"))
+"""
+    environ = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(root / "new")],
+        env=environ,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.split() == ["19", "13", "False"]
+
+
+@pytest.mark.parametrize("messages", ["abc", b"abc", {"a": 1}])
+def test_one_message_is_not_taken_for_many(broker, messages):
+    with pytest.raises(InvalidArgument, match="which is one; give a list"):
+        broker.publish_many("q", messages)
+    assert broker.is_empty("q")
+
+
+def test_a_pickled_broker_is_one_of_the_same_root_and_options(root):
+    broker = Broker(root, create=True, clean=False, lock_timeout=7, bundle_size=10)
+    broker.publish("q", "x")
+    other = pickle.loads(pickle.dumps(broker))
+    assert [m.message for m in other.consume("q")] == ["x"]
+    assert other.__reduce__()[0].keywords == broker.__reduce__()[0].keywords
+    assert other.__reduce__()[0].keywords["lock_timeout"] == 7
+    assert repr(other) == f"Broker({str(root)!r}, create=True)"
+    assert repr(Broker(root)) == f"Broker({str(root)!r})"
+
+
+@pytest.mark.parametrize("bundled", [False, True])
+def test_a_message_that_is_given_twice_is_settled_twice(broker, bundled):
+    number = 12 if bundled else 4
+    broker.publish_many("q", list(map(str, range(number))))
+    first, second, third, *_ = broker.consume("q", number)
+    assert [m.id for m in broker.renew([first, first])] == [first.id] * 2
+    broker.ack([second, second])
+    with pytest.raises(LeaseLost) as lost:
+        broker.nack([third, third])
+    assert lost.value.messages == (third,)

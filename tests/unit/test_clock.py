@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import threading
 import time
 
 import pytest
 
-from ddmq.clock import Clock, Stopwatch
+from ddmq.clock import Clock, Stopwatch, date, seconds_of, span
 
 SECOND = 1_000_000_000
 BEFORE = 1_700_000_000 * SECOND + 123_456_789
@@ -63,21 +64,21 @@ class Turned(Clock):
 
 def test_a_clock_is_compared_until_it_is_set():
     clock = Turned()
-    assert not clock.is_compared()
+    assert clock.compared_ns() is None
     clock.compare(clock.own_ns)
     clock.own, clock.monotonic_seconds = clock.own + 9999, 10999.5
-    assert clock.is_compared()
+    assert clock.compared_ns() is not None
     clock.own += 2
-    assert not clock.is_compared()
+    assert clock.compared_ns() is None
     clock.compare(lambda: clock.own_ns() + 77 * SECOND)
-    assert (clock.is_compared(), clock.offset_ns) == (True, 77 * SECOND)
+    assert clock.compared_ns() == clock.own_ns() + 77 * SECOND
 
 
 def test_a_comparison_that_failed_changes_nothing():
     clock = Turned()
     with pytest.raises(ZeroDivisionError):
         clock.compare(lambda: 1 // 0)
-    assert not clock.is_compared()
+    assert clock.compared_ns() is None
 
 
 @pytest.mark.parametrize(
@@ -105,3 +106,41 @@ def test_measured_time_never_goes_back_when_the_server_is_behind():
     clock.synchronise(BEFORE, BEFORE - 1000 * SECOND, AFTER)
     clock.sleep(0)
     assert clock.monotonic() >= before
+
+
+@pytest.mark.parametrize("seconds", [0, 1_700_000_000, 4_102_444_800])
+def test_a_date_that_is_shown_can_be_typed(seconds):
+    assert seconds_of(date(seconds)) == seconds
+
+
+def test_a_date_may_name_its_zone():
+    assert seconds_of("2023-11-14T22:13:20+00:00") == 1_700_000_000
+    assert seconds_of("2023-11-14T23:13:20+01:00") == 1_700_000_000
+
+
+@pytest.mark.parametrize("text", ["", "soon", "2023-13-01", "12"])
+def test_what_is_no_date_is_a_value_error(text):
+    with pytest.raises(ValueError):  # noqa: PT011 - all that matters is that callers expect it
+        seconds_of(text)
+
+
+def test_something_is_begun_in_another_thread():
+    call = Clock().begin(threading.get_ident)
+    assert call.ends_within(20)
+    assert call.result() != threading.get_ident()
+
+
+@pytest.mark.parametrize(
+    ("seconds", "told"),
+    [
+        (0, "0 s"),
+        (119.4, "119 s"),
+        (120, "2 minutes"),
+        (7199, "120 minutes"),
+        (7200, "2 hours"),
+        (2 * 86400, "2 days"),
+        (4000 * 86400, "4,000 days"),
+    ],
+)
+def test_a_length_of_time_is_told_in_the_unit_that_people_would_use(seconds, told):
+    assert span(seconds) == told

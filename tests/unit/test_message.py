@@ -13,15 +13,16 @@ from ddmq.message import (
     Content,
     InvalidContent,
     Message,
+    Policy,
     TooLarge,
     decode,
     decode_dropped,
     encode,
     letter,
-    of_lease,
 )
-from ddmq.names import Dead, Entry, Lease, policy_of
+from ddmq.queue_policy import message_of
 from ddmq.settings import Settings
+from ddmq.storage.names import Dead, Entry, Lease, policy_of
 
 text = st.text(st.characters(exclude_categories=["Cs"]))
 values = st.recursive(
@@ -48,7 +49,7 @@ overrides = st.fixed_dictionaries(
 def leased(message, settings=None, failures=0, losses=0, own=()):
     entry = Entry(5, 1, "abc", failures, losses, policy_of(dict(own)))
     lease = Lease.of(entry, 2, "0" * 16)
-    return of_lease("q", lease, Content(message, 5), settings or Settings())
+    return message_of("q", lease, Content(message, 5), settings or Settings())
 
 
 def nested(depth):
@@ -289,3 +290,23 @@ def test_a_note_has_the_last_word_on_the_reason():
     dead = letter("q", dead, "x", {"reason": "bad", "a": 1})
     assert dead.reason == "bad"
     assert dead.as_dict()["note"] == {"reason": "bad", "a": 1}
+
+
+@pytest.mark.parametrize(
+    ("own", "left", "age"),
+    [
+        pytest.param("", 600, None, id="just made"),
+        pytest.param("", 300, None, id="renewed half of its timeout ago"),
+        pytest.param("", 299, 301, id="a second before that"),
+        pytest.param("", -5, 605, id="over"),
+        pytest.param("", 9000, None, id="renewed for longer than its timeout"),
+        pytest.param("t60000", 31, None, id="with a timeout of its own"),
+        pytest.param("t60000", 29, 31, id="of which over half is gone"),
+    ],
+)
+def test_a_lease_tells_when_it_was_renewed_once_half_of_its_timeout_is_gone(
+    own, left, age
+):
+    policy = Policy.of(Entry(5, 1, "abc", policy=own), Settings())
+    found = policy.unrenewed_for(1_700_000_000_000 + left * 1000, 1_700_000_000)
+    assert found == age

@@ -10,7 +10,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ddmq.log import warn
 from ddmq.printable import (
     is_printable,
     printable,
@@ -82,8 +81,3 @@ def test_a_path_that_is_told_to_be_typed_is_one_word(path):
 def test_a_plain_path_needs_no_quotes():
     assert quoted("/scratch/mq/jobs-1.2") == "/scratch/mq/jobs-1.2"
     assert quoted("") == "''"
-
-
-def test_a_warning_is_one_line_that_is_only_shown(caplog):
-    warn("/mq/q/work/\x1b[2J\nforged: can't be moved")
-    assert caplog.messages == ["/mq/q/work/\\x1b[2J\\nforged: can't be moved"]

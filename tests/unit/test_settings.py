@@ -19,11 +19,13 @@ from ddmq.settings import (
     MAX_FILE,
     OVERRIDES,
     SETTINGS,
+    Layer,
     Settings,
     check,
     checked,
     dump,
     edited,
+    is_number,
     layered,
     parse,
     parse_value,
@@ -90,6 +92,20 @@ def test_every_default_can_be_uncommented():
     text = template().replace("\n#", "\n").replace("\n ", "\n# ")
     assert Settings(**read(text)) == Settings()
     assert set(read(text)) == set(SETTINGS) == set(Settings._fields)
+
+
+def test_a_file_may_set_each_of_the_settings():
+    assert tuple(Layer.__annotations__) == Settings._fields
+
+
+@pytest.mark.parametrize("value", [0, -1, 1.5, 10**30])
+def test_a_number_is_one(value):
+    assert is_number(value)
+
+
+@pytest.mark.parametrize("value", [True, False, None, "1", b"1", [], {}, 1j])
+def test_what_is_no_number_is_none(value):
+    assert not is_number(value)
 
 
 @pytest.mark.parametrize(("key", "text"), [(k, t) for k in BAD for t in BAD[k]])
@@ -408,10 +424,10 @@ KNOWN = [
     "# ours\n{line}  # theirs\npriority: 7",
     "priority: 7\n{line} \t",
     "priority: 7\r\n{line}\r\n",
-    "# {line}\n{line}\n  # layout: 2\npriority: 7\n",
+    "# {line}\n{line}\n  # layout: 3\npriority: 7\n",
     "---\n{line}\n'priority': 7\n",
-    "layout:\t1\npriority: 7\n",
-    "layout: 1 (ddmq 1.0.0rc1)\npriority: 7\n",
+    "layout:\t2\npriority: 7\n",
+    "layout: 2 (ddmq 1.0.0rc1)\npriority: 7\n",
 ]
 
 
@@ -424,7 +440,7 @@ def test_our_layout_is_found_on_any_line(text):
 @pytest.mark.parametrize(
     ("line", "who"),
     [
-        ("layout: 2 (ddmq 1.4.0)", "ddmq 1.4.0 or newer"),
+        ("layout: 3 (ddmq 1.4.0)", "ddmq 1.4.0 or newer"),
         ("layout: 12 (ddmq 3.0.0rc1)  # see there\r", "ddmq 3.0.0rc1 or newer"),
         ("layout: 999999999", "a later ddmq"),
     ],
@@ -454,19 +470,19 @@ def test_a_later_layout_is_told_before_anything_else_that_may_be_wrong(line, who
         f"{LAYOUT_LINE}\n{LAYOUT_LINE}\n",
         f"{LAYOUT_LINE}\nlayout : 2\n",
         "layout:\n",
-        "layout:1\n",
+        "layout:2\n",
         "layout: 0\n",
-        "layout: 01\n",
-        "layout: -1\n",
-        "layout: 1.0\n",
-        "layout: 0x1\n",
+        "layout: 02\n",
+        "layout: -2\n",
+        "layout: 2.0\n",
+        "layout: 0x2\n",
         "layout: true\n",
-        "layout: '1'\n",
-        "layout: [1]\n",
+        "layout: '2'\n",
+        "layout: [2]\n",
         "layout: {a: 1}\n",
-        "layout: \u0661\n",
-        "layout: 1 (ddmq)\n",
-        "layout: 1 (ddmq 1.0.0) and more\n",
+        "layout: \u0662\n",
+        "layout: 2 (ddmq)\n",
+        "layout: 2 (ddmq 1.0.0) and more\n",
         "layout: 2 (ddmq \x1b[2J)\n",
         f"layout: 2 (ddmq {'1' * 99})\n",
         f"layout: {'9' * 50_000}\n",
@@ -486,12 +502,12 @@ def test_a_file_that_names_no_layout_is_answered_with_the_line_to_write(text):
     assert LAYOUT_LINE in str(caught.value) or "keep the one" in str(caught.value)
 
 
-@pytest.mark.parametrize("text", [LAYOUT_LINE, "layout: 2 (ddmq 1.4.0)\n"])
+@pytest.mark.parametrize("text", [LAYOUT_LINE, "layout: 3 (ddmq 1.4.0)\n"])
 def test_what_is_no_file_of_a_queue_names_no_layout(text):
     with pytest.raises(InvalidSettings, match="layout is no setting; leave it out"):
         read(text)
     with pytest.raises(InvalidSettings, match="layout is no setting; leave it out"):
-        read_of_queue(f"{LAYOUT_LINE}\n'layout': 1\n")
+        read_of_queue(f"{LAYOUT_LINE}\n'layout': 2\n")
 
 
 LAID_OUT = f"{LAYOUT_LINE}  # as it was"
@@ -521,7 +537,7 @@ def test_an_edit_keeps_the_layout_byte_for_byte(text, changes, unset):
 
 def test_a_file_of_a_later_layout_is_not_edited():
     with pytest.raises(UnknownLayout):
-        edited("layout: 2 (ddmq 1.4.0)\n", {"priority": 1}, [], FILE, of_queue=True)
+        edited("layout: 3 (ddmq 1.4.0)\n", {"priority": 1}, [], FILE, of_queue=True)
 
 
 @given(st.text() | _scalars.map("layout: {}".format))

@@ -1,0 +1,1 @@
+"""The commands `ddmq`, `ddmq-worker` and `ddmq-submit`."""

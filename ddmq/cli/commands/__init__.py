@@ -1,0 +1,92 @@
+"""The commands of `ddmq`: the list of them, and the arguments that several have."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from ddmq.cli.spec import NAMES, SECONDS, option, positional, switch
+from ddmq.clock import span
+from ddmq.errors import InvalidArgument
+from ddmq.settings import show
+
+if TYPE_CHECKING:
+    from ddmq import Broker, Overview
+    from ddmq.cli.spec import Command, Number
+    from ddmq.storage.names import FollowUp
+
+#: The module of each command, in the order of the help. No other module is imported to run it.
+MODULES = {
+    "view": "queues",
+    "peek": "look",
+    "show": "look",
+    "create": "queues",
+    "delete": "queues",
+    "publish": "publish",
+    "consume": "consume",
+    "ack": "settle",
+    "nack": "settle",
+    "release": "settle",
+    "reject": "settle",
+    "renew": "settle",
+    "move": "transfer",
+    "pause": "pause",
+    "resume": "pause",
+    "purge": "queues",
+    "clean": "queues",
+    "export": "export",
+    "import": "export",
+    "dead": "dead_letters",
+    "log": "log",
+    "results": "results",
+    "redrive": "dead_letters",
+    "wait": "wait",
+    "config": "config",
+    "check": "diagnose",
+    "doctor": "diagnose",
+}
+
+
+def find(name: str) -> Command:
+    """Return a command, given its name."""
+    # As importlib would, which alone is several files to open.
+    module = getattr(__import__(__name__, fromlist=[MODULES[name]]), MODULES[name])
+    commands: tuple[Command, ...] = module.COMMANDS
+    return next(command for command in commands if command.name == name)
+
+
+ROOT: Any = positional("the directory of the queues, on storage all clients share")
+QUEUE: Any = positional("the name of the queue")
+QUEUES: Any = positional("one queue, or several with commas", NAMES)
+ANY_QUEUES: Any = positional(
+    "queues, with commas; all by default", NAMES, is_required=False
+)
+FORCE: Any = switch("-f --force", "create and initiate what is missing")
+SKIP_CLEANING: Any = switch("-C --skip-cleaning", "leave the housekeeping to others")
+LOCK_TIMEOUT: Any = option(
+    "--lock-timeout",
+    "seconds to wait for the lock; the setting lock_timeout by default",
+    SECONDS,
+    metavar="S",
+)
+DELAY: Any = option("--delay", "seconds until it is visible", SECONDS)
+
+
+def at_work(found: Overview) -> str:
+    """Say how many messages are at work, and what is known of those that nobody renews."""
+    text, unrenewed = f"{found.counts.work} at work", found.unrenewed
+    if unrenewed.age is None or unrenewed.back_in is None:
+        return text
+    age, back_in = span(unrenewed.age), span(unrenewed.back_in)
+    return f"{text} ({unrenewed.number} not renewed for {age}, back in {back_in})"
+
+
+def follow_ups_of(broker: Broker, queue: str) -> list[FollowUp]:
+    """Return what is to be run when a queue is done: `ddmq-worker --then`."""
+    return broker.with_follow_ups(queue, lambda each: each.all())
+
+
+def positive(value: Number) -> int:
+    """Return a number of things that was given, at least 1; InvalidArgument otherwise."""
+    if isinstance(value, int) and value > 0:
+        return value
+    raise InvalidArgument(f"{show(value)} is no positive number")

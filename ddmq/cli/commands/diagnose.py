@@ -1,0 +1,82 @@
+"""`ddmq check` and `ddmq doctor`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from ddmq.cli.commands import ANY_QUEUES, ROOT, positive
+from ddmq.cli.spec import NUMBER, SECONDS, Command, Reply, option, positional, switch
+
+if TYPE_CHECKING:
+    from ddmq.cli.spec import Context, Number
+
+
+class Check(NamedTuple):
+    """What `ddmq check` can be told."""
+
+    dir: str = positional("a directory in which we may write")
+    dir2: str | None = positional(
+        "the same one, by another mount", is_required=False, metavar="DIR2"
+    )
+    clients: Number = option(
+        "--clients",
+        "wait for others that run the same command; srun and mpirun tell by themselves",
+        NUMBER,
+        metavar="N",
+    )
+    timeout: Number = option(
+        "-t --timeout", "seconds that another client may take; 60 by default", SECONDS
+    )
+
+
+def check(told: Check, context: Context) -> Reply:
+    """Check a file system."""
+    from ddmq.diagnose.check import session  # the doctor needs nothing of it
+    from ddmq.schedulers import environment
+
+    place = session.Place(told.dir, told.dir2)
+    if told.timeout is not None:
+        place = place._replace(timeout=positive(told.timeout))
+    clients = None if told.clients is None else positive(told.clients)
+    found = session.check(place, environment(), clients, context.tell)
+    if found is None:  # another process reports
+        return Reply({}, "", is_empty=True)
+    return Reply(found.as_dict(), str(found), status=0 if found.is_safe else 1)
+
+
+class Doctor(NamedTuple):
+    """What `ddmq doctor` can be told."""
+
+    root: str = ROOT
+    queue: list[str] | None = ANY_QUEUES
+    fix: bool = switch(
+        "--fix", "mend it, as the housekeeping would; no message is destroyed"
+    )
+
+
+def doctor(told: Doctor, _: Context) -> Reply:
+    """Look what is wrong with queues."""
+    from ddmq.diagnose.doctor import diagnose  # the check needs nothing of it
+
+    found = diagnose(told.root, told.queue, fix=told.fix)
+    return Reply(found.as_dict(), str(found), status=0 if found.is_well else 1)
+
+
+COMMANDS = (
+    Command(
+        "check",
+        "see whether a file system keeps what ddmq needs; exit status 1 when it does not",
+        "ddmq check /scratch/me\n"
+        "  ddmq check /mnt/a /mnt/b                     # one file system, mounted twice\n"
+        "  srun -N2 ddmq check /scratch/me              # from two nodes",
+        Check,
+        check,
+    ),
+    Command(
+        "doctor",
+        "see what is wrong with queues; exit status 1 when something is",
+        "ddmq doctor /scratch/mq jobs --fix",
+        Doctor,
+        doctor,
+    ),
+)

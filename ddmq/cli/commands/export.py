@@ -1,0 +1,266 @@
+"""`ddmq export` and `ddmq import`."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import stat
+import sys
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
+
+from ddmq import Broker, DdmqError, InvalidArgument, Seen, StorageError
+from ddmq.broker import STATES
+from ddmq.cli.commands import FORCE, QUEUE, ROOT
+from ddmq.cli.input import messages, readable_twice
+from ddmq.cli.spec import Command, Reply, option, positional, switch
+from ddmq.log import warn
+from ddmq.message import encode_message
+from ddmq.printable import printable_json
+from ddmq.settings import OVERRIDES, SETTINGS, check, show
+from ddmq.storage.names import MAX_COUNT, MAX_NOTE, new_token
+from ddmq.untrusted import moment, parsed
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    from ddmq.cli.spec import Context
+
+#: How many that are left out are told one by one.
+_TOLD = 10
+#: What is not exported, as it is said otherwise or true only here.
+_OF_HERE = ("queue", "host", "process")
+_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+class Export(NamedTuple):
+    """What `ddmq export` can be told."""
+
+    root: str = ROOT
+    queue: str = QUEUE
+    output: str | None = option(
+        "-o --output",
+        "this file, which is there whole or not at all; standard output by default",
+        metavar="FILE",
+    )
+    work: bool = switch("--work", "what is at work, too")
+    no_dead: bool = switch("--no-dead", "no dead letters")
+
+
+def export(told: Export, context: Context) -> Reply:
+    """Write messages as lines of JSON."""
+    broker = Broker(told.root, fs=context.fs)
+    left_out = _LeftOut()
+    rows = _rows(broker, told, left_out)
+    if told.output is not None and told.output != "-":
+        number = 0
+        with _whole(told.output) as file:
+            for number, row in enumerate(rows, 1):
+                file.write(_line(row))
+                if number % 1000 == 0:
+                    context.tell(f"{number:,} messages")
+        left_out.tell()
+        value = {"exported": number, "left_out": left_out.number}
+        return Reply(value, str(number), status=left_out.status)
+    if not context.is_typed:
+        return Reply({"messages": list(rows)}, "", status=left_out.status)
+    for row in rows:
+        sys.stdout.buffer.write(_line(row))
+    sys.stdout.buffer.flush()
+    left_out.tell()
+    return Reply({}, "", status=left_out.status)
+
+
+class _LeftOut:
+    """The messages that can't be exported: the first ones are told one by one."""
+
+    def __init__(self) -> None:
+        self.number = 0
+        self.status = 0
+
+    def note(self, seen: Seen) -> None:
+        """Note one; the status is 1 if it is a message that may be readable later."""
+        self.number += 1
+        if not seen.is_none:
+            self.status = 1
+        if self.number <= _TOLD:
+            warn(f"left out: {seen.id}, {seen.state}: {seen.fault}")
+
+    def tell(self) -> None:
+        """Tell how many there are, if not all were told."""
+        if self.number > _TOLD:
+            warn(f"left out: {self.number} in all")
+
+
+def _rows(
+    broker: Broker, told: Export, left_out: _LeftOut
+) -> Iterator[Mapping[str, Any]]:
+    for seen in broker.contents(told.queue, work=told.work):
+        if seen.state == "dead" and told.no_dead:
+            continue
+        if seen.fault:
+            left_out.note(seen)
+            continue
+        row = seen.as_dict()
+        yield {key: value for key, value in row.items() if key not in _OF_HERE}
+
+
+def _line(row: Mapping[str, Any]) -> bytes:
+    return printable_json(row).encode() + b"\n"
+
+
+@contextmanager
+def _whole(path: str) -> Iterator[BinaryIO]:
+    """Open a file that gets its name when all is written; an error leaves what was there."""
+    try:
+        path = os.path.realpath(path)
+        directory, name = os.path.split(path)
+        if os.path.lexists(path) and not stat.S_ISREG(os.lstat(path).st_mode):
+            raise InvalidArgument(
+                f"{path}: no ordinary file; without -o, all goes to standard output"
+            )
+        draft = f"{directory}/.{name[:200]}.{new_token()}"
+        descriptor = os.open(draft, _NEW, 0o666)
+    except ValueError as error:
+        raise InvalidArgument(f"{show(path)}: {error}") from error
+    except OSError as error:
+        raise StorageError(error) from error
+    try:
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                yield file
+                file.flush()
+                os.fsync(descriptor)
+            os.replace(draft, path)
+        except BaseException:
+            os.unlink(draft)
+            raise
+    except OSError as error:
+        error.filename = error.filename or path
+        raise StorageError(error) from error
+
+
+class Import(NamedTuple):
+    """What `ddmq import` can be told."""
+
+    root: str = ROOT
+    queue: str = QUEUE
+    file: str = positional("what `ddmq export` wrote; - is standard input")
+    force: bool = FORCE
+    no_dead: bool = switch("--no-dead", "leave dead letters out")
+
+
+def import_(told: Import, context: Context) -> Reply:
+    """Publish what was exported: first all lines are checked, so that one can't spoil the rest."""
+    broker = Broker(told.root, create=told.force, fs=context.fs)
+    limit = broker.settings(None if told.force else told.queue).max_message_size
+    published = [0]
+
+    def note(number: int) -> None:
+        published[0] = number
+        context.tell(f"{number:,} messages")
+
+    def seen(path: str) -> Iterator[Seen]:
+        rows = messages(path, as_json=True, null=False, tell=lambda _: None)
+        for number, row in enumerate(rows, 1):
+            found = seen_of(row, f"message {number} of {told.file}")
+            if not (told.no_dead and found.state == "dead"):
+                yield found
+
+    with readable_twice(told.file) as path:
+        for each in seen(path):
+            encode_message(each.message, b'"priority":999', limit)
+        try:
+            number = broker.restore(told.queue, seen(path), note)
+        except DdmqError as error:
+            if not published[0]:
+                raise
+            raise DdmqError(
+                f"{error}; at least {published[0]} messages were imported before that, and would "
+                "come twice if all were imported again"
+            ) from error
+    return Reply({"imported": number}, str(number))
+
+
+def seen_of(row: Any, where: str) -> Seen:
+    """Return the message that a line of an export holds, or raise InvalidArgument."""
+    try:
+        return _seen_of(row)
+    except (InvalidArgument, TypeError) as error:
+        raise InvalidArgument(
+            f"{where}: {error}; nothing is imported: is it what `ddmq export` wrote?"
+        ) from error
+
+
+def _seen_of(row: Any) -> Seen:
+    if not isinstance(row, dict) or "message" not in row:
+        raise InvalidArgument('it is no object with a "message"')
+
+    def read(key: str, default: Any, accepts: Callable[[Any], bool]) -> Any:
+        value = row.get(key, default)
+        if not accepts(value):
+            raise InvalidArgument(f"{key} is {show(value)}")
+        return value
+
+    def is_counter(value: Any) -> bool:
+        return type(value) is int and 0 <= value <= MAX_COUNT
+
+    priority = SETTINGS["priority"]
+    check("priority", priority, row.get("priority"))
+    own = {key: row[key] for key in OVERRIDES if key in row}
+    for key, value in own.items():
+        check(key, OVERRIDES[key], value)
+    published = row.get("published_priority", row["priority"])
+    check("published_priority", priority, published)
+    return Seen(
+        row["message"],
+        read("id", "", lambda value: isinstance(value, str)),
+        "",
+        read("state", "waiting", STATES.__contains__),
+        row["priority"],
+        read("failures", 0, is_counter),
+        read("losses", 0, is_counter),
+        own=own,
+        published_priority=published,
+        until=read(
+            "until", None, lambda value: value is None or moment(value) is not None
+        ),
+        code=read("code", "rejected", _is_code),
+        note=read("note", {}, _is_note),
+    )
+
+
+def _is_code(value: Any) -> bool:
+    """Tell whether a word can be the reason in the name of a dead letter."""
+    return isinstance(value, str) and re.fullmatch("[a-z]{1,20}", value) is not None
+
+
+def _is_note(value: Any) -> bool:
+    """Tell whether clients that list dead letters will read a note."""
+    data = json.dumps(value).encode()
+    try:
+        parsed(data)
+    except ValueError:
+        return False
+    return isinstance(value, dict) and len(data) <= MAX_NOTE
+
+
+COMMANDS = (
+    Command(
+        "export",
+        "write all that waits, is delayed or dead as lines of JSON",
+        "ddmq export /scratch/mq jobs -o jobs.jsonl\n"
+        "  ddmq export /scratch/mq jobs --work | gzip > jobs.jsonl.gz",
+        Export,
+        export,
+        format=None,
+    ),
+    Command(
+        "import",
+        "publish what was exported, here or elsewhere; if it was before, it comes twice",
+        "ddmq import /scratch2/mq jobs jobs.jsonl",
+        Import,
+        import_,
+    ),
+)

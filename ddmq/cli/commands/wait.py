@@ -1,0 +1,82 @@
+"""`ddmq wait`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from ddmq import Broker
+from ddmq.cli.commands import QUEUES, ROOT, at_work, follow_ups_of
+from ddmq.cli.spec import SECONDS, Command, Reply, option
+from ddmq.clock import Clock
+from ddmq.errors import DdmqError
+from ddmq.log import warn
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ddmq import Overview
+    from ddmq.cli.spec import Context, Number
+    from ddmq.storage.names import FollowUp
+
+
+class Arguments(NamedTuple):
+    """What `ddmq wait` can be told."""
+
+    root: str = ROOT
+    queue: list[str] = QUEUES
+    timeout: Number = option(
+        "-t --timeout", "give up after so many seconds, with exit status 1", SECONDS
+    )
+
+
+def wait(told: Arguments, context: Context) -> Reply:
+    """Wait until queues are empty: all of them together within the time."""
+    broker, clock, left = Broker(told.root, fs=context.fs), Clock(), told.timeout
+
+    paused = set()
+
+    def tell(name: str) -> None:
+        if context.is_watched:
+            context.tell(f"waiting for {name}: {_left(broker.overview(name)[name])}")
+        elif name not in paused and (found := broker.paused(name)):
+            paused.add(name)
+            warn(f"queue {name} is paused {found}: it waits until `ddmq resume`")
+
+    began = clock.monotonic()
+    for name in told.queue:
+        if not broker.wait(name, left, tell):
+            raise DdmqError(
+                f"after {told.timeout} seconds, queue {name} is not empty: "
+                f"{_left(broker.overview(name)[name])}"
+            )
+        if left is not None:
+            left = max(told.timeout - (clock.monotonic() - began), 0)
+    lines = [_of_then(name, follow_ups_of(broker, name)) for name in told.queue]
+    return Reply({"empty": told.queue}, "\n".join(filter(None, lines)))
+
+
+def _of_then(name: str, found: Sequence[FollowUp]) -> str:
+    """Say what is still to be run when a queue is done, or failed; empty: nothing."""
+    if any(each.is_pending for each in found):
+        return f"{name}: --then is still to be run, by a worker with --then"
+    return f"{name}: --then failed, and is not tried again" if found else ""
+
+
+def _left(found: Overview) -> str:
+    """Say what is still to be done in a queue."""
+    counts = found.counts
+    paused = f"; paused {found.paused}" if found.paused else ""
+    return (
+        f"{counts.waiting} waiting, {counts.delayed} delayed, {at_work(found)}{paused}"
+    )
+
+
+COMMANDS = (
+    Command(
+        "wait",
+        "wait until nothing waits, is at work or delayed",
+        "ddmq wait /scratch/mq jobs --timeout 1h && sbatch collect.sh",
+        Arguments,
+        wait,
+    ),
+)

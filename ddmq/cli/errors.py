@@ -1,0 +1,74 @@
+"""The one error boundary of all commands."""
+
+from __future__ import annotations
+
+import io
+import os
+import sys
+from typing import TYPE_CHECKING
+
+from ddmq.errors import DdmqError, InvalidArgument
+from ddmq.printable import printable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+WRONG_USAGE = 2
+_INTERRUPTED = 130
+
+
+def guarded(program: str, run: Callable[[], int], *, debug: bool = False) -> int:
+    """Run a program within the one error boundary; return its exit status."""
+    if sys.stdout is None:  # nobody could be told
+        raise SystemExit(f"{program}: standard output is closed; nothing was done")
+    if sys.stderr is None:
+        sys.stderr = io.StringIO()  # the exit status says enough
+    try:
+        return run()
+    except DdmqError as error:
+        if debug:
+            _print_origin(error)
+        print(f"{program}: {one_line(error)}", file=sys.stderr)
+        return status_of(error)
+    except KeyboardInterrupt:
+        return _INTERRUPTED
+    except BrokenPipeError:  # whoever read our output has seen enough
+        _print_nothing_more()
+        return 1
+    except OSError as error:  # all others were explained where they came from
+        _print_nothing_more()
+        print(f"{program}: standard output: {error.strerror}", file=sys.stderr)
+        return 1
+
+
+def status_of(error: DdmqError) -> int:
+    """Return the exit status for an error: an argument that can't be used is wrong usage."""
+    return WRONG_USAGE if isinstance(error, InvalidArgument) else 1
+
+
+def _print_origin(error: BaseException) -> None:
+    """Print where an error came from: as Python does, but no line of its text is a line of ours."""
+    from traceback import format_tb  # slow to import, and rarely needed
+
+    if error.__cause__ is not None:
+        _print_origin(error.__cause__)
+    frames = "".join(format_tb(error.__traceback__))
+    said = f"{type(error).__name__}: {one_line(error)}"
+    print(f"Traceback (most recent call last):\n{frames}{said}", file=sys.stderr)
+
+
+def _print_nothing_more() -> None:
+    """Let Python write what is still in its buffer to nowhere, when it ends."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def one_line(error: BaseException) -> str:
+    """Return the text of an error without line breaks, and with nothing a terminal obeys."""
+    return printable(" ".join(str(error).splitlines()))
+
+
+def counted(numbers: Mapping[str, int]) -> str:
+    """Tell how many system calls were made, by kind."""
+    most_first = sorted(numbers.items(), key=lambda item: -item[1])
+    kinds = ", ".join(f"{kind} {number}" for kind, number in most_first)
+    return f"{sum(numbers.values())} file-system calls: {kinds or 'none'}"

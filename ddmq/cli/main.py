@@ -1,0 +1,249 @@
+"""The command `ddmq`: find the command, parse, run, answer."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any
+
+from ddmq import __version__
+from ddmq.cli import commands
+from ddmq.cli.errors import counted, guarded
+from ddmq.cli.spec import (
+    Context,
+    Help,
+    Parser,
+    add_arguments,
+    arguments_in,
+    filled,
+    flags_in,
+    with_dashes,
+)
+from ddmq.clock import Clock
+from ddmq.errors import QueueNotFound, RootNotFound, did_you_mean
+from ddmq.printable import is_printable, printable, printable_json, printable_lines
+from ddmq.settings import dump
+from ddmq.storage.filesystem import CountedCalls, FileSystem
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from ddmq.cli.spec import Command, Reply
+
+_HELP = """\
+a message queue made of files: no server, one directory per queue
+
+  ddmq create -f /scratch/mq jobs          make a queue
+  ddmq publish /scratch/mq jobs "Hello"    put a message in
+  ddmq consume /scratch/mq jobs            lease the first one
+  ddmq ack /scratch/mq jobs ID             done with it
+  ddmq view /scratch/mq                    what is in there
+"""
+_EPILOG = """\
+exit status: 0 done, 1 an error that is explained, 2 wrong usage,
+3 nothing to consume, 130 interrupted
+
+Where seconds are asked for, 90, 5m, 1h30m, 2d and 2:00:00 are times.
+"""
+
+
+#: How much any command says: for each switch its flags, and its help.
+_VERBOSITY = {
+    "verbose": (("-v", "--verbose"), "say more"),
+    "debug": (("-d", "--debug"), "say everything, and count the system calls"),
+    "silent": (("-s", "--silent"), "say errors only"),
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; return its exit status."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    debug = not {"-d", "--debug"}.isdisjoint(words)
+    return guarded("ddmq", lambda: _run(words), debug=debug)
+
+
+def _run(words: list[str]) -> int:
+    if words in (["-v"], ["--version"]):
+        _print(f"ddmq {__version__}")
+        return 0
+    command, others = _found(words)
+    # Options may stand before, between and after the positional arguments.
+    written = with_dashes(others, flags_in(command.arguments))
+    values = vars(parser_of(command).parse_intermixed_args(written))
+    if any(values[name] for name in _VERBOSITY):
+        import logging  # slow to import, and rarely needed
+
+        level = logging.ERROR if values["silent"] else logging.INFO
+        level = logging.DEBUG if values["debug"] else level
+        logging.basicConfig(level=level, format="ddmq: %(message)s")
+    calls = CountedCalls() if values["debug"] else None
+    fs = FileSystem(calls) if calls else FileSystem()
+    try:
+        try:
+            told = filled(command.arguments, values)
+            is_plain = values.get("format", "plain") == "plain"
+            context = Context(
+                fs, lambda _: None, is_typed=True, is_for_programs=not is_plain
+            )
+            reply = _replied(command, told, context)
+        except (QueueNotFound, RootNotFound) as error:
+            if values.get("force") is False:
+                error.args = (f"{error}, or by -f",)
+            raise
+        if command.needs_answer or not values["silent"]:
+            _answer(reply, values.get("format", "plain"))
+        return reply.status
+    finally:
+        if calls:
+            print(f"ddmq: {counted(calls.numbers)}", file=sys.stderr)
+
+
+def _found(words: list[str]) -> tuple[Command, list[str]]:
+    """Find the command; return it and the words around it, as in `ddmq -d publish …`."""
+    switches = [flag for flags, _ in _VERBOSITY.values() for flag in flags]
+    place = next((n for n, word in enumerate(words) if word not in switches), 0)
+    if words and words[place].startswith("-"):
+        place = _after_options(words, place)
+    name, others = words[place : place + 1], words[:place] + words[place + 1 :]
+    if name == ["json"]:
+        from ddmq.cli import json_api  # no other command needs it
+
+        return json_api.COMMAND, others
+    if not name or name[0] not in commands.MODULES:
+        parser = top_parser()
+        if name and not name[0].startswith("-"):
+            known = (*commands.MODULES, "json")
+            parser.error(f"no command {name[0]}{did_you_mean(name[0], known)}")
+        parser.parse_args([*name, *others])  # shows the help, or complains
+        parser.error("the command comes first")
+    return commands.find(name[0]), others
+
+
+def _after_options(words: list[str], place: int) -> int:
+    """Return the place of the command behind options of its own, as in `ddmq -p 5 publish`."""
+    for number, word in enumerate(words[place:], place):
+        if word in commands.MODULES and _are_options(
+            words[:number], commands.find(word)
+        ):
+            return number
+    return place
+
+
+def _are_options(words: list[str], command: Command) -> bool:
+    """Tell whether some words are options of a command, with their values."""
+    takes_value = {
+        flag
+        for _, argument in arguments_in(command.arguments)
+        for flag in argument.flags.split()
+    }
+    takes_value |= {"--format"}
+    known = {*flags_in(command.arguments), *takes_value}
+    known |= {flag for flags, _ in _VERBOSITY.values() for flag in flags}
+    left = with_dashes(words, known)
+    while left:
+        flag, equals, _ = left.pop(0).partition("=")
+        if flag not in known or (flag in takes_value and not equals and not left):
+            return False
+        if flag in takes_value and not equals:
+            left.pop(0)
+    return True
+
+
+def _replied(command: Command, arguments: Any, context: Context) -> Reply:
+    """Run a command; on a terminal, show how far it is."""
+    if not sys.stderr.isatty():
+        return command.run(arguments, context)
+    from ddmq.cli.progress import ProgressLine
+
+    line = ProgressLine(sys.stderr, Clock())
+    try:
+        watched = context._replace(tell=line.show, is_watched=True)
+        return command.run(arguments, watched)
+    finally:
+        line.clear()
+
+
+def top_parser() -> Parser:
+    """Return the parser that shows all commands."""
+    from ddmq.cli import json_api
+
+    parser = Parser(
+        prog="ddmq",
+        description=_HELP,
+        epilog=_EPILOG,
+        formatter_class=Help,
+        allow_abbrev=False,
+    )
+    parser.add_argument(
+        "-v", "--version", action="version", version=f"ddmq {__version__}"
+    )
+    shown = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    for command in [*map(commands.find, commands.MODULES), json_api.COMMAND]:
+        shown.add_parser(command.name, help=command.summary)
+    return parser
+
+
+def parser_of(command: Command) -> Parser:
+    """Return the parser of one command."""
+    parser = Parser(
+        prog=f"ddmq {command.name}",
+        description=command.summary[0].upper() + command.summary[1:] + ".",
+        epilog=f"example:\n  {command.example}",
+        formatter_class=Help,
+        allow_abbrev=False,
+    )
+    add_arguments(parser, command.arguments)
+    if command.format is not None:
+        parser.add_argument(
+            "--format",
+            choices=command.formats,
+            default=command.format,
+            help=f"how to print; {command.format} by default",
+        )
+    for flags, help_text in _VERBOSITY.values():
+        parser.add_argument(*flags, action="store_true", help=help_text)
+    return parser
+
+
+def _answer(reply: Reply, form: str) -> None:
+    """Print a reply. A message that nobody can see is given back."""
+    shown: Any = reply.value if reply.shown is None else reply.shown
+    if form == "plain":
+        text = reply.plain
+    elif reply.is_empty or (form == "csv" and not shown):
+        text = ""
+    elif form == "csv":
+        text = _as_csv(shown)
+    elif form == "json":
+        text = printable_json(shown)
+    else:
+        text = dump(shown).rstrip("\n")
+        if not is_printable(text):
+            text = printable_json(shown)  # which is YAML too
+    try:
+        if text:
+            _print(text)
+    except (OSError, KeyboardInterrupt):
+        if reply.undo is not None:
+            reply.undo()
+        raise
+
+
+def _as_csv(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Return objects that are alike as a table, each in one line, below their members' names."""
+    import csv  # rarely needed
+    import io
+
+    table = io.StringIO()
+    writer = csv.DictWriter(table, list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    for row in rows:
+        cells = {k: "" if v is None else printable(v) for k, v in row.items()}
+        writer.writerow(cells)
+    return table.getvalue().removesuffix("\n")
+
+
+def _print(text: str) -> None:
+    sys.stdout.flush()
+    shown = printable_lines(text)
+    sys.stdout.buffer.write(shown.encode("utf-8", "backslashreplace") + b"\n")
+    sys.stdout.flush()

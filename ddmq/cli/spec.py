@@ -1,0 +1,418 @@
+"""What an argument and a command are: the command line and `ddmq json` are made from it.
+
+The arguments of a command are the fields of a NamedTuple. The default of each field describes
+it, so that its name, its type, its flags and its help stand in one place:
+
+    class Arguments(NamedTuple):
+        root: str = positional("the directory of the queues")
+        priority: Number = option("-p --priority", "0 is first; 999 by default", NUMBER)
+        force: bool = switch("-f --force", "create what is missing")
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, TypeVar
+
+from ddmq.errors import DdmqError, InvalidArgument, did_you_mean
+from ddmq.printable import printable
+from ddmq.settings import parse_value, show
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+
+    from ddmq.storage.filesystem import FileSystem
+
+    #: A number as it was given. Whoever uses it says what is wrong with another value.
+    Number = Any
+
+_Fields = TypeVar("_Fields")
+_WIDTH = 80
+
+
+#: How a command prints; and one whose answer is a list of objects that are alike.
+FORMATS = ("plain", "json", "yaml")
+TABLE = (*FORMATS, "csv")
+
+
+class Context(NamedTuple):
+    """What a command is given beside its arguments."""
+
+    fs: FileSystem
+    tell: Callable[[str], None]
+    """Shows how far the command is."""
+    is_typed: bool
+    """Whether somebody typed the arguments, where `-` means standard input."""
+    is_watched: bool = False
+    """Whether anybody sees what `tell` shows."""
+    is_for_programs: bool = False
+    """Whether the answer is printed as JSON, or in another format for programs."""
+
+
+class Reply(NamedTuple):
+    """What a command answers."""
+
+    value: Mapping[str, Any]
+    """As JSON types: all that `ddmq json` prints."""
+    plain: str
+    """For people."""
+    shown: Any = None
+    """What `--format json` and `yaml` print, where that is not `value`."""
+    status: int = 0
+    undo: Callable[[], None] | None = None
+    """What to do when the answer can't be given."""
+    is_empty: bool = False
+    """Whether nothing is printed, in any format."""
+
+
+class Command(NamedTuple):
+    """One command: its name, its help, its arguments, and what it does."""
+
+    name: str
+    summary: str
+    example: str
+    arguments: type[Any]
+    """The NamedTuple whose fields describe them."""
+    run: Callable[[Any, Context], Reply]
+    """Does it, given such a tuple."""
+    format: str | None = "plain"
+    """The format in which it prints unless asked; None where nobody may ask."""
+    needs_answer: bool = False
+    """Whether it prints its answer even if it shall be silent."""
+    formats: tuple[str, ...] = FORMATS
+    """Those that one may ask for."""
+
+
+# To define a NamedTuple takes a third of a millisecond at every start, so these are none.
+
+
+class Kind:
+    """How the value of an argument is written."""
+
+    def __init__(
+        self,
+        read: Callable[[str], Any] | None = None,
+        accepts: Callable[[Any], bool] = lambda _: True,
+        *,
+        reads_json: bool = False,
+    ) -> None:
+        #: Reads it on the command line; InvalidArgument says what is wrong. None: it is the text.
+        self.read = read
+        #: Tells whether a value of JSON is one.
+        self.accepts = accepts
+        #: Whether a text in JSON is read as on the command line.
+        self.reads_json = reads_json
+
+
+class Argument:
+    """One argument: what is known of it besides its name, which is that of its field."""
+
+    def __init__(
+        self,
+        kind: Kind,
+        *,
+        flags: str = "",
+        default: Any = None,
+        is_required: bool = False,
+        switches: Sequence[tuple[str, str, Any]] = (),
+        shown: Mapping[str, Any] = {},
+    ) -> None:
+        self.kind = kind
+        #: The flags with spaces between them; empty for a positional argument.
+        self.flags = flags
+        self.default = default
+        self.is_required = is_required
+        #: Flags, help and value of each switch, of an argument that is set by switches alone.
+        self.switches = switches
+        #: What argparse is told of it besides.
+        self.shown = shown
+
+
+class Group:
+    """Arguments that several commands share, or that have a title of their own in the help."""
+
+    def __init__(self, fields: type[Any], title: str | None) -> None:
+        self.fields = fields
+        self.title = title
+
+
+# How values are written
+
+
+def parse_number(text: str) -> Number:
+    """Read a number; whoever uses it says what is wrong with anything else."""
+    for read in (int, float):
+        try:
+            return read(text)
+        except ValueError:
+            continue
+    return None if text in ("null", "none") else text
+
+
+def parse_seconds(text: str) -> Number:
+    """Read a length of time: a number of seconds, 5m, 1h, or [D-]HH:MM:SS."""
+    number = parse_number(text)
+    if isinstance(number, str):
+        from ddmq.hpc.options import seconds  # rarely needed
+
+        length = seconds(number)
+        return int(length) if length == int(length) else length
+    return number
+
+
+def parse_pair(text: str) -> tuple[str, Any]:
+    """Read KEY=VALUE, the value as `ddmq.yaml` would have it."""
+    key, equals, value = text.partition("=")
+    if not equals:
+        raise InvalidArgument(f"{text!r} is not KEY=VALUE")
+    return key.strip().replace("-", "_"), parse_value(value)
+
+
+def parse_mode(text: str) -> int:
+    """Read an octal mode such as 2770."""
+    try:
+        return int(text, 8)
+    except ValueError as error:
+        raise InvalidArgument(
+            f"mode is {text!r}; it must be octal, such as 2770"
+        ) from error
+
+
+TEXT = Kind(accepts=lambda value: isinstance(value, str))
+ANY = Kind()
+NUMBER = Kind(parse_number)
+SECONDS = Kind(parse_seconds, reads_json=True)
+NAMES = Kind(
+    lambda text: text.split(","),
+    lambda value: isinstance(value, list) and {*map(type, value)} <= {str},
+    reads_json=True,
+)
+PAIRS = Kind(parse_pair, lambda value: isinstance(value, dict))
+#: A number in JSON would be decimal, so it is refused.
+MODE = Kind(parse_mode, lambda _: False, reads_json=True)
+ON_OR_OFF = Kind(accepts=lambda value: isinstance(value, bool))
+
+
+class AddPair(argparse.Action):
+    """Collects the pairs of an option that may be repeated in one mapping."""
+
+    def __call__(self, _: Any, namespace: Any, values: Any, __: Any = None) -> None:
+        """Add the pair that was read."""
+        key, value = values
+        known = getattr(namespace, self.dest) or {}
+        setattr(namespace, self.dest, {**known, key: value})
+
+
+# The fields of arguments. Each is described by its default, whatever its type is, hence Any.
+
+
+def positional(
+    help_text: str,
+    kind: Kind = TEXT,
+    *,
+    default: Any = None,
+    is_required: bool = True,
+    metavar: str | None = None,
+    choices: Sequence[str] | None = None,
+) -> Any:
+    """Describe an argument that has no flag."""
+    shown = {"help": help_text, "metavar": metavar, "choices": choices}
+    return Argument(kind, default=default, is_required=is_required, shown=shown)
+
+
+def option(
+    flags: str,
+    help_text: str,
+    kind: Kind = TEXT,
+    *,
+    default: Any = None,
+    metavar: str | None = None,
+    choices: Sequence[str] | None = None,
+    action: str | type[argparse.Action] = "store",
+) -> Any:
+    """Describe an argument whose value follows a flag."""
+    shown = {"help": help_text, "metavar": metavar, "choices": choices}
+    return Argument(
+        kind, flags=flags, default=default, shown={**shown, "action": action}
+    )
+
+
+def switch(flags: str, help_text: str) -> Any:
+    """Describe an argument that is False unless its flag is given."""
+    return switches((flags, help_text, True), default=False)
+
+
+def switches(*each: tuple[str, str, Any], default: Any = None) -> Any:
+    """Describe an argument that is set by flags alone: for each its flags, help and value."""
+    return Argument(ON_OR_OFF, default=default, switches=each)
+
+
+def group(fields: type[Any], title: str | None = None) -> Any:
+    """Describe arguments that are the fields of a NamedTuple of their own."""
+    return Group(fields, title)
+
+
+def arguments_in(fields: Any) -> Iterator[tuple[str, Argument]]:
+    """Yield all arguments with their names, in the order in which they are written."""
+    for name, field in fields._field_defaults.items():
+        if isinstance(field, Group):
+            yield from arguments_in(field.fields)
+        else:
+            yield name, field
+
+
+def flags_in(fields: Any) -> Iterator[str]:
+    """Yield all flags of arguments."""
+    for _, argument in arguments_in(fields):
+        for flags in (argument.flags, *(each[0] for each in argument.switches)):
+            yield from flags.split()
+
+
+def filled(fields: type[_Fields], values: Mapping[str, Any]) -> _Fields:
+    """Return arguments with their values; in a group, too, each argument has its own name."""
+    described = fields._field_defaults  # type: ignore[attr-defined]
+    return fields(
+        **{
+            name: filled(field.fields, values)
+            if isinstance(field, Group)
+            else values[name]
+            for name, field in described.items()
+        }
+    )
+
+
+# The command line
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser whose complaints are one line and a pointer to the help."""
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Parse; complain of an empty value, as in `-s=`, where Python 3.9 only fails."""
+        try:
+            return super().parse_known_args(args, namespace)
+        except IndexError:
+            self.error("a switch takes no value, and has an empty one after =")
+
+    def error(self, message: str) -> NoReturn:
+        """Complain, and end with status 2; name the option that may have been meant."""
+        unknown, _, words = message.partition("unrecognized arguments: ")
+        if words.startswith("--") and not unknown:
+            known = [f for f in self._option_string_actions if f.startswith("--")]
+            message += did_you_mean(words.split()[0].partition("=")[0], known)
+        self.exit(2, f"{self.prog}: {printable(message)}; see `{self.prog} -h`\n")
+
+
+class Help(argparse.RawDescriptionHelpFormatter):
+    """Help as it was written, as wide as the terminal.
+
+    argparse makes one for each argument. Left to itself, that imports `shutil`, and with it
+    every compression: ten files, to learn the same width.
+    """
+
+    def __init__(self, prog: str) -> None:
+        try:
+            width = os.get_terminal_size().columns or _WIDTH
+        except OSError:  # not a terminal
+            width = _WIDTH
+        super().__init__(prog, width=width - 2)
+
+
+def add_arguments(parser: Any, fields: Any) -> None:
+    """Add arguments to a parser, or to a group of one."""
+    for name, field in fields._field_defaults.items():
+        if isinstance(field, Group):
+            within = parser.add_argument_group(field.title) if field.title else parser
+            add_arguments(within, field.fields)
+            continue
+        more: dict[str, Any] = {"default": field.default}
+        for flags, help_text, value in field.switches:
+            more.update(dest=name, help=help_text, action="store_const", const=value)
+            parser.add_argument(*flags.split(), **more)
+        if field.switches:
+            continue
+        more.update(field.shown)
+        if field.flags:
+            more["dest"] = name
+        elif not field.is_required:
+            more["nargs"] = "?"
+        if field.kind.read is not None:
+            more["type"] = _as_argparse_reads(field.kind.read)
+        parser.add_argument(*(field.flags.split() or [name]), **more)
+
+
+def _as_argparse_reads(read: Callable[[str], Any]) -> Callable[[str], Any]:
+    """Return `read` such that what it says is wrong becomes wrong usage."""
+
+    def convert(text: str) -> Any:
+        try:
+            return read(text)
+        except DdmqError as error:
+            raise argparse.ArgumentTypeError(str(error)) from error
+
+    return convert
+
+
+def with_dashes(words: Sequence[str], flags: Iterable[str]) -> list[str]:
+    """Write long options up to `--` with dashes, as `--requeue_limit` is accepted too."""
+    known = frozenset(flags)
+    end = words.index("--") if "--" in words else len(words)
+    written = list(words)
+    for number, word in enumerate(words[:end]):
+        flag, equals, value = word.partition("=")
+        dashed = flag.replace("_", "-")
+        if dashed[:2] == "--" and dashed in known:
+            written[number] = dashed + equals + value
+    return written
+
+
+def apart(words: Sequence[str], *fields: Any) -> tuple[list[str], list[str]]:
+    """Return the positional words, and the options of these fields with their values."""
+    takes_value = {
+        flag
+        for each in fields
+        for _, argument in arguments_in(each)
+        for flag in argument.flags.split()
+    }
+    positional, options, left = [], [], list(words)
+    while left:
+        word = left.pop(0)
+        if word == "-" or not word.startswith("-"):
+            positional.append(word)
+            continue
+        options.append(word)
+        if word in takes_value and left:
+            options.append(left.pop(0))
+    return positional, options
+
+
+# A request in JSON
+
+
+def from_request(command: Command, request: Mapping[str, Any]) -> Any:
+    """Return the arguments of a command that a request in JSON holds; it may have a `cmd`."""
+    described = dict(arguments_in(command.arguments))
+    for key in request.keys() - {"cmd", *described}:
+        allowed = ", ".join(described)
+        raise InvalidArgument(
+            f"{command.name} has no argument {show(key)}; it has {allowed}"
+        )
+    values = {}
+    for name, argument in described.items():
+        kind = argument.kind
+        if argument.is_required and name not in request:
+            raise InvalidArgument(f'"{name}" is missing')
+        value = request.get(name, argument.default)
+        if argument.is_required and value is None:
+            raise InvalidArgument(f'"{name}" is null')
+        if kind.reads_json and isinstance(value, str):
+            value = kind.read(value) if kind.read else value
+        elif name in request and not kind.accepts(value):
+            if value is not None:
+                raise InvalidArgument(
+                    f"{name} is {show(value)}; see `ddmq {command.name} -h`"
+                )
+            value = argument.default
+        values[name] = value
+    return filled(command.arguments, values)

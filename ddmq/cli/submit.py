@@ -1,0 +1,248 @@
+"""The command `ddmq-submit`."""
+
+from __future__ import annotations
+
+import math
+import os
+import sys
+from typing import TYPE_CHECKING, NamedTuple
+
+from ddmq import Broker
+from ddmq.cli.errors import guarded
+from ddmq.cli.spec import (
+    Help,
+    Kind,
+    Parser,
+    add_arguments,
+    apart,
+    filled,
+    option,
+    positional,
+    switch,
+)
+from ddmq.cli.worker_arguments import (
+    POSITIVE,
+    QUEUE,
+    ROOT,
+    JobEnd,
+    WorkerArguments,
+    add_first_group,
+    divided,
+    given_to_worker,
+    worker_parser,
+)
+from ddmq.errors import InvalidArgument
+from ddmq.hpc import options, submit
+from ddmq.hpc.journal import durations
+from ddmq.hpc.limits import Deadline, Durations
+from ddmq.printable import printable_lines
+from ddmq.schedulers import SCHEDULERS
+from ddmq.storage.filesystem import FileSystem
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ddmq import Counts
+
+#: Messages for each slot of a worker before `--workers auto` asks for another worker.
+_PER_SLOT = 10
+#: How many workers `--workers auto` asks for at most.
+_MOST = 100
+
+_DESCRIPTION = """\
+Submit batch jobs that run a command for each message of a queue. Options that are not listed
+here go to ddmq-worker as they are; see `ddmq-worker -h`.
+"""
+_EPILOG = """\
+examples:
+  ddmq-submit slurm /scratch/mq jobs --workers 20 -j 16 --time 2:00:00 -- ./process.sh {}
+  ddmq-submit slurm /scratch/mq jobs --time 8:00:00 --chain 10 -o account=abc -- ./process.sh
+  ddmq-submit pbs /scratch/mq jobs --workers auto --dry-run --timeout 600 -- ./process.sh
+"""
+
+
+def _count(text: str) -> int | None:
+    """Read a positive number; None stands for `auto`."""
+    return None if text == "auto" else options.positive(text)
+
+
+def _time(text: str) -> float:
+    """Read [D-]HH:MM:SS or 2h; a bare number would mean minutes to one scheduler only."""
+    if set(text).isdisjoint(":smhd"):
+        raise InvalidArgument(f"{text!r} is no time; write HH:MM:SS, or 90m, 2h")
+    return options.seconds(text)
+
+
+class Where(NamedTuple):
+    """The scheduler, and the queue."""
+
+    scheduler: str = positional(
+        "slurm, pbs or sge", metavar="SCHEDULER", choices=tuple(SCHEDULERS)
+    )
+    root: str = ROOT
+    queue: str = QUEUE
+
+
+class TheJob(NamedTuple):
+    """What the job is like."""
+
+    workers: int | None = option(
+        "--workers",
+        "workers, each on one node; auto: enough for what waits now",
+        Kind(_count),
+        default=1,
+        metavar="N|auto",
+    )
+    max_workers: int | None = option(
+        "--max-workers",
+        "never more than these; for auto 100 by default",
+        POSITIVE,
+        metavar="N",
+    )
+    slots: int | None = option(
+        "-j --slots",
+        "commands at once, and processors, for each worker",
+        POSITIVE,
+        metavar="N",
+    )
+    time: float | None = option(
+        "--time", "the time limit of the job", Kind(_time), metavar="[D-]HH:MM:SS"
+    )
+    options: list[str] = option(
+        "-o --option",
+        "for the scheduler: q=long is -q long; mem=4G is --mem=4G on slurm, -l mem=4G on pbs "
+        "and sge; '-pe mpi 16' and the like as they are",
+        Kind(submit.checked_option),
+        default=[],
+        metavar="KEY=VALUE",
+        action="append",
+    )
+    chain: int = option(
+        "--chain",
+        "when the time is over and messages are left, start the next job; N times at most",
+        POSITIVE,
+        default=0,
+        metavar="N",
+    )
+    requeue: bool = switch(
+        "--requeue", "with --chain on Slurm: requeue the job itself instead"
+    )
+    worker: str | None = option(
+        "--worker", "the ddmq-worker that the job shall run", metavar="PATH"
+    )
+    dry_run: bool = switch("--dry-run", "print the job script, and submit nothing")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Submit a job; return the exit status."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    return guarded("ddmq-submit", lambda: _run(words))
+
+
+def _run(words: list[str]) -> int:
+    ours, command = divided(words, TheJob, WorkerArguments)
+    parser = submit_parser()
+    positional, others = apart(ours, TheJob, WorkerArguments)
+    namespace, for_worker = parser.parse_known_args([*positional, *others])
+    where, job = filled(Where, vars(namespace)), filled(TheJob, vars(namespace))
+    if not command:
+        parser.error("put the command last, after --")
+    if job.requeue and not (job.chain and SCHEDULERS[where.scheduler].requeue):
+        parser.error("--requeue is a way to --chain N, on slurm only")
+
+    root = os.path.abspath(where.root)
+    places = [root, where.queue]
+    checked = given_to_worker(worker_parser(), [*for_worker, *places], command)
+    given = filled(WorkerArguments, vars(checked))
+    broker, path = Broker(root), f"{root}/{where.queue}"
+    workers = workers_for(job, broker.view(where.queue)[where.queue])
+    refuse_too_short(where.scheduler, job, given.job_end, path)
+    slots = [] if job.slots is None else ["-j", str(job.slots)]
+    request = submit.Request(
+        scheduler=where.scheduler,
+        queue=where.queue,
+        worker=[job.worker] if job.worker else submit.worker_words(),
+        arguments=[*slots, *for_worker, *places, "--", *command],
+        workers=workers,
+        slots=job.slots,
+        seconds=job.time,
+        grace=given.running.grace,
+        options=job.options,
+        chain=job.chain,
+        requeue=job.requeue,
+    )
+    script = submit.new_script(path)
+    text = submit.rendered(request, script)
+    if job.dry_run:
+        print(text, end="")
+        return 0
+    for program in (command[0], *given.stopping.then[:1]):
+        refuse_missing(program)
+    print(printable_lines(_submitted(where.scheduler, script, text)))
+    return 0
+
+
+def submit_parser() -> Parser:
+    """Return the parser of `ddmq-submit`."""
+    parser = Parser(
+        prog="ddmq-submit",
+        usage="ddmq-submit SCHEDULER ROOT QUEUE [options] [worker options] "
+        "-- COMMAND [ARG...]",
+        description=_DESCRIPTION,
+        epilog=_EPILOG,
+        formatter_class=Help,
+        allow_abbrev=False,
+        add_help=False,
+    )
+    add_first_group(parser, "where", Where)
+    add_arguments(parser.add_argument_group("the job"), TheJob)
+    return parser
+
+
+def _submitted(scheduler: str, script: str, text: str) -> str:
+    """Submit a job; the record of its script is removed again where the scheduler refuses."""
+    submit.require(scheduler)
+    fs = FileSystem()
+    submit.write(script, text, fs)
+    try:
+        return submit.submitted(scheduler, submit.Script(text.encode()), {})
+    except submit.SubmitFailed:
+        submit.forget(script, fs)
+        raise
+
+
+def workers_for(job: TheJob, counts: Counts) -> int:
+    """Return how many workers to ask for: `auto` is enough for the backlog, and not more."""
+    wanted, most = job.workers, job.max_workers
+    if wanted is None:
+        backlog = counts.waiting + counts.delayed
+        wanted = math.ceil(backlog / (_PER_SLOT * (job.slots or 1)))
+        most = most or _MOST
+    return max(1, min(wanted, most or wanted))
+
+
+def refuse_too_short(scheduler: str, job: TheJob, end: JobEnd, path: str) -> None:
+    """Raise InvalidArgument where the worker would never start a message, or a next job."""
+    knows_end = job.time is not None or end.deadline is not None
+    if job.chain and not SCHEDULERS[scheduler].tells_end and not knows_end:
+        raise InvalidArgument(
+            f"--chain needs --time: {scheduler} does not tell a job when it ends"
+        )
+    deadline = Deadline(None, SCHEDULERS[scheduler].least, end.min_remaining)
+    needed = deadline.min_remaining(Durations(durations(path)))
+    if job.time is not None and job.time <= needed:
+        raise InvalidArgument(
+            f"--time is {job.time:g} s, but no message is started when less than "
+            f"{needed:g} s remain, so none ever would be; ask for more time, or set "
+            "--min-remaining"
+        )
+
+
+def refuse_missing(program: str) -> None:
+    """Raise InvalidArgument where a path from here, where the job will run, leads nowhere."""
+    is_from_here = "/" in program and not program.startswith("/")
+    if is_from_here and "{" not in program and not os.access(program, os.X_OK):
+        raise InvalidArgument(
+            f"{program} is no executable file, seen from here, where the job will run; "
+            "name one, or `chmod +x` it"
+        )

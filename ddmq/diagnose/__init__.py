@@ -1,0 +1,1 @@
+"""Looks for what is wrong: with a file system, or with a queue."""

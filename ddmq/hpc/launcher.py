@@ -1,0 +1,95 @@
+"""Starts what runs for messages: a process for each, or for a batch, or one that stays."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from typing import TYPE_CHECKING
+
+from ddmq.hpc.command import Invocation, fits
+from ddmq.hpc.execution import Execution
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from ddmq.hpc.command import Command, Surroundings
+    from ddmq.hpc.persistent import Standing
+    from ddmq.message import Message
+
+
+class Launcher:
+    """Starts the commands of one worker."""
+
+    def __init__(self, surroundings: Surroundings) -> None:
+        self._surroundings = surroundings
+        self._standing: dict[int, Standing] = {}
+        self._leaving: list[Standing] = []
+
+    def launch(self, messages: Sequence[Message], slot: int) -> Command:
+        """Start what runs for messages: for as many of the first ones as fit into one command.
+
+        Where this raises something, nothing runs. CommandNotFound: no message can be run here.
+        Unfit: the first message can't be. OSError: this node, or a directory, has no room for it.
+        """
+        surroundings = self._surroundings
+        with ExitStack() as stack:
+            executions = []
+            for message in messages:
+                executions.append(Execution(message, slot, surroundings.options))
+                stack.callback(executions[-1].discard_result)
+            while len(executions) > 1 and not fits(executions, surroundings):
+                del executions[len(executions) // 2 :]
+            if surroundings.options.persistent:
+                command: Command = self._turn(executions[0])
+            else:
+                command = Invocation(executions, surroundings)
+            stack.pop_all()
+        return command
+
+    def _turn(self, execution: Execution) -> Command:
+        """Give a message to the process of its slot, which is started where there is none."""
+        from ddmq.hpc.persistent import Turn  # not every worker has any
+
+        slot = execution.slot
+        standing = self._standing.get(slot)
+        if standing is None or not standing.is_idle:
+            standing = self._anew(slot)
+        return Turn(execution, self._surroundings, standing, lambda: self._anew(slot))
+
+    def _anew(self, slot: int) -> Standing:
+        from ddmq.hpc.persistent import Standing
+
+        before = self._standing.pop(slot, None)
+        if before is not None:
+            before.close()
+            self._leaving.append(before)
+        self._leaving = [each for each in self._leaving if each.ended() is None]
+        started = self._standing[slot] = Standing(slot, self._surroundings)
+        return started
+
+    # Processes that stay
+
+    def idle_readers(self, busy: set[int]) -> dict[int, Callable[[], object]]:
+        """Return what to call when a process prints something whose slot is not one of `busy`."""
+        idle = [each for slot, each in self._standing.items() if slot not in busy]
+        return {
+            fd: read
+            for each in idle
+            for fd, read in each.readers(answers=False).items()
+        }
+
+    def dismiss(self) -> bool:
+        """Tell the processes that there are no more messages; False: some have not ended yet."""
+        for standing in self._standing.values():
+            standing.dismiss()
+        return all(each.ended() is not None for each in self._standing.values())
+
+    def terminate(self, number: int) -> None:
+        """Ask the processes to end by a signal."""
+        for standing in self._standing.values():
+            standing.send(number)
+
+    def close(self) -> None:
+        """Kill what is left."""
+        for standing in self._standing.values():
+            standing.close()
+        self._standing.clear()

@@ -1,0 +1,62 @@
+"""Which result belongs to which message, as the journals of the workers tell."""
+
+from __future__ import annotations
+
+import os
+from typing import NamedTuple
+
+from ddmq.errors import StorageError
+from ddmq.hpc import journal
+
+#: What becomes of a message for good, or until it runs again. All other runs tell nothing.
+_TELLING = ("acked", "failed")
+
+
+class Row(NamedTuple):
+    """One message that ran, by the run that counts: the one that succeeded, or the last."""
+
+    input: str
+    """The text of the message, its beginning."""
+    id: str
+    file: str
+    """The name of its result; empty where there is none in the directory now."""
+    seconds: float
+    """How long it ran."""
+    exit: int | str
+    """The exit status, or the name of the signal that ended it."""
+
+
+def manifest(queue_path: str, directory: str) -> list[Row]:
+    """Return a row for each message that the journals know, in the order of their runs.
+
+    Whoever may write to the queue may write what he likes into the journals, so a file is named
+    only where it is seen in the directory. StorageError: that can't be listed.
+    """
+    try:
+        there = set(os.listdir(directory))
+    except OSError as error:
+        raise StorageError(error) from error
+    counting: dict[str, journal.Run] = {}
+    for run in journal.read(queue_path):
+        if run.result in _TELLING and _counts_more(run, counting.get(run.id)):
+            counting[run.id] = run
+    return [_row(run, there) for run in sorted(counting.values(), key=_start)]
+
+
+def _counts_more(run: journal.Run, other: journal.Run | None) -> bool:
+    """Tell whether a run says more of its message: an ack is final, whatever the clocks say."""
+    if other is None or run.result != other.result:
+        return other is None or run.result == "acked"
+    return run.start > other.start
+
+
+def _start(run: journal.Run) -> float:
+    return run.start
+
+
+def _row(run: journal.Run, there: set[str]) -> Row:
+    name = (run.output or run.id) if run.result == "acked" else ""
+    exit_ = run.signal or (0 if run.exit is None else run.exit)
+    return Row(
+        run.text, run.id, name if name in there else "", round(run.duration, 3), exit_
+    )

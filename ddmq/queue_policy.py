@@ -1,0 +1,511 @@
+"""What the settings mean for the messages of one queue: tried again, or dead letters.
+
+A message that failed is tried again, or becomes a dead letter. Its own limits decide that, and
+the settings where it has none. `ddmq.storage` knows how each of these is done on disk, but not
+why.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from functools import partial
+from itertools import groupby
+from math import inf
+from typing import TYPE_CHECKING, Any
+
+from ddmq.errors import DdmqError, InvalidArgument, QueuePaused
+from ddmq.log import warn
+from ddmq.message import (
+    UNSET,
+    Content,
+    Message,
+    Overview,
+    Policy,
+    Publication,
+    PublishOptions,
+    Unrenewed,
+    encode,
+    encode_message,
+    encode_options,
+    letter,
+)
+from ddmq.storage.housekeeping import Housekeeper
+from ddmq.storage.names import Lease, policy_of
+from ddmq.storage.ready import Tidying
+from ddmq.storage.settings_file import LAYOUT_EVERY
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+    from ddmq.message import DeadLetter, Pause, Seen
+    from ddmq.settings import Settings
+    from ddmq.storage.contents import Contents
+    from ddmq.storage.housekeeping import Swept
+    from ddmq.storage.settings_file import LayeredSettings
+    from ddmq.storage.store import Store
+
+#: Seconds after which a client has imported all that it may need. Whoever replaces ddmq's files
+#: under it then does it no harm.
+_LIVES_LONG = 10.0
+#: The longest delay, in seconds, that a message gets which was delayed elsewhere.
+_LONGEST_DELAY = 10**9
+#: How often a lease that is renewed at the same time is looked for again.
+_RENEWALS = 8
+
+
+class QueuePolicy:
+    """A queue with its storage, settings and housekeeper. Safe to use from several threads."""
+
+    def __init__(
+        self, name: str, store: Store, settings: LayeredSettings, *, cleans: bool
+    ) -> None:
+        # `cleans`: whether this client keeps house, or leaves that to others.
+        self.name = name
+        self.store = store
+        self.settings = settings
+        self.keeper = Housekeeper(name, store, settings.current)
+        self.attended_at, self.due_at = inf, -inf
+        """When it was attended to, and when it must be again, by the monotonic clock."""
+        self._cleans = cleans
+        self._opened_at = store.clock.monotonic()
+        self._has_all = self._has_told_pause = False
+        self._layout = store.layout
+        self._leases = store.leases
+
+    def attend(self, now: float, *, clean: bool) -> None:
+        """Do what is due: compare directories, read settings, keep house.
+
+        A client that lists a queue must know its layout: else it would judge names that it
+        can't read. An idle client lists all the time, so this check must cost little.
+        """
+        self._layout.check_when_due()
+        self.settings.current(LAYOUT_EVERY)
+        if clean:
+            self.keeper.sweep_when_due()
+        self.attended_at = now
+        self.due_at = min(
+            self._layout.check_due_at,
+            self.settings.read_at + LAYOUT_EVERY,
+            self.keeper.due_at if self._cleans else inf,
+        )
+        if not self._has_all and now - self._opened_at > _LIVES_LONG:
+            import_all()
+            self._has_all = True
+
+    def check_when_due(self) -> None:
+        """Compare the directories with their names, at most once a second."""
+        self._layout.check_when_due()
+
+    def reread(self) -> Settings:
+        """Return the settings as they are now."""
+        self.settings.forget()
+        return self.settings.current()
+
+    def overview(self) -> Overview:
+        """Count the messages in each state, and tell which of those at work nobody renews."""
+        now = self.store.clock.time()  # before the listings, which may take long
+        counts, leases = self.store.census.look()
+        settings = self.settings.current(LAYOUT_EVERY)
+        number, ages, ends = 0, [], []
+        for lease in leases:
+            policy = Policy.of(lease.entry, settings)
+            age = policy.unrenewed_for(lease.expiry, now)
+            if age is not None and lease.number:
+                number += lease.number
+                ages.append(age)
+                ends.append(lease.expiry / 1000)
+        paused = self.pause_seen() if self.store.census.is_paused else None
+        if not number:
+            return Overview(counts, Unrenewed(), paused)
+        back_in = max(max(ends) - now, 0.0)
+        return Overview(counts, Unrenewed(number, max(ages), back_in), paused)
+
+    def pause_seen(self) -> Pause:
+        """Return who paused this queue, of which a listing shows that it is paused."""
+        from ddmq.storage.pause import read_pause  # rarely needed
+
+        return read_pause(self.store)
+
+    @property
+    def contents(self) -> Contents:
+        """The messages with their texts, for who only looks."""
+        from ddmq.storage.contents import Contents  # rarely needed
+
+        return Contents(self.store)
+
+    def is_empty(self) -> bool:
+        """Tell whether nothing waits, is leased or delayed."""
+        census = self.store.census
+        return census.is_empty()
+
+    def clean(self) -> Swept:
+        """Do all housekeeping now; PermissionError when we may not change this queue."""
+        self._layout.require_change()
+        return self.keeper.clean()
+
+    @property
+    def directory_mode(self) -> int | None:
+        """The mode of new directories in a queue that a group shares; None in any other."""
+        return self._layout.directory_mode
+
+    # Messages come
+
+    def publish(self, message: Any, options: PublishOptions) -> str:
+        """Publish any JSON value; return the id of the message."""
+        publication = self._publication(options)
+        data = encode(message, publication.priority, self.settings.max_bytes)
+        return self.store.publish(data, publication)
+
+    def publish_many(self, messages: Iterable[Any], options: PublishOptions) -> int:
+        """Publish messages, in order; return their number."""
+        publication, limit = self._publication(options), self.settings.max_bytes
+        said = encode_options(publication.priority)
+        encoded = (encode_message(message, said, limit) for message in messages)
+        return self.store.publish_many(encoded, publication)
+
+    def restore(self, messages: Iterable[Seen], progress: Callable[[int], None]) -> int:
+        """Publish messages that were seen, with their counts; return their number.
+
+        `progress` is called with the number of those that are published so far.
+        """
+        number, limit = 0, self.settings.max_bytes
+        for key, group in groupby(messages, _alike):
+            if key is None:  # it has counts, or is dead: it needs a name of its own
+                for each in group:
+                    self._restore_one(each, limit)
+                    number += 1
+                    progress(number)
+                continue
+            priority, own, until = key
+            delay = self._left_until(until)
+            options = PublishOptions(priority=priority, delay=delay, **dict(own))
+            alike = (each.message for each in group)
+            number += self.publish_many(alike, options)
+            progress(number)
+        return number
+
+    def _restore_one(self, seen: Seen, limit: int) -> None:
+        """Publish one message with its counts, or make it a dead letter."""
+        delay = self._left_until(seen.until if seen.state == "delayed" else None)
+        options = PublishOptions(priority=seen.priority, delay=delay, **seen.own)
+        publication = self._publication(options)
+        published_priority = seen.published_priority
+        priority = seen.priority if published_priority is None else published_priority
+        data = encode(seen.message, priority, limit)
+        counts = seen.failures, seen.losses
+        if seen.state != "dead":
+            self.store.publish(data, publication, *counts)
+            return
+        self.store.publish_dead(data, publication, counts, seen.code, seen.note)
+
+    def _left_until(self, until: float | None) -> float:
+        """Return the seconds for which a message is still delayed; 0: it is due."""
+        left = 0 if until is None else until - self.store.clock.time()
+        return min(max(round(left, 3), 0), _LONGEST_DELAY)
+
+    def _publication(self, options: PublishOptions) -> Publication:
+        """Return what new messages have in common, or raise InvalidArgument.
+
+        The settings give the priority and `durable` where the publisher gives none. Anything
+        else that the publisher leaves out is left out of the messages' names, too.
+        """
+        policy = "" if _says_nothing(options) else policy_of(options.checked())
+        durable = options.durable
+        settings = self.settings.current()
+        priority = settings.priority if options.priority is None else options.priority
+        durable = settings.durable if durable is None else durable
+        return Publication(priority, policy, options.delay, durable)
+
+    # Messages are consumed
+
+    def consume(
+        self,
+        n: int,
+        unless: Callable[[Message], str | None] | None,
+        *,
+        heed_pause: bool = False,
+    ) -> list[Message]:
+        """Lease up to `n` messages, the first that wait; an empty list when none waits.
+
+        Who finds nothing keeps house, and looks once more. With `heed_pause`, nothing is taken
+        from a paused queue: QueuePaused, unless we have some already. Otherwise a pause is told
+        once.
+        """
+        refuses = None if unless is None else partial(self._why_refused, unless)
+        messages: list[Message] = []
+        tidying, may_sweep = Tidying(), self._cleans
+        while len(messages) < n:
+            try:
+                left, settings = n - len(messages), self.settings.current
+                found = self.store.consume(
+                    settings, left, tidying, refuses, heeds_pause=heed_pause
+                )
+                if not found and not messages and may_sweep:
+                    may_sweep = False
+                    if self.keeper.sweep_when_due(idle=True):
+                        continue
+            except (OSError, DdmqError):
+                if not messages:
+                    raise
+                break  # we return what we have; the next call meets the error again
+            if not found:
+                break
+            messages += [message_of(self.name, *each) for each in found]
+        if self.store.buckets.is_paused:
+            if not heed_pause:
+                self._tell_pause()
+            elif not messages:
+                raise QueuePaused(
+                    f"queue {self.name} is paused {self.pause_seen()}: nothing more is taken "
+                    "until `ddmq resume`"
+                )
+        return messages
+
+    def _tell_pause(self) -> None:
+        """Tell once that we take from a queue that is paused; it is no reason to fail."""
+        if self._has_told_pause:
+            return
+        self._has_told_pause = True
+        with suppress(OSError):
+            warn(
+                f"queue {self.name} is paused {self.pause_seen()}; workers heed that until "
+                "`ddmq resume`, and this takes what waits all the same"
+            )
+
+    def _why_refused(
+        self,
+        unless: Callable[[Message], str | None],
+        lease: Lease,
+        settings: Settings,
+    ) -> str | None:
+        return unless(message_of(self.name, lease, Content(None, None), settings))
+
+    def held(self, name: str) -> Message | None:
+        """Return the leased message that has this id or file name; None: there is none.
+
+        A message over the size limit was consumed under another limit. It is returned without
+        its content, so that its holder can settle it.
+        """
+        wanted = Lease.parse(name)
+        trouble: OSError | None = None
+        for lease in self._leases.all():
+            if name != lease.entry.id and not (wanted and wanted.is_same_claim(lease)):
+                continue
+            try:
+                message = self._read(lease)
+            except OSError as error:  # this may be a lease of a claim that was not made
+                trouble = error
+                continue
+            if message is not None:
+                return message
+        if trouble is not None:
+            raise trouble
+        return None
+
+    def _read(self, lease: Lease) -> Message | None:
+        current = lease if self._leases.is_valid(lease) else None
+        for _ in range(_RENEWALS):
+            if current is None:
+                break
+            content = self.store.read(current, unread_if_large=True)
+            if content is not None:
+                return message_of(self.name, current, content, self.settings.current())
+            current = self._leases.current(lease)  # its holder may have renewed it
+        return None
+
+    # Messages are settled: each of these tells whether we still had the lease
+
+    def settle(self, lease: Lease, act: Callable[[Lease], bool]) -> Lease | None:
+        """Do something with a lease; return None when it is done, else the lease that is lost.
+
+        Another thread may have renewed the lease. Then we hold it under its later name.
+        """
+        current: Lease | None = lease
+        for _ in range(_RENEWALS):
+            if current is None:
+                break
+            if act(current):
+                return None
+            lease, current = current, self._leases.current(current)
+        return lease
+
+    def ack(self, leases: Sequence[Lease]) -> list[Lease]:
+        """Finish messages; return those that are lost.
+
+        One that an earlier ack has finished, of which the reply was lost, is not lost.
+        """
+        return [x for x in self._leases.ack(leases) if not self._is_acked(x)]
+
+    def _is_acked(self, lease: Lease) -> bool:
+        lost = self.settle(lease, lambda x: not self._leases.ack([x]))
+        return lost is None or self._leases.is_finished(lost)
+
+    def nack(
+        self, message: Message, lease: Lease, delay: float, note: Mapping[str, Any]
+    ) -> bool:
+        """Requeue a message that failed, or make it a dead letter with a note."""
+
+        def act(current: Lease) -> bool:
+            failed = current.entry.failed()
+            if not message.may_requeue:
+                return self.store.dead_letter(current, failed, "failed", note)
+            failed = failed._replace(priority=message.requeue_prio)
+            return self.store.requeue(current, failed, delay)
+
+        return self.settle(lease, act) is None
+
+    def release(self, leases: Sequence[Lease], delay: float) -> list[Lease]:
+        """Give messages back: to their old places, or after a delay to the end of the queue.
+
+        Return those that are lost. A whole range goes back by one rename.
+        """
+
+        def act(current: Lease) -> bool:
+            if delay:
+                return self.store.requeue(current, current.entry, delay)
+            return self.store.release(current)
+
+        if not delay and len(leases) > 1:
+            leases = self._leases.put_together(leases, self.store.ready.put_back)
+        return [lease for lease in leases if self.settle(lease, act) is not None]
+
+    def reject(self, lease: Lease, note: Mapping[str, Any]) -> bool:
+        """Make a message a dead letter at once."""
+
+        def act(current: Lease) -> bool:
+            return self.store.dead_letter(current, current.entry, "rejected", note)
+
+        return self.settle(lease, act) is None
+
+    def move(self, lease: Lease, target: QueuePolicy) -> bool:
+        """Put a message at the end of another queue."""
+        ready = target.store.ready
+        return self.settle(lease, lambda x: self.store.move(x, ready)) is None
+
+    def renew(
+        self,
+        messages: Sequence[Message],
+        leases: Sequence[Lease],
+        timeout: float | None,
+        *,
+        together: bool,
+    ) -> list[Message | None]:
+        """Prolong leases; return the messages under their new names, None for each that is lost.
+
+        Each gets its own timeout where none is given.
+        """
+        found: list[Message | None] = []
+
+        def seconds_of(pair: tuple[Message, Lease]) -> float:
+            return pair[0].timeout if timeout is None else timeout
+
+        for seconds, group in groupby(zip(messages, leases), seconds_of):
+            pairs = list(group)
+            held = [lease for _, lease in pairs]
+            renewed = self._leases.renew(held, seconds, together=together)
+            for (message, lease), longer in zip(pairs, renewed):
+                if longer is None:
+                    longer = self._renewed_later(lease, seconds)
+                name = None if longer is None else longer.filename
+                found.append(message._replace(filename=name) if name else None)
+        return found
+
+    def _renewed_later(self, lease: Lease, timeout: float) -> Lease | None:
+        """Renew a lease that had another name than we knew; None: it is lost."""
+        renewed: list[Lease | None] = []
+
+        def act(current: Lease) -> bool:
+            renewed[:] = self._leases.renew([current], timeout)
+            return renewed[0] is not None
+
+        return None if self.settle(lease, act) is not None else renewed[0]
+
+    # Dead letters
+
+    def dead(self) -> list[DeadLetter]:
+        """Return the dead letters with their reasons, by priority and age."""
+        found, letters = [], self.store.dead_letters
+        for dead in letters.all():
+            content, note = letters.content(dead), letters.note(dead)
+            message = None if content is None else content.message
+            found.append(letter(self.name, dead, message, note))
+        return found
+
+    def redrive(self, ids: set[str] | None) -> int:
+        """Put dead letters back into the queue, all or those with these ids; return how many."""
+        letters = self.store.dead_letters.all()
+        if ids is not None:
+            unknown = ids - {dead.entry.id for dead in letters}
+            if unknown:
+                named = ", ".join(sorted(map(str, unknown))[:5])
+                raise InvalidArgument(
+                    f"{named}: no dead letter of queue {self.name}; nothing was done"
+                )
+        return sum(
+            self.store.redrive(dead)
+            for dead in letters
+            if ids is None or dead.entry.id in ids
+        )
+
+
+def _alike(
+    seen: Seen,
+) -> tuple[int, tuple[tuple[str, Any], ...], float | None] | None:
+    """Return what messages have in common that can be published together; None: not this one."""
+    if seen.state == "dead" or seen.failures or seen.losses:
+        return None
+    if seen.published_priority not in (None, seen.priority):
+        return None
+    until = seen.until if seen.state == "delayed" else None
+    return seen.priority, tuple(sorted(seen.own.items())), until
+
+
+def _says_nothing(options: PublishOptions) -> bool:
+    """Tell whether there is nothing to check, and nothing for the names of the messages."""
+    return (
+        options.priority is None
+        and options.timeout is None
+        and options.requeue is None
+        and options.requeue_prio is None
+        and options.requeue_limit is UNSET
+        and type(options.delay) is int
+        and not options.delay
+        and (options.durable is None or type(options.durable) is bool)
+    )
+
+
+def import_all() -> None:
+    """Import what is otherwise imported when it is needed."""
+    import ddmq.storage.bundle_file
+    import ddmq.storage.census
+    import ddmq.storage.dead_letters
+    import ddmq.storage.drop
+    import ddmq.storage.leftovers
+    import ddmq.storage.ranges
+    import ddmq.storage.scan
+    import ddmq.untrusted  # noqa: F401
+
+
+def message_of(
+    queue: str, lease: Lease, content: Content, settings: Settings
+) -> Message:
+    """Return the message of a lease; what it sets itself overrides the settings."""
+    entry = lease.entry
+    policy: Policy | Settings = settings
+    timeout = settings.message_timeout
+    if entry.policy:
+        policy = Policy.of(entry, settings)
+        timeout = policy.timeout
+    return Message(
+        content.message,
+        entry.id,
+        queue,
+        entry.priority,
+        timeout,
+        policy.requeue,
+        policy.requeue_prio,
+        policy.requeue_limit,
+        entry.failures,
+        entry.losses,
+        lease.filename,
+    )

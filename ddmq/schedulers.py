@@ -1,0 +1,236 @@
+"""What each batch scheduler is called and can do, as data: one row of a table for each.
+
+Whoever adds a scheduler adds a row here, and the template `ddmq/hpc/templates/<name>.sh`. No other
+module asks which scheduler it is. This is also the only module that reads the environment.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+class Scheduler(NamedTuple):
+    """One batch scheduler.
+
+    What is empty is what this scheduler does not have. In the forms of options, `{}` stands for
+    the value.
+    """
+
+    name: str
+    """As users write it; its template has this name, too."""
+
+    # The environment of its jobs
+    sign: str
+    """A variable that is set in its jobs, and nowhere else."""
+    job: str
+    """Holds the id of the job."""
+    array: tuple[str, ...]
+    """Hold the index within an array: one of these does."""
+    processors: tuple[str, ...]
+    """Hold the number of allocated processors: the first of these that is there."""
+    array_job: str = ""
+    """Holds the id of the whole array, where each task has an id of its own."""
+    end: str = ""
+    """Holds the time when the job ends, in seconds since 1970."""
+    restarts: str = ""
+    """Holds how often the job was requeued."""
+
+    # Its limits
+    warning: str = ""
+    """The signal that announces the end of a job and means nothing else."""
+    least: float = 0.0
+    """Seconds that must remain for another message, where the job is told its end."""
+
+    # How a job is asked for: the command, and options in the script
+    command: str = "qsub"
+    prefix: str = ""
+    """What a line of the script begins with that holds an option."""
+    job_name: str = "-N {}"
+    tasks: str = ""
+    slots: str = ""
+    time_option: str = ""
+    letter: str = "-{} {}"
+    """A user's option that is named by a single letter, and its value."""
+    word: str = "-l {}={}"
+    """Any other option of a user."""
+    joined: str = ""
+    """How a resource is added to `slots`."""
+    chunk: frozenset[str] = frozenset()
+    """The resources that are added to `slots`. Any other one is the whole job's."""
+    own_slots: str = ""
+    """A pattern: a user's option that begins so takes the place of `slots`."""
+
+    # How variables are handed on to a job
+    export: str = "-v {}"
+    """The option, which on the command line replaces the one in the script."""
+    exported: str = ""
+    """A variable that tells a job what was handed on to it. Empty: its script tells that."""
+
+    # How a job starts again by itself
+    requeue: tuple[str, ...] = ()
+    """The command, which gets the job's id."""
+    requeued: tuple[str, ...] = ()
+    """Options in the script of a job that is to be requeued."""
+
+    @property
+    def tells_end(self) -> bool:
+        """Whether a job is told when it ends."""
+        return bool(self.end)
+
+
+SLURM = Scheduler(
+    "slurm",
+    sign="SLURM_JOB_ID",
+    job="SLURM_JOB_ID",
+    array=("SLURM_ARRAY_TASK_ID",),
+    processors=("SLURM_CPUS_PER_TASK", "SLURM_CPUS_ON_NODE"),
+    array_job="SLURM_ARRAY_JOB_ID",
+    end="SLURM_JOB_END_TIME",
+    restarts="SLURM_RESTART_COUNT",
+    warning="SIGUSR1",  # --signal=B:USR1@120; SIGTERM may be scancel
+    least=90.0,  # it looks at its limits about every 30 s only, so the end is not exact
+    command="sbatch",
+    prefix="#SBATCH ",
+    job_name="--job-name={}",
+    tasks="--array=1-{}",
+    slots="--cpus-per-task={}",
+    time_option="--time={}",
+    word="--{}={}",
+    export="--export={}",
+    exported="SLURM_EXPORT_ENV",
+    requeue=("scontrol", "requeue"),
+    requeued=("--requeue", "--open-mode=append"),
+)
+PBS = Scheduler(
+    "pbs",
+    sign="PBS_JOBID",
+    job="PBS_JOBID",
+    array=("PBS_ARRAY_INDEX", "PBS_ARRAYID"),
+    processors=("NCPUS", "PBS_NUM_PPN"),
+    prefix="#PBS ",
+    tasks="-J 1-{}",
+    slots="-l select=1:ncpus={}",
+    time_option="-l walltime={}",
+    joined=":{}={}",
+    # What PBS itself knows of a node or a part of it, and what all sites call accelerators.
+    # Most of the resources that a site adds are the whole job's (licenses, file systems). For
+    # the rest there is `-o select=…`. PBS refuses what is in the wrong place.
+    chunk=frozenset(
+        [
+            "ncpus",
+            "mpiprocs",
+            "ompthreads",
+            "mem",
+            "vmem",
+            "hbmem",
+            "ngpus",
+            "nmics",
+            "naccelerators",
+            "accelerator",
+            "accelerator_model",
+            "accelerator_memory",
+            "arch",
+            "host",
+            "vnode",
+            "vntype",
+            "aoe",
+            "eoe",
+            "netwins",
+        ]
+    ),
+    own_slots=r"-l\s*'?(\S*,)?select=",
+)
+SGE = Scheduler(
+    "sge",
+    sign="SGE_TASK_ID",  # other programs set a JOB_ID, too
+    job="JOB_ID",
+    array=("SGE_TASK_ID",),
+    processors=("NSLOTS",),
+    prefix="#$ ",
+    tasks="-t 1-{}",
+    slots="-pe smp {}",
+    time_option="-l h_rt={}",
+)
+#: By name.
+SCHEDULERS: Mapping[str, Scheduler] = {s.name: s for s in (SLURM, PBS, SGE)}
+#: The name of the one that a chain is for that does not say it.
+FIRST = SLURM.name
+
+
+def environment() -> dict[str, str]:
+    """Return a copy of this process's environment."""
+    return dict(os.environ)
+
+
+def with_variables(environ: Mapping[str, str], **variables: str) -> dict[str, str]:
+    """Return an environment with `DDMQ_<NAME>` for each variable."""
+    ours = {f"DDMQ_{name.upper()}": text for name, text in variables.items()}
+    return {**environ, **ours}
+
+
+def detect(environ: Mapping[str, str]) -> Scheduler | None:
+    """Return the scheduler whose job this is, None outside of one."""
+    found = (s for s in SCHEDULERS.values() if environ.get(s.sign))
+    return next(found, None)
+
+
+def job_id(environ: Mapping[str, str]) -> str:
+    """Return the id of this job, with `_<index>` in an array; empty outside of a job.
+
+    PBS writes brackets into its ids. They do not belong into file names, and are left out.
+    """
+    scheduler = detect(environ)
+    index = _first(environ, scheduler.array) if scheduler is not None else ""
+    whole = whole_job_id(environ)
+    return f"{whole}_{index}" if index.isdigit() else whole  # SGE: "undefined"
+
+
+def whole_job_id(environ: Mapping[str, str]) -> str:
+    """Return the id that all tasks of an array have in common; empty outside of a job."""
+    scheduler = detect(environ)
+    if scheduler is None:
+        return ""
+    found = environ.get(scheduler.array_job) or environ.get(scheduler.job, "")
+    number, bracket, rest = found.partition("[")
+    return number + rest.partition("]")[2] if bracket else number
+
+
+def slots(environ: Mapping[str, str]) -> int:
+    """Return how many processors this job may use on its node: what was allocated.
+
+    Outside of a job, those that this process may run on.
+    """
+    scheduler = detect(environ)
+    given = _first(environ, scheduler.processors) if scheduler is not None else ""
+    if given.isdigit() and int(given) > 0:
+        return int(given)
+    return len(os.sched_getaffinity(0))
+
+
+def end_time(environ: Mapping[str, str]) -> float | None:
+    """Return when this job ends, in seconds since 1970; None where nobody says."""
+    scheduler = detect(environ)
+    given = environ.get(scheduler.end, "") if scheduler is not None else ""
+    return float(given) if given.isdigit() else None
+
+
+def least_remaining(environ: Mapping[str, str]) -> float:
+    """Return the seconds before this job's end in which no message may start; 0: none are."""
+    scheduler = detect(environ)
+    if scheduler is None or end_time(environ) is None:
+        return 0.0
+    return scheduler.least
+
+
+def warning(environ: Mapping[str, str]) -> str:
+    """Return the name of the signal that announces this job's end; empty: none does."""
+    scheduler = detect(environ)
+    return scheduler.warning if scheduler is not None else ""
+
+
+def _first(environ: Mapping[str, str], names: tuple[str, ...]) -> str:
+    return next((environ[name] for name in names if environ.get(name)), "")

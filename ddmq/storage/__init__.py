@@ -1,0 +1,1 @@
+"""What is on disk, and every change to it."""

@@ -1,0 +1,538 @@
+"""The bundles of one queue: many messages in a file, taken by a chain of claims.
+
+A bundle is a directory in `bundles/`, which is there before its entry in the ready queue is. A
+claim is a symbolic link in it. Its name is the number of the first line that it takes, and its
+target says where it ends, and its token. Of all clients that make a link of one name, one
+succeeds. The next claim begins where the last one ends, so no line is claimed twice, and none is
+left out. Claims stay until the bundle is removed. So whoever reads the link can tell whether a
+claim was made, at any time.
+
+A client makes its lease of the range first, and then its claim. If it dies in between, others
+make the claim in its place when that lease is over (`ddmq.storage.ranges`).
+
+When the chain has reached its end, no line waits, and the entry is removed. When each claim is
+over, the directory is removed.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from contextlib import suppress
+from typing import TYPE_CHECKING, NamedTuple
+
+from ddmq.errors import out_of_memory
+from ddmq.message import InvalidContent, TooLarge
+from ddmq.settings import MAX_BYTES
+from ddmq.storage.filesystem import REFUSED, UNREADABLE
+from ddmq.storage.names import (
+    DRAINED,
+    LINES,
+    RANGE_SUFFIX,
+    Bundle,
+    RangeLease,
+    Waiting,
+    made_by,
+    new_id,
+    new_token,
+    parse_claim,
+    parse_directory,
+    parse_done,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from ddmq.clock import Clock
+    from ddmq.message import Content
+    from ddmq.settings import Limit
+    from ddmq.storage.buckets import Buckets
+    from ddmq.storage.bundle_file import BundleContent
+    from ddmq.storage.filesystem import FileSystem
+    from ddmq.storage.layout import Layout, ServerTime
+    from ddmq.storage.names import Lease, Range
+
+#: How many of the bundles that were read are kept in memory, and how many bytes of them.
+_KEPT, _KEPT_BYTES = 16, 32 << 20
+#: Of how many bundles we remember where the chain of claims ends.
+_MOST_CHAINS = 1000
+#: Of how many bundles in which we ended a claim we know it; a cleaning finds the others, too.
+_MOST_ENDED = 10_000
+#: How often one client tries to claim where another was faster.
+_TRIES = 4
+#: Seconds until housekeeping looks again for a bundle that it did not find: first, and longest.
+_REST, _LONGEST_REST = 1.0, 300.0
+#: Seconds for which a purge may hold what it removes.
+_PURGE_FOR = 60.0
+
+
+_NO_LINE = "it is named as a line of a bundle, but not as which"
+
+
+class Chain(NamedTuple):
+    """The claims of a bundle."""
+
+    firsts: frozenset[int]
+    """The number of the first line of each."""
+    over: frozenset[int]
+    """The same of those that are over."""
+    end: int
+    """The number of the first line that waits."""
+
+
+class BundleNotFound(OSError):
+    """A bundle is not where it should be. That proves nothing, so its leases stay."""
+
+    def __init__(self, path: str, id_: str) -> None:
+        super().__init__(errno.ENODATA, "this bundle can't be found", path)
+        self.id = id_
+
+
+class Bundles:
+    """Claims and removes bundles, and finds the messages of their lines."""
+
+    def __init__(
+        self,
+        layout: Layout,
+        fs: FileSystem,
+        clock: Clock,
+        time: ServerTime,
+        *,
+        buckets: Buckets,
+        limit: Limit,
+    ) -> None:
+        self._layout = layout
+        self._fs = fs
+        self._clock = clock
+        self._time = time
+        self._buckets = buckets
+        self._passed = buckets.passed
+        self._limit = limit
+        self.races = 0
+        """How many of our last claims met competitors even after we had listed the claims."""
+        self._read: dict[str, BundleContent] = {}
+        self._ends: dict[str, int] = {}
+        """Where we last saw the chain of a bundle end. It may have grown since: a hint."""
+        self._missed: dict[str, tuple[float, float]] = {}
+        """Bundles that housekeeping did not find: when to look again, and how long the pause is."""
+        self._ended: set[str] = set()
+        """Bundles of which we ended a claim since we last looked whether they are finished."""
+
+    # Claiming
+
+    def _opened(self, waiting: Waiting, bundle: Bundle) -> Waiting:
+        """Return a bundle under the name that its entry has from the first claim on.
+
+        So whoever counts need not look for claims in bundles that nobody has opened. Nothing
+        else depends on that name.
+        """
+        if bundle.is_open:
+            return waiting
+        entry = bundle._replace(is_open=True)
+        path = f"{waiting.path.rpartition('/')[0]}/{entry.filename}"
+        with suppress(FileNotFoundError):  # the entry is gone, and its bucket
+            self._fs.rename(waiting.path, path)
+        return Waiting(entry, path)
+
+    def claim(
+        self, waiting: Waiting, bundle: Bundle, timeout: float, n: int
+    ) -> tuple[RangeLease, Waiting] | None:
+        """Lease up to `n` lines of a bundle that waits; None: we got none.
+
+        With the lease comes the bundle under the name that its entry has now. None: competitors
+        were faster, or no line waits: `is_drained` tells. InvalidContent: only the name was a
+        bundle's; the file is quarantined or passed over. After any other error, the claim may
+        have been made. Then the lease is there, too, and ends in its time.
+        """
+        readable = bundle.id in self._read or self._is_readable(waiting.path, bundle)
+        if not readable:
+            return None
+        first = self._ends.get(bundle.id)
+        if first is None:
+            first = self.chain(bundle.id).end
+            self._note_end(bundle.id, first)
+        if first >= bundle.lines:
+            return None
+        waiting = self._opened(waiting, bundle)
+        expiry = self._clock.compared_ms(timeout) or self._time.end_of_lease(timeout)
+        held = self._make_claim(bundle, bundle.claim(first, n, expiry, new_token()), n)
+        if held is None:
+            return None
+        if held.range.end == bundle.lines:
+            with suppress(OSError):  # we have the messages; the next client can do it
+                self.drain(waiting.path, bundle.id)
+        return held, waiting
+
+    def _make_claim(
+        self, bundle: Bundle, held: RangeLease, n: int
+    ) -> RangeLease | None:
+        """Make a lease and its claim; where others were faster, try again behind theirs.
+
+        None: they were faster each time, or the bundle was removed. Then no lease is left. Or
+        the draft of our lease was cleaned away, because we were suspended for long.
+        """
+        if not self._make_lease(held):
+            return None
+        for number in range(_TRIES):
+            try:
+                elected = self._elect(held.range)
+            except OSError as error:
+                # After other errors than these, the claim may have been made: keep the lease.
+                is_gone = error.filename == self._layout.bundle(bundle.id)
+                if is_gone or error.errno in REFUSED:
+                    self._fs.discard(self.path_of_lease(held))
+                if is_gone:
+                    return None
+                raise
+            if elected == held.range.target:
+                self._note_end(bundle.id, held.range.end)
+                self.races = self.races + 1 if number > 1 else 0
+                if self._is_alive(bundle.id):
+                    return held
+                break  # it was finished, and we came while it was removed
+            found = parse_claim(elected)
+            if found is None:  # the claim may be ours: keep the lease
+                raise OSError(
+                    errno.EAGAIN,
+                    "nobody can tell whose claim it is",
+                    self._path_of_claim(held.range),
+                )
+            end = self.chain(bundle.id).end if number else found[0]
+            self._note_end(bundle.id, end)
+            if not held.range.first < end < bundle.lines:
+                break
+            later = bundle.claim(end, n, held.expiry, held.token)
+            if not self._fs.take(self.path_of_lease(held), self.path_of_lease(later)):
+                return None  # it was over, and somebody took it over
+            held = later
+        self._fs.discard(self.path_of_lease(held))
+        return None
+
+    def _make_lease(self, held: RangeLease) -> bool:
+        """Make a lease by a rename; False: its draft was removed, or the lease was taken over.
+
+        That happens to a client that was suspended. It must not make its claim then: nobody would
+        know of the lines, or somebody else has the lease.
+
+        A server may carry out one request twice, the second time after others have taken over
+        the lease. A rename finds nothing then, but a link would be made once more.
+        """
+        draft = f"{self._layout.tmp}/{new_id()}"
+        self._fs.link_own(draft, made_by(os.uname().nodename, os.getpid()))
+        try:
+            return self._fs.rename(draft, self.path_of_lease(held))
+        except OSError:
+            self._fs.discard(draft)
+            raise
+
+    def _elect(self, claimed: Range) -> str:
+        """Make the claim of a range; return the target of the claim that is there now."""
+        return self._fs.elected(self._path_of_claim(claimed), claimed.target)
+
+    def _path_of_claim(self, claimed: Range) -> str:
+        return f"{self._layout.bundle(claimed.bundle)}/{claimed.first}"
+
+    def make_for(self, held: RangeLease) -> tuple[bool | None, bool]:
+        """Make the claim of a lease that is over, unless it was made; tell whether there is one.
+
+        Its client may have died, or be suspended, before it made its claim. So this is the only
+        way to decide whether there will ever be one. False: somebody else has claimed the line.
+        Then this never was a lease. None: nobody can tell. The second answer: whether we have
+        made the claim just now, so that nobody has received the messages.
+        """
+        claimed, is_new = held.range, False
+        path = self._path_of_claim(claimed)
+        elected = self._fs.named_by(path)  # which needs no space
+        if not elected:
+            try:
+                self._fs.link(path, claimed.target)
+                elected, is_new = claimed.target, True
+            except FileExistsError:
+                elected = self._elect(claimed)
+            except FileNotFoundError:
+                return None, False
+        if elected == claimed.target:
+            return True if self._is_alive(claimed.bundle) else None, is_new
+        return None if parse_claim(elected) is None else False, False
+
+    def was_made(self, held: RangeLease) -> bool:
+        """Tell whether the claim of a lease was made."""
+        link = self._path_of_claim(held.range)
+        return self._fs.named_by(link) == held.range.target
+
+    def chain(self, id_: str) -> Chain:
+        """Look at the claims of a bundle, which follow each other without a gap."""
+        directory = self._layout.bundle(id_)
+        try:
+            names = self._fs.listing(directory)
+        except FileNotFoundError:
+            return Chain(frozenset(), frozenset(), 0)
+        firsts = frozenset(int(name) for name in names if name.isdecimal())
+        over = {first: end for first, end, _ in filter(None, map(parse_done, names))}
+        last = max(firsts, default=0)
+        end = over.get(last, last)
+        if last in firsts and last not in over:
+            found = parse_claim(self._fs.named_by(f"{directory}/{last}"))
+            end = last if found is None else found[0]
+        return Chain(firsts, frozenset(over), end)
+
+    def _note_end(self, id_: str, end: int) -> None:
+        self._ends[id_] = max(end, self._ends.get(id_, 0))
+        while len(self._ends) > _MOST_CHAINS:
+            self._ends.pop(next(iter(self._ends)), None)
+
+    def _is_alive(self, id_: str) -> bool:
+        """Tell whether a bundle has its messages: they are the first to go when it is removed.
+
+        This looks into the same directory in which the claim was made, wherever that is by now.
+        """
+        return self._fs.is_alive(self._layout.lines(id_))
+
+    def path_of_lease(self, held: RangeLease) -> str:
+        """Return the path of the lease of a range."""
+        return f"{self._layout.work}/{held.filename}"
+
+    def is_drained(self, bundle: Bundle) -> bool:
+        """Tell whether we know that no line of a bundle waits."""
+        return self._ends.get(bundle.id, 0) >= bundle.lines
+
+    def _is_readable(self, path: str, bundle: Bundle) -> bool:
+        """Read a bundle; False when it can't be read, or was removed meanwhile.
+
+        What is no bundle is quarantined, and InvalidContent is raised. A bundle that we can't
+        read now is passed over, and so is what can't be quarantined. So neither blocks others.
+        """
+        lines = self._layout.lines(bundle.id)
+        try:
+            self._keep(bundle.id)
+        except InvalidContent as error:
+            reason = f"a bundle that holds no messages: {error}"
+            self._buckets.quarantine(lines, reason)
+            self._put_away(path)
+            raise
+        except OSError as error:
+            found = self._fs.status(lines)
+            if found is not None and not found.is_file:
+                self._buckets.quarantine(lines)
+                self._put_away(path)
+            elif error.errno in (*UNREADABLE, errno.ENOENT, errno.ENOTDIR):
+                if self._fs.is_gone(path) or not self._fs.is_alive(path):
+                    return False
+                self._passed.add(path)
+                self._passed.tell(path, "can't be read", error)
+            else:
+                raise
+            return False
+        return True
+
+    def _put_away(self, path: str) -> None:
+        """Remove the entry of what is no bundle, or pass it over where we can't."""
+        try:
+            self._fs.unlink(path)
+        except OSError:
+            self._passed.add(path)
+
+    def _keep(self, id_: str) -> BundleContent:
+        """Read a bundle, and keep it in memory with a few others."""
+        lines = self._content_of(id_, self._limit.max_bytes)
+        self._read[id_] = lines
+        kept = list(self._read.items())
+        size = 0
+        for number, (oldest, each) in enumerate(reversed(kept)):
+            size += each.size
+            if number and (number >= _KEPT or size > _KEPT_BYTES):
+                self._read.pop(oldest, None)
+        return lines
+
+    def _content_of(self, id_: str, limit: int) -> BundleContent:
+        """Read a bundle, at most as far as messages of at most `limit` bytes can make it."""
+        from ddmq.storage.bundle_file import BundleContent, most_to_read
+
+        path, most = self._layout.lines(id_), most_to_read(limit)
+        try:
+            return BundleContent(self._fs.read(path, most), most)
+        except MemoryError as error:
+            raise out_of_memory(path) from error
+
+    # What becomes of a bundle
+
+    def drain(self, path: str, id_: str) -> None:
+        """Remove the entry of a bundle of which no line waits, and say so in its directory.
+
+        If it is not at `path`, it may have got another name meanwhile, so that it is still there.
+        Then, and if we can't say so, whoever removes the bundle looks for its entry.
+        """
+        if self._fs.unlink(path):
+            with suppress(OSError):
+                self._fs.link_own(f"{self._layout.bundle(id_)}/{DRAINED}", DRAINED)
+
+    def claim_rest(self, path: str, bundle: Bundle) -> Range | None:
+        """Claim all lines that wait, and end that claim; None: none waits any more."""
+        path = self._opened(Waiting(bundle, path), bundle).path
+        while (first := self.chain(bundle.id).end) < bundle.lines:
+            expiry = self._time.end_of_lease(_PURGE_FOR)
+            held = bundle.claim_of_rest(first, expiry, new_token())
+            if not self._make_lease(held):
+                continue
+            try:
+                elected = self._elect(held.range)
+            except FileNotFoundError as error:
+                if error.filename != self._layout.bundle(bundle.id):
+                    raise
+                # There is an entry, but no bundle.
+                self._fs.discard(self.path_of_lease(held))
+                break
+            if elected == held.range.target:
+                lease, over = self.path_of_lease(held), self.path_when_over(held)
+                self._fs.take(lease, over)
+                self.note_end_of_claim(bundle.id)
+                self._note_end(bundle.id, bundle.lines)
+                self.drain(path, bundle.id)
+                return held.range
+            self._fs.discard(self.path_of_lease(held))
+        self.drain(path, bundle.id)
+        return None
+
+    def path_when_over(self, held: RangeLease) -> str:
+        """Return the path to which the lease of a range moves when its claim is over."""
+        return f"{self._layout.bundle(held.range.bundle)}/{held.done}"
+
+    def note_end_of_claim(self, id_: str) -> None:
+        """Note that we ended a claim: maybe it was the last one of its bundle.
+
+        A client that leaves the housekeeping to others need not note more and more of them.
+        """
+        if len(self._ended) < _MOST_ENDED:
+            self._ended.add(id_)
+
+    def seem_finished(self, names: Iterable[str], *, of_all: bool = False) -> list[str]:
+        """Return the ids of bundles without a leased range, of those that names in `work/` tell.
+
+        These are the bundles of which we ended a claim. Whoever ends the last one removes the
+        bundle, so nobody else looks at it. If that client dies, a cleaning looks at all of which
+        somebody may have claimed lines.
+        """
+        ids = set(self._ended)
+        if of_all:
+            found = self._fs.listing(self._layout.bundles)
+            ids |= set(filter(None, map(parse_directory, found)))
+        if not ids:
+            return []
+        ranges = (RangeLease.parse(x) for x in names if x.endswith(RANGE_SUFFIX))
+        ids -= {held.range.bundle for held in ranges if held}
+        if of_all and ids:
+            ids -= {bundle.id for _, bundle in self._entries() if not bundle.is_open}
+        return sorted(ids)
+
+    def _entries(self) -> Iterator[tuple[str, Bundle]]:
+        """Yield the paths and entries of all bundles that wait."""
+        from ddmq.storage.scan import Scan  # rarely needed
+
+        for waiting in Scan(self._layout.ready, self._fs, self._passed).places():
+            if isinstance(waiting.entry, Bundle):
+                yield waiting.path, waiting.entry
+
+    def remove_if_finished(self, id_: str) -> bool:
+        """Remove a bundle of which each claim is over; False: some are not.
+
+        Only what is there proves anything: the claims that are over must cover all its lines. A
+        listing may leave out names that are made meanwhile. The directory gets another name
+        first, and its messages are removed before the claims: whoever still claims a line there
+        finds that its message is gone.
+        """
+        directory = self._layout.bundle(id_)
+        self._ended.discard(id_)
+        try:
+            names = self._fs.listing(directory)
+        except FileNotFoundError:
+            return False
+        over = sorted(filter(None, map(parse_done, names)))
+        covered = 0
+        for first, end, _ in over:
+            covered = max(covered, end) if first <= covered else covered
+        if not over or covered < max(total for _, _, total in over):
+            return False
+        if DRAINED not in names and not self._remove_entry(id_):
+            self._ended.add(id_)
+            return False
+        self._ends.pop(id_, None)
+        self._read.pop(id_, None)
+        return self.remove(directory)
+
+    def _remove_entry(self, id_: str) -> bool:
+        """Remove the entry of a bundle, if whoever made the last claim died before he did so.
+
+        False: a listing shows it under a name that it has no more. So it may still be there.
+        """
+        paths = [path for path, bundle in self._entries() if bundle.id == id_]
+        gone = [self._fs.unlink(path) for path in paths]
+        return all(gone)
+
+    def remove(self, directory: str) -> bool:
+        """Remove the directory of a bundle; False: it is gone, or a part of it stays."""
+        ours = f"{self._layout.tmp}/{new_id()}"
+        if not self._fs.rename(directory, ours):
+            return False
+        self._fs.discard_recalled(f"{ours}/{LINES}")
+        return self._fs.remove_tree(ours)
+
+    # The message of a line
+
+    def content(self, lease: Lease) -> Content:
+        """Return the message of a line, or raise InvalidContent."""
+        id_, _, number = lease.entry.id.partition("-")
+        lines = self._read.get(id_) or self.find(id_)
+        if not number.isdigit():
+            raise InvalidContent(_NO_LINE)
+        limit = self._limit.max_bytes
+        try:
+            return lines.content(int(number), limit)
+        except TooLarge:
+            if self._limit.reread() <= limit:
+                raise
+        except MemoryError as error:
+            raise out_of_memory(self._layout.lines(id_)) from error
+        self._read.pop(id_, None)
+        return self.content(lease)  # the limit was raised a moment ago
+
+    def file_content(self, lease: Lease) -> tuple[bytes, bool]:
+        """Return the content of the file that a line's message would have if published alone.
+
+        And whether it must be on stable storage. If the bundle holds no such line, the content
+        is empty, and becomes a dead letter.
+        """
+        if lease.line is None:
+            return b"", False
+        id_, number = lease.line
+        try:
+            lines = self.find(id_)
+            if lines.goes_on(number):  # its publisher may have had another limit
+                lines = self._content_of(id_, MAX_BYTES)
+        except InvalidContent:
+            return b"", False
+        return lines.file_content(number), lines.durable
+
+    def find(self, id_: str) -> BundleContent:
+        """Return the content of a bundle; BundleNotFound if there is none."""
+        content = self._read.get(id_)
+        if content is not None:
+            return content
+        try:
+            return self._keep(id_)
+        except FileNotFoundError as error:
+            raise BundleNotFound(self._layout.bundle(id_), id_) from error
+
+    def require(self, id_: str) -> None:
+        """Raise BundleNotFound if there is no such bundle.
+
+        The longer a bundle can't be found, the longer this client waits before it looks again.
+        """
+        now = self._clock.monotonic()
+        again, rest = self._missed.get(id_, (now, _REST / 2))
+        if now >= again:
+            if self._is_alive(id_):
+                self._missed.pop(id_, None)
+                return
+            rest = min(2 * rest, _LONGEST_REST)
+            self._missed[id_] = now + rest, rest
+        raise BundleNotFound(self._layout.bundle(id_), id_)

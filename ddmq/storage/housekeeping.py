@@ -1,0 +1,365 @@
+"""The housekeeping that clients do, because there is no server.
+
+Expired leases are requeued, delayed messages made due, dropped files adopted, leftovers removed.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from contextlib import ExitStack, suppress
+from functools import partial, reduce
+from math import inf
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
+
+from ddmq.clock import ClockUnknown
+from ddmq.errors import LockTimeout
+from ddmq.log import warn
+from ddmq.message import Policy
+from ddmq.storage.background import wait_for
+from ddmq.storage.bundles import BundleNotFound
+from ddmq.storage.filesystem import FORBIDDEN
+from ddmq.storage.locks import exclusive
+from ddmq.storage.names import Lease, random_below
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from ddmq.settings import Settings
+    from ddmq.storage.background import BackgroundCall
+    from ddmq.storage.names import RangeLease
+    from ddmq.storage.store import Store
+
+_Name = TypeVar("_Name")
+_Fate = TypeVar("_Fate")
+#: Seconds between two sweeps by one client, and one more for each 100 leases. So all clients
+#: of a queue together list `work/` at most some hundred times a second.
+SWEEP_EVERY = 1.0
+_LEASES_PER_SECOND = 100
+#: Seconds between two sweeps by a client that found nothing to consume.
+SWEEP_EVERY_IDLE = 0.2
+#: Seconds after which a sweep leaves the rest of each kind to the next sweep. So no consumer
+#: waits until 100,000 expired leases are requeued.
+SWEEP_FOR = 0.5
+#: Seconds for which a caller waits for a sweep; the second, if another sweep already hangs. The
+#: caller then goes on without it.
+GRACE, GRACE_BESIDE = 0.8, 0.1
+#: The most sweeps of one client that may hang.
+MOST_HANGING = 8
+#: Seconds between two looks into `drop/`.
+DROP_EVERY = 30.0
+#: A client sweeps often if its last sweep was fewer seconds ago than this.
+OFTEN = 10.0
+#: Seconds between two comparisons with the file server's clock.
+CLOCK_EVERY = 600.0
+#: Seconds after which we warn of a bundle that can't be found. Its directory may be away for a
+#: while, as a network file system may be.
+_MISSED_FOR = 60.0
+#: Seconds until leftovers are removed again, and until that is done even without the lock.
+CLEAN_EVERY = 600.0
+CLEAN_ANYWAY = 3600.0
+
+
+class Swept(NamedTuple):
+    """What a sweep did: numbers of messages."""
+
+    requeued: int = 0
+    dead: int = 0
+    due: int = 0
+    adopted: int = 0
+    removed: int = 0
+    """Leftovers of dead clients; they were no messages."""
+
+    def plus(self, other: Swept) -> Swept:
+        """Add number by number."""
+        return Swept(*map(sum, zip(self, other)))
+
+
+class Housekeeper:
+    """Does the housekeeping of one queue whenever its client interacts with it.
+
+    Any number of clients may do so at once. Each change is one rename, and one client makes it.
+    """
+
+    def __init__(
+        self, queue: str, store: Store, settings: Callable[[], Settings]
+    ) -> None:
+        self._queue = queue
+        self._store = store
+        self._settings = settings
+        clock = self._clock = store.clock
+        self._layout = store.layout
+        self._time = store.time
+        self._leases = store.leases
+        self._delayed = store.delayed
+        self._fs = store.fs
+        self._swept_at = self._dropped_at = self._cleaned_at = -inf
+        self._asked_clock_at = clock.monotonic()  # whoever opened the queue did so
+        self._interval = SWEEP_EVERY
+        self._troubled: set[object] = set()
+        self._missed: dict[str, float] = {}
+        self._unfinished = False
+        self._number_delayed = 0
+        self._busy: set[object] = set()
+        self._hanging: list[BackgroundCall[None]] = []
+        self._process = os.getpid()
+
+    def sweep_when_due(self, *, idle: bool = False) -> bool:
+        """Sweep if the last sweep is long enough ago; tell whether it is.
+
+        A thread does it. When the file server lets a call hang, only that thread hangs, and the
+        next sweep leaves out the file at which it hangs. A client that lacks the permission, or
+        the file server's time, leaves the sweep to others.
+        """
+        now = self._clock.monotonic()
+        interval = SWEEP_EVERY_IDLE if idle else self._interval
+        ago = now - self._swept_at
+        if 0 <= ago < interval:
+            return False
+        hanging = self._count_hanging()
+        if hanging == MOST_HANGING or 0 <= ago < interval * 2**hanging:
+            return False  # or the file server is just slow: don't make it slower
+        self._swept_at = now
+        sweep = self._clock.begin(partial(self._sweep_all, now, often=0 <= ago < OFTEN))
+        if not sweep.ends_within(GRACE_BESIDE if hanging else GRACE):
+            self._hanging.append(sweep)
+            sweep.leave(self._tell)
+            return True
+        try:
+            sweep.result()
+        except ClockUnknown:
+            return True
+        except OSError as error:
+            if error.errno not in FORBIDDEN:
+                raise
+        return True
+
+    @property
+    def due_at(self) -> float:
+        """When the next sweep is due, by the monotonic clock."""
+        return self._swept_at + self._interval
+
+    def _count_hanging(self) -> int:
+        """Count our sweeps that hang; those of the process that forked us are not ours."""
+        if self._process != os.getpid():
+            self._process, self._busy, self._hanging = os.getpid(), set(), []
+        self._hanging = [sweep for sweep in self._hanging if not sweep.has_ended]
+        return len(self._hanging)
+
+    def _tell(self, error: BaseException | None) -> None:
+        """Warn once of the error that ended a sweep for which nobody waits."""
+        if error is None or (isinstance(error, OSError) and error.errno in FORBIDDEN):
+            return
+        text = f"{error!s:.500}"
+        self._warn_once(text, text)
+
+    def _sweep_all(self, now: float, *, often: bool) -> None:
+        self._layout.check()
+        often, self._unfinished = often and not self._unfinished, False
+        if now - self._asked_clock_at >= CLOCK_EVERY:
+            self._asked_clock_at = now
+            self._time.learn()
+        self._expire_all(SWEEP_FOR)
+        # An idle client makes three calls, for the ready queue, the leases, and one of these.
+        # So whoever looks often, and saw that none is delayed, looks for dropped ones instead.
+        drop = not 0 <= now - self._dropped_at < DROP_EVERY
+        if not drop or not often or self._number_delayed:
+            self._make_due(SWEEP_FOR)
+        if drop:
+            self._dropped_at = now
+            self._adopt_all(SWEEP_FOR)
+        if not 0 <= now - self._cleaned_at < CLEAN_EVERY:
+            self._cleaned_at = now
+            self._try(self._clean_if_elected, "cleaning")
+        if self._unfinished:
+            self._interval, self._dropped_at = SWEEP_EVERY, -inf
+
+    def _expire_all(self, within: float, *, of_all: bool = False) -> Swept:
+        """Requeue the messages whose lease has expired, or make them dead letters.
+
+        Then remove bundles that are finished: our own, or with `of_all` those of others too.
+        """
+        expired, number, bundles = self._leases.expired(of_all=of_all)
+        held = number - len(expired)
+        self._interval = SWEEP_EVERY * (1 + held / _LEASES_PER_SECOND)
+        fates = self._each(self._expire, expired, within)
+        self._each(self._store.bundles.remove_if_finished, bundles, within)
+        return reduce(Swept.plus, filter(None, fates), Swept())
+
+    def _make_due(self, within: float) -> Swept:
+        """Move the delayed messages whose time has come to the end of the ready queue."""
+        due, self._number_delayed = self._delayed.due()
+        made = self._each(self._delayed.make_due, due, within)
+        return Swept(due=sum(number or 0 for number in made))
+
+    def _adopt_all(self, within: float) -> Swept:
+        """Make messages of the files in `drop/` that have not changed for a while."""
+        now_ns = self._time.now_ns()
+        names = sorted(self._fs.listing(self._layout.drop))
+        if not names:  # then the module for it is not needed
+            return Swept()
+        drop = self._store.drop
+        priority = self._settings().priority
+        adopt = partial(drop.adopt, priority=priority, now_ns=now_ns)
+        return Swept(adopted=self._each(adopt, names, within).count(True))
+
+    def _each(
+        self, act: Callable[[_Name], _Fate], names: Iterable[_Name], within: float
+    ) -> list[_Fate | None]:
+        """Do something for each message, for at most `within` seconds.
+
+        Half of the time is for the first messages, and half for some of the others at random.
+        So none waits for ever behind those that fail slowly, and several clients do not all do
+        the same work.
+        """
+        left = deque(names)
+        fates = self._in_time(act, left, within / 2)
+        left.rotate(random_below(len(left)))
+        fates += self._in_time(act, left, within / 2)
+        self._unfinished = self._unfinished or bool(left)
+        return fates
+
+    def _in_time(
+        self, act: Callable[[_Name], _Fate], left: deque[_Name], seconds: float
+    ) -> list[_Fate | None]:
+        """Do something for the first message, and for more of them while there is time."""
+        end = self._clock.monotonic() + seconds
+        fates = []
+        while left:
+            fates.append(self._try(act, left.popleft()))
+            if self._clock.monotonic() > end:
+                break
+        return fates
+
+    def _try(self, act: Callable[[_Name], _Fate], name: _Name) -> _Fate | None:
+        """Do something for one message; an error must not stop the work for the others.
+
+        Nor must two threads hang at the same message. So one at which another thread of ours
+        works is left out.
+        """
+        busy = self._busy
+        if name in busy:
+            return None
+        busy.add(name)
+        try:
+            return act(name)
+        except OSError as error:
+            if error.errno not in FORBIDDEN:
+                self._warn_once(name, str(error))
+            return None
+        finally:
+            busy.discard(name)
+
+    def _warn_once(self, about: object, text: str) -> None:
+        if about not in self._troubled:
+            self._troubled.add(about)
+            warn(f"housekeeping of queue {self._queue}: {text}")
+
+    def _expire(self, lease: Lease | RangeLease) -> Swept:
+        """Do what a nack does in place of a consumer that vanished, but count a loss.
+
+        The names tell all that is needed, so no message is read. A range whose bundle can't be
+        found stays, and is looked at again later.
+        """
+        if isinstance(lease, Lease):
+            self._fs.recall(f"{self._layout.work}/{lease.filename}")
+            return self._expire_one(lease)
+        alone: list[Swept] = []
+
+        def expire(detached: Lease) -> None:
+            self._fs.recall(f"{self._layout.work}/{detached.filename}")
+            alone.append(self._expire_one(detached))
+
+        try:
+            taken = self._leases.ranges.take_over(lease, expire)
+        except BundleNotFound as error:
+            now = self._clock.monotonic()
+            if now - self._missed.setdefault(error.id, now) >= _MISSED_FOR:
+                self._warn_once(error.id, str(error))
+            return Swept()
+        self._missed.pop(lease.range.bundle, None)
+        swept = reduce(Swept.plus, alone, Swept())
+        if taken is None:
+            return swept
+        held, was_received = taken
+        return swept.plus(self._expire_range(held, was_received=was_received))
+
+    def _expire_range(self, held: RangeLease, *, was_received: bool) -> Swept:
+        """Requeue the open lines of a range that we have taken over, or let them be dead."""
+        found, ranges, ready = held.range, self._leases.ranges, self._store.ready
+        lines, entry = found.lines(), found.entry(found.first)
+        if not was_received:
+            ranges.put(held.token, lines, entry, ready.put_back)
+            return Swept()
+        policy = Policy.of(found, self._settings())
+        if not policy.may_requeue(found.failures + found.losses):
+            return reduce(Swept.plus, map(self._expire_one, held.leases()), Swept())
+        lost = entry.lost()._replace(priority=policy.requeue_prio)
+        moved = ranges.put(held.token, lines, lost, ready.append)
+        return Swept(requeued=len(lines) if moved else 0)
+
+    def _expire_one(self, lease: Lease) -> Swept:
+        """Requeue one message whose lease is over, or make it a dead letter."""
+        entry, lost = lease.entry, lease.entry.lost()
+        policy = Policy.of(entry, self._settings())
+        if not policy.may_requeue(entry.failures + entry.losses):
+            dead = self._store.dead_letter(lease, lost, "expired")
+            return Swept(dead=int(dead))
+        lost = lost._replace(priority=policy.requeue_prio)
+        return Swept(requeued=int(self._store.requeue(lease, lost)))
+
+    def clean(self) -> Swept:
+        """Do all housekeeping now, and remove the leftovers of dead clients.
+
+        This waits for calls that hang, and logs at which files.
+        """
+        self._count_hanging()
+        cleaning = self._clock.begin(self._clean_all)
+        for sweep in self._hanging:
+            with suppress(OSError):  # that sweep warns of it itself
+                wait_for(sweep, self._what_hangs)
+        return wait_for(cleaning, self._what_hangs)
+
+    def _what_hangs(self) -> str:
+        names = [str(getattr(name, "filename", name)) for name in [*self._busy][:3]]
+        where = f" at {', '.join(names)}" if names else ""
+        return f"cleaning queue {self._queue} waits{where}"
+
+    def _clean_all(self) -> Swept:
+        removed = self._tidy(inf)
+        swept = self._expire_all(inf, of_all=True).plus(self._make_due(inf))
+        return swept.plus(self._adopt_all(inf)).plus(removed)
+
+    def _tidy(self, within: float) -> Swept:
+        """Put right what the dead left behind; the rest is left to the next cleaner."""
+        store, buckets = self._store, self._store.buckets
+        leftovers, letters = store.leftovers, store.dead_letters
+        scan = store.scan
+        self._each(letters.quarantine, leftovers.foreign(), within)
+        remove = partial(leftovers.remove_if_abandoned, now_ns=self._time.now_ns())
+        removed = self._each(remove, leftovers.all(), within)
+        self._each(leftovers.tidy, scan.buckets(), within)
+        self._layout.mark_cleaned()
+        self._each(self._fs.rmdir, buckets.removable(), within)
+        return Swept(removed=removed.count(True))
+
+    def _clean_if_elected(self, _: str) -> None:
+        """Remove leftovers if no client has done so for long, and we get the lock.
+
+        The lock spares the file server a second cleaner. Nothing else depends on it. So if it
+        can't be had for an hour, or not at all, this client cleans without it.
+        """
+        now_ns = self._time.now_ns()
+        found = self._fs.status(self._layout.cleaned)
+        ago = inf if found is None else found.age(now_ns)
+        if -CLEAN_EVERY < ago < CLEAN_EVERY:
+            return
+        with ExitStack() as stack:
+            try:
+                stack.enter_context(exclusive(self._layout.lock, timeout=0))
+            except (LockTimeout, OSError):
+                if abs(ago) <= CLEAN_ANYWAY:
+                    return
+                self._layout.require_change()
+            self._tidy(SWEEP_FOR)
+            self._expire_all(SWEEP_FOR, of_all=True)

@@ -1,0 +1,207 @@
+"""The directories of one queue, and the file server's time, by which its ages are judged."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from contextlib import suppress
+from math import inf
+from typing import TYPE_CHECKING
+
+from ddmq.clock import ClockUnknown, in_ms
+from ddmq.storage.filesystem import is_shared
+from ddmq.storage.names import LINES, PAUSED, new_id
+
+if TYPE_CHECKING:
+    from ddmq.clock import Clock
+    from ddmq.storage.filesystem import FileSystem
+
+DIRECTORIES = ("tmp", "ready", "bundles", "work", "delayed", "dead", "drop")
+#: A directory that is made when it is first needed, for what is to be run when the queue is done.
+THEN = "then"
+#: Seconds after which a file in `tmp/` belongs to a writer that died.
+ABANDONED = 3600
+#: The same for bundles, which are written while messages come, perhaps from a slow pipe.
+ABANDONED_INPUT = 24 * 3600
+#: Seconds between two comparisons of the directories with their names.
+_CHECK_EVERY = 1.0
+
+
+class Layout:
+    """The paths of one queue, and the modes of what is made in it."""
+
+    def __init__(self, path: str, fs: FileSystem, clock: Clock) -> None:
+        self.path = path
+        self.tmp = f"{path}/tmp"
+        self.ready = f"{path}/ready"
+        self.paused = f"{path}/ready/{PAUSED}"
+        self.bundles = f"{path}/bundles"
+        self.work = f"{path}/work"
+        self.delayed = f"{path}/delayed"
+        self.dead = f"{path}/dead"
+        self.drop = f"{path}/drop"
+        self.then = f"{path}/{THEN}"
+        self.lock = f"{path}/lock"
+        self.cleaned = f"{path}/cleaned"
+        self.directory_mode: int | None = None
+        """The mode of new directories; None: the umask decides."""
+        self.file_mode: int | None = None
+        """The same for new files."""
+        self.checked_at = -inf
+        """When the directories were last compared with their names, by the monotonic clock."""
+        self._fs = fs
+        self._clock = clock
+
+    def bundle(self, id_: str) -> str:
+        """Return the path of a bundle's directory."""
+        return f"{self.bundles}/{id_}"
+
+    def lines(self, id_: str) -> str:
+        """Return the path of the file with a bundle's messages."""
+        return f"{self.bundles}/{id_}/{LINES}"
+
+    def make_directory(self, path: str) -> bool:
+        """Make a directory for all who share the queue; False when it exists."""
+        if self.directory_mode is None:
+            return self._fs.mkdir(path)
+        draft = f"{self.tmp}/{new_id()}"
+        return self._fs.mkdir_with_mode(path, self.directory_mode, draft)
+
+    def open(self) -> None:
+        """Check that no directory is a link, and learn the modes of new files and directories.
+
+        In a queue that a group shares (`create --mode 2770`), the mode of its directory decides
+        those modes; in any other, the umask.
+        """
+        self.check()
+        found = self._fs.status(self.path)
+        if found is not None and is_shared(found.mode):
+            self.directory_mode = stat.S_IMODE(found.mode)
+            self.file_mode = found.mode & 0o666
+
+    def check(self) -> None:
+        """Compare the directories that are held with their names.
+
+        Raises NotADirectoryError when one was replaced by a link.
+        """
+        self.checked_at = self._clock.monotonic()
+        for path in self._directories():
+            self._fs.require_directory(path)
+
+    def check_when_due(self) -> None:
+        """Do so at most once a second. A missing directory is left to the caller that needs it."""
+        now = self._clock.monotonic()
+        if 0 <= now - self.checked_at < _CHECK_EVERY:
+            return
+        self.checked_at = now
+        for path in self._directories():
+            with suppress(FileNotFoundError):
+                self._fs.require_directory(path)
+
+    @property
+    def check_due_at(self) -> float:
+        """When the next comparison is due, by the monotonic clock."""
+        return self.checked_at + _CHECK_EVERY
+
+    def _directories(self) -> list[str]:
+        """Return the directories of this queue and its root, each after the one above it."""
+        inner = [f"{self.path}/{name}" for name in DIRECTORIES]
+        return [os.path.dirname(self.path), self.path, *inner]
+
+    def mark_cleaned(self) -> None:
+        """Let others know that the queue is clean: they need not look for a while."""
+        draft = f"{self.tmp}/{new_id()}"
+        try:
+            self._fs.create_own(draft, b"", sync=False, mode=self.file_mode)
+            self._fs.replace(draft, self.cleaned)
+        except OSError:  # then others will clean once more
+            self._fs.discard(draft)
+
+    def require_change(self) -> None:
+        """Raise PermissionError unless we may change this queue."""
+        if self._fs.may_change(self.work):
+            return
+        self.check()  # we may hold the directory of a queue that was deleted and made anew
+        if not self._fs.may_change(self.work):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), self.work)
+
+
+class ServerTime:
+    """The file server's clock, which a stamp in `tmp/` lets us compare with ours."""
+
+    def __init__(self, layout: Layout, fs: FileSystem, clock: Clock) -> None:
+        self._layout = layout
+        self._fs = fs
+        self._clock = clock
+
+    def learn(self) -> OSError | None:
+        """Compare our clock with the file server's; return the error that prevented it, or None.
+
+        To look at a queue, to ack, to release and to publish need no comparison.
+        """
+        try:
+            self._clock.compare(self._stamp)
+        except FileNotFoundError:  # the queue is gone
+            raise
+        except OSError as error:
+            return error
+        return None
+
+    def _stamp(self) -> int:
+        """Return the time that the server gives to a new file, or else to a touched directory.
+
+        To touch a directory needs no space, so a queue can be emptied when the disk is full.
+        A file comes first, because it is the ages of files that are judged.
+        """
+        try:
+            return self._fs.birth_ns(f"{self._layout.tmp}/{new_id()}")
+        except FileNotFoundError:
+            raise
+        except OSError as error:
+            try:
+                return self._fs.touched_ns(self._layout.tmp)
+            except OSError:
+                raise error from None
+
+    def is_known(self) -> bool:
+        """Tell whether we know the file server's clock; compare ours with it if need be.
+
+        A client that can't compare them judges nothing by its age. If its clock were an hour
+        ahead, it would take valid leases for expired, and files being written for abandoned.
+        """
+        return self._clock.compared_ns() is not None or self.learn() is None
+
+    def now_ns(self) -> int:
+        """Return the file server's time, by a clock that nobody has set since the comparison.
+
+        Leases are made, and ages judged, by this time. Raises ClockUnknown.
+        """
+        now_ns = self._clock.compared_ns()
+        if now_ns is not None:
+            return now_ns
+        trouble = self.learn()
+        if trouble is not None:
+            self._layout.require_change()
+            raise ClockUnknown(
+                trouble.errno,
+                "this node's clock can't be compared with the file server's "
+                f"({trouble.strerror}), so leases would end too early or too late",
+                self._layout.tmp,
+            )
+        return self._clock.time_ns()
+
+    def now_ms(self) -> int:
+        """Return the same in milliseconds, rounded up."""
+        return in_ms(self.now_ns())
+
+    def end_of_lease(self, seconds: float) -> int:
+        """Return when a lease ends that is made now, in milliseconds since 1970."""
+        return in_ms(self.now_ns(), seconds)
+
+    def in_ms(self, seconds: float) -> int:
+        """Return the time in so many seconds, in milliseconds since 1970, rounded up.
+
+        Our own clock is used if it can't be compared with the server's.
+        """
+        return in_ms(self._clock.time_ns(), seconds)

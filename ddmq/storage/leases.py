@@ -1,0 +1,247 @@
+"""The leases of one queue, each with a token that proves who holds it.
+
+A message in a file of its own is leased by that file, which is in `work/` then. A line of a bundle
+is leased as part of a range (`ddmq.storage.ranges`).
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from itertools import groupby
+from typing import TYPE_CHECKING, NamedTuple
+
+from ddmq.storage.names import (
+    DETACHED,
+    Lease,
+    Range,
+    RangeLease,
+    known,
+    past,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+
+    from ddmq.storage.bundles import Bundles
+    from ddmq.storage.filesystem import FileSystem
+    from ddmq.storage.layout import Layout, ServerTime
+    from ddmq.storage.names import Entry, ReadyEntry
+    from ddmq.storage.passed_over import PassedOver
+    from ddmq.storage.ranges import Ranges
+
+
+class Expired(NamedTuple):
+    """What one listing of `work/` shows to housekeeping."""
+
+    leases: list[Lease | RangeLease]
+    """Those that are over by the file server's clock, the first ones first."""
+    number: int
+    """How many names there are."""
+    bundles: list[str]
+    """The ids of bundles that may be finished."""
+
+
+class Leases:
+    """The leases in `work/`."""
+
+    def __init__(
+        self,
+        layout: Layout,
+        fs: FileSystem,
+        time: ServerTime,
+        bundles: Bundles,
+        *,
+        passed: PassedOver,
+    ) -> None:
+        self.path = layout.work
+        self._layout = layout
+        self._fs = fs
+        self._time = time
+        self._bundles = bundles
+        self._passed = passed
+        self._ranges: Ranges | None = None
+
+    @property
+    def ranges(self) -> Ranges:
+        """The leases of the lines of bundles, for whoever has some."""
+        if self._ranges is None:
+            from ddmq.storage.ranges import Ranges
+
+            self._ranges = Ranges(self._layout, self._fs, self._time, self._bundles)
+        return self._ranges
+
+    def all(self) -> list[Lease]:
+        """Return the leases of messages; the one that expires first comes first.
+
+        A range whose claim is being made at this moment counts as leased.
+        """
+        found = []
+        for name in sorted(self._fs.listing(self.path)):
+            held = RangeLease.parse(name)
+            found += held.leases() if held else known(Lease.parse, [name])
+        return found
+
+    def expired(self, *, of_all: bool = False) -> Expired:
+        """Return what is to be done in `work/`; with `of_all`, also in place of those who died."""
+        now = self._time.now_ms()  # before the listing: that may take long
+        names = self._fs.listing(self.path)
+        over = past(names, now)
+        leases: list[Lease | RangeLease] = []
+        for name in over:
+            leases += known(Lease.parse, [name]) or known(RangeLease.parse, [name])
+        bundles = self._bundles.seem_finished(names, of_all=of_all)
+        return Expired(leases, len(names), bundles)
+
+    def ack(self, leases: Sequence[Lease]) -> list[Lease]:
+        """Finish messages; return those that are not there.
+
+        Lines of one range are finished by one rename, if they stand beside each other here.
+        """
+        missed: list[Lease] = []
+        for token, lines in _ranges_in(leases):
+            if token is None:
+                if not self._fs.unlink(f"{self.path}/{lines[0].filename}"):
+                    missed += lines
+                continue
+            acked = self.ranges.ack(token, _numbers(lines))
+            missed += [lease for lease in lines if lease.number not in acked]
+        return missed
+
+    def renew(
+        self, leases: Sequence[Lease], timeout: float, *, together: bool = False
+    ) -> list[Lease | None]:
+        """Make leases last for `timeout` seconds from now; None for each that is lost.
+
+        All open lines of one range are renewed by one rename, if they stand beside each other
+        here. If the range has others, they leave it; with `together`, the others are renewed too.
+        """
+        expiry = self._time.end_of_lease(timeout)
+        renewed: list[Lease | None] = []
+        for token, lines in _ranges_in(leases):
+            held: RangeLease | None = None
+            if token:
+                numbers = _numbers(lines)
+                held = self.ranges.renew(token, numbers, expiry, together=together)
+            left = set(held.range.lines()) if held else set()
+            for lease in lines:
+                if held is not None and lease.number in left:
+                    renewed.append(held.lease_of(lease.number))
+                else:
+                    renewed.append(self._alone(lease, expiry))
+        return renewed
+
+    def keep_some(self, held: RangeLease, number: int) -> list[Lease]:
+        """Let the first lines of a range leave it; return the leases of their own files."""
+        kept = (self._alone(line, held.expiry) for line in held.leases()[:number])
+        return [lease for lease in kept if lease is not None]
+
+    def _alone(self, lease: Lease, expiry: int) -> Lease | None:
+        """Lease a message until `expiry` by a file of its own; None: it is lost."""
+        own = Lease.of(lease.entry, expiry, lease.token)
+        target = f"{self.path}/{own.filename}"
+        moved = self.leave(lease, lambda path: self._fs.rename(path, target))
+        return own if moved else None
+
+    def put_together(
+        self, leases: Sequence[Lease], place: Callable[[str, ReadyEntry], bool]
+    ) -> list[Lease]:
+        """Let `place` put ranges back of which these are all open lines; return the others."""
+        others: list[Lease] = []
+        for token, lines in _ranges_in(leases):
+            entry = lines[0].entry
+            if not token or not self.ranges.put(token, _numbers(lines), entry, place):
+                others += lines
+        return others
+
+    def leave(self, lease: Lease, move: Callable[[str], bool]) -> bool:
+        """Let `move` move the file of a message away; False when it is gone.
+
+        The message of a line is written into a file first.
+        """
+        if lease.is_line:
+            return self.ranges.leave(lease, move)
+        return move(f"{self.path}/{lease.filename}")
+
+    def put(
+        self, lease: Lease, entry: Entry, place: Callable[[str, ReadyEntry], bool]
+    ) -> bool:
+        """Let `place` put a message back into the ready queue as `entry`; False: it is gone.
+
+        A range of which only this line is left goes back itself.
+        """
+        if lease.is_line:
+            done = self.ranges.put(lease.token, [lease.number], entry, place)
+            if done is not None:
+                return done
+        return self.leave(lease, lambda path: place(path, entry))
+
+    def is_valid(self, lease: Lease) -> bool:
+        """Tell whether a listed lease is one: the claim of a line may not have been made."""
+        if not lease.is_line:
+            return True
+        held = self.ranges.look(lease.token)
+        return held is not None and self._bundles.was_made(held)
+
+    def current(self, lease: Lease) -> Lease | None:
+        """Find a lease by its token, since another thread may have renewed it."""
+        for name in self._fs.listing(self.path):
+            if lease.token not in name:
+                continue
+            held = RangeLease.parse(name)
+            if held is not None:
+                self.ranges.remember(held)
+                lines = held.range.lines() + held.range.lines(DETACHED)
+                same = [held.lease_of(number) for number in lines]
+            else:
+                same = known(Lease.parse, [name])
+            for found in same:
+                if found.is_same_claim(lease):
+                    return found
+        return None
+
+    def is_finished(self, lease: Lease) -> bool:
+        """Tell whether an ack that found nothing was done before, and only its reply was lost.
+
+        It was if our lease has not expired, so that nobody could have taken the message, and
+        if the message is nowhere in the queue.
+        """
+        if not self._time.is_known() or self._time.in_ms(0) > lease.expiry:
+            return False
+        from ddmq.storage.scan import Scan  # rarely needed
+
+        scan = Scan(self._layout.ready, self._fs, self._passed)
+        places = [self.path, self._layout.delayed, self._layout.dead]
+        places += [path for _, path in scan.buckets()]
+        places.append(self.path)  # somebody may have consumed it meanwhile
+        for path in places:
+            with suppress(FileNotFoundError, NotADirectoryError):
+                if any(self._has(name, lease) for name in self._fs.listing(path)):
+                    return False
+        return True
+
+    def _has(self, name: str, lease: Lease) -> bool:
+        """Tell whether a name says that it has the message of a lease."""
+        if f".{lease.entry.id}." in name:
+            return True
+        line = lease.line
+        if line is None or f".{line[0]}." not in name:
+            return False
+        leased = RangeLease.parse(name)
+        found = leased.range if leased else Range.parse(0, name)
+        if found is None or not found.is_open(line[1]):
+            return False
+        # Somebody may have died between his lease of the same line and his claim.
+        return leased is None or self._bundles.was_made(leased)
+
+
+def _ranges_in(leases: Sequence[Lease]) -> Iterator[tuple[str | None, list[Lease]]]:
+    """Yield the lines of one range together, with its token; any other lease alone, with None."""
+    for token, lines in groupby(leases, lambda x: x.token if x.is_line else None):
+        if token is None:
+            yield from ((None, [lease]) for lease in lines)
+        else:
+            yield token, list(lines)
+
+
+def _numbers(lines: Iterable[Lease]) -> list[int]:
+    return [lease.number for lease in lines]

@@ -1,0 +1,261 @@
+"""The leased ranges of one queue: what becomes of the lines that a claim took.
+
+A range is a symbolic link in `work/`. Its name has a letter for each of its lines. To ack some of
+them is one rename, to the name in which their letters say that they are over. The last rename
+moves the range into its bundle's directory, where it says that the claim is over.
+
+A line that leaves its range alone (since it failed, or is renewed by itself) is *detached*, in
+steps of which each is one change that everybody sees:
+
+1. Its message is written into a file of its own, which is no message yet.
+2. The range gets the name that says that this line is detached. Now the file is the message.
+3. The file is moved to where the message goes.
+4. The range gets the name that says that this line is over.
+
+Whoever dies in between leaves the rest to those who take over the range when its lease is over.
+They first see to the detached files, and then give the range a name with a token of theirs. So
+its former holder, if it is only slow, finds nothing under the names that it knows.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from ddmq.storage.names import (
+    DETACHED,
+    OVER,
+    RANGE_SUFFIX,
+    RangeLease,
+    new_token,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterator
+
+    from ddmq.storage.bundles import Bundles
+    from ddmq.storage.filesystem import FileSystem
+    from ddmq.storage.layout import Layout, ServerTime
+    from ddmq.storage.names import Entry, Lease, Range, ReadyEntry
+
+#: How often a range is looked for that somebody else changes at the same time.
+_TRIES = 8
+#: Of how many ranges we remember the present name.
+_MOST_KNOWN = 1000
+#: Seconds for which whoever takes over a range may take to see to it.
+_TAKEN_FOR = 30.0
+
+
+class Ranges:
+    """The leased ranges. Safe to use from several threads.
+
+    What this client remembers of a range's name is a hint. If a rename finds nothing, the range
+    is found by its token in a listing.
+    """
+
+    def __init__(
+        self, layout: Layout, fs: FileSystem, time: ServerTime, bundles: Bundles
+    ) -> None:
+        self._layout = layout
+        self._fs = fs
+        self._time = time
+        self._bundles = bundles
+        self._known: dict[str, RangeLease] = {}
+
+    def remember(self, held: RangeLease) -> None:
+        """Note the present name of a range."""
+        self._known[held.token] = held
+        while len(self._known) > _MOST_KNOWN:
+            self._known.pop(next(iter(self._known)), None)
+
+    def look(self, token: str) -> RangeLease | None:
+        """Find a range by the token of its holder in a listing; None: there is none."""
+        end = f".{token}{RANGE_SUFFIX}"
+        for name in self._fs.listing(self._layout.work):
+            if name.endswith(end):
+                held = RangeLease.parse(name)
+                if held is not None:
+                    self.remember(held)
+                    return held
+        self._known.pop(token, None)
+        return None
+
+    def _present(self, token: str) -> Iterator[RangeLease]:
+        """Yield a range under the name that we remember, and then as listings show it."""
+        known = self._known.get(token)
+        if known is not None:
+            yield known
+        for _ in range(_TRIES):
+            held = self.look(token)
+            if held is None:
+                return
+            yield held
+
+    def _change(self, held: RangeLease, new: RangeLease) -> bool:
+        """Give a range another name; False: it has not the name that we knew, or nobody knows.
+
+        If all its lines are over, it moves to where that says that the claim is over.
+        """
+        target = self._bundles.path_of_lease(new)
+        if new.range.is_over:
+            target = self._bundles.path_when_over(new)
+        if self._fs.take(self._bundles.path_of_lease(held), target):
+            self._known.pop(held.token, None)
+            if new.range.is_over:
+                self._bundles.note_end_of_claim(new.range.bundle)
+            else:
+                self.remember(new)
+            return True
+        return new.range.is_over and self._end_without_bundle(held)
+
+    def _end_without_bundle(self, held: RangeLease) -> bool:
+        """Remove a range that is over, if its bundle's directory is gone."""
+        if self._fs.exists(self._layout.bundle(held.range.bundle)):
+            return False
+        return self._fs.unlink(self._bundles.path_of_lease(held))
+
+    # What becomes of its lines
+
+    def ack(self, token: str, lines: Collection[int]) -> set[int]:
+        """Finish lines; return those that were open until then."""
+        for held in self._present(token):
+            ours = {number for number in lines if held.range.is_open(number)}
+            if not ours or self._change(held, held.marked(ours, OVER)):
+                return ours
+        return set()
+
+    def renew(
+        self, token: str, lines: Collection[int], expiry: int, *, together: bool
+    ) -> RangeLease | None:
+        """Make a range last until `expiry`; None: it is lost, or has more open lines than these.
+
+        With `together`, these are renewed, too.
+        """
+        for held in self._present(token):
+            longer = held._replace(expiry=expiry)
+            if not together and not set(held.range.lines()) <= set(lines):
+                return None
+            if self._change(held, longer):
+                return longer
+        return None
+
+    def leave(self, lease: Lease, move: Callable[[str], bool]) -> bool:
+        """Detach a line and let `move` put its file where it goes; False when it is lost."""
+        path = self.detach(lease)
+        if path is None:
+            return False
+        moved = move(path)
+        self._end(lease)
+        return moved
+
+    def detach(self, lease: Lease) -> str | None:
+        """Write the message of a line into a file of its own; return its path, None: it is lost.
+
+        If a file was written before, by somebody who did not come further, it is the message.
+        """
+        number = lease.number
+        content: tuple[bytes, bool] | None = None
+        for held in self._present(lease.token):
+            path = f"{self._layout.work}/{held.detached(number)}"
+            if number in held.range.lines(DETACHED):
+                return path if self._fs.exists(path) else None
+            if not held.range.is_open(number):
+                return None
+            if content is None:
+                content = self._bundles.file_content(lease)
+            data, sync = content
+            self._fs.create_own(path, data, sync=sync, mode=self._layout.file_mode)
+            if self._change(held, held.marked([number], DETACHED)):
+                return path
+        return None
+
+    def _end(self, lease: Lease) -> None:
+        """Note that a detached line has gone; if that fails, others will when the lease is over."""
+        number = lease.number
+        with suppress(OSError):
+            for held in self._present(lease.token):
+                is_ours = number in held.range.lines(DETACHED)
+                if not is_ours or self._change(held, held.marked([number], OVER)):
+                    return
+
+    def put(
+        self,
+        token: str,
+        lines: Collection[int],
+        entry: Entry,
+        place: Callable[[str, ReadyEntry], bool],
+    ) -> bool | None:
+        """Let `place` put a range back into the ready queue with the counts of `entry`.
+
+        False: it is lost. None: it has other lines that are leased, or one of these is detached
+        since it could not be moved on. So these must leave alone.
+        """
+        for held in self._present(token):
+            back = held.range
+            detached = back.lines(DETACHED)
+            if detached or set(back.lines()) != set(lines):
+                return False if set(lines).isdisjoint(back.lines() + detached) else None
+            back = back._replace(
+                priority=entry.priority, failures=entry.failures, losses=entry.losses
+            )
+            if place(self._bundles.path_of_lease(held), back):
+                self._known.pop(token, None)
+                return True
+        return False
+
+    # Taking one
+
+    def take(self, path: str, waiting: Range, expiry: int) -> RangeLease | None:
+        """Lease a range that waits in a bucket; None: a competitor was faster."""
+        held = RangeLease(waiting, expiry, new_token())
+        if not self._fs.rename(path, self._bundles.path_of_lease(held)):
+            return None
+        self.remember(held)
+        return held
+
+    def put_rest(
+        self, token: str, place: Callable[[str, ReadyEntry], bool]
+    ) -> bool | None:
+        """Let `place` put back all lines of a range that are open, or were being detached."""
+        held = self._known.get(token) or self.look(token)
+        if held is None:
+            return False
+        for line in held.range.lines(DETACHED):
+            path = f"{self._layout.work}/{held.detached(line)}"
+            place(path, held.range.entry(line))
+            self._end(held.lease_of(line))
+        entry = held.range.entry(held.range.first)
+        return self.put(token, held.range.lines(), entry, place)
+
+    def take_over(
+        self, held: RangeLease, expire: Callable[[Lease], object]
+    ) -> tuple[RangeLease, bool] | None:
+        """Take over a range whose lease is over; None: it was changed, or never was a lease.
+
+        Return its new lease, and whether anybody may have received its messages: not if he died
+        before he made his claim.
+
+        `expire` does with a message in a file of its own what is to be done with an expired one.
+        BundleNotFound: the bundle can't be found, and the range stays as it is.
+        """
+        self._bundles.require(held.range.bundle)
+        for line in held.range.lines(DETACHED):
+            expire(held.lease_of(line)._replace(filename=held.detached(line)))
+        over = held.range.lines(DETACHED)
+        ours = held.marked(over, OVER)._replace(
+            expiry=self._time.end_of_lease(_TAKEN_FOR), token=new_token()
+        )
+        if not self._fs.take(
+            self._bundles.path_of_lease(held), self._bundles.path_of_lease(ours)
+        ):
+            return None
+        made, is_new = self._bundles.make_for(ours)
+        if made is False:
+            self._fs.discard(self._bundles.path_of_lease(ours))
+        if not made:
+            return None
+        self.remember(ours)
+        if ours.range.is_over:
+            self._change(ours, ours)
+            return None
+        return ours, not is_new

@@ -1,0 +1,193 @@
+"""How roots and queues are made, listed and deleted."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from contextlib import suppress
+from functools import partial
+from typing import TYPE_CHECKING
+
+from ddmq.clock import Clock
+from ddmq.errors import InvalidArgument, InvalidSettings, QueueNotFound
+from ddmq.log import warn
+from ddmq.settings import Settings
+from ddmq.storage.background import wait_for
+from ddmq.storage.filesystem import is_shared
+from ddmq.storage.layout import DIRECTORIES, THEN
+from ddmq.storage.locks import exclusive
+from ddmq.storage.names import SETTINGS_FILE, check_queue_name, new_token
+from ddmq.storage.settings_file import SettingsFile
+
+if TYPE_CHECKING:
+    from ddmq.storage.filesystem import FileSystem
+
+_DELETED = ".deleted-"
+#: Seconds for which a client that creates a queue removes what others deleted.
+_LEFT_FOR = 2.0
+
+
+def make_root(
+    root: str,
+    fs: FileSystem,
+    mode: int | None = None,
+    lock_timeout: float | None = None,
+) -> None:
+    """Make and initiate a root; one that exists stays as it is."""
+    if lock_timeout is None:  # there are no settings yet
+        lock_timeout = Settings().lock_timeout
+    if fs.status(root) is None:
+        _make_directories(root, fs)
+        if mode is not None:
+            fs.chmod(root, mode)
+    if not SettingsFile(root, fs).exists():
+        with exclusive(f"{root}/lock", lock_timeout):
+            SettingsFile(root, fs).initiate(_file_mode(mode))
+
+
+def _make_directories(path: str, fs: FileSystem) -> None:
+    """Make a directory and those above it; their names survive a power cut."""
+    above = os.path.dirname(path)
+    if fs.status(above) is None:
+        _make_directories(above, fs)
+    fs.mkdir(path)
+    with suppress(OSError):  # we may be allowed to pass through it, but not to open it
+        fs.sync_directory(above)
+
+
+def make_queue(
+    root: str, queue: str, fs: FileSystem, *, mode: int | None, lock_timeout: float
+) -> bool:
+    """Make and initiate a queue, or mend one that lacks a directory; False when it exists.
+
+    Its `ddmq.yaml` is written last, and makes the directory a queue. After a crash, call this
+    again. A queue whose layout we don't know stays as it is.
+    """
+    with exclusive(f"{root}/lock", lock_timeout):
+        _remove_deleted(root, fs, patient=False)
+        path, is_new = f"{root}/{queue}", not is_queue(root, queue, fs)
+        file = SettingsFile(path, fs, of_queue=True)
+        if not is_new:
+            file.check_layout()
+        for directory in (path, *(f"{path}/{name}" for name in DIRECTORIES)):
+            fs.mkdir(directory)
+            fs.require_directory(directory)  # no link to somewhere else
+            if mode is not None and is_new:
+                fs.chmod(directory, mode)
+        # It is made now, since on a full disk nobody could make it in order to clean.
+        if fs.status(f"{path}/lock") is None:
+            fs.create(f"{path}/lock", b"", sync=False, mode=_file_mode(mode))
+        made = file.initiate(_file_mode(mode))
+        fs.sync_directory(root)
+    return made
+
+
+def delete_queue(root: str, queue: str, fs: FileSystem, lock_timeout: float) -> None:
+    """Delete a queue with all its messages: it is gone at once, its files a little later.
+
+    When two clients delete it, one of them raises QueueNotFound. The next administrator
+    removes what a crash leaves. A queue of a later ddmq stays as it is.
+    """
+    with exclusive(f"{root}/lock", lock_timeout):
+        if not is_queue(root, queue, fs):
+            raise queue_not_found(root, queue)
+        path = f"{root}/{queue}"
+        with suppress(InvalidSettings, OSError):  # what is broken can be deleted
+            SettingsFile(path, fs, of_queue=True).check_layout()
+        for directory in (path, *(f"{path}/{name}" for name in (*DIRECTORIES, THEN))):
+            found = fs.status(directory)
+            if found is not None and not fs.may_change(directory):  # we can't empty it
+                text = os.strerror(errno.EACCES)
+                raise PermissionError(errno.EACCES, text, directory)
+        fs.replace(path, f"{root}/{_DELETED}{new_token()}")
+        fs.let_go()  # the directories that we hold open have moved, too
+        _remove_deleted(root, fs, patient=True)
+
+
+def _remove_deleted(root: str, fs: FileSystem, *, patient: bool) -> None:
+    """Remove the files of deleted queues; unless `patient`, stop when one takes long."""
+    for name in fs.hidden(root):
+        if not name.startswith(_DELETED):
+            continue
+        path = f"{root}/{name}"
+        found = fs.status(path)
+        if found is not None and not found.is_directory:
+            fs.discard(path)
+        else:
+            removing = Clock().begin(partial(fs.remove_tree, path))
+            is_late = not removing.ends_within(_LEFT_FOR)
+            if is_late and not patient:
+                return
+            if is_late:
+                wait_for(removing, partial(str, f"{path} is not removed yet"))
+        if fs.status(path) is not None:
+            what = "what was deleted could not be removed entirely"
+            warn(f"{path}: {what}; remove it by hand")
+
+
+def is_queue(root: str, queue: str, fs: FileSystem) -> bool:
+    """Tell whether there is an initiated queue of this name."""
+    try:
+        if not fs.exists(f"{root}/{queue}"):
+            return False
+        fs.require_directory(f"{root}/{queue}")
+        return fs.exists(f"{root}/{queue}/{SETTINGS_FILE}")
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except PermissionError:  # it may be one; a client that uses it will be told
+        return True
+
+
+def queues(root: str, fs: FileSystem) -> list[str]:
+    """Return the names of all queues, sorted."""
+    return sorted(
+        name
+        for name in fs.listing(root)
+        if may_be_queue(name) and is_queue(root, name, fs)
+    )
+
+
+def may_be_queue(name: str) -> bool:
+    """Tell whether a queue can have this name."""
+    try:
+        return check_queue_name(name) == name
+    except InvalidArgument:
+        return False
+
+
+def queue_not_found(root: str, queue: str) -> QueueNotFound:
+    """Return the error for a queue that is not there."""
+    return QueueNotFound(
+        f"{root}/{queue}: no such queue; create it with `ddmq create` or -f (create=True)"
+    )
+
+
+def checked_mode(mode: int | None) -> int | None:
+    """Return `mode`, or raise InvalidArgument unless a queue can be used with it.
+
+    The owner must have all rights. Where others may write, the directories need setgid, so
+    that files get the directory's group. They must not be sticky: then nobody could consume
+    what another user published.
+    """
+    if mode is None:
+        return None
+    is_owners = 0 <= mode <= 0o7777 and mode & stat.S_IRWXU == stat.S_IRWXU
+    is_shared_well = mode & stat.S_ISGID or not mode & (stat.S_IWGRP | stat.S_IWOTH)
+    if is_owners and is_shared_well and not mode & stat.S_ISVTX:
+        return mode
+    raise InvalidArgument(
+        f"mode {mode:o} can't be used; for a queue of your own use 700, for a group 2770"
+    )
+
+
+def shared_mode(root: str, fs: FileSystem) -> int | None:
+    """Return the mode of a root that a group shares; None when it is not shared."""
+    found = fs.status(root)
+    if found is None or not is_shared(found.mode) or found.mode & stat.S_ISVTX:
+        return None
+    return stat.S_IMODE(found.mode)
+
+
+def _file_mode(mode: int | None) -> int | None:
+    return None if mode is None else mode & 0o666

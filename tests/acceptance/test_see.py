@@ -1,0 +1,52 @@
+"""What is in a queue is seen, moved, and taken elsewhere, as it is typed."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import ddmq
+
+#: Runs `ddmq` with the ddmq that is tested.
+DDMQ = f"{sys.executable} -c 'import sys; from ddmq.cli.main import main; sys.exit(main())'"
+ENVIRON = {**os.environ, "PYTHONPATH": str(Path(ddmq.__file__).parent.parent)}
+
+
+def typed(line):
+    """Return what a line of shell prints, which must succeed."""
+    line = f"set -o pipefail; {line.replace('ddmq ', f'{DDMQ} ')}"
+    done = subprocess.run(
+        ["bash", "-c", line], env=ENVIRON, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    return done.stdout
+
+
+def test_a_message_is_seen_moved_and_shown_where_it_went(root, broker):
+    broker.publish_many("jobs", [f"sample {n}" for n in range(20)])
+    broker.create_queue("bigmem")
+    shown = typed(f"ddmq peek {root} jobs -n 13").splitlines()
+    id_, priority, text = shown[-1].split("  ")
+    assert (priority, text) == ("999", "sample 12")
+    assert typed(f"ddmq move {root} jobs {id_} bigmem") == f"{id_}: moved to bigmem\n"
+    assert "waits at priority 999" in typed(f"ddmq show {root} bigmem {id_}")
+    assert "    | sample 12" in typed(f"ddmq show {root} bigmem {id_}")
+    assert broker.view("jobs")["jobs"].waiting == 19
+
+
+def test_a_queue_goes_through_a_pipe_to_another_root(root, broker, tmp_path):
+    broker.publish_many("jobs", [f"sample {n}" for n in range(1200)])
+    broker.publish("jobs", "later", delay=3600)
+    there = tmp_path / "there"
+    line = f"ddmq export {root} jobs | gzip | gunzip | ddmq import -f {there} jobs -"
+    assert typed(line) == "1201\n"
+    assert typed(f"ddmq view {there} jobs").split()[-4:] == ["1200", "0", "1", "0"]
+    assert typed(f"ddmq peek {there} jobs -n 1").endswith("  sample 0\n")
+
+
+def test_whoever_has_seen_enough_of_an_export_ends_it(root, broker):
+    broker.publish_many("jobs", ["x" * 1000] * 1000)
+    line = f"ddmq export {root} jobs | head -n 1 | wc -l || true"
+    assert typed(line).strip() == "1"

@@ -1,0 +1,71 @@
+"""Results that are named after their input, and what names each of them."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+from hpc.inside import run
+
+from ddmq.hpc.manifest import manifest
+
+WRITE = 'echo "$DDMQ_MESSAGE" > "$DDMQ_OUTPUT"'
+
+
+@pytest.fixture
+def out(tmp_path):
+    return tmp_path / "out"
+
+
+def test_results_are_named_after_their_input(root, broker, clock, out):
+    texts = [f"in/{n}.txt" for n in range(20)]
+    broker.publish_many("q", texts, durable=False)
+    summary = run(
+        root, clock, WRITE, slots=3, output_dir=str(out), output_name="{/.}.gz"
+    )
+    assert summary.numbers["acked"] == 20
+    assert (out / "7.gz").read_text() == "in/7.txt\n"
+    assert len(os.listdir(out)) == 22
+    assert os.listdir(out / ".ddmq-names") == []
+    rows = manifest(f"{root}/q", str(out))
+    assert {row.input: row.file for row in rows} == {
+        text: f"{text[3:-4]}.gz" for text in texts
+    }
+
+
+@pytest.mark.parametrize("slots", [1, 2])
+def test_of_two_messages_with_one_name_the_second_fails_and_says_so(
+    root, broker, clock, out, slots
+):
+    for directory in "ab":
+        broker.publish("q", f"{directory}/x")
+    options = {"slots": slots, "output_dir": str(out), "output_name": "{/}"}
+    summary = run(root, clock, WRITE, **options)
+    assert (summary.numbers["acked"], summary.numbers["failed"]) == (1, 1)
+    assert (out / "x").read_text() == "a/x\n"
+    [letter] = broker.dead("q")
+    assert letter.message == "b/x"
+    assert "the name of its result, 'x', is" in letter.reason
+
+
+@pytest.mark.parametrize("options", [{}, {"brake": False}, {"fast_failures": 2}])
+def test_a_failure_keeps_its_name_from_nobody(root, broker, clock, out, options):
+    """Not even while it is held, until it is known whose fault it is."""
+    broker.publish("q", "a/x", requeue_limit=0)
+    broker.publish("q", "b/x")
+    command = f'{WRITE}; [ "$DDMQ_MESSAGE" = b/x ]'
+    run(root, clock, command, output_dir=str(out), output_name="{/}", **options)
+    assert (out / "x").read_text() == "b/x\n"
+    assert os.listdir(out / ".ddmq-unfinished") == []
+    assert [letter.message for letter in broker.dead("q")] == ["a/x"]
+
+
+def test_a_text_that_names_no_result_is_a_dead_letter_and_is_not_run(
+    root, broker, clock, out, tmp_path
+):
+    broker.publish("q", "../../ran")
+    command = f"touch {tmp_path}/ran; {WRITE}"
+    run(root, clock, command, output_dir=str(out), output_name="{}")
+    [letter] = broker.dead("q")
+    assert "holds a slash" in letter.reason
+    assert not (tmp_path / "ran").exists()

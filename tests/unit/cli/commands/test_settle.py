@@ -1,0 +1,36 @@
+"""Leased messages are settled by name."""
+
+from __future__ import annotations
+
+import json
+import os
+
+from ddmq.broker import STATES
+
+
+def test_messages_are_settled_by_id_or_by_file_name(sh, root):
+    for text in "abcd":
+        sh.ok("publish", root, "testmq", text)
+    a, b, c, d = json.loads(sh.ok("consume", root, "testmq", "-n", "4"))
+    sh.ok("ack", root, "testmq", f"{a['id']},{b['filename']}")
+    sh.ok("nack", root, "testmq", c["id"], "--delay", "60")
+    sh.ok("release", root, "testmq", d["id"])
+    counts = json.loads(sh.ok("view", root, "--format", "json"))["testmq"]
+    assert [counts[state] for state in STATES] == [1, 0, 1, 0]
+
+
+def test_an_old_file_name_does_not_settle_a_new_lease(sh, root):
+    sh.ok("publish", root, "testmq", "a")
+    old = json.loads(sh.ok("consume", root, "testmq"))
+    sh.ok("release", root, "testmq", old["id"])
+    sh.ok("consume", root, "testmq")
+    assert "not at work" in sh.error("ack", root, "testmq", old["filename"])
+    assert json.loads(sh.ok("view", root, "--format", "json"))["testmq"]["work"] == 1
+
+
+def test_renew_prolongs_a_lease(sh, root):
+    sh.ok("publish", root, "testmq", "a")
+    old = json.loads(sh.ok("consume", root, "testmq"))
+    sh.ok("renew", root, "testmq", old["id"], "--timeout", "9999")
+    [new] = os.listdir(root / "testmq" / "work")
+    assert int(new[:13]) - int(old["filename"][:13]) > 9_000_000

@@ -1,0 +1,90 @@
+"""Waiting for queues."""
+
+from __future__ import annotations
+
+import pytest
+
+from ddmq import Broker
+from ddmq.cli.commands import wait
+from ddmq.cli.spec import Context
+from ddmq.storage.filesystem import FileSystem
+
+
+def test_several_queues_are_waited_for_in_one_time(sh, root, monkeypatch):
+    Broker(root).create_queue("other")
+    given = []
+
+    def wait(_, name, timeout, progress):
+        given.append((name, timeout))
+        return True
+
+    monkeypatch.setattr(Broker, "wait", wait)
+    sh.ok("wait", root, "testmq,other", "--timeout", "5")
+    assert given[0] == ("testmq", 5)
+    assert given[1][0] == "other"
+    assert 0 <= given[1][1] < 5
+
+
+def test_wait_ends_when_the_queue_is_empty_and_gives_up_in_time(sh, root):
+    assert sh.ok("wait", root, "testmq") == ""
+    sh.ok("publish", root, "testmq", "a")
+    assert "1 waiting" in sh.error("wait", root, "testmq", "--timeout", "0")
+
+
+def waiting_once(_, name, timeout, progress):
+    """Stand in for `Broker.wait`: look once, and take the queue for empty."""
+    if progress is not None:
+        progress(name)
+    return True
+
+
+@pytest.fixture
+def told(root, monkeypatch):
+    """Return a function that waits for a queue, and returns what was shown meanwhile."""
+
+    def told(*, is_watched):
+        shown = []
+        arguments = wait.Arguments(str(root), ["testmq"], None)
+        context = Context(
+            FileSystem(), shown.append, is_typed=True, is_watched=is_watched
+        )
+        wait.wait(arguments, context)
+        return shown
+
+    monkeypatch.setattr(Broker, "wait", waiting_once)
+    return told
+
+
+def test_who_watches_sees_what_is_waited_for(told, root):
+    broker = Broker(root)
+    for delay in (0, 0, 0, 60):
+        broker.publish("testmq", "x", delay=delay)
+    broker.consume("testmq")
+    [line] = told(is_watched=True)
+    assert line == "waiting for testmq: 2 waiting, 1 delayed, 1 at work"
+
+
+def test_who_watches_sees_what_nobody_renews(told, root):
+    broker = Broker(root)
+    broker.publish("testmq", "x")
+    broker.consume("testmq")
+    broker.update_settings("testmq", message_timeout=5000)
+    [line] = told(is_watched=True)
+    assert line == (
+        "waiting for testmq: 0 waiting, 0 delayed, "
+        "1 at work (1 not renewed for 73 minutes, back in 10 minutes)"
+    )
+
+
+def test_nothing_is_counted_for_nobody(told, monkeypatch):
+    monkeypatch.delattr(Broker, "overview")
+    assert told(is_watched=False) == []
+
+
+def test_who_waited_is_told_what_is_still_to_be_run_or_failed(sh, root):
+    broker = Broker(root)
+    broker.with_follow_ups("testmq", lambda each: each.arm())
+    assert "testmq: --then is still to be run" in sh.ok("wait", root, "testmq")
+    held = broker.with_follow_ups("testmq", lambda x: x.claim(x.all()[0], 60))
+    broker.with_follow_ups("testmq", lambda each: each.fail(held, 0, 0))
+    assert "testmq: --then failed" in sh.ok("wait", root, "testmq")

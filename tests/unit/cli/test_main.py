@@ -1,0 +1,181 @@
+"""Finding the command, and answering in each format."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import sys
+
+import pytest
+import yaml
+
+from ddmq.cli import commands
+from ddmq.cli.commands import MODULES
+from ddmq.cli.spec import Reply
+
+
+def test_long_options_are_accepted_with_underscores(sh, root):
+    sh.ok("publish", root, "testmq", "x", "--requeue_limit=4", "--requeue_prio", "2")
+    message = json.loads(sh.ok("consume", root, "testmq", "--skip_cleaning"))
+    assert (message["requeue_limit"], message["requeue_prio"]) == (4, 2)
+
+
+def test_a_text_that_looks_like_an_option_follows_two_dashes(sh, root):
+    sh.ok("publish", root, "testmq", "--", "--requeue_limit")
+    assert sh.ok("consume", root, "testmq", "--format", "plain") == "--requeue_limit"
+
+
+@pytest.mark.parametrize("switches", [["-d"], ["-d", "-v"], ["--debug"]])
+def test_switches_may_stand_before_the_command(sh, root, switches):
+    status, out, err = sh(*switches, "view", root)
+    assert status == 0
+    assert "testmq" in out
+    assert re.search(r"^ddmq: [0-9]+ file-system calls: .*listdir", err, re.MULTILINE)
+
+
+def test_consume_prints_yaml_and_plain_text_when_asked(sh, root):
+    sh.ok("publish", root, "testmq", "a")
+    sh.ok("publish", root, "testmq", "b")
+    assert (
+        yaml.safe_load(sh.ok("consume", root, "testmq", "--format", "yaml"))["message"]
+        == "a"
+    )
+    assert sh.ok("consume", root, "testmq", "--format", "plain") == "b"
+
+
+@pytest.mark.parametrize("form", ["json", "yaml", "plain"])
+def test_what_is_nested_deep_is_printed_in_every_format(sh, root, form):
+    deep = "[" * 900 + "]" * 900
+    sh.ok("publish", root, "testmq", "--json", deep)
+    printed = sh.ok("consume", root, "testmq", "--format", form)
+    message = printed if form == "plain" else json.loads(printed)["message"]
+    assert json.dumps(message).strip('"') == deep
+
+
+def test_an_empty_value_of_a_switch_is_wrong_usage(sh, root):
+    status, out, err = sh("view", root, "testmq", "-s=")
+    assert (status, out, err.count("\n")) == (2, "", 1)
+
+
+@pytest.mark.parametrize("arguments", [[], ["bogus"], ["publish"], ["view", "-x", "/"]])
+def test_wrong_usage_ends_with_status_2(sh, arguments):
+    status, out, err = sh(*arguments)
+    assert (status, out) == (2, "")
+    assert "-h" in err
+
+
+def test_the_version_and_the_help_are_printed(sh):
+    assert sh.ok("-v").startswith("ddmq ")
+    assert "exit status" in sh.ok("-h")
+
+
+@pytest.mark.parametrize("command", [*MODULES, "json"])
+def test_every_command_has_a_help_page_with_an_example(sh, command):
+    text = sh.ok(command, "-h")
+    assert "example:" in text
+    assert f"ddmq {command}" in text.split("example:")[1]
+
+
+def test_silent_says_nothing_but_errors(sh, root):
+    assert sh.ok("publish", "-s", root, "testmq", "x") == ""
+    assert sh.ok("consume", "-s", root, "testmq", "--format", "plain") == "x"
+    assert "no such queue" in sh.error("publish", "-s", root, "nothing", "x")
+
+
+@pytest.mark.parametrize("flag", ["-d", "--debug"])
+def test_debug_counts_the_system_calls_by_kind(sh, root, flag):
+    status, _, err = sh("publish", root, "testmq", "x", flag)
+    assert status == 0
+    total, kinds = re.fullmatch(
+        r"ddmq: (\d+) file-system calls: (.*)", err[:-1]
+    ).groups()
+    numbers = {kind: int(number) for kind, number in map(str.split, kinds.split(", "))}
+    assert sum(numbers.values()) == int(total)
+    assert {"open", "write", "rename"} <= set(numbers)
+
+
+@pytest.mark.parametrize("words", [["--", "view"], ["-s", "-d"], ["--", "json", "{}"]])
+def test_the_command_comes_first(sh, words):
+    status, out, err = sh(*words)
+    assert (status, out) == (2, "")
+    assert "see `ddmq -h`" in err
+
+
+def test_an_option_of_another_command_is_none(sh, root):
+    status, _, err = sh("publish", root, "testmq", "x", "--slowest", "3")
+    assert (status, "unrecognized arguments: --slowest 3" in err) == (2, True)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["-p", "5", "publish", "ROOT", "testmq", "x"],
+        ["--priority=5", "-C", "publish", "ROOT", "testmq", "x"],
+        ["--no_durable", "--priority", "5", "publish", "ROOT", "testmq", "x"],
+        ["publish", "-p", "5", "ROOT", "testmq", "x"],
+        ["publish", "ROOT", "-p", "5", "testmq", "x"],
+        ["publish", "ROOT", "testmq", "-p", "5", "x"],
+        ["-s", "publish", "ROOT", "testmq", "x", "-p", "5"],
+    ],
+)
+def test_options_may_stand_anywhere(sh, root, words):
+    sh.ok(*(word.replace("ROOT", str(root)) for word in words))
+    assert (
+        json.loads(sh.ok("--format", "json", "consume", root, "testmq"))["priority"]
+        == 5
+    )
+
+
+def test_a_value_that_is_the_name_of_a_command_is_none(sh, root):
+    sh.ok("create", root, "view")
+    assert json.loads(sh.ok("--format", "json", "-n", "view", root)) == {
+        "queues": ["testmq", "view"]
+    }
+    sh.ok("--from-file", os.devnull, "publish", root, "view")
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["publsh"], "no command publsh; did you mean publish?"),
+        (["veiw", "ROOT"], "did you mean view?"),
+        (["publish", "ROOT", "q", "x", "--prioriy", "5"], "did you mean --priority?"),
+        (["publish", "ROOT", "q", "x", "--xyzzy"], "unrecognized arguments: --xyzzy;"),
+        (["view", "ROOT", "testm"], "did you mean testmq?"),
+        (["\x1b[2J"], "no command \\x1b[2J;"),
+    ],
+)
+def test_what_was_meant_is_asked_for(sh, root, words, told):
+    status, _, err = sh(*(word.replace("ROOT", str(root)) for word in words))
+    assert status == (1 if "testm" in words else 2)
+    assert told in err
+
+
+@pytest.mark.parametrize(
+    ("words", "key", "seconds"),
+    [
+        (["publish", "ROOT", "testmq", "x", "-t", "2h"], "timeout", 7200),
+        (["publish", "ROOT", "testmq", "x", "-t", "1:30"], "timeout", 90),
+        (["publish", "ROOT", "testmq", "x", "-t", "5.5"], "timeout", 5.5),
+    ],
+)
+def test_seconds_may_be_written_as_minutes_or_hours(sh, root, words, key, seconds):
+    sh.ok(*(word.replace("ROOT", str(root)) for word in words))
+    assert json.loads(sh.ok("consume", root, "testmq"))[key] == seconds
+    request = {"cmd": "wait", "root": str(root), "queue": "testmq", "timeout": "0s"}
+    assert "after 0 seconds" in sh("json", json.dumps(request))[1]
+
+
+@pytest.mark.parametrize("is_terminal", [False, True])
+def test_only_on_a_terminal_somebody_watches(sh, root, monkeypatch, is_terminal):
+    def run(_, context):
+        seen.append(context.is_watched)
+        return Reply({}, "")
+
+    seen: list[bool] = []
+    command = commands.find("wait")._replace(run=run)
+    monkeypatch.setattr(commands, "find", lambda _: command)
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: is_terminal)
+    sh.ok("wait", root, "testmq")
+    assert seen == [is_terminal]

@@ -1,0 +1,83 @@
+"""What `ddmq-worker` makes of what it is told."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from ddmq.cli import worker
+from ddmq.cli.spec import filled
+from ddmq.cli.worker_arguments import WorkerArguments, worker_parser
+from ddmq.hpc.worker import Summary
+
+
+def told(*words):
+    """Return arguments as they are typed."""
+    values = worker_parser().parse_args([*words, "/mq", "jobs"])
+    return filled(WorkerArguments, vars(values))
+
+
+def test_the_user_decides_before_the_scheduler_does():
+    on_slurm = {"SLURM_CPUS_ON_NODE": "16", "SLURM_JOB_ID": "1"}
+    assert worker.worker_options(told(), on_slurm).slots == 16
+    assert worker.worker_options(told("-j", "2"), on_slurm).slots == 2
+
+
+def test_directories_are_known_wherever_a_command_goes():
+    given = told("--log-dir", "logs", "--output-dir", "/out")
+    options = worker.worker_options(given, {"TMPDIR": "/scratch"})
+    assert options.log_dir == f"{os.getcwd()}/logs"
+    assert (options.output_dir, options.spool) == ("/out", "/scratch")
+
+
+def test_a_limit_of_failures_is_a_number_or_a_share():
+    for text, wanted in (("7", (7, None)), ("7%", (None, 0.07))):
+        options = worker.worker_options(told("--max-failures", text), {})
+        assert (options.max_failures, options.max_failed_share) == wanted
+
+
+def test_the_earliest_end_counts(clock):
+    now = clock.own_ns() / 1e9
+    on_slurm = {"SLURM_JOB_ID": "1", "SLURM_JOB_END_TIME": str(int(now + 100))}
+    assert worker.deadline_of(told().job_end, {}, clock).at is None
+    assert worker.deadline_of(told().job_end, on_slurm, clock).at == int(now + 100)
+    for words, wanted in (
+        (("--time", "50"), now + 50),
+        (("--time", "500"), int(now + 100)),
+        (("--deadline", str(now + 10), "--time", "50"), now + 10),
+    ):
+        found = worker.deadline_of(told(*words).job_end, on_slurm, clock)
+        assert found.at == pytest.approx(wanted)
+
+
+def test_a_command_is_needed(capsys):
+    with pytest.raises(SystemExit, match="2"):
+        worker.main(["/mq", "jobs"])
+    assert "put the command last, after --" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("numbers", "left", "said", "status"),
+    [
+        ({"acked": 3, "failed": 0, "lost": 0}, 0, "", 0),
+        ({"acked": 3, "failed": 1, "lost": 0}, 0, "", 4),
+        ({"acked": 3, "failed": 0, "lost": 1}, 0, "", 4),
+        ({"acked": 3, "failed": 1, "lost": 0}, 7, "", 5),
+        ({"acked": 3, "failed": 1, "lost": 0}, 7, "broken", 1),
+        ({"acked": 0, "failed": 0, "lost": 0}, 0, "braked", 5),  # others took them
+        ({"acked": 0, "failed": 0, "lost": 0}, 9, "braked", 5),
+        ({"acked": 3, "failed": 1, "lost": 0}, 0, "then_is_left", 5),
+    ],
+)
+def test_the_worst_decides_the_status(numbers, left, said, status):
+    summary = Summary(numbers, left=left, **({said: True} if said else {}))
+    assert worker.status_of(summary) == status
+    forgiven = 0 if status == 4 else status
+    assert worker.status_of(summary, exit_zero=True) == forgiven
+
+
+def test_what_failed_when_all_was_done_is_a_failure_of_the_job():
+    numbers = {"acked": 3, "failed": 0, "lost": 0}
+    summary = Summary(numbers, then_has_failed=True)
+    assert worker.status_of(summary) == worker.status_of(summary, exit_zero=True) == 4

@@ -1,0 +1,242 @@
+"""What workers ran: written together, read in spite of whoever else writes there."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import tracemalloc
+
+import pytest
+from support import FakeClock, in_time
+
+from ddmq.clock import date
+from ddmq.errors import StorageError
+from ddmq.hpc import journal
+
+
+def run_of(id_, duration=1.0, result="acked"):
+    return journal.Run(
+        id_, 1.0, duration, result, 0, None, "host", "", 1, 2048, 0.5, ""
+    )
+
+
+@pytest.fixture
+def kept(tmp_path):
+    return journal.Journal(str(tmp_path), "host", FakeClock(), None)
+
+
+def test_lines_are_collected_and_written_together(tmp_path, kept):
+    kept.add(run_of("a"))
+    assert list(journal.read(str(tmp_path))) == []
+    assert kept.due_in() == 1.0
+    kept._clock.advance(1)
+    kept.add(run_of("b"))
+    assert kept.due_in() is None
+    assert [run.id for run in journal.read(str(tmp_path))] == ["a", "b"]
+    kept.close()
+
+
+def journal_with(directory, *lines, name="0.jsonl"):
+    """Make a journal that somebody else wrote."""
+    (directory / "journal").mkdir(exist_ok=True)
+    with open(directory / "journal" / name, "ab") as file:
+        file.writelines(lines)
+
+
+def line_with(**values):
+    return json.dumps({**run_of("x")._asdict(), **values}).encode() + b"\n"
+
+
+HOSTILE = [
+    *(line_with(duration=value) for value in ("9", [], {}, None, True, "1e3", -1.0)),
+    *(
+        line_with(duration=value)
+        for value in (float("nan"), float("inf"), 1e300, 10**400)
+    ),
+    *(line_with(start=value) for value in ("x", 1e300, float("nan"), -1e300)),
+    *(line_with(**{key: []}) for key in run_of("x")._fields),
+    *(line_with(**{key: {}}) for key in run_of("x")._fields),
+    *(line_with(text=7), line_with(timed_out=1), line_with(timed_out=None)),
+    *(line_with(peak_kib=1.5), line_with(peak_kib="1"), line_with(exit="0")),
+    *(
+        b"\xff\n",
+        b"[]\n",
+        b"\n",
+        b"\0" * 100 + b"\n",
+        b"[" * 60_000 + b"\n",
+        b"1" * 9999 + b"\n",
+    ),
+    *(b'{"id": 1}\n', b"NaN\n", b"x" * 200_000 + b"\n", line_with(log="x" * 70_000)),
+]
+
+
+def test_what_is_no_run_is_left_out_and_counted(tmp_path, caplog):
+    journal_with(tmp_path, line_with(id="a"), *HOSTILE, line_with(id="b"))
+    runs = list(journal.read(str(tmp_path)))
+    assert [run.id for run in runs] == ["a", "b"]
+    assert [journal.told(run) for run in sorted(runs, key=lambda run: run.start)]
+    [record] = caplog.records
+    assert f"{tmp_path}/journal that are left out: {len(HOSTILE)};" in record.message
+    assert journal.durations(str(tmp_path)) == [1.0]  # the end of it is recent
+
+
+def test_a_line_that_is_still_being_written_is_no_wrong_one(tmp_path, caplog):
+    journal_with(tmp_path, line_with(id="a"), b'{"id": "b", "st')
+    assert [run.id for run in journal.read(str(tmp_path))] == ["a"]
+    assert caplog.records == []
+
+
+def test_a_journal_without_end_takes_neither_memory_nor_time(tmp_path, caplog):
+    """A terabyte of nothing, which takes no room on disk."""
+    journal_with(tmp_path, line_with(id="a"))
+    os.truncate(tmp_path / "journal" / "0.jsonl", 1 << 40)
+    journal_with(tmp_path, line_with(id="b"), name="1.jsonl")
+    os.utime(tmp_path / "journal" / "0.jsonl", (1, 1))
+    tracemalloc.start()
+    try:
+        with in_time(20):
+            assert [run.id for run in journal.read(str(tmp_path))] == ["a", "b"]
+            assert journal.durations(str(tmp_path)) == [1.0]
+            assert journal.compact(str(tmp_path), 1e10) == 2
+        assert tracemalloc.get_traced_memory()[1] < 4 << 20
+    finally:
+        tracemalloc.stop()
+    assert "left out: 2;" in caplog.text
+
+
+def test_where_journals_can_not_be_listed_nobody_knows_how_long_a_message_takes(
+    tmp_path, monkeypatch
+):
+    """Whoever may write to the queue keeps the directory to himself."""
+    journal_with(tmp_path, line_with())
+
+    def refuse(_):
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(os, "listdir", refuse)
+    before = set(os.scandir("/proc/self/fd"))
+    assert journal.durations(str(tmp_path)) == []
+    with pytest.raises(StorageError, match=f"{tmp_path}/journal: Permission denied"):
+        list(journal.read(str(tmp_path)))
+    with pytest.raises(StorageError):
+        journal.compact(str(tmp_path), 1e10)
+    assert len(set(os.scandir("/proc/self/fd"))) == len(before)
+
+
+def test_journals_are_merged_into_such_as_are_read_to_their_end(tmp_path, monkeypatch):
+    monkeypatch.setattr(journal, "_MOST", 10 * len(line_with()))
+    monkeypatch.setattr(journal, "_LINE", 2 * len(line_with()))
+    monkeypatch.setattr(journal, "_MERGED", 5)
+    names = [f"{n:02d}" for n in range(22)]
+    for name in names:
+        journal_with(tmp_path, b"no run\n", line_with(id=name), name=f"{name}.jsonl")
+        os.utime(tmp_path / "journal" / f"{name}.jsonl", (1, 1))
+    assert journal.compact(str(tmp_path), 1e9) == 22
+    files = list((tmp_path / "journal").iterdir())
+    assert 5 <= len(files) <= 8
+    assert max(path.stat().st_size for path in files) <= journal._MOST
+    assert sorted(run.id for run in journal.read(str(tmp_path))) == names
+
+
+def test_a_journal_that_is_away_while_others_are_merged_is_not_removed(
+    tmp_path, monkeypatch
+):
+    for name in ("0.jsonl", "1.jsonl"):
+        journal_with(tmp_path, line_with(id=name), name=name)
+        os.utime(tmp_path / "journal" / name, (1, 1))
+    monkeypatch.setattr(journal, "_parsed", _refuse)
+    with pytest.raises(StorageError):
+        journal.compact(str(tmp_path), 1e9)
+    assert sorted(os.listdir(tmp_path / "journal")) == ["0.jsonl", "1.jsonl"]
+
+
+def _refuse(_):
+    raise OSError(errno.EIO, "Input/output error", "./0.jsonl")
+
+
+def test_a_journal_that_can_not_be_read_is_left_out_and_told(tmp_path, kept, caplog):
+    kept.add(run_of("a"))
+    kept.flush()
+    kept.close()
+    (tmp_path / "journal" / "0.jsonl").symlink_to(
+        next((tmp_path / "journal").iterdir())
+    )
+    (tmp_path / "journal" / "1.jsonl").mkdir()
+    assert [run.id for run in journal.read(str(tmp_path))] == ["a"]
+    assert [record.message.split()[1:4] for record in caplog.records] == [
+        ["is", "left", "out:"],
+        ["is", "left", "out:"],
+    ]
+
+
+def test_a_journal_goes_on_in_another_file(tmp_path, kept, monkeypatch):
+    monkeypatch.setattr(journal, "_ROTATED", 100)
+    for name in "abc":
+        kept.add(run_of(name))
+        kept.flush()
+    kept.close()
+    assert len(os.listdir(tmp_path / "journal")) > 1
+    assert sorted(run.id for run in journal.read(str(tmp_path))) == ["a", "b", "c"]
+
+
+def test_a_journal_that_can_not_be_written_stops_nobody(tmp_path, kept, caplog):
+    (tmp_path / "journal").write_text("in the way")
+    kept.add(run_of("a"))
+    kept.flush()
+    kept.add(run_of("b"))
+    kept.flush()
+    assert len(caplog.records) == 1
+
+
+def test_old_journals_are_merged_once(tmp_path):
+    for name in "abc":
+        kept = journal.Journal(str(tmp_path), "host", FakeClock(), None)
+        kept.add(run_of(name))
+        kept.flush()
+        kept.close()
+    files = sorted((tmp_path / "journal").iterdir())
+    saved = {path: path.read_bytes() for path in files[:2]}
+    for path in files[:2]:
+        os.utime(path, (1, 1))
+    now = os.stat(files[2]).st_mtime
+    assert journal.compact(str(tmp_path), now) == 2
+    for path, data in saved.items():  # as if it had died before it removed them
+        path.write_bytes(data)
+    assert sorted(run.id for run in journal.read(str(tmp_path))) == ["a", "b", "c"]
+    journal.compact(str(tmp_path), now)
+    assert not any(path.exists() for path in saved)
+    assert sorted(run.id for run in journal.read(str(tmp_path))) == ["a", "b", "c"]
+
+
+def test_durations_are_those_of_successes(tmp_path, kept):
+    assert journal.durations(str(tmp_path)) == []
+    kept.add(run_of("a", 2.0))
+    kept.add(run_of("b", 9.0, "failed"))
+    kept.flush()
+    kept.close()
+    assert journal.durations(str(tmp_path)) == [2.0]
+
+
+def test_a_journal_line_is_told_in_words():
+    run = run_of("abc", 2.5)._replace(job="7", text="a.txt")
+    wanted = "abc acked exit 0 2.50 s 2 MiB host job 7 a.txt"
+    assert journal.told(run).split() == [*date(1.0).split(), *wanted.split()]
+    assert "timed out" in journal.told(run._replace(timed_out=True, signal="SIGTERM"))
+
+
+def test_a_journal_of_before_there_were_texts_is_read(tmp_path):
+    old = json.loads(line_with())
+    del old["text"], old["timed_out"]
+    journal_with(tmp_path, json.dumps(old).encode() + b"\n")
+    assert list(journal.read(str(tmp_path))) == [run_of("x")]
+
+
+def test_the_longest_text_that_is_kept_is_read_again(tmp_path, kept):
+    text = journal.beginning("\U0001f600" * 5000)
+    assert (len(text), text[-1]) == (1000, "…")
+    assert journal.beginning("short") == "short"
+    kept.add(run_of("a")._replace(text=text))
+    kept.flush()
+    assert [run.text for run in journal.read(str(tmp_path))] == [text]
+    kept.close()

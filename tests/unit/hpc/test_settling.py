@@ -1,0 +1,105 @@
+"""What becomes of a message, by how its command ended."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from ddmq.hpc import journal
+from ddmq.hpc.heartbeat import Heartbeat
+from ddmq.hpc.options import WorkerOptions
+from ddmq.hpc.settling import TROUBLED, Settler
+
+
+@pytest.fixture
+def settler(broker, clock, job):
+    """Return a function that makes one, with some options."""
+
+    def settler(**options):
+        heartbeat = Heartbeat(broker, clock)
+        given = WorkerOptions(**options)
+        return Settler(broker, "q", heartbeat, options=given, job=job)
+
+    return settler
+
+
+@pytest.mark.parametrize(
+    ("text", "result", "counts"),
+    [
+        ("exit 0", "acked", (0, 0, 0, 0)),
+        ("exit 1", "failed", (1, 0, 0, 0)),
+        ("exit 2", "failed", (0, 0, 0, 1)),
+        ("exit 75", "released", (0, 0, 1, 0)),
+        ("exit 7", "moved", (0, 0, 0, 0)),
+    ],
+)
+def test_the_exit_status_decides(broker, settler, ended, text, result, counts):
+    broker.create_queue("other")
+    mine, run = settler(fatal=frozenset((2,)), on_exit={7: "other"}), ended(text)
+    mine.begin(run.execution)
+    mine.settle(run)
+    assert {name for name, n in mine.numbers.items() if n} == {result}
+    assert broker.view("q")["q"] == counts
+    assert broker.view("other")["other"].waiting == (result == "moved")
+    assert mine.unsettled == {}
+
+
+@pytest.mark.parametrize(("retries", "counts"), [(1, (1, 0, 0, 0)), (0, (0, 0, 0, 1))])
+def test_a_message_without_a_limit_is_tried_so_often(
+    broker, settler, ended, retries, counts
+):
+    settler(retries=retries).settle(ended("exit 1"))
+    assert broker.view("q")["q"] == counts
+
+
+def test_what_failed_waits_for_its_backoff(broker, settler, ended):
+    mine = settler(backoff=(10.0, 60.0))
+    mine.settle(ended("exit 1"))
+    assert mine.delay == 10
+    assert broker.view("q")["q"] == (0, 0, 1, 0)
+    assert settler().delay == TROUBLED
+
+
+def test_what_was_killed_is_given_back_and_what_is_lost_is_left(broker, settler, ended):
+    mine, killed = settler(), ended("exit 1")
+    killed.execution.command.was_killed = True
+    mine.settle(killed)
+    assert broker.view("q")["q"] == (1, 0, 0, 0)
+    lost = ended("exit 0")
+    lost.execution.lost = True
+    mine.settle(lost)
+    assert (mine.numbers["released"], mine.numbers["lost"]) == (1, 1)
+
+
+def test_what_its_limit_does_not_bind_is_not_run_too_often(broker, settler):
+    broker.publish("q", "a")
+    [message] = broker.consume("q")
+    mine = settler(retries=2)
+    assert mine.why_not(message._replace(losses=2)) is None
+    assert mine.why_not(message._replace(losses=3, requeue_limit=9)) is None
+    why_not = mine.why_not(message._replace(failures=1, losses=2))
+    assert why_not == "tried too often: 1 failures, 2 losses"
+    assert mine.numbers["failed"] == 1
+
+
+def test_logs_are_named_when_a_run_begins(settler, ended, tmp_path):
+    options = WorkerOptions(log_dir=str(tmp_path / "log"))
+    mine, run = settler(log_dir=str(tmp_path / "log")), ended("echo x; exit 1", options)
+    mine.begin(run.execution)
+    where = f"{tmp_path}/log/node-no-job-{os.getpid()}/000/"
+    assert run.execution.log.startswith(f"{where}{run.execution.message.id}.")
+    mine.settle(run)
+    with open(f"{run.execution.log}.out") as log:
+        assert log.read() == "x\n"
+
+
+def test_the_journal_names_the_text_and_what_took_too_long(settler, ended, job, root):
+    mine, slow, quick = settler(timeout=5), ended("kill $$"), ended("true")
+    slow.execution.command.timed_out = True
+    for run in (slow, quick):
+        mine.settle(run)
+    job.journal.flush()
+    runs = {run.text: run for run in journal.read(f"{root}/q")}
+    assert [runs[text].timed_out for text in ("kill $$", "true")] == [True, False]
+    job.journal.close()

@@ -1,0 +1,119 @@
+"""Job scripts: their text, their record, and what the scheduler gets."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import shutil
+from pathlib import Path
+
+import pytest
+from hpc.fakes import fake_commands
+
+from ddmq import Broker, StorageError
+from ddmq.errors import InvalidArgument
+from ddmq.hpc import submit
+from ddmq.schedulers import SCHEDULERS
+from ddmq.storage.filesystem import FileSystem
+
+
+@pytest.fixture
+def fake(tmp_path, monkeypatch):
+    return fake_commands(tmp_path, monkeypatch)
+
+
+@pytest.fixture
+def broker(tmp_path):
+    broker = Broker(tmp_path / "mq", create=True)
+    broker.create_queue("jobs")
+    return broker
+
+
+def request(name, **more):
+    words = ["ddmq-worker"], ["/mq", "jobs", "--", "true"]
+    return submit.Request(name, "jobs", *words, **more)
+
+
+@pytest.mark.parametrize("name", SCHEDULERS)
+def test_a_request_becomes_options_of_its_scheduler(name):
+    row = SCHEDULERS[name]
+    asked = request(name, workers=3, slots=4, seconds=90.0)
+    lines = submit.rendered(asked, "/mq/jobs/jobs/x.sh").splitlines()
+    for form, value in (
+        (row.job_name, "ddmq-jobs"),
+        (row.tasks, 3),
+        (row.slots, 4),
+        (row.time_option, "00:01:30"),
+    ):
+        assert row.prefix + form.format(value) in lines
+    told = [] if row.tells_end else ["--time", "00:01:30"]
+    last = ["exec", "ddmq-worker", *told, "/mq", "jobs", "--", "true"]
+    assert shlex.split(lines[-1]) == last
+
+
+def test_a_script_knows_its_own_sum_and_is_refused_with_another(tmp_path):
+    script = str(tmp_path / "x.sh")
+    text = submit.rendered(request("slurm", chain=2), script)
+    Path(script).write_text(text)
+    [sum_] = [
+        line.rpartition("=")[2]
+        for line in text.splitlines()
+        if line.startswith("export DDMQ_CHAIN_SUM")
+    ]
+    assert submit.unchanged(script, sum_, FileSystem()) == text.encode()
+    with pytest.raises(submit.SubmitFailed, match="was changed"):
+        submit.unchanged(script, "0" * 64, FileSystem())
+
+
+def test_a_record_is_written_and_forgotten(broker):
+    script = submit.new_script(f"{broker.root}/jobs")
+    submit.write(script, "text", FileSystem())
+    assert Path(script).read_text() == "text"
+    submit.forget(script, FileSystem())
+    assert not os.path.exists(script)
+    with pytest.raises(StorageError):
+        submit.write("/nowhere/jobs/x.sh", "text", FileSystem())
+
+
+def test_a_word_of_several_lines_is_one_line_for_the_shell():
+    assert submit.quoted("a b") == "'a b'"
+    assert submit.quoted("a\nb'") == r"$'a\x0ab\''"
+
+
+def test_times_are_written_as_schedulers_read_them():
+    assert (submit.clock(59.9), submit.clock(93784)) == ("00:00:59", "26:03:04")
+
+
+@pytest.mark.parametrize("text", ["", "=x", " =x", "a\nb"])
+def test_what_is_no_option_is_refused(text):
+    assert submit.checked_option("mem=4G") == "mem=4G"
+    with pytest.raises(InvalidArgument, match="no option"):
+        submit.checked_option(text)
+
+
+def test_a_command_that_is_missing_is_named(fake):
+    with pytest.raises(submit.SubmitFailed, match="qsub is not on the PATH"):
+        submit.require("sge")
+    fake("qsub")
+    submit.require("sge")
+
+
+def test_a_requeue_names_one_job(fake):
+    got = fake("scontrol")
+    submit.requeued(SCHEDULERS["slurm"], "7_3")
+    assert got()[:2] == ["requeue", "7_3"]
+
+
+def test_a_scheduler_that_can_not_be_run_is_explained(broker, fake):
+    fake("sbatch")
+    Path(shutil.which("sbatch")).write_text("#!/nowhere\n")
+    with pytest.raises(submit.SubmitFailed, match="sbatch: No such file"):
+        submit.submitted("slurm", submit.Script(b"#!/bin/sh\n"), {})
+
+
+def test_the_worker_is_the_one_that_is_installed_here(tmp_path, monkeypatch):
+    monkeypatch.setattr("sys.executable", f"{tmp_path}/python")
+    worker = tmp_path / "ddmq-worker"
+    worker.write_text("")
+    worker.chmod(0o755)
+    assert submit.worker_path() == str(worker)

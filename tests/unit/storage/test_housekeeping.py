@@ -1,0 +1,714 @@
+"""What clients do because there is no server."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+from contextlib import suppress
+
+import pytest
+from protocol.scenes import crashing_after_links, crashing_after_rename_into
+from support import Calls, Crash, FakeClock, crashing_before
+from unit.scenes import leftover, names
+
+from ddmq import Broker, QueueNotFound, StorageError
+from ddmq.storage.filesystem import FileSystem
+from ddmq.storage.housekeeping import Housekeeper, Swept
+from ddmq.storage.locks import exclusive
+from ddmq.storage.store import Store
+
+HOUR = 3600
+
+
+@pytest.fixture
+def quiet(broker, root, clock):
+    """A client that leaves the housekeeping to others."""
+    return Broker(root, clock=clock, clean=False)
+
+
+def expired(broker, clock, **options):
+    """Publish a message and let its lease expire."""
+    broker.publish("q", "x", timeout=5, **options)
+    (message,) = broker.consume("q")
+    clock.advance(6)
+    return message
+
+
+# Expired leases
+
+
+def test_a_message_whose_consumer_vanished_is_consumed_again(broker, clock):
+    lost = expired(broker, clock, priority=7, requeue_prio=3)
+    (again,) = broker.consume("q")
+    assert again.id == lost.id
+    assert (again.priority, again.failures, again.losses) == (3, 0, 1)
+
+
+def test_it_comes_before_those_that_wait(broker, clock):
+    broker.publish("q", "first", timeout=5)
+    broker.publish("q", "second")
+    broker.consume("q")
+    clock.advance(6)
+    assert [m.message for m in broker.consume("q", 2)] == ["first", "second"]
+
+
+def test_any_interaction_does_the_housekeeping(broker, clock, root):
+    uses = (
+        lambda b: b.publish("q", "y"),
+        lambda b: b.view("q"),
+        lambda b: b.dead("q"),
+        lambda b: b.clean("q"),
+    )
+    for use in uses:
+        expired(broker, clock, requeue_prio=50, priority=1)
+        use(Broker(root, clock=clock))
+        assert names(root, "work") == []
+        broker.purge("q")
+
+
+def test_a_client_that_runs_on_does_it_every_second(broker, clock, root):
+    broker.publish("q", "x", timeout=1)
+    clock.advance(0.5)
+    broker.consume("q")
+    clock.advance(0.6)
+    broker.publish("q", "y")  # the lease is not over yet
+    clock.advance(0.9)
+    broker.publish("q", "y")
+    assert len(names(root, "work")) == 1
+    clock.advance(0.2)
+    broker.publish("q", "y")
+    assert len(names(root, "work")) == 0
+
+
+def test_a_client_that_leaves_it_to_others_does_nothing(quiet, broker, clock, root):
+    expired(broker, clock)
+    quiet.publish("q", "y", delay=1)
+    clock.advance(60)
+    assert quiet.consume("q") == []
+    assert quiet.view()["q"][1:3] == (1, 1)
+    quiet.clean("q")
+    assert quiet.view()["q"] == (2, 0, 0, 0)
+
+
+def test_at_the_limit_it_is_a_dead_letter_that_says_so(broker, clock):
+    expired(broker, clock, requeue_limit=2)
+    for _ in range(2):
+        assert len(broker.consume("q")) == 1
+        clock.advance(6)
+    assert broker.consume("q") == []
+    (dead,) = broker.dead("q")
+    assert (dead.message, dead.failures, dead.losses) == ("x", 0, 3)
+    assert "lease expired" in dead.reason
+    assert "3 losses" in dead.reason
+
+
+def test_what_is_not_to_be_requeued_is_dead_at_once(broker, clock):
+    expired(broker, clock, requeue=False)
+    assert broker.consume("q") == []
+    assert [dead.losses for dead in broker.dead("q")] == [1]
+
+
+def test_failures_count_towards_the_limit_of_losses(broker, clock):
+    broker.publish("q", "x", requeue_limit=1, timeout=5)
+    broker.nack(broker.consume("q"))
+    assert len(broker.consume("q")) == 1
+    clock.advance(6)
+    assert broker.clean("q").dead == 1
+
+
+def test_the_settings_of_now_decide_where_the_message_says_nothing(broker, clock):
+    broker.publish("q", "x")
+    broker.consume("q")
+    broker.update_settings("q", requeue=False)
+    clock.advance(601)
+    assert broker.clean("q") == Swept(dead=1)
+
+
+def test_an_expired_file_that_holds_no_message_is_dead_when_it_is_read(
+    broker, clock, root
+):
+    message = expired(broker, clock)
+    (root / "q" / "work" / message.filename).write_text("")
+    assert broker.clean("q").requeued == 1
+    assert broker.consume("q") == []
+    assert [dead.reason for dead in broker.dead("q")] == ["its file is empty"]
+
+
+@pytest.mark.parametrize("limit", [0, None], ids=["dead", "requeued"])
+def test_no_content_is_read_of_a_message_that_was_lost(broker, root, clock, limit):
+    """However large it is, and whoever may read it: its name says what its publisher set."""
+    message = expired(broker, clock, requeue_limit=limit, requeue_prio=7)
+
+    def call(_, name, function, arguments):
+        opened = name == "open" and message.id in arguments[0]
+        assert not opened or arguments[1] & os.O_ACCMODE == os.O_WRONLY
+        return function(*arguments)
+
+    swept = Broker(root, clock=clock, fs=FileSystem(Calls(call))).clean("q")
+    assert (swept.requeued, swept.dead) == ((0, 1) if limit == 0 else (1, 0))
+    if limit is None:
+        assert "7" in names(root, "ready")
+
+
+@pytest.mark.parametrize("many", [1, 12], ids=["single", "bundled"])
+def test_a_message_comes_back_by_its_own_timeout_wherever_its_consumer_dies(
+    broker, root, clock, many
+):
+    """Also before it read the message: it has only seen the name."""
+    broker.publish_many("q", map(str, range(many)), timeout=3)
+    for dies in range(100):
+        left = [10**9]
+
+        def call(_, name, function, arguments, left=left):
+            left[0] -= 1
+            if left[0] < 0:
+                raise Crash
+            return function(*arguments)
+
+        client = Broker(root, clock=clock, fs=FileSystem(Calls(call)))
+        client.view("q")
+        left[0] = dies
+        with suppress(Crash):
+            if client.consume("q"):
+                break
+        clock.advance(3.5)
+        assert broker.clean("q").dead == 0
+        assert broker.view("q")["q"] == (many, 0, 0, 0)
+    assert 5 < dies < 99
+
+
+# Expired ranges
+
+
+@pytest.fixture
+def lines(broker, clock):
+    """Five lines of a bundle, of which the second is acked; their leases are over."""
+    broker.publish_many("q", range(12), timeout=5, priority=7, requeue_prio=3)
+    messages = broker.consume("q", 5)
+    broker.ack(messages[1])
+    clock.advance(6)
+    return messages
+
+
+def test_what_is_left_of_a_range_comes_back_as_a_whole_and_counts_a_loss(
+    broker, root, lines
+):
+    assert broker.clean("q") == Swept(requeued=4)
+    assert [name for name in names(root, "work") if name.endswith(".range")] == []
+    [path] = (root / "q" / "ready" / "3").glob("*/*")
+    assert ".oxooo.0-1." in path.name
+    again = broker.consume("q", 4)
+    assert [(m.message, m.priority, m.losses) for m in again] == [
+        (number, 3, 1) for number in (0, 2, 3, 4)
+    ]
+    broker.ack(again)
+    assert broker.view("q")["q"] == (7, 0, 0, 0)
+
+
+def test_no_message_is_read_or_written_of_a_range_that_comes_back(lines, root, clock):
+    def call(_, name, function, arguments):
+        assert name != "write" or not arguments[1]
+        assert name != "read"
+        return function(*arguments)
+
+    calls = Calls(lambda _, __, function, arguments: function(*arguments))
+    client = Broker(root, clock=clock, fs=FileSystem(calls), clean=False)
+    client.settings("q")
+    calls.call = call
+    assert client.clean("q").requeued == 4
+
+
+def test_at_its_limit_each_line_of_a_range_is_a_dead_letter_of_its_own(broker, clock):
+    broker.publish_many("q", range(12), timeout=5, requeue_limit=1)
+    for lost in (1, 2):
+        messages = broker.consume("q", 12)
+        assert {message.losses for message in messages} == {lost - 1}
+        clock.advance(6)
+        swept = broker.clean("q")
+    assert swept == Swept(dead=12)
+    assert sorted(dead.message for dead in broker.dead("q")) == list(range(12))
+    assert {(dead.failures, dead.losses) for dead in broker.dead("q")} == {(0, 2)}
+    clock.advance(6)
+    broker.clean("q")
+    assert broker.view("q")["q"] == (0, 0, 0, 12)
+
+
+def test_lines_that_nobody_received_count_no_loss_and_are_never_dead(
+    broker, root, clock
+):
+    broker.publish_many("q", range(12), timeout=5, requeue=False)
+    crashing = FileSystem(crashing_after_rename_into("/work/"))
+    with suppress(Crash):
+        Broker(root, clock=clock, fs=crashing, clean=False).consume("q", 5)
+    clock.advance(6)
+    assert broker.clean("q") == Swept()
+    messages = broker.consume("q", 5) + broker.consume("q", 12)
+    assert [(m.message, m.losses) for m in messages] == [(n, 0) for n in range(12)]
+
+
+def test_a_detached_line_comes_back_with_the_range_that_it_is_of(
+    broker, root, clock, refusing
+):
+    broker.publish_many("q", range(12), timeout=5)
+    messages = broker.consume("q", 3)
+    fs = refusing("rename", errno.EIO, ".detached")
+    client = Broker(root, clock=clock, fs=fs, clean=False)
+    with pytest.raises(StorageError):
+        client.nack(messages[1])
+    assert broker.view("q")["q"] == (9, 3, 0, 0)
+    clock.advance(6)
+    assert broker.clean("q") == Swept(requeued=3)
+    assert broker.view("q")["q"] == (12, 0, 0, 0)
+    again = broker.consume("q", 1) + broker.consume("q", 2)
+    assert {m.message: m.losses for m in again} == {0: 1, 1: 1, 2: 1}
+
+
+def test_who_dies_while_it_takes_over_a_range_leaves_it_to_the_next_one(
+    broker, lines, root, clock
+):
+    for dies in range(30):
+        calls = Calls(lambda _, __, function, arguments: function(*arguments))
+        client = Broker(root, clock=clock, fs=FileSystem(calls), clean=False)
+        client.settings("q")
+        calls.call = crashing_before(len(calls.made) + dies).call
+        died = False
+        try:
+            client.clean("q")
+        except Crash:
+            died = True
+        assert sum(broker.view("q")["q"]) == 11
+        clock.advance(31)
+        if not died:
+            break
+    quiet = Broker(root, clock=clock, clean=False)
+    messages = [m.message for n in (1, 3, 9) for m in quiet.consume("q", n)]
+    while more := quiet.consume("q", 99):
+        messages += [message.message for message in more]
+    assert sorted(messages) == [0, *range(2, 12)]
+
+
+def test_of_two_housekeepers_one_requeues(broker, other, clock):
+    expired(broker, clock)
+    assert [broker.clean("q").requeued, other.clean("q").requeued] == [1, 0]
+
+
+# Dropped files
+
+
+def test_a_client_that_runs_on_looks_into_the_drop_now_and_then(broker, clock, drop):
+    assert broker.consume("q") == []
+    drop("a", b"x")
+    clock.advance(31)
+    assert len(broker.consume("q")) == 1
+
+
+# Leftovers
+
+
+def test_empty_directories_are_removed(broker, root, clock):
+    for priority in range(3):
+        broker.publish("q", "x", priority=priority)
+    broker.ack(broker.consume("q", 3))
+    clock.advance(60)
+    broker.clean("q")
+    assert names(root, "ready") == []
+
+
+def test_cleaning_tells_what_it_found(broker, clock, root, aged, drop):
+    broker.publish("q", "x", timeout=2, requeue_limit=0)
+    broker.publish("q", "y", timeout=2)
+    broker.publish("q", "z", delay=1)
+    broker.consume("q", 2)
+    clock.advance(3)
+    leftover(root, aged)
+    drop("a", b"x")
+    quiet = Broker(root, clock=clock, clean=False)
+    assert quiet.clean("q") == Swept(requeued=1, dead=1, due=1, adopted=1, removed=1)
+    assert broker.clean_all() == {"q": Swept()}
+
+
+def test_all_queues_are_cleaned(broker, clock):
+    broker.create_queue("other")
+    expired(broker, clock)
+    assert broker.clean_all() == {"other": Swept(), "q": Swept(requeued=1)}
+
+
+# Who cleans
+
+
+def test_clients_clean_without_being_told(broker, root, aged):
+    left = leftover(root, aged)
+    broker.consume("q")
+    assert not left.exists()
+
+
+def test_nobody_cleans_what_was_cleaned_just_now(broker, other, root, aged, clock):
+    broker.clean("q")
+    aged(root / "q" / "cleaned", 500)
+    left = leftover(root, aged)
+    other.consume("q")
+    assert left.exists()
+    clock.advance(700)
+    aged(left, 2 * HOUR)
+    other.consume("q")
+    assert not left.exists()
+
+
+@pytest.mark.parametrize(("age", "cleaned"), [(1000, False), (HOUR + 10, True)])
+def test_a_lock_that_is_held_is_waited_for_an_hour(broker, root, aged, age, cleaned):
+    broker.clean("q")
+    aged(root / "q" / "cleaned", age)
+    left = leftover(root, aged)
+    with exclusive(f"{root}/q/lock", 0):
+        broker.consume("q")
+    assert left.exists() is not cleaned
+
+
+@pytest.mark.parametrize(("age", "cleaned"), [(1000, False), (HOUR + 10, True)])
+def test_a_lock_that_can_not_be_used_is_waited_for_an_hour(
+    broker, root, aged, age, cleaned
+):
+    broker.clean("q")
+    aged(root / "q" / "cleaned", age)
+    left = leftover(root, aged)
+    (root / "q" / "lock").unlink(missing_ok=True)
+    (root / "q" / "lock").mkdir()
+    broker.consume("q")
+    assert left.exists() is not cleaned
+
+
+def test_cleaning_leaves_a_mark_for_others(broker, root):
+    broker.consume("q")
+    before = (root / "q" / "cleaned").stat().st_ino
+    broker.clean("q")
+    assert (root / "q" / "cleaned").stat().st_ino != before
+
+
+def test_a_mark_that_can_not_be_set_leaves_nothing_behind(broker, root, refusing):
+    client = Broker(root, fs=refusing("rename", errno.ENOSPC, "/tmp/"))
+    with suppress(StorageError):
+        client.clean("q")
+    assert names(root, "tmp") == []
+
+
+@pytest.mark.parametrize(("leases", "seconds"), [(0, 1), (100, 2), (900, 10)])
+def test_the_more_leases_the_rarer_each_client_lists_them(
+    broker, clock, root, leases, seconds
+):
+    leased(root, leases)
+    work = root / "q" / "work"
+    broker.publish("q", "x")
+    overdue = work / f"0000000000001.0.{1:019d}.b.0-0.{0:016x}"
+    overdue.write_text('{"message": "x"}')
+    clock.advance(seconds - 0.1)
+    broker.publish("q", "x")
+    assert overdue.exists()
+    clock.advance(0.2)
+    broker.publish("q", "x")
+    assert not overdue.exists()
+
+
+def test_a_consumer_with_nothing_to_do_looks_more_often(broker, clock):
+    broker.publish("q", "x", timeout=1)
+    assert len(broker.consume("q")) == 1
+    clock.advance(0.8)
+    assert broker.consume("q") == []
+    clock.advance(0.25)
+    assert len(broker.consume("q")) == 1
+
+
+def test_a_sweep_tells_whether_it_was(broker, root, clock):
+    store = Store(f"{root}/q", FileSystem(), clock)
+    keeper = Housekeeper("q", store, lambda: broker.settings("q"))
+    swept = []
+    for seconds in (0, 0.9, 0.1, 0.1, 0.1):
+        clock.advance(seconds)
+        swept.append(keeper.sweep_when_due())
+    assert swept == [True, False, True, False, False]
+    assert keeper.sweep_when_due(idle=True)
+
+
+# In time
+
+
+@pytest.fixture
+def slow(broker, root, clock):
+    """A client far from the file server: each system call takes 5 ms."""
+
+    def call(_, __, function, arguments):
+        clock.advance(0.005)
+        return function(*arguments)
+
+    return Broker(root, clock=clock, fs=FileSystem(Calls(call)))
+
+
+def everything(broker, clock, drop):
+    """Let there be 200 messages of each kind that housekeeping moves."""
+    for number in range(200):
+        broker.publish("q", number, timeout=5)
+        drop(f"{number:03d}", b"dropped")
+    broker.consume("q", 200)
+    for number in range(200):
+        broker.publish("q", number, delay=5)
+    clock.advance(6)
+
+
+def test_who_comes_to_consume_does_not_wait_for_all_the_housekeeping(
+    broker, slow, clock, drop
+):
+    everything(broker, clock, drop)
+    began, found = clock.monotonic(), []
+    while len(found) < 600:
+        called = clock.monotonic()
+        found += slow.consume("q", 10)
+        assert clock.monotonic() - called < 4
+    assert clock.monotonic() - began < 60  # about 50 ms for each message
+
+
+def leased(root, number):
+    """Let there be so many leases that last."""
+    for n in range(number):
+        name = f"9999999999999.0.{n:019d}.a.0-0.{n:016x}"
+        (root / "q" / "work" / name).touch()
+
+
+def test_a_client_that_is_never_idle_goes_on_with_it_each_second(
+    broker, slow, clock, drop, root
+):
+    everything(broker, clock, drop)
+    leased(root, 900)
+    for _ in range(30):
+        slow.publish("q", "x")
+        clock.advance(1)
+    assert len(names(root, "work")) == 900
+    assert names(root, "delayed") == names(root, "drop") == []
+
+
+def test_many_leases_that_last_do_not_slow_down_what_is_unfinished(
+    broker, slow, clock, root
+):
+    broker.publish_many("q", range(200), timeout=5, requeue_limit=0)
+    broker.consume("q", 200)
+    leased(root, 900)
+    clock.advance(6)
+    for _ in range(20):
+        slow.publish("q", "x")
+        clock.advance(1)
+    left = [name for name in names(root, "work") if name.endswith(".range")]
+    assert left == []
+    assert broker.view()["q"].dead == 200
+
+
+def test_none_waits_for_ever_behind_those_that_fail_slowly(broker, root, clock):
+    """However many fail, and though each client looks only once."""
+    for number in range(6):
+        broker.publish("q", number, timeout=5)
+    failing = {message.id for message in broker.consume("q", 6)[:4]}
+    clock.advance(6)
+
+    def call(_, name, function, arguments):
+        if name == "rename" and any(id_ in arguments[0] for id_ in failing):
+            clock.advance(1)
+            raise OSError(errno.EIO, "away", arguments[0])
+        return function(*arguments)
+
+    for _ in range(100):
+        Broker(root, clock=clock, fs=FileSystem(Calls(call))).publish("q", "x")
+    assert len(names(root, "work")) == 4
+
+
+def test_a_cleaning_ends_in_time_and_the_next_one_goes_on(
+    broker, slow, clock, root, aged
+):
+    for number in range(200):
+        path = root / "q" / "tmp" / str(number)
+        path.touch()
+        aged(path, 2 * HOUR)
+    left = [200]
+    while left[-1]:
+        called = clock.monotonic()
+        slow.publish("q", "x")
+        assert clock.monotonic() - called < 4
+        left.append(len(names(root, "tmp")))
+        aged(root / "q" / "cleaned", 700)
+        clock.advance(700)
+    assert len(left) > 2
+
+
+def test_a_cleaning_looks_for_half_a_second_into_buckets(broker, root, clock):
+    def call(_, name, function, arguments):
+        clock.advance(0.005)
+        if name == "listdir" and os.path.dirname(arguments[0]).endswith("/5"):
+            looks.append(arguments[0])
+        return function(*arguments)
+
+    for _ in range(500):
+        broker.publish("q", "x", priority=5)
+    for number in range(200):  # as many buckets, without a shelf
+        (root / "q" / "ready" / "5" / f"{10**18 + number:019d}").mkdir()
+    clock.advance(700)
+    looks: list[str] = []
+    Broker(root, clock=clock, fs=FileSystem(Calls(call))).publish("q", "x")
+    assert 40 < len(looks) < 60
+
+
+@pytest.fixture
+def interrupted(broker, root, clock):
+    """Three lines of a bundle are claimed; then their consumer dies before it gets them."""
+    broker.publish_many("q", range(20), priority=50, timeout=5)
+    fs = FileSystem(crashing_after_links(2))
+    with pytest.raises(Crash):
+        Broker(root, clock=clock, fs=fs).consume("q", 3)
+    clock.advance(700)
+
+
+@pytest.mark.usefixtures("interrupted")
+def test_a_claim_that_was_interrupted_comes_back_at_once(other):
+    assert [m.message for m in other.consume("q", 3)] == [0, 1, 2]
+
+
+@pytest.mark.usefixtures("interrupted")
+def test_a_claim_that_was_interrupted_comes_back_whatever_else_is_to_do(
+    slow, root, clock, drop
+):
+    for number in range(1000):
+        drop(f"{number:04d}", b'{"message": "x", "priority": 0}')
+    slow.publish("q", "x")
+    clock.advance(1)
+    slow.publish("q", "x")
+    assert slow.view()["q"].work == 0
+    assert len(names(root, "drop")) > 500
+
+
+def test_what_is_due_is_seen_while_much_is_dropped(broker, slow, clock, drop):
+    for number in range(1000):
+        drop(f"{number:04d}", b'{"message": "x", "priority": 999}')
+    slow.publish("q", "x")
+    for _ in range(3):
+        broker.publish("q", "due", delay=1, priority=0)
+        clock.advance(1)
+        slow.publish("q", "x")
+        assert [m.message for m in slow.consume("q")] == ["due"]
+
+
+def test_who_is_told_to_clean_does_all_of_it(broker, slow, clock, drop, root):
+    everything(broker, clock, drop)
+    slow.publish("q", "x")
+    assert len(names(root, "drop")) > 100
+    (root / "q" / "cleaned").unlink()
+    slow.clean("q")
+    assert (root / "q" / "cleaned").exists()
+    assert slow.view()["q"] == (601, 0, 0, 0)
+
+
+def test_leases_that_are_over_do_not_put_the_next_sweep_off(broker, clock, root):
+    broker.publish_many("q", range(300), timeout=1)
+    for _ in range(2):
+        assert len(broker.consume("q", 300)) == 300
+        clock.advance(2)
+        broker.publish("q", "y")
+        assert broker.view()["q"].work == 0
+
+
+def test_a_client_that_looks_twice_a_minute_sees_what_is_due(broker, other, clock):
+    for messages in (0, 0, 1):
+        broker.publish_many("q", ["x"] * messages, delay=20)
+        clock.advance(35)
+        assert len(other.consume("q")) == messages
+
+
+# Trouble
+
+
+def test_a_message_that_makes_trouble_does_not_stop_the_others(
+    broker, root, clock, refusing, caplog
+):
+    bad = expired(broker, clock)
+    for name in ("y", "z"):
+        broker.publish("q", name, timeout=5)
+    broker.consume("q")
+    clock.advance(6)
+    client = Broker(root, clock=clock, fs=refusing("rename", errno.EIO, bad.id))
+    with caplog.at_level(logging.WARNING, "ddmq"):
+        assert [m.message for m in client.consume("q", 2)] == ["y", "z"]
+        clock.advance(5)
+        client.consume("q")
+    told = [r.message for r in caplog.records if bad.id in r.message]
+    assert [text.startswith("housekeeping of queue q: ") for text in told] == [True]
+    assert len(Broker(root, clock=clock).consume("q")) == 1
+
+
+@pytest.mark.parametrize("code", [errno.EACCES, errno.EROFS])
+def test_who_may_only_look_still_sees(broker, root, clock, refusing, caplog, code):
+    expired(broker, clock)
+    client = Broker(root, clock=clock, fs=refusing("rename", code))
+    with caplog.at_level(logging.WARNING, "ddmq"):
+        assert client.view()["q"] == (0, 1, 0, 0)
+    assert caplog.text == ""
+
+
+def test_a_disk_that_fails_is_told(broker, root, clock, refusing):
+    client = Broker(root, clock=clock, fs=refusing("listdir", errno.EIO, "/work"))
+    with pytest.raises(StorageError, match=r"/work: .*the storage failed"):
+        client.consume("q")
+
+
+def test_a_queue_deleted_meanwhile_is_said_to_be_gone(broker, other, clock):
+    other.consume("q")
+    broker.delete_queue("q")
+    clock.advance(10)
+    with pytest.raises(QueueNotFound):
+        other.consume("q")
+
+
+def test_who_may_not_list_the_leases_can_publish(root, broker, clock, refusing):
+    fs = refusing("listdir", errno.EACCES, "/q/work")
+    assert Broker(root, clock=clock, fs=fs).publish("q", "x")
+
+
+def test_a_delayed_message_that_makes_trouble_does_not_stop_the_others(
+    root, broker, clock, refusing
+):
+    ids = [broker.publish("q", text, delay=5) for text in "abc"]
+    clock.advance(6)
+    fs = refusing("rename", errno.EIO, ids[1])
+    client = Broker(root, clock=clock, fs=fs, clean=False)
+    assert client.clean("q").due == 2
+    assert [m.message for m in client.consume("q", 9)] == ["a", "c"]
+
+
+class Listening(FakeClock):
+    """A clock that tells how often it was compared with the file server's."""
+
+    step_ns = 0
+    compared = 0
+
+    def own_ns(self):
+        return super().own_ns() + self.step_ns
+
+    def synchronise(self, before_ns, stamped_ns, after_ns):
+        self.compared += 1
+
+
+def test_a_client_asks_for_the_servers_clock_again_every_ten_minutes(root, broker):
+    clock = Listening()
+    client = Broker(root, clock=clock)
+    client.publish("q", "x")
+    compared = []
+    for seconds in (1, 598, 1, 1):
+        clock.advance(seconds)
+        client.publish("q", "x")
+        compared.append(clock.compared)
+    assert compared == [compared[0]] * 2 + [compared[0] + 1] * 2
+
+
+def test_a_client_asks_for_the_servers_clock_again_when_its_own_was_set(root, broker):
+    clock = Listening()
+    client = Broker(root, clock=clock)
+    client.publish("q", "x")
+    before = clock.compared
+    clock.step_ns = -5 * 10**9
+    clock.advance(2)
+    client.publish("q", "x")
+    assert clock.compared == before + 1

@@ -1,0 +1,51 @@
+"""Warnings for the operator."""
+
+from __future__ import annotations
+
+import logging
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import ddmq
+from ddmq.log import inform, warn
+
+
+def test_a_warning_is_one_line_that_is_only_shown(caplog):
+    warn("/mq/q/work/\x1b[2J\nforged: can't be moved")
+    assert caplog.messages == ["/mq/q/work/\\x1b[2J\\nforged: can't be moved"]
+
+
+def test_a_warning_goes_to_the_logger_of_ddmq(caplog):
+    warn("a disk is full")
+    assert caplog.record_tuples == [("ddmq", logging.WARNING, "a disk is full")]
+
+
+def test_logging_is_imported_with_the_first_warning():
+    code = "import sys; from ddmq.log import warn; print('logging' in sys.modules); "
+    code += "warn('x'); print('logging' in sys.modules)"
+    command = [sys.executable, "-S", "-c", code]
+    environ = {**os.environ, "PYTHONPATH": str(Path(ddmq.__file__).parent.parent)}
+    done = subprocess.run(
+        command, env=environ, capture_output=True, text=True, check=True
+    )
+    assert (done.stdout.split(), done.stderr) == (["False", "True"], "x\n")
+
+
+def test_who_asked_for_more_is_told_more(caplog):
+    inform("left out")
+    caplog.set_level(logging.INFO, "ddmq")
+    inform("2 published: \x1b[2J")
+    assert caplog.record_tuples == [("ddmq", logging.INFO, "2 published: \\x1b[2J")]
+
+
+def test_logging_is_not_imported_to_tell_nobody():
+    code = "import sys; from ddmq.log import inform; inform('x'); "
+    code += "print('logging' in sys.modules)"
+    command = [sys.executable, "-S", "-c", code]
+    environ = {**os.environ, "PYTHONPATH": str(Path(ddmq.__file__).parent.parent)}
+    done = subprocess.run(
+        command, env=environ, capture_output=True, text=True, check=True
+    )
+    assert (done.stdout, done.stderr) == ("False\n", "")
