@@ -42,14 +42,13 @@ class Hurried(Signals):
 
     def __init__(self, clock, step=lambda: None, pace=0.1, busy=None):
         super().__init__(clock)
-        self.step, self.pace = step, pace
-        self.busy = pace if busy is None else busy
+        self.step, self.pace, self.busy = step, pace, busy
         self._turned = clock
 
     def wait(self, seconds, readers, writers=()):
         self.step()
         super().wait(min(seconds, 0.005), readers, dict(writers))
-        pace = self.busy if readers else self.pace
+        pace = self.pace if self.busy is None or not readers else self.busy
         self._turned.advance(min(seconds + 1e-6, pace))
 
 
