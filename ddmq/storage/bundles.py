@@ -38,6 +38,7 @@ from ddmq.storage.names import (
     parse_claim,
     parse_directory,
     parse_done,
+    random_below,
 )
 
 if TYPE_CHECKING:
@@ -59,7 +60,9 @@ _MOST_CHAINS = 1000
 #: Of how many bundles in which we ended a claim we know it; a cleaning finds the others, too.
 _MOST_ENDED = 10_000
 #: How often one client tries to claim where another was faster.
-_TRIES = 4
+_TRIES = 6
+#: The pause before each is a random share of so many times what the ones before took; seconds.
+_PAUSE, _LONGEST_PAUSE = 4, 1.0
 #: Seconds until housekeeping looks again for a bundle that it did not find: first, and longest.
 _REST, _LONGEST_REST = 1.0, 300.0
 #: Seconds for which a purge may hold what it removes.
@@ -173,6 +176,7 @@ class Bundles:
         """
         if not self._make_lease(held):
             return None
+        began = self._clock.monotonic()
         for number in range(_TRIES):
             try:
                 elected = self._elect(held.range)
@@ -197,6 +201,10 @@ class Bundles:
                     "nobody can tell whose claim it is",
                     self._path_of_claim(held.range),
                 )
+            if number:  # others claim here right now: not all of us at once
+                spent = self._clock.monotonic() - began
+                pause = spent * _PAUSE * random_below(1000) / 1000
+                self._clock.sleep(min(pause, _LONGEST_PAUSE))
             end = self.chain(bundle.id).end if number else found[0]
             self._note_end(bundle.id, end)
             if not held.range.first < end < bundle.lines:
