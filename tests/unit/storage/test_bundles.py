@@ -158,6 +158,31 @@ def test_who_is_slower_claims_behind_the_faster_one_with_the_same_lease(
     assert view(world) == Counts(9 - theirs, 0, 0, 0)
 
 
+def test_who_is_slower_again_and_again_pauses_for_longer_each_time(
+    world, bundler, monkeypatch
+):
+    """Not for the first time: what we knew of the bundle was old, and nobody may be there now."""
+    began, pauses = world.clock.monotonic(), []
+
+    def faster():
+        world.clock.advance(0.01)
+        bundler.consume(QUEUE)
+
+    def sleep(seconds):
+        spent = world.clock.monotonic() - began
+        pauses.append(seconds)
+        assert 0 < seconds < 4 * spent
+        world.clock.advance(seconds)
+
+    monkeypatch.setattr("ddmq.storage.bundles.random_below", lambda limit: limit - 1)
+    monkeypatch.setattr(world.clock, "sleep", sleep)
+    late = meanwhile(world, "/bundles/", faster, times=4)
+    assert texts(late.consume(QUEUE)) == ALL[4:5]
+    assert len(pauses) == 3
+    assert pauses[0] < 0.1 < pauses[1] * 2 < pauses[2] * 2
+    assert len(world.ranges()) == 5
+
+
 def test_who_finds_that_all_was_claimed_leaves_no_lease(world, bundler):
     late = meanwhile(world, "/bundles/", lambda: bundler.consume(QUEUE, 12))
     assert late.consume(QUEUE, 3) == []
