@@ -230,12 +230,13 @@ class QueuePolicy:
         from a paused queue: QueuePaused, unless we have some already. Otherwise a pause is told
         once.
         """
+        refuses = None
+        if unless is not None:
 
-        def why_refused(lease: Lease, settings: Settings) -> str | None:
-            unread = message_of(self.name, lease, Content(None, None), settings)
-            return None if unless is None else unless(unread)
+            def refuses(lease: Lease, settings: Settings) -> str | None:
+                unread = message_of(self.name, lease, Content(None, None), settings)
+                return unless(unread)
 
-        refuses = None if unless is None else why_refused
         messages: list[Message] = []
         call, may_sweep = ConsumeCall(), self._cleans
         call.heeds_pause = heed_pause

@@ -45,6 +45,7 @@ class Contents:
     """
 
     def __init__(self, store: Store) -> None:
+        self._store = store
         self._queue = os.path.basename(store.path)
         self._fs = store.fs
         self._files = store.files
@@ -53,7 +54,6 @@ class Contents:
         self._bundles = store.bundles
         self._leases = store.leases
         self._delayed = store.delayed
-        self._dead_letters = store.dead_letters
 
     def find(self, id_: str) -> Seen | None:
         """Return one message, wherever it is; None: it is in no state."""
@@ -108,7 +108,7 @@ class Contents:
 
     def dead(self, wanted: frozenset[str] | None = None) -> Iterator[Seen]:
         """Yield the dead letters by priority and age; `fault` says which hold no message."""
-        letters = self._dead_letters
+        letters = self._store.dead_letters
         for dead in letters.all():
             if wanted and dead.entry.id not in wanted:
                 continue

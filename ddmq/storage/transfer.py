@@ -40,7 +40,7 @@ class Transfer:
         self._time = source.time
         self._scan = source.scan
         self._bundles = source.bundles
-        self._ranges = source.leases.ranges
+        self._leases = source.leases
         self._ready = source.ready
         self._delayed = source.delayed
         self._layouts = source.layout, target.layout
@@ -115,7 +115,7 @@ class Transfer:
         """Take a range that waits, move what is wanted of it, and put the rest back."""
         self._bundles.find(waiting.bundle)
         expiry = self._time.end_of_lease(_HELD_FOR)
-        held = self._ranges.take(path, waiting, expiry)
+        held = self._leases.ranges.take(path, waiting, expiry)
         if held is not None:
             self._move_lines(held)
 
@@ -134,7 +134,7 @@ class Transfer:
                 if self._source.move(lease, self._target_ready):
                     self._left.pop(id_, None)
         finally:
-            self._ranges.put_rest(held.token, self._ready.put_back)
+            self._leases.ranges.put_rest(held.token, self._ready.put_back)
 
     def _move_delayed(self, delayed: Delayed) -> None:
         """Move a delayed message; it stays delayed until the same time."""
