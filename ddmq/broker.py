@@ -228,22 +228,28 @@ class Broker:
 
     def view(self, queue: str | Iterable[str] | None = None) -> dict[str, Counts]:
         """Count the messages that wait, are at work, delayed or dead; in all queues by default."""
-        return {name: found.counts for name, found in self.overview(queue).items()}
+        return self._in_each(queue, QueuePolicy.counts)
 
-    @_explained
     def overview(self, queue: str | Iterable[str] | None = None) -> dict[str, Overview]:
         """Count as `view` does, and tell how many of those at work nobody has renewed for long.
 
-        It costs the same. When a lease was renewed last, or made, is told by when it ends, and
-        by the timeout of its message.
+        It costs the same, but for a look at who paused a queue. When a lease was renewed last,
+        or made, is told by when it ends, and by the timeout of its message.
         """
+        return self._in_each(queue, QueuePolicy.overview)
+
+    @_explained
+    def _in_each(
+        self, queue: str | Iterable[str] | None, look: Callable[[QueuePolicy], _Result]
+    ) -> dict[str, _Result]:
+        """Return what `look` tells of the named queues; by default, of all that are well."""
         if queue is not None:
             names = [queue] if isinstance(queue, str) else queue
-            return {name: self._visited(name).overview() for name in names}
-        found = {}
+            return {name: look(self._visited(name)) for name in names}
+        found: dict[str, _Result] = {}
         for name in self.queues():
             with _others_go_on():
-                found.update(self.overview(name))
+                found.update(self._in_each(name, look))
         return found
 
     @_explained
@@ -645,7 +651,7 @@ class Broker:
     def with_follow_ups(
         self, queue: str, act: Callable[[FollowUps], _Result]
     ) -> _Result:
-        """Do something with what workers are to run when a queue is done; return what `act` does."""
+        """Return what `act` does with what workers are to run when a queue is done."""
         return act(self._known(queue).store.follow_ups)
 
     # Settings
@@ -693,7 +699,7 @@ class Broker:
     @_explained
     def mode_of(self, queue: str) -> int | None:
         """Return the mode of new directories in a queue that a group shares; None in any other."""
-        return self._queue(queue).directory_mode
+        return self._queue(queue).store.layout.directory_mode
 
     # Within
 

@@ -8,7 +8,6 @@ why.
 from __future__ import annotations
 
 from contextlib import suppress
-from functools import partial
 from itertools import groupby
 from math import inf
 from typing import TYPE_CHECKING, Any
@@ -31,13 +30,13 @@ from ddmq.message import (
 )
 from ddmq.storage.housekeeping import Housekeeper
 from ddmq.storage.names import Lease, policy_of
-from ddmq.storage.ready import Tidying
+from ddmq.storage.ready import ConsumeCall
 from ddmq.storage.settings_file import LAYOUT_EVERY
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
-    from ddmq.message import DeadLetter, Pause, Seen
+    from ddmq.message import Counts, DeadLetter, Pause, Seen
     from ddmq.settings import Settings
     from ddmq.storage.contents import Contents
     from ddmq.storage.housekeeping import Swept
@@ -101,6 +100,10 @@ class QueuePolicy:
         self.settings.forget()
         return self.settings.current()
 
+    def counts(self) -> Counts:
+        """Count the messages in each state."""
+        return self.store.census.counts()
+
     def overview(self) -> Overview:
         """Count the messages in each state, and tell which of those at work nobody renews."""
         now = self.store.clock.time()  # before the listings, which may take long
@@ -135,18 +138,12 @@ class QueuePolicy:
 
     def is_empty(self) -> bool:
         """Tell whether nothing waits, is leased or delayed."""
-        census = self.store.census
-        return census.is_empty()
+        return self.store.census.is_empty()
 
     def clean(self) -> Swept:
         """Do all housekeeping now; PermissionError when we may not change this queue."""
         self._layout.require_change()
         return self.keeper.clean()
-
-    @property
-    def directory_mode(self) -> int | None:
-        """The mode of new directories in a queue that a group shares; None in any other."""
-        return self._layout.directory_mode
 
     # Messages come
 
@@ -196,7 +193,9 @@ class QueuePolicy:
         if seen.state != "dead":
             self.store.publish(data, publication, *counts)
             return
-        self.store.publish_dead(data, publication, counts, seen.code, seen.note)
+        self.store.publish_dead(
+            data, publication, counts, code=seen.code, note=seen.note
+        )
 
     def _left_until(self, until: float | None) -> float:
         """Return the seconds for which a message is still delayed; 0: it is due."""
@@ -231,15 +230,20 @@ class QueuePolicy:
         from a paused queue: QueuePaused, unless we have some already. Otherwise a pause is told
         once.
         """
-        refuses = None if unless is None else partial(self._why_refused, unless)
+        refuses = None
+        if unless is not None:
+
+            def refuses(lease: Lease, settings: Settings) -> str | None:
+                unread = message_of(self.name, lease, Content(None, None), settings)
+                return unless(unread)
+
         messages: list[Message] = []
-        tidying, may_sweep = Tidying(), self._cleans
+        call, may_sweep = ConsumeCall(), self._cleans
+        call.heeds_pause = heed_pause
         while len(messages) < n:
             try:
                 left, settings = n - len(messages), self.settings.current
-                found = self.store.consume(
-                    settings, left, tidying, refuses, heeds_pause=heed_pause
-                )
+                found = self.store.consume(settings, left, call, refuses)
                 if not found and not messages and may_sweep:
                     may_sweep = False
                     if self.keeper.sweep_when_due(idle=True):
@@ -271,14 +275,6 @@ class QueuePolicy:
                 f"queue {self.name} is paused {self.pause_seen()}; workers heed that until "
                 "`ddmq resume`, and this takes what waits all the same"
             )
-
-    def _why_refused(
-        self,
-        unless: Callable[[Message], str | None],
-        lease: Lease,
-        settings: Settings,
-    ) -> str | None:
-        return unless(message_of(self.name, lease, Content(None, None), settings))
 
     def held(self, name: str) -> Message | None:
         """Return the leased message that has this id or file name; None: there is none.
@@ -334,11 +330,12 @@ class QueuePolicy:
 
         One that an earlier ack has finished, of which the reply was lost, is not lost.
         """
-        return [x for x in self._leases.ack(leases) if not self._is_acked(x)]
-
-    def _is_acked(self, lease: Lease) -> bool:
-        lost = self.settle(lease, lambda x: not self._leases.ack([x]))
-        return lost is None or self._leases.is_finished(lost)
+        missed = []
+        for lease in self._leases.ack(leases):
+            lost = self.settle(lease, lambda x: not self._leases.ack([x]))
+            if lost is not None and not self._leases.is_finished(lost):
+                missed.append(lease)
+        return missed
 
     def nack(
         self, message: Message, lease: Lease, delay: float, note: Mapping[str, Any]

@@ -176,7 +176,7 @@ class Command(ABC):
         return " ".join(k for part, k in zip(self._parts(), _LOGS) if part.has_log)
 
     def close(self, *, save: bool) -> None:
-        """Let go of its outputs with the last of its messages; save them with the first that asks."""
+        """Let go of its outputs with the last of its messages; save them when first asked."""
         self._open -= 1
         if save and self.log and not self._is_saved:
             self._is_saved = True

@@ -30,7 +30,7 @@ class Outcome(NamedTuple):
     peak_kib: int = 0
     """The largest resident memory of any of them."""
     answer: str = ""
-    """What a command that stays said: `ack`, `nack`, `release`, `reject`, or empty where it ended."""
+    """What a command that stays said: `ack`, `nack`, `release`, `reject`; empty: it ended."""
     why: str = ""
     """What it said besides."""
 

@@ -1,4 +1,4 @@
-"""The other side of `ddmq-worker --persistent`: a Python function that gets one message after the other."""
+"""The other side of `ddmq-worker --persistent`: a function that gets one message after another."""
 
 from __future__ import annotations
 

@@ -1,10 +1,10 @@
 """The directories of the ready queue: `ready/<priority>/<bucket>/`, and shelves of many buckets.
 
-A bucket holds about 500 files. Each is a message, the entry of a bundle, or a range. The bucket's name is the
-stamp of its first file. Once a priority has some hundred buckets, new ones are made on a *shelf*.
-That is a directory of buckets; its name begins with the stamp of its first bucket, so it is sorted
-among the buckets. So no directory that is listed on the way to a message grows with the backlog,
-and a small queue has no shelf.
+A bucket holds about 500 files. Each is a message, the entry of a bundle, or a range. The bucket's
+name is the stamp of its first file. Once a priority has some hundred buckets, new ones are made on
+a *shelf*. That is a directory of buckets; its name begins with the stamp of its first bucket, so it
+is sorted among the buckets. So no directory that is listed on the way to a message grows with the
+backlog, and a small queue has no shelf.
 """
 
 from __future__ import annotations

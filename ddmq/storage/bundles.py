@@ -57,6 +57,8 @@ if TYPE_CHECKING:
 _KEPT, _KEPT_BYTES = 16, 32 << 20
 #: Of how many bundles we remember where the chain of claims ends.
 _MOST_CHAINS = 1000
+#: Of how many ranges we remember the present name.
+_MOST_RANGES = 1000
 #: Of how many bundles in which we ended a claim we know it; a cleaning finds the others, too.
 _MOST_ENDED = 10_000
 #: How often one client tries to claim where another was faster.
@@ -104,6 +106,7 @@ class Bundles:
         buckets: Buckets,
         limit: Limit,
     ) -> None:
+        self.path = layout.bundles
         self._layout = layout
         self._fs = fs
         self._clock = clock
@@ -113,6 +116,8 @@ class Bundles:
         self._limit = limit
         self.races = 0
         """How many of our last claims met competitors even after we had listed the claims."""
+        self.ranges: dict[str, RangeLease] = {}
+        """The leased ranges by token, under the names that we saw last: a hint."""
         self._read: dict[str, BundleContent] = {}
         self._ends: dict[str, int] = {}
         """Where we last saw the chain of a bundle end. It may have grown since: a hint."""
@@ -147,8 +152,7 @@ class Bundles:
         bundle's; the file is quarantined or passed over. After any other error, the claim may
         have been made. Then the lease is there, too, and ends in its time.
         """
-        readable = bundle.id in self._read or self._is_readable(waiting.path, bundle)
-        if not readable:
+        if bundle.id not in self._read and not self._is_readable(waiting.path, bundle):
             return None
         first = self._ends.get(bundle.id)
         if first is None:
@@ -158,13 +162,15 @@ class Bundles:
             return None
         waiting = self._opened(waiting, bundle)
         expiry = self._clock.compared_ms(timeout) or self._time.end_of_lease(timeout)
-        held = self._make_claim(bundle, bundle.claim(first, n, expiry, new_token()), n)
-        if held is None:
+        held = bundle.claim(first, n, expiry, os.urandom(8).hex())
+        claimed = self._make_claim(bundle, held, n)
+        if claimed is None:
             return None
-        if held.range.end == bundle.lines:
+        self.remember(claimed)
+        if claimed.range.end == bundle.lines:
             with suppress(OSError):  # we have the messages; the next client can do it
                 self.drain(waiting.path, bundle.id)
-        return held, waiting
+        return claimed, waiting
 
     def _make_claim(
         self, bundle: Bundle, held: RangeLease, n: int
@@ -176,31 +182,30 @@ class Bundles:
         """
         if not self._make_lease(held):
             return None
+        directory = f"{self.path}/{bundle.id}"
         began = self._clock.monotonic()
         for number in range(_TRIES):
+            path, target = f"{directory}/{held.range.first}", held.range.target
             try:
-                elected = self._elect(held.range)
+                elected = self._fs.elected(path, target)
             except OSError as error:
                 # After other errors than these, the claim may have been made: keep the lease.
-                is_gone = error.filename == self._layout.bundle(bundle.id)
+                is_gone = error.filename == directory
                 if is_gone or error.errno in REFUSED:
                     self._fs.discard(self.path_of_lease(held))
                 if is_gone:
                     return None
                 raise
-            if elected == held.range.target:
+            if elected == target:
                 self._note_end(bundle.id, held.range.end)
                 self.races = self.races + 1 if number > 1 else 0
-                if self._is_alive(bundle.id):
+                # This looks into the directory in which the claim is, wherever that is by now.
+                if self._fs.is_alive(f"{directory}/{LINES}"):
                     return held
                 break  # it was finished, and we came while it was removed
             found = parse_claim(elected)
             if found is None:  # the claim may be ours: keep the lease
-                raise OSError(
-                    errno.EAGAIN,
-                    "nobody can tell whose claim it is",
-                    self._path_of_claim(held.range),
-                )
+                raise OSError(errno.EAGAIN, "nobody can tell whose claim it is", path)
             if number:  # others claim here right now: not all of us at once
                 spent = self._clock.monotonic() - began
                 pause = spent * _PAUSE * random_below(1000) / 1000
@@ -225,7 +230,7 @@ class Bundles:
         A server may carry out one request twice, the second time after others have taken over
         the lease. A rename finds nothing then, but a link would be made once more.
         """
-        draft = f"{self._layout.tmp}/{new_id()}"
+        draft = f"{self._layout.tmp}/{os.urandom(10).hex()}"
         self._fs.link_own(draft, made_by(os.uname().nodename, os.getpid()))
         try:
             return self._fs.rename(draft, self.path_of_lease(held))
@@ -233,12 +238,11 @@ class Bundles:
             self._fs.discard(draft)
             raise
 
-    def _elect(self, claimed: Range) -> str:
-        """Make the claim of a range; return the target of the claim that is there now."""
-        return self._fs.elected(self._path_of_claim(claimed), claimed.target)
-
-    def _path_of_claim(self, claimed: Range) -> str:
-        return f"{self._layout.bundle(claimed.bundle)}/{claimed.first}"
+    def remember(self, held: RangeLease) -> None:
+        """Note the present name of a leased range."""
+        self.ranges[held.token] = held
+        while len(self.ranges) > _MOST_RANGES:
+            self.ranges.pop(next(iter(self.ranges)), None)
 
     def make_for(self, held: RangeLease) -> tuple[bool | None, bool]:
         """Make the claim of a lease that is over, unless it was made; tell whether there is one.
@@ -249,14 +253,14 @@ class Bundles:
         made the claim just now, so that nobody has received the messages.
         """
         claimed, is_new = held.range, False
-        path = self._path_of_claim(claimed)
+        path = f"{self.path}/{claimed.bundle}/{claimed.first}"
         elected = self._fs.named_by(path)  # which needs no space
         if not elected:
             try:
                 self._fs.link(path, claimed.target)
                 elected, is_new = claimed.target, True
             except FileExistsError:
-                elected = self._elect(claimed)
+                elected = self._fs.elected(path, claimed.target)
             except FileNotFoundError:
                 return None, False
         if elected == claimed.target:
@@ -265,8 +269,9 @@ class Bundles:
 
     def was_made(self, held: RangeLease) -> bool:
         """Tell whether the claim of a lease was made."""
-        link = self._path_of_claim(held.range)
-        return self._fs.named_by(link) == held.range.target
+        claimed = held.range
+        path = f"{self.path}/{claimed.bundle}/{claimed.first}"
+        return self._fs.named_by(path) == claimed.target
 
     def chain(self, id_: str) -> Chain:
         """Look at the claims of a bundle, which follow each other without a gap."""
@@ -290,10 +295,7 @@ class Bundles:
             self._ends.pop(next(iter(self._ends)), None)
 
     def _is_alive(self, id_: str) -> bool:
-        """Tell whether a bundle has its messages: they are the first to go when it is removed.
-
-        This looks into the same directory in which the claim was made, wherever that is by now.
-        """
+        """Tell whether a bundle has its messages: they are the first to go when it is removed."""
         return self._fs.is_alive(self._layout.lines(id_))
 
     def path_of_lease(self, held: RangeLease) -> str:
@@ -382,28 +384,35 @@ class Bundles:
             held = bundle.claim_of_rest(first, expiry, new_token())
             if not self._make_lease(held):
                 continue
+            lease, target = self.path_of_lease(held), held.range.target
             try:
-                elected = self._elect(held.range)
+                elected = self._fs.elected(f"{self.path}/{bundle.id}/{first}", target)
             except FileNotFoundError as error:
                 if error.filename != self._layout.bundle(bundle.id):
                     raise
                 # There is an entry, but no bundle.
-                self._fs.discard(self.path_of_lease(held))
+                self._fs.discard(lease)
                 break
-            if elected == held.range.target:
-                lease, over = self.path_of_lease(held), self.path_when_over(held)
-                self._fs.take(lease, over)
-                self.note_end_of_claim(bundle.id)
+            if elected == target:
+                self.end_claim(lease, held)
+                self.note_end_of_claim(bundle.id)  # whoever ended it
                 self._note_end(bundle.id, bundle.lines)
                 self.drain(path, bundle.id)
                 return held.range
-            self._fs.discard(self.path_of_lease(held))
+            self._fs.discard(lease)
         self.drain(path, bundle.id)
         return None
 
-    def path_when_over(self, held: RangeLease) -> str:
-        """Return the path to which the lease of a range moves when its claim is over."""
-        return f"{self._layout.bundle(held.range.bundle)}/{held.done}"
+    def end_claim(self, path: str, held: RangeLease) -> bool | None:
+        """Move a range from a path to where that says that its claim is over.
+
+        False: it has gone from there. None: nobody can tell.
+        """
+        id_ = held.range.bundle
+        moved = self._fs.take(path, f"{self.path}/{id_}/{held.done}")
+        if moved:
+            self.note_end_of_claim(id_)
+        return moved
 
     def note_end_of_claim(self, id_: str) -> None:
         """Note that we ended a claim: maybe it was the last one of its bundle.
@@ -465,7 +474,7 @@ class Bundles:
             return False
         self._ends.pop(id_, None)
         self._read.pop(id_, None)
-        return self.remove(directory)
+        return self.remove(id_)
 
     def _remove_entry(self, id_: str) -> bool:
         """Remove the entry of a bundle, if whoever made the last claim died before he did so.
@@ -476,10 +485,10 @@ class Bundles:
         gone = [self._fs.unlink(path) for path in paths]
         return all(gone)
 
-    def remove(self, directory: str) -> bool:
+    def remove(self, id_: str) -> bool:
         """Remove the directory of a bundle; False: it is gone, or a part of it stays."""
         ours = f"{self._layout.tmp}/{new_id()}"
-        if not self._fs.rename(directory, ours):
+        if not self._fs.rename(f"{self.path}/{id_}", ours):
             return False
         self._fs.discard_recalled(f"{ours}/{LINES}")
         return self._fs.remove_tree(ours)

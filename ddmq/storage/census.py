@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from functools import partial
+from itertools import chain
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from ddmq.message import Counts
@@ -24,7 +25,7 @@ from ddmq.storage.names import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from ddmq.clock import Clock
     from ddmq.storage.bundles import Bundles, Chain
@@ -81,10 +82,11 @@ class Census:
 
     def counts(self) -> Counts:
         """Count the messages in each state."""
-        return self.look()[0]
+        counts, _ = self.look()
+        return counts
 
-    def look(self) -> tuple[Counts, list[AtWork]]:
-        """Count the messages in each state, and return the leases of those at work."""
+    def look(self) -> tuple[Counts, Iterator[AtWork]]:
+        """Count the messages in each state, and yield the leases of those at work."""
         places = [place.entry for place in self._scan.places()]
         names = self._fs.listing(self._layout.work)
         ranges = known(RangeLease.parse, names)
@@ -97,7 +99,7 @@ class Census:
             if isinstance(entry, Bundle) and entry.id in chains:
                 waiting -= chains[entry.id].end
         leases = known(Lease.parse, names)
-        work = [AtWork(lease.entry, lease.expiry, 1) for lease in leases]
+        leased, held_lines = len(leases), []
         found = [entry for entry in places if isinstance(entry, Range)]
         found += [held.range for held in ranges]
         rivals = Counter((range_.bundle, range_.first) for range_ in found)
@@ -106,10 +108,12 @@ class Census:
                 lines = held.range.lines(DETACHED)
                 detached = sum(held.detached(line) in names for line in lines)
                 number = held.range.waiting + detached
-                work.append(AtWork(held.range, held.expiry, number))
-        leased = sum(each.number for each in work)
+                held_lines.append(AtWork(held.range, held.expiry, number))
+                leased += number
         delayed = sum(delayed.entry.waiting for delayed in self._delayed.all())
-        return Counts(waiting, leased, delayed, self._dead_letters.count()), work
+        counts = Counts(waiting, leased, delayed, self._dead_letters.count())
+        alone = (AtWork(lease.entry, lease.expiry, 1) for lease in leases)
+        return counts, chain(alone, held_lines)
 
     def _is_made(
         self,
@@ -138,7 +142,7 @@ class Census:
         return self._at_one_instant(self._bare) is not None
 
     def strays(self, before: int) -> list[str]:
-        """Return the paths of what belongs to bundles that do not exist, or to ranges that are over.
+        """Return the paths of what belongs to missing bundles, or to ranges that are over.
 
         The client that made a range was stopped before its claim, until others had emptied the
         bundle; or while it detached a line, until others had taken over the range. A range

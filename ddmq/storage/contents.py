@@ -28,6 +28,7 @@ from ddmq.storage.names import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from ddmq.storage.bundles import Bundles
     from ddmq.storage.names import ReadyEntry
     from ddmq.storage.store import Store
 
@@ -45,8 +46,14 @@ class Contents:
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._fs = store.fs
         self._queue = os.path.basename(store.path)
+        self._fs = store.fs
+        self._files = store.files
+        self._work = store.layout.work
+        self._scan = store.scan
+        self._bundles = store.bundles
+        self._leases = store.leases
+        self._delayed = store.delayed
 
     def find(self, id_: str) -> Seen | None:
         """Return one message, wherever it is; None: it is in no state."""
@@ -73,21 +80,19 @@ class Contents:
 
     def waiting(self, wanted: frozenset[str] | None = None) -> Iterator[Seen]:
         """Yield what waits, in the order in which it would be consumed."""
-        for place in self._store.scan.places():
+        for place in self._scan.places():
             yield from self._at(place.path, place.entry, "waiting", wanted)
 
     def delayed(self, wanted: frozenset[str] | None = None) -> Iterator[Seen]:
         """Yield what is delayed, the first that is due first."""
-        delayed = self._store.delayed
-        for each in sorted(delayed.all(), key=lambda found: found.due):
-            path, until = f"{delayed.path}/{each.filename}", each.due / 1000
+        for each in sorted(self._delayed.all(), key=lambda found: found.due):
+            path, until = f"{self._delayed.path}/{each.filename}", each.due / 1000
             for found in self._at(path, each.entry, "delayed", wanted):
                 yield found._replace(until=until)
 
     def leased(self, wanted: frozenset[str] | None = None) -> Iterator[Seen]:
         """Yield what is at work, first what expires first."""
-        work = self._store.layout.work
-        names = sorted(self._fs.listing(work))
+        names = sorted(self._fs.listing(self._work))
         there = frozenset(names)
         for name in names:
             held = RangeLease.parse(name)
@@ -108,7 +113,7 @@ class Contents:
             if wanted and dead.entry.id not in wanted:
                 continue
             path = letters.path_of(dead)
-            read = partial(self._store.files.read, path, dead.entry)
+            read = partial(self._files.read, path, dead.entry)
             found = self._seen(path, dead.entry, "dead", read)
             if found is not None:
                 note = letters.note(dead)
@@ -119,9 +124,9 @@ class Contents:
         self, path: str, entry: ReadyEntry, state: str, wanted: frozenset[str] | None
     ) -> Iterator[Seen]:
         """Yield the messages of what waits or is delayed at a path."""
-        for each in open_entries(self._store, entry, wanted):
+        for each in open_entries(self._bundles, entry, wanted):
             if isinstance(entry, Entry):
-                read = partial(self._store.files.read, path, each)
+                read = partial(self._files.read, path, each)
             else:
                 read = partial(self._line, each)
             found = self._seen(path, each, state, read)
@@ -132,11 +137,11 @@ class Contents:
         self, held: RangeLease, names: frozenset[str], wanted: frozenset[str] | None
     ) -> Iterator[Seen]:
         """Yield the leased lines of a range, those included that have files of their own."""
-        range_, path = held.range, self._store.bundles.path_of_lease(held)
+        range_, path = held.range, self._bundles.path_of_lease(held)
         detached = [x for x in range_.lines(DETACHED) if held.detached(x) in names]
         entries = [range_.entry(x) for x in sorted(range_.lines() + detached)]
         entries = [each for each in entries if not wanted or each.id in wanted]
-        if not entries or not self._store.bundles.was_made(held):
+        if not entries or not self._bundles.was_made(held):
             return
         maker = None
         if held.token == range_.claim:  # else somebody else holds it by now
@@ -156,17 +161,17 @@ class Contents:
         for _ in range(_RENEWALS):
             if current is None:
                 break
-            path = f"{self._store.layout.work}/{current.filename}"
-            read = partial(self._store.files.read, path, current.entry)
+            path = f"{self._work}/{current.filename}"
+            read = partial(self._files.read, path, current.entry)
             found = self._seen(path, current.entry, "work", read)
             if found is not None:
                 return found._replace(until=current.expiry / 1000)
-            current = self._store.leases.current(current)
+            current = self._leases.current(current)
         return None
 
     def _line(self, entry: Entry) -> Content:
         """Read the message of a line."""
-        return self._store.bundles.content(Lease(entry, 0, "", ""))
+        return self._bundles.content(Lease(entry, 0, "", ""))
 
     def _seen(
         self, path: str, entry: Entry, state: str, read: Callable[[], Content]
@@ -199,7 +204,7 @@ class Contents:
 
 
 def open_entries(
-    store: Store, entry: ReadyEntry, wanted: frozenset[str] | None
+    bundles: Bundles, entry: ReadyEntry, wanted: frozenset[str] | None
 ) -> Iterator[Entry]:
     """Yield the messages that wait in a file, a range or a bundle, in order.
 
@@ -212,7 +217,7 @@ def open_entries(
     elif wanted and not any(each.startswith(f"{entry.id}-") for each in wanted):
         return
     else:
-        first = store.bundles.chain(entry.id).end
+        first = bundles.chain(entry.id).end
         lines = (line_of(entry, number) for number in range(first, entry.lines))
     for each in lines:
         if not wanted or each.id in wanted:

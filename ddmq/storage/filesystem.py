@@ -382,18 +382,19 @@ class FileSystem:
                 return self.exists(path)
             except (FileNotFoundError, NotADirectoryError):
                 return False
+        calls = self.directories.calls
         try:
-            found = self.calls.fstat(descriptor)
+            found = calls.fstat(descriptor)
             if self._asks_when_opening is None:
                 self._asks_when_opening = self.is_prompt(found.st_dev)
             if found.st_nlink and not self._asks_when_opening:
-                self.calls.getxattr(descriptor, _NO_ATTRIBUTE)
+                calls.getxattr(descriptor, _NO_ATTRIBUTE)
             return bool(found.st_nlink)
         except OSError as error:
             return error.errno not in GONE
         finally:
             with suppress(OSError):  # GlusterFS: it is gone
-                self.calls.close(descriptor)
+                calls.close(descriptor)
 
     def is_gone(self, path: str) -> bool:
         """Tell whether a file is gone that we have not missed before; ESTALE alone is no proof."""
@@ -682,17 +683,21 @@ class FileSystem:
 
     def link(self, path: str, target: str) -> None:
         """Make a symbolic link at `path`. Nobody follows it, so its target may be any text."""
+        directories = self.directories
         for is_last in (False, True):
             held: Directory | Nothing | None = None
             try:
-                held, name = self.directories.above(path)
-                self.calls.symlink(target, name, dir_fd=held.descriptor)
+                directory, _, name = path.rpartition("/")
+                held = self._held.get(directory)
+                if held is None:
+                    held, name = directories.above(path)
+                directories.calls.symlink(target, name, dir_fd=held.descriptor)
                 break
             except OSError as error:
                 error.filename, error.filename2 = path, None
                 if is_last or held is None:
                     raise
-                if not self.directories.may_succeed_now(error, held, makes=True):
+                if not directories.may_succeed_now(error, held, makes=True):
                     raise
 
     def link_own(self, path: str, target: str) -> None:

@@ -212,23 +212,16 @@ class Housekeeper:
         So none waits for ever behind those that fail slowly, and several clients do not all do
         the same work.
         """
-        left = deque(names)
-        fates = self._in_time(act, left, within / 2)
-        left.rotate(random_below(len(left)))
-        fates += self._in_time(act, left, within / 2)
+        left, fates = deque(names), []
+        for is_second_half in (False, True):
+            if is_second_half:
+                left.rotate(random_below(len(left)))
+            end = self._clock.monotonic() + within / 2
+            while left:
+                fates.append(self._try(act, left.popleft()))
+                if self._clock.monotonic() > end:
+                    break
         self._unfinished = self._unfinished or bool(left)
-        return fates
-
-    def _in_time(
-        self, act: Callable[[_Name], _Fate], left: deque[_Name], seconds: float
-    ) -> list[_Fate | None]:
-        """Do something for the first message, and for more of them while there is time."""
-        end = self._clock.monotonic() + seconds
-        fates = []
-        while left:
-            fates.append(self._try(act, left.popleft()))
-            if self._clock.monotonic() > end:
-                break
         return fates
 
     def _try(self, act: Callable[[_Name], _Fate], name: _Name) -> _Fate | None:
@@ -313,8 +306,14 @@ class Housekeeper:
 
         This waits for calls that hang, and logs at which files.
         """
+
+        def clean_all() -> Swept:
+            removed = self._tidy(inf)
+            swept = self._expire_all(inf, of_all=True).plus(self._make_due(inf))
+            return swept.plus(self._adopt_all(inf)).plus(removed)
+
         self._count_hanging()
-        cleaning = self._clock.begin(self._clean_all)
+        cleaning = self._clock.begin(clean_all)
         for sweep in self._hanging:
             with suppress(OSError):  # that sweep warns of it itself
                 wait_for(sweep, self._what_hangs)
@@ -324,11 +323,6 @@ class Housekeeper:
         names = [str(getattr(name, "filename", name)) for name in [*self._busy][:3]]
         where = f" at {', '.join(names)}" if names else ""
         return f"cleaning queue {self._queue} waits{where}"
-
-    def _clean_all(self) -> Swept:
-        removed = self._tidy(inf)
-        swept = self._expire_all(inf, of_all=True).plus(self._make_due(inf))
-        return swept.plus(self._adopt_all(inf)).plus(removed)
 
     def _tidy(self, within: float) -> Swept:
         """Put right what the dead left behind; the rest is left to the next cleaner."""

@@ -189,7 +189,7 @@ class Leases:
                 continue
             held = RangeLease.parse(name)
             if held is not None:
-                self.ranges.remember(held)
+                self._bundles.remember(held)
                 lines = held.range.lines() + held.range.lines(DETACHED)
                 same = [held.lease_of(number) for number in lines]
             else:

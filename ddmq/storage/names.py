@@ -3,11 +3,13 @@
 Every name consists of the *ready name* of a message, and of what its state adds to it:
 
 =============================== =================================================
-``ready/``                      a priority: ``<priority>``; or ``paused``: ``<user>@<host>:<ns since 1970>``
+``ready/``                      a priority: ``<priority>``
+in that, if it is paused        ``paused``, a symbolic link to ``<user>@<host>:<ns since 1970>``
 ``ready/<priority>/``           a bucket: ``<stamp>``; a shelf of buckets: ``<stamp>.shelf``
 in a bucket, a message          ``<stamp>.<id>.<failures>-<losses>[.<policy>]``
 in a bucket, a bundle           ``<stamp of its last line>.<id>.<lines>[.<policy>][.open]``
-in a bucket, a range            ``<stamp>.<bundle>.<first>-<end>-<lines>.<claim>.<state>.<failures>-<losses>[.<policy>]``
+in a bucket, a range            ``<stamp>.<bundle>.<first>-<end>-<lines>.<claim>.<state>``, then
+                                ``.<failures>-<losses>[.<policy>]``
 ``work/``, a message            ``<expiry>.<priority>.<ready name>.<token>``
 ``work/``, a range              ``<expiry>.<priority>.<ready name>.<token>.range``
 ``work/``, a detached line      ``<priority>.<ready name>.<token>.detached``
@@ -19,7 +21,8 @@ in that, of a claim that's over ``<first>-<end>-<lines>.<token>.done``
 ``delayed/``                    ``<due>.<priority>.<ready name>``
 ``dead/``                       ``<priority>.<ready name>.<token>.<code>``
 the note of a dead letter       ``<id>.<token>.<code>.note``
-``then/``, a follow-up          ``armed``, or ``<time>.<failures>.<token>.<state>``: a symbolic link to ``<id>``
+``then/``, a follow-up          a symbolic link to ``<id>``: ``armed``, or
+                                ``<time>.<failures>.<token>.<state>``
 =============================== =================================================
 
 The policy is what the publisher set for this message: ``t<timeout in ms>``, ``r<requeue: 0 or 1>``,
@@ -155,9 +158,7 @@ _delayed = _Grammar(rf"([0-9]{{13}})\.{_NUMBER}\.(.+)")
 _dead = _Grammar(rf"{_NUMBER}\.{_READY}\.([0-9a-f]{{16}})\.([a-z]{{1,20}})")
 
 
-class Entry(NamedTuple):
-    """What the name of a message says in every state."""
-
+class _EntryFields(NamedTuple):
     priority: int
     stamp: int
     """When it joined the ready queue, in ns since 1970; the order within a priority."""
@@ -166,6 +167,16 @@ class Entry(NamedTuple):
     losses: int = 0
     policy: str = ""
     """What the publisher set of timeout, requeue, requeue_prio and requeue_limit."""
+
+
+class Entry(_EntryFields):
+    """What the name of a message says in every state."""
+
+    __slots__ = ()
+    waiting = 1
+    """How many waiting messages its file holds."""
+    stamps = 1
+    """How many stamps it needs."""
 
     def name_at(self, stamp: int) -> str:
         """Return its name in a bucket with another stamp."""
@@ -180,16 +191,6 @@ class Entry(NamedTuple):
     def lost(self) -> Entry:
         """Return the entry with one loss more."""
         return self._replace(losses=min(self.losses + 1, MAX_COUNT))
-
-    @property
-    def waiting(self) -> int:
-        """How many waiting messages its file holds: one."""
-        return 1
-
-    @property
-    def stamps(self) -> int:
-        """How many stamps it needs: one."""
-        return 1
 
     @property
     def place(self) -> int:
@@ -226,13 +227,15 @@ class Lease(NamedTuple):
     """Sixteen hexadecimal digits, new at each claim: the proof of the lease."""
     filename: str
     """The name in `work/`, made of the other fields."""
+    is_line: bool = False
+    """Whether its message is a line of a bundle, and so part of a range."""
 
     @classmethod
     def of(cls, entry: Entry, expiry: int, token: str, suffix: str = "") -> Lease:
         """Make a lease, and its name."""
         ready = entry.name_at(entry.stamp)
         name = f"{expiry:013d}.{entry.priority}.{ready}.{token}{suffix}"
-        return cls(entry, expiry, token, name)
+        return cls(entry, expiry, token, name, suffix == LINE_SUFFIX)
 
     @classmethod
     def parse(cls, filename: str) -> Lease | None:
@@ -240,17 +243,12 @@ class Lease(NamedTuple):
         match = _lease.fullmatch(filename)
         if match is None:
             return None
-        expiry, *fields, token, _ = match.groups()
-        return cls(_entry_of(*fields), int(expiry), token, filename)
+        expiry, *fields, token, line = match.groups()
+        return cls(_entry_of(*fields), int(expiry), token, filename, bool(line))
 
     def is_same_claim(self, other: Lease) -> bool:
         """Whether both are leases of the same message by the same claim, maybe renewed."""
         return self.token == other.token and self.entry.id == other.entry.id
-
-    @property
-    def is_line(self) -> bool:
-        """Whether its message is a line of a bundle, and so part of a range."""
-        return self.filename.endswith(LINE_SUFFIX)
 
     @property
     def number(self) -> int:
@@ -525,6 +523,11 @@ class RangeLease(NamedTuple):
         """Return the leases of its open lines."""
         return [self.lease_of(number) for number in self.range.lines()]
 
+    def lease_of_detached(self, line: int) -> Lease:
+        """Return the lease of a line whose message is in a file of its own."""
+        entry = self.range.entry(line)
+        return Lease(entry, self.expiry, self.token, self.detached(line))
+
     def detached(self, line: int) -> str:
         """Return the name of the file that holds the message of a line, once it is detached."""
         entry = self.range.entry(line)
@@ -552,7 +555,7 @@ def parse_made_by(target: str) -> tuple[str, int] | None:
 
 
 def paused_by(user: str, host: str, now: int) -> str:
-    """Return the target of the link that pauses a queue: who made it, and when, in ns since 1970."""
+    """Return the target of the link that pauses a queue: who made it, and the ns since 1970."""
     name, node = (re.sub("[^A-Za-z0-9._-]", "_", text) for text in (user, host))
     return f"{name[:64] or '_'}@{node[:255] or '_'}:{now:019d}"
 
@@ -662,7 +665,7 @@ class Dead(NamedTuple):
 
 
 class FollowUp(NamedTuple):
-    """What is to be run when a queue is done: a symbolic link in `then/`, whose target is its id."""
+    """What is to be run when a queue is done: a symbolic link in `then/` to its id."""
 
     state: str
     """`armed`, `leased`, `waiting` or `failed`."""

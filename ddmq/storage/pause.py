@@ -42,7 +42,7 @@ def resume(store: Store) -> bool:
     except OSError as error:
         if error.errno not in _A_DIRECTORY or not store.fs.is_directory(path):
             raise
-    return store.quarantine(path, "it paused the queue, and is no link")
+    return store.dead_letters.quarantine(path, "it paused the queue, and is no link")
 
 
 def read_pause(store: Store) -> Pause:

@@ -32,84 +32,97 @@ def purge(store: Store, states: Collection[str]) -> Counts:
 
     What we may not remove stays, and all else is removed. Then an OSError says what stayed.
     """
-    kept: list[OSError] = []
-    counts = [_purge(store, s, kept) if s in states else 0 for s in Counts._fields]
+    layout, purging = store.layout, _Purge(store)
+    removed = dict.fromkeys(Counts._fields, 0)
+    if "waiting" in states:
+        removed["waiting"] = purging.waiting()
+    for state, directory in (
+        ("work", layout.work),
+        ("delayed", layout.delayed),
+        ("dead", layout.dead),
+    ):
+        if state in states:
+            removed[state] = purging.all_in(directory)
+    kept = purging.kept
     if kept:
         others = f" and {len(kept) - 1} more stay" if len(kept) > 1 else " stays"
         text = f"{kept[0].strerror}: this{others}, all else was removed"
         raise OSError(kept[0].errno, text, kept[0].filename)
-    return Counts(*counts)
+    return Counts(**removed)
 
 
-def _purge(store: Store, state: str, kept: list[OSError]) -> int:
-    scan, purged = store.scan, 0
-    if state == "waiting":
-        store.ready.forget()
-        for priority, bucket in scan.buckets():
-            for name in scan.listed(bucket):
+class _Purge:
+    """Removes messages, each of its methods those of one directory; it returns their number."""
+
+    def __init__(self, store: Store) -> None:
+        self.kept: list[OSError] = []
+        """The errors that say why something stays."""
+        self._fs = store.fs
+        self._scan = store.scan
+        self._ready = store.ready
+        self._bundles = store.bundles
+
+    def waiting(self) -> int:
+        """Remove what waits."""
+        purged = 0
+        self._ready.forget()
+        for priority, bucket in self._scan.buckets():
+            for name in self._scan.listed(bucket):
                 path, entry = f"{bucket}/{name}", parse_ready_entry(priority, name)
-                with _keeping(kept):
+                with self._keeping():
                     if isinstance(entry, Bundle):
-                        rest = store.bundles.claim_rest(path, entry)
+                        rest = self._bundles.claim_rest(path, entry)
                         purged += rest.stamps if rest else 0
                     elif isinstance(entry, Range):
-                        purged += _purge_range(
-                            store, path, RangeLease(entry, 0, new_token())
-                        )
+                        purged += self._range(path, RangeLease(entry, 0, new_token()))
                     else:
-                        purged += _purge_file(store, path)
+                        purged += self._file(path)
         return purged
-    layout = store.layout
-    places = {"work": layout.work, "delayed": layout.delayed, "dead": layout.dead}
-    directory = places[state]
-    names = scan.listed(directory)
-    ranges = known(RangeLease.parse, names)
-    detached = {r.detached(line) for r in ranges for line in r.range.lines(DETACHED)}
-    for name in names:
-        if parse_detached(name) and name not in detached:
-            continue  # its range does not say that this is a message
-        path, held = f"{directory}/{name}", RangeLease.parse(name)
-        with _keeping(kept):
-            if held is None:
-                purged += _purge_file(store, path)
-            elif store.bundles.was_made(held):
-                # With the holder's own token, he would take the end of the claim for his.
-                ours = held._replace(token=new_token())
-                purged += _purge_range(store, path, ours)
-    return purged
 
+    def all_in(self, directory: str) -> int:
+        """Remove what is at work, delayed or dead."""
+        purged = 0
+        names = self._scan.listed(directory)
+        ranges = known(RangeLease.parse, names)
+        lines = {r.detached(line) for r in ranges for line in r.range.lines(DETACHED)}
+        for name in names:
+            if parse_detached(name) and name not in lines:
+                continue  # its range does not say that this is a message
+            path, held = f"{directory}/{name}", RangeLease.parse(name)
+            with self._keeping():
+                if held is None:
+                    purged += self._file(path)
+                elif self._bundles.was_made(held):
+                    # With the holder's own token, he would take the end of the claim for his.
+                    purged += self._range(path, held._replace(token=new_token()))
+        return purged
 
-@contextmanager
-def _keeping(kept: list[OSError]) -> Iterator[None]:
-    """Note an error that says that we may not remove something, and go on."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno not in IMMOVABLE:
-            raise
-        kept.append(error)
+    @contextmanager
+    def _keeping(self) -> Iterator[None]:
+        """Note an error that says that we may not remove something, and go on."""
+        try:
+            yield
+        except OSError as error:
+            if error.errno not in IMMOVABLE:
+                raise
+            self.kept.append(error)
 
+    def _range(self, path: str, found: RangeLease) -> int:
+        """Remove what is left of a range: its claim is over. The bundle goes after all claims.
 
-def _purge_range(store: Store, path: str, found: RangeLease) -> int:
-    """Remove what is left of a range: its claim is over. The bundle is removed after all claims.
+        Files of detached lines are removed by themselves, since they are in `work/`, too.
+        """
+        return found.range.waiting if self._bundles.end_claim(path, found) else 0
 
-    Files of detached lines are removed by themselves, since they are in `work/`, too.
-    """
-    if not store.fs.take(path, store.bundles.path_when_over(found)):
-        return 0
-    store.bundles.note_end_of_claim(found.range.bundle)
-    return found.range.waiting
-
-
-def _purge_file(store: Store, path: str) -> int:
-    found, name = store.fs.status(path), os.path.basename(path)
-    if found is None or found.is_directory:
-        return 0
-    if not store.fs.unlink(path) or name.endswith(NOTE_SUFFIX):
-        return 0
-    delayed = Delayed.parse(name)
-    if delayed is None:
-        return 1
-    if isinstance(delayed.entry, Bundle):  # nobody has taken anything of it
-        store.bundles.remove(store.layout.bundle(delayed.entry.id))
-    return delayed.entry.waiting
+    def _file(self, path: str) -> int:
+        found, name = self._fs.status(path), os.path.basename(path)
+        if found is None or found.is_directory:
+            return 0
+        if not self._fs.unlink(path) or name.endswith(NOTE_SUFFIX):
+            return 0
+        delayed = Delayed.parse(name)
+        if delayed is None:
+            return 1
+        if isinstance(delayed.entry, Bundle):  # nobody has taken anything of it
+            self._bundles.remove(delayed.entry.id)
+        return delayed.entry.waiting

@@ -40,8 +40,6 @@ if TYPE_CHECKING:
 
 #: How often a range is looked for that somebody else changes at the same time.
 _TRIES = 8
-#: Of how many ranges we remember the present name.
-_MOST_KNOWN = 1000
 #: Seconds for which whoever takes over a range may take to see to it.
 _TAKEN_FOR = 30.0
 
@@ -60,13 +58,7 @@ class Ranges:
         self._fs = fs
         self._time = time
         self._bundles = bundles
-        self._known: dict[str, RangeLease] = {}
-
-    def remember(self, held: RangeLease) -> None:
-        """Note the present name of a range."""
-        self._known[held.token] = held
-        while len(self._known) > _MOST_KNOWN:
-            self._known.pop(next(iter(self._known)), None)
+        self._known = bundles.ranges
 
     def look(self, token: str) -> RangeLease | None:
         """Find a range by the token of its holder in a listing; None: there is none."""
@@ -75,7 +67,7 @@ class Ranges:
             if name.endswith(end):
                 held = RangeLease.parse(name)
                 if held is not None:
-                    self.remember(held)
+                    self._bundles.remember(held)
                     return held
         self._known.pop(token, None)
         return None
@@ -96,23 +88,19 @@ class Ranges:
 
         If all its lines are over, it moves to where that says that the claim is over.
         """
-        target = self._bundles.path_of_lease(new)
-        if new.range.is_over:
-            target = self._bundles.path_when_over(new)
-        if self._fs.take(self._bundles.path_of_lease(held), target):
+        path = self._bundles.path_of_lease(held)
+        if not new.range.is_over:
+            if not self._fs.take(path, self._bundles.path_of_lease(new)):
+                return False
             self._known.pop(held.token, None)
-            if new.range.is_over:
-                self._bundles.note_end_of_claim(new.range.bundle)
-            else:
-                self.remember(new)
+            self._bundles.remember(new)
             return True
-        return new.range.is_over and self._end_without_bundle(held)
-
-    def _end_without_bundle(self, held: RangeLease) -> bool:
-        """Remove a range that is over, if its bundle's directory is gone."""
-        if self._fs.exists(self._layout.bundle(held.range.bundle)):
+        if self._bundles.end_claim(path, new):
+            self._known.pop(held.token, None)
+            return True
+        if self._fs.exists(self._layout.bundle(new.range.bundle)):
             return False
-        return self._fs.unlink(self._bundles.path_of_lease(held))
+        return self._fs.unlink(path)  # its bundle's directory is gone
 
     # What becomes of its lines
 
@@ -210,10 +198,18 @@ class Ranges:
         held = RangeLease(waiting, expiry, new_token())
         if not self._fs.rename(path, self._bundles.path_of_lease(held)):
             return None
-        self.remember(held)
+        self._bundles.remember(held)
         return held
 
-    def put_rest(
+    def put_rest(self, token: str, place: Callable[[str, ReadyEntry], bool]) -> None:
+        """Let `place` put back what is left of a range that we hold to its old place."""
+        try:
+            self._put_rest(token, place)
+        except OSError:  # once more, before it is left until its lease is over
+            with suppress(OSError):
+                self._put_rest(token, place)
+
+    def _put_rest(
         self, token: str, place: Callable[[str, ReadyEntry], bool]
     ) -> bool | None:
         """Let `place` put back all lines of a range that are open, or were being detached."""
@@ -240,7 +236,7 @@ class Ranges:
         """
         self._bundles.require(held.range.bundle)
         for line in held.range.lines(DETACHED):
-            expire(held.lease_of(line)._replace(filename=held.detached(line)))
+            expire(held.lease_of_detached(line))
         over = held.range.lines(DETACHED)
         ours = held.marked(over, OVER)._replace(
             expiry=self._time.end_of_lease(_TAKEN_FOR), token=new_token()
@@ -254,7 +250,7 @@ class Ranges:
             self._fs.discard(self._bundles.path_of_lease(ours))
         if not made:
             return None
-        self.remember(ours)
+        self._bundles.remember(ours)
         if ours.range.is_over:
             self._change(ours, ours)
             return None

@@ -42,15 +42,18 @@ _LONGEST_WAIT_MS = 256
 _TRIES = 64
 
 
-class Tidying:
-    """The half second that one call may spend on what is no message in the ready queue.
+class ConsumeCall:
+    """One call to consume: whether it heeds a pause, and how long it met what is no message.
 
-    During the first half, the call works from the front. After that, it passes over each bucket
-    in which it meets more, for a second, and so reaches the messages behind. When the second
-    half is over, the call ends.
+    It may spend half a second on that. During the first half, the call works from the front.
+    After that, it passes over each bucket in which it meets more, for a second, and so reaches
+    the messages behind. When the second half is over, the call ends.
     """
 
+    heeds_pause = False
+    """Whether nothing is taken from a queue that is paused, as the last listing showed."""
     watch: Stopwatch | None = None
+    """Runs since the call met the first of what is no message."""
 
 
 class _Tail:
@@ -233,7 +236,7 @@ class ReadyQueue:
 
     # Taking from the front
 
-    def first(self, tidying: Tidying) -> Waiting | None:
+    def first(self, call: ConsumeCall) -> Waiting | None:
         """Return the message, bundle or range that comes first; None when nothing waits."""
         while True:
             head = self._head
@@ -260,7 +263,7 @@ class ReadyQueue:
             else:
                 return Waiting(entry, path)
             self._passed.tried_in_vain(path)
-            self.met(tidying, path)
+            self.met(call, path)
 
     def _put_away(self, path: str, bundle: Bundle) -> None:
         """Remove the entry of a drained bundle, or pass it over where we may not."""
@@ -323,17 +326,17 @@ class ReadyQueue:
 
     # What is no message
 
-    def met(self, tidying: Tidying, path: str) -> None:
+    def met(self, call: ConsumeCall, path: str) -> None:
         """Note that we met what is no message at `path`; raise GarbageAhead when time is up."""
-        watch = tidying.watch = tidying.watch or Stopwatch(self._clock)
+        watch = call.watch = call.watch or Stopwatch(self._clock)
         seconds = watch.seconds()
         if seconds > TIDY_FOR / 2:
             self._passed.leave_for_later(os.path.dirname(path))
             self._head = None
         if seconds > TIDY_FOR:
-            self.goes_on(tidying)
+            self.goes_on(call)
 
-    def goes_on(self, tidying: Tidying) -> bool:
+    def goes_on(self, call: ConsumeCall) -> bool:
         """Tell whether messages may still wait in buckets that were left for later.
 
         This call, or one a moment ago, passed over those; from now on they are listed again.
@@ -344,6 +347,6 @@ class ReadyQueue:
         if not later:
             return False
         self._head = None
-        if tidying.watch is not None and tidying.watch.seconds() > TIDY_FOR:
+        if call.watch is not None and call.watch.seconds() > TIDY_FOR:
             raise GarbageAhead(later[0])
         return True

@@ -80,7 +80,7 @@ class Scan:
                 directories[:0] = [f"{path}/{name}" for name in ours]
 
     def places(self) -> Iterator[Waiting]:
-        """Yield the messages, bundles and ranges that wait, bucket by bucket, and no other files."""
+        """Yield the messages, bundles and ranges that wait, bucket by bucket, and nothing else."""
         for priority, bucket in self.buckets():
             yield from self.places_in(priority, bucket)
 

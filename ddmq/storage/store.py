@@ -2,7 +2,8 @@
 
 The state of a message is its name, and every transition is one `rename`, one `unlink`, or one
 symbolic link that is made exclusively. So a message is in exactly one state at every instant, also
-after a crash before any system call. `docs/protocol.md` has the reasons, and `ddmq.storage.names` has the names.
+after a crash before any system call. `docs/protocol.md` has the reasons, and
+`ddmq.storage.names` has the names.
 """
 
 from __future__ import annotations
@@ -62,7 +63,7 @@ if TYPE_CHECKING:
     from ddmq.storage.filesystem import FileSystem
     from ddmq.storage.leftovers import Leftovers
     from ddmq.storage.names import ReadyEntry, Waiting
-    from ddmq.storage.ready import Tidying
+    from ddmq.storage.ready import ConsumeCall
     from ddmq.storage.scan import Scan
     from ddmq.storage.then import FollowUps
 
@@ -149,8 +150,12 @@ class Store:
         self.time = time = ServerTime(layout, fs, clock)
         self.files = MessageFiles(fs, limit)
         self.passed = passed = PassedOver(clock)
+
+        def quarantine(path: str, reason: str) -> bool:
+            return self.dead_letters.quarantine(path, reason)
+
         self.buckets = buckets = Buckets(
-            layout, fs, clock, self.quarantine, passed=passed, size=bucket_size
+            layout, fs, clock, quarantine, passed=passed, size=bucket_size
         )
         self.bundles = Bundles(layout, fs, clock, time, buckets=buckets, limit=limit)
         self.ready = ReadyQueue(buckets, self.bundles, fs, clock)
@@ -180,10 +185,6 @@ class Store:
                 self.layout, self.fs, self.clock, self.files
             )
         return self._dead_letters
-
-    def quarantine(self, path: str, reason: str) -> bool:
-        """Quarantine what is no message: move it to `dead/`; False where it can't be moved."""
-        return self.dead_letters.quarantine(path, reason)
 
     @property
     def delayed(self) -> DelayedMessages:
@@ -266,9 +267,18 @@ class Store:
         A crash leaves at most a file in `tmp/`, which is no message. A durable message
         survives a power cut as soon as this returns.
         """
-        id_ = os.urandom(10).hex()
+        id_, clock, durable = os.urandom(10).hex(), self.clock, options.durable
         entry = Entry(options.priority, 0, id_, failures, losses, options.policy)
-        self._publish_file(data, entry, options)
+        draft, mode = f"{self.layout.tmp}/{id_}", self.layout.file_mode
+        began = clock.monotonic(), clock.own_ns() + clock.offset_ns
+        self.fs.create_own(draft, data, sync=durable, mode=mode)
+        try:
+            moved = self._show(draft, entry, options)
+        except OSError:
+            self.fs.discard(draft)
+            raise
+        if not moved:
+            self._explain_missing(draft, Stopwatch(clock, began), ABANDONED)
         return id_
 
     def publish_dead(
@@ -276,6 +286,7 @@ class Store:
         data: bytes,
         options: Publication,
         counts: tuple[int, int],
+        *,
         code: str,
         note: Mapping[str, Any],
     ) -> None:
@@ -335,7 +346,7 @@ class Store:
             with suppress(OSError):
                 self.leftovers.remove_drafts(draft)
                 if self.fs.unlink(entry):  # so nobody has seen it
-                    self.bundles.remove(layout.bundle(bundle.id))
+                    self.bundles.remove(bundle.id)
             raise
         if not moved or watch.seconds() > ABANDONED_INPUT / 2:
             self._explain_missing(entry, watch, ABANDONED)
@@ -375,20 +386,6 @@ class Store:
             self.delayed.sync()
         return moved
 
-    def _publish_file(self, data: bytes, entry: Entry, options: Publication) -> None:
-        """Write a draft, and move it into the ready queue or `delayed/`."""
-        draft, clock = f"{self.layout.tmp}/{entry.id}", self.clock
-        durable, mode = options.durable, self.layout.file_mode
-        began = clock.monotonic(), clock.own_ns() + clock.offset_ns
-        self.fs.create_own(draft, data, sync=durable, mode=mode)
-        try:
-            moved = self._show(draft, entry, options)
-        except OSError:
-            self.fs.discard(draft)
-            raise
-        if not moved:
-            self._explain_missing(draft, Stopwatch(clock, began), ABANDONED)
-
     def _publish_bundles(
         self, bunches: Iterable[list[bytes]], options: Publication
     ) -> list[Bundle]:
@@ -413,7 +410,7 @@ class Store:
                 hidden = self.leftovers.remove_drafts(bucket) and not options.delay
                 if hidden:  # nobody has seen an entry
                     for bundle in bundles:
-                        self.bundles.remove(layout.bundle(bundle.id))
+                        self.bundles.remove(bundle.id)
             raise
         if not moved or watch.seconds() > ABANDONED_INPUT / 2:
             self._explain_missing(bucket, watch, ABANDONED_INPUT)
@@ -462,10 +459,8 @@ class Store:
         self,
         settings: Callable[[], Settings],
         n: int,
-        tidying: Tidying,
+        call: ConsumeCall,
         refuses: Callable[[Lease, Settings], str | None] | None = None,
-        *,
-        heeds_pause: bool = False,
     ) -> list[tuple[Lease, Content, Settings]]:
         """Lease and read the first of the waiting messages, up to `n`; none: there is none.
 
@@ -474,14 +469,11 @@ class Store:
         either, the fault is no message's, and the error is raised.
 
         `refuses` is asked about each lease before its message is read. It returns why it is to
-        be a dead letter instead, or None. With `heeds_pause`, nothing is taken from a queue that
-        is paused, as the last listing showed. With each message come the settings that its lease
-        was made with.
+        be a dead letter instead, or None. With each message come the settings that its lease was
+        made with.
         """
         unread: _Unread | None = None
-        while claimed := self.claim_first(
-            settings, n, tidying, heeds_pause=heeds_pause
-        ):
+        while claimed := self.claim_first(settings, n, call):
             messages, found = [], None
             for lease in claimed.leases:
                 try:
@@ -502,7 +494,7 @@ class Store:
             if messages:
                 return messages
             if found is None:
-                self.ready.met(tidying, claimed.path)
+                self.ready.met(call, claimed.path)
             elif unread is None:
                 unread = found
                 self.passed.add(unread.filename)
@@ -532,12 +524,7 @@ class Store:
                 self.release(lease, entry)
 
     def claim_first(
-        self,
-        settings: Callable[[], Settings],
-        n: int,
-        tidying: Tidying,
-        *,
-        heeds_pause: bool = False,
+        self, settings: Callable[[], Settings], n: int, call: ConsumeCall
     ) -> Claimed | None:
         """Lease up to `n` of the first messages, all from one file; None: no message waits.
 
@@ -545,25 +532,25 @@ class Store:
         The settings are read only if something waits, so that an idle client costs little.
         """
         while True:
-            waiting = self.ready.first(tidying)
-            if heeds_pause and self.buckets.is_paused:
+            waiting = self.ready.first(call)
+            if call.heeds_pause and self.buckets.is_paused:
                 self.ready.forget()  # what it returned still stands there
                 return None
             if waiting is None:
-                if not self.ready.goes_on(tidying):
+                if not self.ready.goes_on(call):
                     return None
                 continue
             current = settings()
             try:
                 leases = self.claim(waiting, current.message_timeout, n)
             except InvalidContent:
-                self.ready.met(tidying, waiting.path)  # no competitor was faster
+                self.ready.met(call, waiting.path)  # no competitor was faster
                 continue
             if leases:
                 return Claimed(waiting.path, leases, current)
             entry = waiting.entry
             if self.passed.has(waiting.path):
-                self.ready.met(tidying, waiting.path)  # no competitor was faster
+                self.ready.met(call, waiting.path)  # no competitor was faster
             elif not isinstance(entry, Bundle) or not self.bundles.is_drained(entry):
                 self.ready.lost(waiting)
 
@@ -583,7 +570,6 @@ class Store:
                 if claimed is None:
                     return []
                 held, opened = claimed
-                self.leases.ranges.remember(held)
                 if self.bundles.races > 1:
                     self.ready.shares()
                 elif held.range.end < entry.lines:
@@ -598,8 +584,12 @@ class Store:
         except ClockUnknown:
             raise
         except OSError as error:
-            stuck = self._stuck_part(path, error)
-            if stuck is None:
+            bucket, work = os.path.dirname(path), self.layout.work
+            if error.errno in _ONLY_THIS or self.fs.is_directory(path):
+                stuck = path
+            elif error.errno == errno.EACCES and self.buckets.is_kept(bucket, work):
+                stuck = bucket
+            else:
                 if error.errno not in _OF_ALL:
                     self.passed.refuse(path, path)
                 raise
@@ -630,25 +620,7 @@ class Store:
         try:
             return self.leases.keep_some(held, n)
         finally:
-            self.put_rest(held.token)
-
-    def put_rest(self, token: str) -> None:
-        """Put the open lines of a range that we hold back to their old place."""
-        put_rest = partial(self.leases.ranges.put_rest, token)
-        try:
-            put_rest(self.ready.put_back)
-        except OSError:  # once more, before it is left until its lease is over
-            with suppress(OSError):
-                put_rest(self.ready.put_back)
-
-    def _stuck_part(self, path: str, error: OSError) -> str | None:
-        """Return the file or bucket that only its owner can move; None: more is closed to us."""
-        if error.errno in _ONLY_THIS or self.fs.is_directory(path):
-            return path
-        bucket, work = os.path.dirname(path), self.layout.work
-        if error.errno != errno.EACCES or not self.fs.may_change(work):
-            return None
-        return None if self.fs.may_change(bucket) else bucket
+            self.leases.ranges.put_rest(held.token, self.ready.put_back)
 
     def read(self, lease: Lease, *, unread_if_large: bool = False) -> Content | None:
         """Read a leased message; None when its file is gone or was moved to `dead/`.

@@ -36,7 +36,16 @@ class Transfer:
 
     def __init__(self, source: Store, target: Store, ids: Iterable[str]) -> None:
         self._source = source
-        self._target = target
+        self._fs = source.fs
+        self._time = source.time
+        self._scan = source.scan
+        self._bundles = source.bundles
+        self._leases = source.leases
+        self._ready = source.ready
+        self._delayed = source.delayed
+        self._layouts = source.layout, target.layout
+        self._target_ready = target.ready
+        self._target_delayed = target.delayed
         self._left = dict.fromkeys(ids)
         self._faults: dict[str, str] = {}
 
@@ -46,19 +55,19 @@ class Transfer:
         PermissionError: we may not change one of the queues. Another OSError: a disk is full, say,
         so that no message can be moved.
         """
-        asked, store = list(self._left), self._source
-        store.layout.require_change()
-        self._target.layout.require_change()
+        asked = list(self._left)
+        for layout in self._layouts:
+            layout.require_change()
         for _ in range(_LOOKS):
-            for place in store.scan.places():
+            for place in self._scan.places():
                 wanted = self._wanted(place)
                 if wanted:
                     self._move_from(place, wanted)
-            for delayed in store.delayed.all():
+            for delayed in self._delayed.all():
                 self._move_delayed(delayed)
             if not self._left:
                 break
-        store.ready.forget()
+        self._ready.forget()
         for id_ in self._left:
             self._faults[id_] = self._why_not(id_)
         return {id_: self._faults[id_] for id_ in asked if id_ in self._faults}
@@ -67,7 +76,7 @@ class Transfer:
         """Return the messages at a place that are to be moved."""
         if not self._left:
             return []
-        return list(open_entries(self._source, place.entry, frozenset(self._left)))
+        return list(open_entries(self._bundles, place.entry, frozenset(self._left)))
 
     def _move_from(self, place: Waiting, wanted: list[Entry]) -> None:
         """Move what is wanted of what waits at a place."""
@@ -87,58 +96,56 @@ class Transfer:
     def _move_file(self, path: str, entry: Entry) -> None:
         """Move a message in a file of its own; a consumer may be faster."""
         self._require_file(path)
-        if self._target.ready.append(path, entry):
+        if self._target_ready.append(path, entry):
             self._left.pop(entry.id, None)
 
     def _move_out_of(self, place: Waiting, bundle: Bundle, wanted: list[Entry]) -> None:
         """Claim the lines of a bundle up to the last one that is wanted; put the others back."""
-        bundles, last = self._source.bundles, _line_of(wanted[-1])
-        while (first := bundles.chain(bundle.id).end) <= last:
+        last = _line_of(wanted[-1])
+        while (first := self._bundles.chain(bundle.id).end) <= last:
             number = min(last + 1 - first, MAX_RANGE)
-            claimed = bundles.claim(place, bundle, _HELD_FOR, number)
+            claimed = self._bundles.claim(place, bundle, _HELD_FOR, number)
             if claimed is None:
                 return  # competitors were faster, and the next look tells what is left
             held, place = claimed
             bundle = bundle._replace(is_open=True)
-            self._source.leases.ranges.remember(held)
             self._move_lines(held)
 
     def _move_in_range(self, path: str, waiting: Range) -> None:
         """Take a range that waits, move what is wanted of it, and put the rest back."""
-        self._source.bundles.find(waiting.bundle)
-        expiry = self._source.time.end_of_lease(_HELD_FOR)
-        held = self._source.leases.ranges.take(path, waiting, expiry)
+        self._bundles.find(waiting.bundle)
+        expiry = self._time.end_of_lease(_HELD_FOR)
+        held = self._leases.ranges.take(path, waiting, expiry)
         if held is not None:
             self._move_lines(held)
 
     def _move_lines(self, held: RangeLease) -> None:
         """Move what is wanted of the lines that we hold, and put the rest back."""
-        store = self._source
         try:
             for lease in held.leases():
                 id_ = lease.entry.id
                 if id_ not in self._left:
                     continue
                 try:
-                    store.bundles.content(lease)
+                    self._bundles.content(lease)
                 except InvalidContent as error:
                     self._give_up([lease.entry], f"it holds no message: {error}")
                     continue
-                if store.move(lease, self._target.ready):
+                if self._source.move(lease, self._target_ready):
                     self._left.pop(id_, None)
         finally:
-            store.put_rest(held.token)
+            self._leases.ranges.put_rest(held.token, self._ready.put_back)
 
     def _move_delayed(self, delayed: Delayed) -> None:
         """Move a delayed message; it stays delayed until the same time."""
-        entry, source = delayed.entry, self._source
+        entry = delayed.entry
         if not isinstance(entry, Entry) or entry.id not in self._left:
             return
-        path = f"{source.delayed.path}/{delayed.filename}"
+        path = f"{self._delayed.path}/{delayed.filename}"
         try:
             self._require_file(path)
-            target = f"{self._target.delayed.path}/{delayed.filename}"
-            if source.fs.rename(path, target):
+            target = f"{self._target_delayed.path}/{delayed.filename}"
+            if self._fs.rename(path, target):
                 self._left.pop(entry.id, None)
         except InvalidContent as error:
             self._give_up([entry], f"it holds no message: {error}")
@@ -147,7 +154,7 @@ class Transfer:
 
     def _require_file(self, path: str) -> None:
         """Raise InvalidContent for what can be no message; whoever consumes it quarantines it."""
-        found = self._source.fs.status(path)
+        found = self._fs.status(path)
         if found is not None and not found.is_file:
             raise InvalidContent("a link, a directory or a special file")
 

@@ -355,3 +355,11 @@ def test_to_arm_what_is_to_follow_costs_one_link_or_three_calls(counted, calls, 
     assert arm() == ["symlink", "open", "readlink"]
     (root / "q" / "then" / "armed").unlink()
     assert arm() == ["symlink"]
+
+
+def test_a_view_does_not_ask_who_paused_a_queue(counted, calls):
+    counted.view("q")
+    before = cost(calls, lambda: counted.view("q"))
+    counted.pause("q")
+    assert cost(calls, lambda: counted.view("q")) == before
+    assert cost(calls, lambda: counted.overview("q")) > before

@@ -105,8 +105,8 @@ def unrenewed(patient: Patient) -> Iterator[Finding]:
     number, since = len(found), date(now - max(ages))
     back_in = max(lease.expiry for lease in found) / 1000 - now
     text = (
-        f"{number} at work, not renewed for {span(max(ages))}, since {since}: the consumer is gone, "
-        f"or does not renew; back in {span(back_in)}"
+        f"{number} at work, not renewed for {span(max(ages))}, since {since}: the consumer is "
+        f"gone, or does not renew; back in {span(back_in)}"
     )
     known = patient.holders()
     holders = sorted({known[x.token] for x in found if x.token in known})

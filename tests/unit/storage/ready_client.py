@@ -10,7 +10,7 @@ from ddmq.storage.filesystem import FileSystem
 from ddmq.storage.layout import Layout
 from ddmq.storage.names import Entry
 from ddmq.storage.passed_over import PassedOver
-from ddmq.storage.ready import ReadyQueue, Tidying
+from ddmq.storage.ready import ConsumeCall, ReadyQueue
 from ddmq.storage.scan import Scan
 
 #: Seconds after which even the newest bucket may go.
@@ -58,7 +58,7 @@ class Client:
 
     def waiting(self):
         """Yield what comes first; being asked again means that a competitor took it."""
-        while waiting := self.ready.first(Tidying()):
+        while waiting := self.ready.first(ConsumeCall()):
             yield waiting
             self.ready.lost(waiting)
 

@@ -224,7 +224,7 @@ def test_a_detached_file_tells_its_line_and_the_holder_of_its_range(held, data):
     line = data.draw(st.integers(held.range.first, held.range.end - 1))
     name = held.detached(line)
     found = parse_detached(name)
-    assert found == (held.range.entry(line), 0, held.token, name)
+    assert found == Lease(held.range.entry(line), 0, held.token, name)
     assert found.line == (held.range.bundle, line)
     assert Lease.parse(name) is RangeLease.parse(name) is None
 

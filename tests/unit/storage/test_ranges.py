@@ -25,7 +25,7 @@ from ddmq.message import decode
 from ddmq.storage.bundles import BundleNotFound
 from ddmq.storage.filesystem import FileSystem
 from ddmq.storage.names import Range, RangeLease, parse_detached
-from ddmq.storage.ready import Tidying
+from ddmq.storage.ready import ConsumeCall
 
 ALL = list(map(str, range(12)))
 TIMEOUT = 600
@@ -50,7 +50,7 @@ def late(world, bundler):
 
 def claimed(store, n):
     """Claim lines as a consumer does; return their leases."""
-    leases = store.claim(store.ready.first(Tidying()), TIMEOUT, n)
+    leases = store.claim(store.ready.first(ConsumeCall()), TIMEOUT, n)
     assert len(leases) == n
     return leases
 
@@ -628,8 +628,8 @@ def test_who_claimed_all_that_waits_and_died_has_purged_it(world, bundler):
 def test_what_is_remembered_of_ranges_has_a_bound(store):
     range_ = Range(5, 1, "a" * 20, 0, 1, 9, "0" * 16, "o")
     for number in range(2000):
-        store.leases.ranges.remember(RangeLease(range_, 1, f"{number:016x}"))
-    assert len(store.leases.ranges._known) == 1000
+        store.bundles.remember(RangeLease(range_, 1, f"{number:016x}"))
+    assert len(store.bundles.ranges) == 1000
 
 
 def test_a_range_stands_where_its_first_open_line_belongs(world, bundler):

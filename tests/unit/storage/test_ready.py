@@ -11,7 +11,7 @@ from support import counting, remove_empty
 from unit.storage.ready_client import FRESH, OLD, Client, buckets, number
 
 from ddmq.storage.names import Bundle, Entry
-from ddmq.storage.ready import Tidying
+from ddmq.storage.ready import ConsumeCall
 
 # Order
 
@@ -134,11 +134,11 @@ def test_a_bundle_has_a_stamp_for_each_of_its_lines(client, bundle):
 
 def test_who_goes_on_with_a_bundle_is_told_it_again_and_lists_nothing(client, bundle):
     client.take()
-    assert client.ready.first(Tidying()) == bundle
+    assert client.ready.first(ConsumeCall()) == bundle
     calls = client.fs.calls = counting()
     for _ in range(3):
         client.ready.goes_on_with(bundle)
-        assert client.ready.first(Tidying()) == bundle
+        assert client.ready.first(ConsumeCall()) == bundle
     assert calls.made == []
 
 
