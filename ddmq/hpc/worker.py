@@ -15,6 +15,7 @@ from ddmq.hpc.heartbeat import Heartbeat, key_of
 from ddmq.hpc.launcher import Launcher
 from ddmq.hpc.limits import AHEAD_AT_MOST, Limits
 from ddmq.hpc.poller import Poller
+from ddmq.hpc.presence import Presence
 from ddmq.hpc.settling import Settler
 from ddmq.hpc.signals import Suspects
 from ddmq.hpc.stream import Output
@@ -104,6 +105,16 @@ class Worker:
         )
         self._brake = Brake(self._settler, self._limits, options, job.clock)
         self._poller = Poller(job.clock.monotonic, options.poll_max)
+        self._presence = Presence(
+            broker,
+            queue,
+            options,
+            job,
+            settler=self._settler,
+            limits=self._limits,
+            poller=self._poller,
+            brake=self._brake,
+        )
         self._then = self._new_then(job)
         self._suspects = Suspects(job.clock)
         self._outputs = Output(1), Output(2)
@@ -156,6 +167,7 @@ class Worker:
                 self._abandon()
                 self._journal.flush()
                 self._journal.close()
+                self._presence.end()
 
     def _work(self) -> None:
         """Go round until there is nothing left to do, or it is time to drain."""
@@ -455,6 +467,7 @@ class Worker:
         waits = [command.due_in() for command in self._running]
         waits += [self._heartbeat.over_in(), self._settler.due_in()]
         waits += [self._limits.time_left(), self._journal.due_in()]
+        waits.append(self._presence.due_in())
         if self._ahead:
             waits.append(max(self._left_ahead(), 0.0))
         if self._suspects.held:
@@ -468,6 +481,7 @@ class Worker:
 
     def _sleep(self, seconds: float) -> None:
         """Wait until a signal, a command's end or its output, but not longer."""
+        self._presence.look(self._running)
         if not self._is_printed():
             seconds = _READER_WAIT
         readers = self._launcher.idle_readers(
