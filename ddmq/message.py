@@ -275,7 +275,7 @@ class Running(NamedTuple):
     slot: int
     id: str
     started: float
-    """Seconds since 1970, by the worker's clock."""
+    """Seconds since 1970, by the file server's clock."""
     text: str
     """The beginning of it."""
 
@@ -304,6 +304,8 @@ class WorkerSeen(NamedTuple):
     """When it started, in seconds since 1970."""
     seen: float
     """When it last said something, in seconds since 1970."""
+    age: float
+    """How many seconds ago that was."""
     running: tuple[Running, ...] = ()
     """What runs for more than ten seconds, where somebody asked for that."""
 

@@ -146,7 +146,9 @@ class Presence:
     def _name(self, running: Sequence[Command], state: str = "") -> WorkerName:
         """Return what is to be shown, but with the time of what is shown."""
         settler, shown = self._settler, self._shown
+        # What a slot does between two commands counts, too.
         busy = sum(command.duration for command in running)
+        work = round(max(self._occupied - busy, settler.seconds) * 1000)
         return WorkerName(
             token=self._token,
             time=self._started if shown is None else shown.time,
@@ -159,7 +161,7 @@ class Presence:
             failed=len(settler.failed),
             released=settler.numbers["released"],
             moved=settler.numbers["moved"],
-            work=max(round((self._occupied - busy) * 1000), shown.work if shown else 0),
+            work=work if shown is None else max(work, shown.work),
             peak=settler.peak_kib,
             process=os.getpid(),
             job=self._job.id,
@@ -180,11 +182,12 @@ class Presence:
 
     def _long_runs(self, running: Sequence[Command]) -> tuple[Running, ...]:
         """Return what runs for long, by slot."""
+        ahead = self._clock.offset_ns / 1e9
         runs = [
             Running(
                 each.slot,
                 each.message.id,
-                round(each.started, 3),
+                round(each.started + ahead),
                 text_of(each.message.message)[:MOST_TEXT],
             )
             for command in running

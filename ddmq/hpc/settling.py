@@ -77,6 +77,8 @@ class Settler:
         """When the last message that failed or was given back is back, on the monotonic clock."""
         self.peak_kib = 0
         """The most memory that a command had which has ended."""
+        self.seconds = 0.0
+        """How long all took that have ended, one after the other."""
         self._broker = broker
         self._queue = queue
         self._heartbeat = heartbeat
@@ -438,6 +440,7 @@ class Settler:
         execution.close(save=is_logged, acked=result == "acked")
         self.numbers[result] += 1
         self.peak_kib = max(self.peak_kib, outcome.peak_kib)
+        self.seconds += execution.duration / len(execution.command.executions)
         if result == "failed":
             self.failed.add(execution.message.id)
         elif result in ("acked", "moved"):

@@ -139,6 +139,7 @@ class WorkerName(NamedTuple):
             peak_kib=self.peak,
             started=self.started / 1000,
             seen=self.time / 1000,
+            age=max(now - self.time / 1000, 0.0),
         )
 
 

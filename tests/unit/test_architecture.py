@@ -102,6 +102,7 @@ ABOVE = [
     "ddmq.diagnose.symptoms.times",
     "ddmq.diagnose.symptoms.contents",
     "ddmq.diagnose.doctor",
+    "ddmq.cli.commands.workers",
     "ddmq.cli.commands.queues",
     "ddmq.cli.commands.publish",
     "ddmq.cli.commands.consume",
