@@ -60,8 +60,7 @@ _PATIENCE = 1.0
 class Presence:
     """What one worker shows of itself.
 
-    `look` is called in each round of its loop, and `due_in` says when it is wanted next. `drained`
-    says that somebody asked this worker to drain.
+    `look` is called in each round of its loop, and `due_in` says when it is wanted next.
     """
 
     def __init__(
@@ -106,8 +105,8 @@ class Presence:
         self._looked_at, self._busy = now, len(running)
         if self._call is not None and not self._call.has_ended:
             return
-        if self._is_asked and not self._limits.stopped:
-            self._limits.stopped = "it was asked to drain, by `ddmq drain`"
+        if self._is_asked:
+            self._limits.drain()
         if now < self._next:
             return
         name, runs = self._name(running), self._long_runs(running)

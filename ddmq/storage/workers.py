@@ -167,17 +167,19 @@ class Drain(NamedTuple):
     def means(self, worker: WorkerName) -> bool:
         """Tell whether it asks this worker.
 
-        A job is meant by its own id, its number alone, or the id of its array.
+        A host is meant by its name without its domain, too; a job by its number alone, or by the
+        id of its array.
         """
         if worker.started > self.time:
             return False
         if self.kind == "host":
-            return worker.host == self.which
+            return self.which in (worker.host, worker.host.partition(".")[0])
         if self.kind == "job":
             array, _, index = worker.job.rpartition("_")
             whole = array if index.isdigit() else worker.job
-            number = whole.partition(".")[0]
-            return self.which != "" and self.which in (worker.job, whole, number)
+            known = worker.job, whole, whole.partition(".")[0]
+            which = _plain(escaped(self.which, _JOB, but="_-"))
+            return which != "" and which in known
         return True
 
 
@@ -312,17 +314,21 @@ class Workers:
         found = map(_running_of, rows if isinstance(rows, list) else [])
         return tuple(each for each in found if each is not None)
 
-    def drain(self, kind: str, which: str = "") -> bool:
-        """Ask all workers to drain that have started by now: `all`, those of a `host`, or a `job`.
+    def drain(self, kind: str, which: str = "") -> int:
+        """Ask workers to drain that have started by now: `all`, those of a `host`, or of a `job`.
 
-        False: there is no worker that could see it.
+        Return how many live that are meant, as far as a listing shows it.
         """
-        drain = Drain(int(self._clock.time() * 1000), kind, which)
+        now = self._clock.time()  # before the listing, which may take long
+        drain = Drain(int(now * 1000), kind, which)
+        path = f"{self._path}/{drain.filename}"
         try:
-            self._fs.touch(f"{self._path}/{drain.filename}", self._layout.file_mode)
-        except FileNotFoundError:
-            return False
-        return True
+            self._fs.touch(path, self._layout.file_mode)
+        except FileNotFoundError:  # there may be one that has not shown itself yet
+            self._layout.make_directory(self._path)
+            self._fs.touch(path, self._layout.file_mode)
+        names = filter(None, map(WorkerName.parse, self._names()))
+        return len({x.token for x in names if drain.means(x) and x.seen(now).is_live})
 
     def old(self) -> list[str]:
         """Return the paths of what nobody needs any more: names of workers that ended long ago.

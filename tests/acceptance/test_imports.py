@@ -138,7 +138,10 @@ def test_a_command_imports_no_more_than_it_uses(root, command, module):
     names = imported("ddmq.cli.main", command, root, *arguments.get(command, ["q"]))
     assert names & HEAVY == set()
     assert "random" not in names
-    own = {"view": ["scan", "census", "dead_letters"], "dead": ["dead_letters"]}
+    own = {
+        "view": ["scan", "census", "dead_letters", "workers"],
+        "dead": ["dead_letters"],
+    }
     used = {f"ddmq.storage.{name}" for name in own.get(command, [])}
     assert ours(names) == {*COMMAND, *used, f"ddmq.cli.commands.{module}"}
 

@@ -14,6 +14,11 @@ import ddmq
 #: Runs `ddmq` with the ddmq that is tested.
 DDMQ = f"{sys.executable} -c 'import sys; from ddmq.cli.main import main; sys.exit(main())'"
 ENVIRON = {**os.environ, "PYTHONPATH": str(Path(ddmq.__file__).parent.parent)}
+#: Lets a worker show itself more often than they do, and shorter runs.
+OFTEN = (
+    "import ddmq.hpc.presence as p, ddmq.storage.workers as w; p.EVERY = w.EVERY = p._LONG = 0.2; "
+    "p.SIGN_EVERY = 1.0; p._GRAIN = 0.1"
+)
 
 
 def typed(line):
@@ -57,16 +62,11 @@ def test_whoever_has_seen_enough_of_an_export_ends_it(root, broker):
 def test_who_works_is_seen_from_the_first_message_to_long_after_the_last(
     root, broker, tmp_path
 ):
-    """With a worker that tells more often, and of shorter runs, than they do."""
     broker.publish_many("jobs", ["sample 1", "sample 2", "sample 3"])
-    often = (
-        "import ddmq.hpc.presence as p, ddmq.storage.workers as w; "
-        "p.EVERY = w.EVERY = p._LONG = 0.2; p._GRAIN = 0.1; p._FEW = 99"
-    )
     script = (
         f'while [ "$0" != "sample 1" ] && [ ! -e {tmp_path}/go ]; do sleep 0.02; done'
     )
-    with start("-j", 2, root, "jobs", *shell(script), before=often) as worker:
+    with start("-j", 2, root, "jobs", *shell(script), before=OFTEN) as worker:
         try:
             until(lambda: "sample 3" in typed(f"ddmq workers {root} jobs"))
             told = typed(f"ddmq workers {root} jobs")
@@ -110,3 +110,29 @@ def test_a_worker_that_cant_show_itself_works_all_the_same(root, broker, tmp_pat
     assert "2 acked" in told
     assert told.count("can't be seen by others") == 1
     assert broker.workers("jobs") == []
+
+
+def test_a_worker_that_is_asked_to_drain_finishes_what_it_holds(root, broker, tmp_path):
+    broker.publish_many("jobs", ["first", "second"])
+    host, script = (
+        os.uname().nodename,
+        f"while [ ! -e {tmp_path}/go ]; do sleep 0.02; done",
+    )
+    with start("-j", 1, root, "jobs", *shell(script), before=OFTEN) as worker:
+        try:
+            until(lambda: broker.workers("jobs"))
+            told = typed(f"ddmq drain {root} jobs --host elsewhere --format json")
+            assert '"jobs": 0' in told
+            told = typed(f"ddmq drain {root} jobs --host {host}")
+            assert told.startswith("jobs: 1 worker asked to drain")
+            until(lambda: broker.workers("jobs")[0].state == "draining")
+            (tmp_path / "go").touch()
+            _, err = worker.communicate(timeout=60)
+        finally:
+            worker.kill()
+    assert worker.returncode == 5
+    assert "1 acked, " in err
+    assert "1 left; stopped: it was asked to drain, by `ddmq drain`" in err
+    assert broker.view("jobs")["jobs"] == (1, 0, 0, 0)
+    status, _, err = worked(root, "jobs", "--", "true")  # it started later
+    assert (status, "1 acked" in err) == (0, True)

@@ -32,6 +32,7 @@ MODULES = {
     "move": "transfer",
     "pause": "pause",
     "resume": "pause",
+    "drain": "workers",
     "purge": "queues",
     "clean": "queues",
     "export": "export",

@@ -1,14 +1,14 @@
-"""`ddmq workers`: who works on a queue, as the workers tell."""
+"""`ddmq workers` and `ddmq drain`: who works on a queue, and who is to end."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ddmq import Broker
-from ddmq.cli.commands import ANY_QUEUES, ROOT
-from ddmq.cli.spec import Command, Reply, switch
+from ddmq.cli.commands import ANY_QUEUES, QUEUES, ROOT
+from ddmq.cli.spec import Command, Reply, option, switch
 from ddmq.clock import span
-from ddmq.errors import DdmqError
+from ddmq.errors import DdmqError, InvalidArgument
 from ddmq.log import warn
 from ddmq.printable import printable
 
@@ -175,6 +175,31 @@ def _in_words(rate: float) -> str:
     )
 
 
+class Drain(NamedTuple):
+    """What `ddmq drain` can be told."""
+
+    root: str = ROOT
+    queue: list[str] = QUEUES
+    all: bool = switch("--all", "all workers of the queue")
+    host: str | None = option("--host", "those on this host")
+    job: str | None = option("--job", "those of this batch job, or of this array")
+
+
+def drain(told: Drain, context: Context) -> Reply:
+    """Let workers finish what they hold, take no more, and end."""
+    if [told.all, bool(told.host), bool(told.job)].count(True) != 1:
+        raise InvalidArgument("say which workers: --all, --host HOST or --job JOB")
+    broker = Broker(told.root, fs=context.fs)
+    host, job = told.host or "", told.job or ""
+    asked = {name: broker.drain(name, host=host, job=job) for name in told.queue}
+    lines = [
+        f"{name}: {number} worker{'' if number == 1 else 's'} asked to drain; "
+        "what runs is finished"
+        for name, number in asked.items()
+    ]
+    return Reply({"asked": asked}, "\n".join(lines))
+
+
 COMMANDS = (
     Command(
         "workers",
@@ -182,5 +207,12 @@ COMMANDS = (
         "ddmq workers /scratch/mq jobs",
         Arguments,
         workers,
+    ),
+    Command(
+        "drain",
+        "let workers finish what they hold, take no more, and end",
+        "ddmq drain /scratch/mq jobs --host node11",
+        Drain,
+        drain,
     ),
 )

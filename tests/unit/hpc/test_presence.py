@@ -269,17 +269,17 @@ def test_a_call_that_hangs_holds_up_nobody(broker, root, job, clock):
 
 def test_who_is_asked_to_drain_takes_no_more(node, broker, clock):
     node.presence.look([])
-    assert broker.with_workers("q", lambda each: each.drain("host", "other"))
+    assert broker.drain("q", host="other") == 0
     passes(clock, node, 90)
     assert node.limits.stopped == ""
-    broker.with_workers("q", lambda each: each.drain("host", "node"))
+    assert broker.drain("q", host="node") == 1
     passes(clock, node, 90)
     assert "asked to drain, by `ddmq drain`" in node.limits.stopped
 
 
 def test_a_request_from_before_it_started_is_none_for_it(node, broker, clock, job):
     node.presence.look([])
-    broker.with_workers("q", lambda each: each.drain("all"))
+    broker.drain("q")
     clock.advance(1)
     later = Node(broker, job)
     later.presence.look([])
@@ -306,6 +306,6 @@ def test_with_signals_that_wake_it(broker, clock, job):
         signals.wake = lambda: woken.append(True)
         node = Node(broker, job._replace(signals=signals))
         node.presence.look([])
-        broker.with_workers("q", lambda each: each.drain("all"))
+        broker.drain("q")
         passes(clock, node, 90)
     assert woken == [True]

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import stat
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support import Calls, Crash
 
 from ddmq import Broker, Running
 from ddmq.diagnose.doctor import diagnose
@@ -102,7 +104,6 @@ def test_what_is_no_name_of_a_worker_is_passed_over(workers, place, name):
 
 def test_there_are_none_where_no_worker_ever_was(broker, workers, place):
     assert broker.workers("q") == workers.old() == []
-    assert not workers.drain("all")
     assert not place.exists()
 
 
@@ -231,6 +232,45 @@ def test_whatever_is_in_its_place_tells_nothing(workers, place, named, data, tmp
     assert [each.running for each in workers.all(running=True)] == [()]
 
 
+# A crash
+
+
+def test_a_crash_before_any_call_disturbs_nobody(broker, root, clock, named):
+    """Whatever it leaves is a worker that is lost, or a draft."""
+    broker.publish("q", "a")
+    runs = [Running(1, "a", 1.0, "x")]
+
+    def lives(workers):
+        workers.show(None, named())
+        workers.tell(named().token, runs)
+        workers.show(named(), named(busy=1))
+        workers.look(named().token)
+        workers.tell(named().token, [])
+        workers.show(named(busy=1), named(state=ENDED))
+
+    for number in range(99):
+        shutil.rmtree(root / "q" / "workers", ignore_errors=True)
+
+        def call(made, _, function, arguments, last=number):
+            if made >= last:
+                raise Crash
+            return function(*arguments)
+
+        store = Store(f"{root}/q", FileSystem(Calls(call), root=str(root)), clock)
+        try:
+            lives(store.workers)
+        except Crash:
+            pass
+        else:
+            break
+        assert len(broker.workers("q", running=True)) <= 1
+        assert [each.message for each in broker.peek("q", 9)] == ["a"]
+        assert broker.clean("q").dead == broker.clean("q").requeued == 0
+        assert diagnose(str(root), ["q"], fix=False).is_well
+    assert 12 < number < 98
+    assert broker.workers("q")[0].state == "ended"
+
+
 # What is forgotten
 
 
@@ -313,23 +353,34 @@ def test_all_turns_together_are_ten_a_second_at_most(number):
 
 
 def test_a_request_means_those_that_started_before_it(workers, named, clock):
-    early = named(1, host="a", job="12_3")
+    early = named(1, host="a.cluster", job="12_3")
+    workers.show(None, named(3, host="a.cluster", state=ENDED))
     clock.advance(1)
     workers.show(None, early)
-    for kind, which in (("all", ""), ("host", "a"), ("job", "12_3"), ("job", "12")):
-        assert workers.drain(kind, which)
-    assert workers.drain("host", "b")
-    assert workers.drain("job", "1")
+    asked = [
+        *(("all", ""), ("host", "a"), ("host", "a.cluster"), ("job", "12_3")),
+        *(("job", "12"), ("host", "b"), ("job", "1"), ("job", "")),
+    ]
+    assert [workers.drain(*each) for each in asked] == [1] * 5 + [0] * 3
     drains = workers.look("0" * 16).drains
-    assert sum(drain.means(early) for drain in drains) == 4
+    assert sum(drain.means(early) for drain in drains) == 5
     clock.advance(1)
-    assert not any(drain.means(named(2, host="a", job="12_3")) for drain in drains)
-    assert len(workers.all()) == 1
+    later = named(2, host="a.cluster", job="12_3")
+    assert not any(drain.means(later) for drain in drains)
+    assert len(workers.all()) == 2
 
 
-def test_a_job_is_meant_by_its_number_and_none_is_by_nothing(named):
+def test_a_request_makes_the_directory_for_those_that_begin_just_now(workers, place):
+    assert workers.drain("all") == 0
+    assert len(os.listdir(place)) == 1
+
+
+def test_a_job_is_meant_by_its_number_and_whatever_fits_into_a_name(named):
     job = named(job="77.pbs-server_4")
     for which in ("77", "77.pbs-server", "77.pbs-server_4"):
         assert Drain(job.started, "job", which).means(job)
-    assert not Drain(job.started, "job", "").means(named())
     assert not Drain(job.started, "job", "7").means(job)
+    long = "1" * 99
+    read = WorkerName.parse(named(job=long).filename)
+    asked = Drain.parse(Drain(job.started, "job", long).filename)
+    assert asked.means(read)

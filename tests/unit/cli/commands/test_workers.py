@@ -148,3 +148,28 @@ def test_view_counts_where_the_workers_cant_be_seen(sh, root):
     assert last_line(sh, root).split()[:2] == ["testmq", "1"]
     told = json.loads(sh.ok("view", root, "--format", "json"))["testmq"]
     assert told["workers"] is None
+
+
+# drain
+
+
+def test_drain_tells_how_many_it_asks(sh, root, shows):
+    shows(1)
+    shows(2)
+    shows(3, state=ENDED)
+    asked = "asked to drain; what runs is finished"
+    assert sh.ok("drain", root, "testmq", "--all") == f"testmq: 2 workers {asked}"
+    told = sh.ok("drain", root, "testmq", "--host", "node1")
+    assert told == f"testmq: 1 worker {asked}"
+    request = {"cmd": "drain", "root": str(root), "queue": ["testmq"], "job": "9914"}
+    assert json.loads(sh.ok("json", json.dumps(request))) == {"asked": {"testmq": 2}}
+
+
+@pytest.mark.parametrize(
+    "which",
+    [[], ["--all", "--host", "a"], ["--host", "a", "--job", "1"], ["--job", ""]],
+)
+def test_drain_wants_to_know_which(sh, root, which):
+    told = sh.wrong("drain", root, "testmq", *which)
+    assert "--all, --host HOST or --job JOB" in told
+    assert not (root / "testmq" / "workers").exists()
