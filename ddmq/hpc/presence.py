@@ -116,6 +116,7 @@ class Presence:
             missed = (now - self._next) // self._interval + 1
             self._next += missed * self._interval
             return
+        self._next = now + self._interval  # whatever becomes of the call
         self._call = self._clock.begin(partial(self._show, name, runs))
 
     def due_in(self) -> float | None:
@@ -131,10 +132,8 @@ class Presence:
 
         One that never had anything to do was never shown.
         """
-        call, self._call = (
-            self._call,
-            None,
-        )  # it refers to us, and we to what the broker holds
+        call = self._call
+        self._call = None  # it refers to us, and we to what the broker holds
         if call is None or not call.ends_within(_PATIENCE):
             return
         name = self._name((), ENDED)
@@ -204,7 +203,6 @@ class Presence:
                 self._queue, partial(self._show_in, name=name, runs=runs)
             )
         except (DdmqError, OSError) as error:
-            self._next = self._clock.monotonic() + self._interval
             if not self._is_refused:
                 self._is_refused = True
                 warn(f"this worker can't be seen by others now: {error}")
@@ -236,9 +234,7 @@ class Presence:
         """Look how many workers there are, and who is asked to drain; tell whether we may rename."""
         look = workers.look(self._token)
         self._turn = turn = look.turn
-        if any(drain.means(name) for drain in look.drains) and not self._is_asked:
-            self._is_asked = True
-            self._job.signals.wake()
+        self._is_asked = any(drain.means(name) for drain in look.drains)
         now = self._clock.monotonic()
         passed, moment = now - self._shown_at, self._clock.time()
         left = max(turn.interval - _GRAIN - passed, 0.0)

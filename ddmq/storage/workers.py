@@ -45,7 +45,7 @@ _MISSED, _MARGIN = 3, 30.0
 _AHEAD = 3600.0
 #: Seconds after which the name of a worker that ended is removed; how many such names are kept,
 #: and seconds for which a name is kept even where there are more.
-KEPT_FOR, KEPT, KEPT_ANYWAY = 7 * 86400.0, 1000, 3600.0
+KEPT_FOR, KEPT, KEPT_ANYWAY = 7 * 86400.0, 1000, 600.0
 #: Bytes of a slots file, and characters of one message's text in it.
 MOST_BYTES, MOST_TEXT = 1 << 16, 200
 _SLOTS = ".slots"

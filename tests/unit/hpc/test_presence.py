@@ -7,7 +7,6 @@ import os
 from collections import Counter
 
 import pytest
-from hpc.inside import Hurried
 from support import Calls
 from unit.storage.test_workers import WorkerName
 
@@ -297,15 +296,3 @@ def test_a_busy_worker_wakes_up_for_it_only_when_it_is_its_turn(node, clock, run
         clock.advance(due + 1e-3)
         node.presence.look([running])
     assert 8 < min(waits) <= max(waits) <= 20
-
-
-def test_with_signals_that_wake_it(broker, clock, job):
-    """The thread that finds a request wakes the loop, which may sleep for half a minute."""
-    woken = []
-    with Hurried(clock) as signals:
-        signals.wake = lambda: woken.append(True)
-        node = Node(broker, job._replace(signals=signals))
-        node.presence.look([])
-        broker.drain("q")
-        passes(clock, node, 90)
-    assert woken == [True]

@@ -293,9 +293,9 @@ def test_what_ended_is_forgotten_after_a_week(broker, workers, place, named, clo
 
 
 def test_of_those_that_ended_the_latest_thousand_stay(workers, named, clock, place):
+    now = int(clock.time() * 1000)
     for number in range(KEPT + 5):
-        workers.show(None, named(number, state=ENDED))
-        clock.advance(1)
+        workers.show(None, named(number, state=ENDED, time=now + number))
     assert workers.old() == []
     clock.advance(HOUR)
     assert sorted(workers.old()) == [str(path) for path in sorted(place.iterdir())[:5]]
