@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 from functools import partial
+from math import inf
 from typing import TYPE_CHECKING
 
 from ddmq.errors import DdmqError
@@ -60,7 +61,7 @@ _PATIENCE = 1.0
 class Presence:
     """What one worker shows of itself.
 
-    `look` is called in each round of its loop, and `due_in` says when it is wanted next.
+    `look` is called in each round of its loop, before it waits.
     """
 
     def __init__(
@@ -91,15 +92,26 @@ class Presence:
         self._call: BackgroundCall[None] | None = None
         self._turn: Turn | None = None
         self._next = self._sign_at = clock.monotonic()
-        self._shown_at = float("-inf")
+        self._shown_at = -inf
         self._occupied = 0.0
         """Seconds for which slots were busy, together."""
         self._busy = 0
         self._looked_at = clock.monotonic()
         self._is_refused = self._is_asked = False
 
-    def look(self, running: Sequence[Command]) -> None:
-        """Show what has changed, and a sign of life, when it is our turn."""
+    def look(self, running: Sequence[Command]) -> float:
+        """Show what has changed, and a sign of life, when it is our turn.
+
+        Return the seconds until the next look is due. A worker that is idle looks often enough.
+        """
+        self._show_when_due(running)
+        if not running:
+            return inf
+        if self._call is not None and not self._call.has_ended:
+            return _PATIENCE
+        return max(self._next - self._clock.monotonic(), 0.0)
+
+    def _show_when_due(self, running: Sequence[Command]) -> None:
         now = self._clock.monotonic()
         self._occupied += (now - self._looked_at) * self._busy
         self._looked_at, self._busy = now, len(running)
@@ -118,14 +130,6 @@ class Presence:
             return
         self._next = now + self._interval  # whatever becomes of the call
         self._call = self._clock.begin(partial(self._show, name, runs))
-
-    def due_in(self) -> float | None:
-        """Return the seconds until the next look; None: one that is idle looks often enough."""
-        if not self._busy:
-            return None
-        if self._call is None or not self._call.has_ended:
-            return _PATIENCE
-        return max(self._next - self._clock.monotonic(), 0.0)
 
     def end(self) -> None:
         """Show that the worker has ended, with its totals; wait for that only for a second.

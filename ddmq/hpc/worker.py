@@ -467,7 +467,6 @@ class Worker:
         waits = [command.due_in() for command in self._running]
         waits += [self._heartbeat.over_in(), self._settler.due_in()]
         waits += [self._limits.time_left(), self._journal.due_in()]
-        waits.append(self._presence.due_in())
         if self._ahead:
             waits.append(max(self._left_ahead(), 0.0))
         if self._suspects.held:
@@ -481,7 +480,7 @@ class Worker:
 
     def _sleep(self, seconds: float) -> None:
         """Wait until a signal, a command's end or its output, but not longer."""
-        self._presence.look(self._running)
+        seconds = min(seconds, self._presence.look(self._running))
         if not self._is_printed():
             seconds = _READER_WAIT
         readers = self._launcher.idle_readers(
