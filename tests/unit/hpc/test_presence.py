@@ -165,8 +165,9 @@ def test_work_is_what_slots_did_that_has_ended(node, broker, clock, running):
     assert seen.work == pytest.approx(51, abs=1)
 
 
-def test_its_end_is_told_at_once_with_the_totals(node, broker, clock, names):
-    node.presence.look([])
+def test_its_end_is_told_at_once_with_the_totals(node, broker, clock, names, running):
+    passes(clock, node, 30, [running])
+    assert len(names()) == 2  # it has told what runs
     node.acks()
     clock.advance(1)
     node.presence.end()
