@@ -21,8 +21,10 @@ from ddmq.message import (
     Message,
     Overview,
     Pause,
+    Running,
     Seen,
     Unrenewed,
+    WorkerSeen,
 )
 from ddmq.settings import Settings
 
@@ -48,10 +50,12 @@ __all__ = [
     "QueueNotFound",
     "QueuePaused",
     "RootNotFound",
+    "Running",
     "Seen",
     "Settings",
     "StorageError",
     "UnknownLayout",
     "Unrenewed",
+    "WorkerSeen",
     "broker",
 ]

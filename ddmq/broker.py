@@ -39,6 +39,7 @@ from ddmq.message import (
     PublishOptions,
     Seen,
     Unset,
+    WorkerSeen,
 )
 from ddmq.queue_policy import QueuePolicy
 from ddmq.settings import DELAY, OVERRIDES, SETTINGS, Settings, check
@@ -55,6 +56,7 @@ if TYPE_CHECKING:
 
     from ddmq.storage.housekeeping import Swept
     from ddmq.storage.then import FollowUps
+    from ddmq.storage.workers import Workers
 
 STATES = Counts._fields
 _Result = TypeVar("_Result")
@@ -653,6 +655,31 @@ class Broker:
     ) -> _Result:
         """Return what `act` does with what workers are to run when a queue is done."""
         return act(self._known(queue).store.follow_ups)
+
+    def workers(self, queue: str, *, running: bool = False) -> list[WorkerSeen]:
+        """Return the workers of a queue, as they last told of themselves: those that live or did.
+
+        It is one listing, for a thousand of them. With `running`, the file of each that is busy is
+        read, too: what it has run for more than ten seconds. Ones that ended are forgotten after
+        a week.
+        """
+        return self.with_workers(queue, lambda each: each.all(running=running))
+
+    def drain(self, queue: str, *, host: str = "", job: str = "") -> int:
+        """Let workers finish what they hold, take no more, and end; return how many are meant.
+
+        These are all that have started by now, or those on a `host`, or those of a `job`. A worker
+        sees it within a minute, where more than 600 work within a tenth of a second for each.
+        """
+        if host and job:
+            raise InvalidArgument("give a host or a job, not both")
+        kind, which = ("host", host) if host else ("job", job) if job else ("all", "")
+        return self.with_workers(queue, lambda each: each.drain(kind, which))
+
+    @_explained
+    def with_workers(self, queue: str, act: Callable[[Workers], _Result]) -> _Result:
+        """Do something with what workers tell of themselves; return what `act` does."""
+        return act(self._known(queue).store.workers)
 
     # Settings
 

@@ -269,6 +269,63 @@ class Overview(NamedTuple):
     """Who paused the queue; None: nobody did, and workers take what waits."""
 
 
+class Running(NamedTuple):
+    """A message that a worker has run for long."""
+
+    slot: int
+    id: str
+    started: float
+    """Seconds since 1970, by the file server's clock."""
+    text: str
+    """The beginning of it."""
+
+
+class WorkerSeen(NamedTuple):
+    """A worker as others see it: what it last said of itself. Nothing depends on it."""
+
+    host: str
+    process: int
+    job: str
+    """The id of its batch job, with `_<index>` in an array; empty outside of one."""
+    state: str
+    """`working`, `idle`, `paused`, `draining`, `braking`, `away` (the file server was), `ended`; or
+    `lost`: it said nothing for long."""
+    slots: int
+    busy: int
+    acked: int
+    failed: int
+    released: int
+    moved: int
+    work: float
+    """Seconds for which its slots were busy with what has ended, together."""
+    peak_kib: int
+    """The most memory of a command that has ended."""
+    started: float
+    """When it started, in seconds since 1970."""
+    seen: float
+    """When it last said something, in seconds since 1970."""
+    age: float
+    """How many seconds ago that was."""
+    running: tuple[Running, ...] = ()
+    """What runs for more than ten seconds, where somebody asked for that."""
+
+    @property
+    def is_live(self) -> bool:
+        """Whether it has neither ended nor been lost."""
+        return self.state not in ("ended", "lost")
+
+    @property
+    def rate(self) -> float | None:
+        """Messages a second that it finishes, as busy as it is; None: nobody knows yet."""
+        done = self.acked + self.failed + self.moved
+        return self.busy * done / self.work if done and self.work else None
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return everything as JSON types."""
+        running = [each._asdict() for each in self.running]
+        return {**self._asdict(), "rate": self.rate, "running": running}
+
+
 class DeadLetter(NamedTuple):
     """A message that will not be tried again unless somebody redrives it."""
 

@@ -111,13 +111,14 @@ class Limits:
     """The limits of one worker, and how near it is to them.
 
     `stopped` says why no more messages are taken. `is_broken` says that this node seems to be
-    the reason, and no message. `is_braked` says that the first commands all failed. `started`
-    counts the messages that were taken.
+    the reason, and no message. `is_braked` says that the first commands all failed, `is_drained`
+    that somebody asked it to drain by a request in the queue. `started` counts the messages that
+    were taken.
     """
 
     def __init__(self, options: WorkerOptions, job: Job) -> None:
         self.stopped = ""
-        self.is_broken = self.is_braked = False
+        self.is_broken = self.is_braked = self.is_drained = False
         self.started = 0
         self._options = options
         self._all_started = f"{options.max_messages} messages were started"
@@ -186,6 +187,12 @@ class Limits:
         self.stopped = why
         self.is_braked = True
 
+    def drain(self) -> None:
+        """Take no more, since somebody asked for that. What runs goes on."""
+        if not self.stopped:
+            self.stopped = "it was asked to drain, by `ddmq drain`"
+            self.is_drained = True
+
     def is_fast_failure(self, ended: Ended) -> bool:
         """Tell whether a command failed so fast that this node may be the reason."""
         execution, outcome = ended
@@ -220,9 +227,10 @@ class Limits:
     def is_at_end(self) -> bool:
         """Tell whether the time of the job is over, so that its chain goes on.
 
-        After a brake it does not: the next job would fail as well.
+        After a brake it does not: the next job would fail as well. After a request to drain
+        neither: whoever asked does not want another job.
         """
-        if self.is_braked:
+        if self.is_braked or self.is_drained:
             return False
         grace, notice = self._options.grace, self._signals.notice
         return self._deadline.ended(self._now(), grace, self._durations, notice)

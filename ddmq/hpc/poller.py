@@ -23,6 +23,16 @@ class Poller:
         self._looked_at = float("-inf")
         self.look_at_once()
 
+    @property
+    def is_server_away(self) -> bool:
+        """Whether the file server did not answer the last look."""
+        return self._away
+
+    @property
+    def is_queue_paused(self) -> bool:
+        """Whether the last look has shown that somebody paused the queue."""
+        return self._paused
+
     def look_at_once(self) -> None:
         """Take the queue for one that is not empty, and look again, unless the server is away."""
         self._since: float | None = None

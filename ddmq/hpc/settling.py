@@ -75,6 +75,10 @@ class Settler:
         """Why no further message is to be taken, where one has shown it."""
         self.back_at = float("-inf")
         """When the last message that failed or was given back is back, on the monotonic clock."""
+        self.peak_kib = 0
+        """The most memory that a command had which has ended."""
+        self.seconds = 0.0
+        """How long all took that have ended, one after the other."""
         self._broker = broker
         self._queue = queue
         self._heartbeat = heartbeat
@@ -435,6 +439,8 @@ class Settler:
         is_logged = self._is_logged(result)
         execution.close(save=is_logged, acked=result == "acked")
         self.numbers[result] += 1
+        self.peak_kib = max(self.peak_kib, outcome.peak_kib)
+        self.seconds += execution.duration / len(execution.command.executions)
         if result == "failed":
             self.failed.add(execution.message.id)
         elif result in ("acked", "moved"):

@@ -12,6 +12,7 @@ from ddmq.hpc.faults import AWAY, is_for_good, may_pass, told
 from ddmq.hpc.heartbeat import Heartbeat
 from ddmq.hpc.limits import Limits
 from ddmq.hpc.poller import Poller
+from ddmq.hpc.presence import Presence
 from ddmq.hpc.settling import Settler
 from ddmq.hpc.signals import Suspects
 from ddmq.hpc.slots import Slots
@@ -117,7 +118,7 @@ class Worker:
                 job=job,
                 limits=limits,
                 poller=poller,
-                sleep=self._slots.wait,
+                sleep=self._sleep,
             )
         self._supply = Supply(
             broker,
@@ -136,6 +137,16 @@ class Worker:
             poller=poller,
             options=options,
             clock=clock,
+        )
+        self._presence = Presence(
+            broker,
+            queue,
+            options,
+            job,
+            settler=self._settler,
+            limits=limits,
+            poller=poller,
+            triage=self._triage,
         )
 
     def run(self) -> Summary:
@@ -157,6 +168,7 @@ class Worker:
                 self._abandon()
                 self._journal.flush()
                 self._journal.close()
+                self._presence.end()
 
     def _work(self) -> None:
         """Go round until there is nothing left to do, or it is time to drain."""
@@ -296,9 +308,14 @@ class Worker:
             waits.append(self._suspects.due_in())
         elif self._slots.free and not self._must_stop():
             waits.append(self._triage.pause(running) or self._poller.due_in())
-        self._slots.wait(min(w for w in (*waits, _LONGEST_WAIT) if w is not None))
+        self._sleep(min(w for w in (*waits, _LONGEST_WAIT) if w is not None))
         if self._journal.due_in() == 0:
             self._journal.flush()
+
+    def _sleep(self, seconds: float) -> None:
+        """Wait until a signal, a command's end or its output, but not longer; be seen meanwhile."""
+        look = self._presence.look(self._slots.running)
+        self._slots.wait(min(seconds, look))
 
     # The end
 
@@ -324,7 +341,7 @@ class Worker:
             left = until - self._clock.monotonic()
             if left <= 0 or self._signals.haste_requested:
                 break
-            self._slots.wait(min(left, 1.0))
+            self._sleep(min(left, 1.0))
             self._kill_what_is_lost()
             self._settler.retry()
             for each in self._collect():

@@ -332,6 +332,7 @@ class Housekeeper:
         self._each(letters.quarantine, leftovers.foreign(), within)
         remove = partial(leftovers.remove_if_abandoned, now_ns=self._time.now_ns())
         removed = self._each(remove, leftovers.all(), within)
+        removed += self._each(self._fs.unlink, store.workers.old(), within)
         self._each(leftovers.tidy, scan.buckets(), within)
         self._layout.mark_cleaned()
         self._each(self._fs.rmdir, buckets.removable(), within)

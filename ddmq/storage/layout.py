@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 DIRECTORIES = ("tmp", "ready", "bundles", "work", "delayed", "dead", "drop")
 #: A directory that is made when it is first needed, for what is to be run when the queue is done.
 THEN = "then"
+#: The same, for what workers tell of themselves.
+WORKERS = "workers"
 #: Seconds after which a file in `tmp/` belongs to a writer that died.
 ABANDONED = 3600
 #: The same for bundles, which are written while messages come, perhaps from a slow pipe.
@@ -42,6 +44,7 @@ class Layout:
         self.dead = f"{path}/dead"
         self.drop = f"{path}/drop"
         self.then = f"{path}/{THEN}"
+        self.workers = f"{path}/{WORKERS}"
         self.lock = f"{path}/lock"
         self.cleaned = f"{path}/cleaned"
         self.directory_mode: int | None = None

@@ -66,6 +66,7 @@ if TYPE_CHECKING:
     from ddmq.storage.ready import ConsumeCall
     from ddmq.storage.scan import Scan
     from ddmq.storage.then import FollowUps
+    from ddmq.storage.workers import Workers
 
 BUCKET_SIZE = 500
 #: The most messages of a bundle.
@@ -256,6 +257,13 @@ class Store:
         from ddmq.storage.then import FollowUps
 
         return FollowUps(self.layout, self.fs, self.time)
+
+    @property
+    def workers(self) -> Workers:
+        """What workers tell of themselves."""
+        from ddmq.storage.workers import Workers
+
+        return Workers(self.layout, self.fs, self.clock)
 
     # A message comes
 

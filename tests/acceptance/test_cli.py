@@ -40,7 +40,7 @@ def test_the_commands_of_the_readme_work_one_after_the_other(sh, tmp_path):
     sh.ok("publish", root, "testmq", "again")
     counts = {"waiting": 1, "work": 0, "delayed": 0, "dead": 0}
     unrenewed = {"not_renewed": 0, "not_renewed_for": None, "back_in": None}
-    unrenewed["paused"] = None
+    unrenewed.update(paused=None, workers=None)
     shown = json.loads(sh.ok("view", root, "--format", "json"))
     assert shown == {"testmq": {**counts, **unrenewed, "then": []}}
     sh.ok("purge", root, "testmq")

@@ -20,6 +20,7 @@ from support import in_time
 from ddmq import Broker, InvalidArgument
 from ddmq.cli import main as cli
 from ddmq.cli.commands import MODULES
+from ddmq.storage.workers import WorkerName
 
 #: Moves the cursor, sets the title, erases, turns text round, and makes up a line.
 HOSTILE = (
@@ -58,6 +59,20 @@ def dead_letter(queue, number, note, message=b'{"message": "x"}'):
     return id_
 
 
+def hostile_worker(place):
+    """Plant a worker whose host, job and messages are hostile."""
+    place.mkdir()
+    now, shown = int(time.time() * 1000), "".join(f"%{x:02X}" for x in HOSTILE.encode())
+    job, host = shown[:39], shown[:63]
+    counts = "4-4.1-1-0-0.1000.2048.7"
+    name = f"{1:016x}.{now}.working.60.{now}.{counts}.{job}.{host}"
+    assert WorkerName.parse(name)
+    (place / name).touch()
+    run = {"slot": 1, "id": HOSTILE, "started": 1.0, "text": HOSTILE}
+    (place / f"{1:016x}.slots").write_text(json.dumps([run]))
+    (place / HOSTILE).touch()
+
+
 @pytest.fixture
 def root(tmp_path):
     """A root in which everything that a member can write is hostile."""
@@ -87,6 +102,7 @@ def root(tmp_path):
         json.dumps({**run, "log": HOSTILE, "id": f"{1:020x}", "logged": "err"}) + "\n"
     )
     (queue / "journal" / f"{HOSTILE}.jsonl").write_text(line)
+    hostile_worker(queue / "workers")
     with (root / "broken" / "ddmq.yaml").open("a") as file:
         file.write(json.dumps(HOSTILE) + ": 1\n")
     (root / HOSTILE).mkdir()
@@ -111,6 +127,7 @@ def commands(root, tmp_path):
         for form in ("plain", "json", "yaml")
         for name, *words in (
             *(["view"], ["dead", "q"], ["log", "q"], ["doctor", "q"]),
+            ["workers", "q", "--all"],
             *(["peek", "q"], ["show", "q", f"{1:020x}"]),
             *(["consume", "q"], ["consume", "full", "-n", "2"]),
         )
@@ -137,6 +154,7 @@ def commands(root, tmp_path):
         ("import", root, "q", tmp_path / HOSTILE),
         ("move", root, "q", HOSTILE, "full"),
         ("move", root, "q", "x", HOSTILE),
+        *(("drain", root, "q", option, HOSTILE) for option in ("--host", "--job")),
         ("pause", root, "full,q"),
         *(("view", root, "--format", form) for form in ("plain", "json", "yaml")),
         ("resume", root, f"full,q,{HOSTILE}"),

@@ -73,7 +73,8 @@ WORKER = {
     *CORE,
     *("ddmq.hpc", "ddmq.cli.worker", "ddmq.hpc.limits", "ddmq.hpc.execution"),
     *("ddmq.cli.spec", "ddmq.cli.worker_arguments"),
-    *("ddmq.hpc.folder", "ddmq.hpc.poller"),
+    *("ddmq.hpc.folder", "ddmq.hpc.poller", "ddmq.hpc.presence"),
+    "ddmq.storage.workers",
     *("ddmq.hpc.guardian", "ddmq.hpc.heartbeat", "ddmq.hpc.journal"),
     *("ddmq.hpc.options", "ddmq.hpc.placeholders", "ddmq.hpc.result"),
     *("ddmq.hpc.runner", "ddmq.schedulers", "ddmq.hpc.settling"),
@@ -137,7 +138,10 @@ def test_a_command_imports_no_more_than_it_uses(root, command, module):
     names = imported("ddmq.cli.main", command, root, *arguments.get(command, ["q"]))
     assert names & HEAVY == set()
     assert "random" not in names
-    own = {"view": ["scan", "census", "dead_letters"], "dead": ["dead_letters"]}
+    own = {
+        "view": ["scan", "census", "dead_letters", "workers"],
+        "dead": ["dead_letters"],
+    }
     used = {f"ddmq.storage.{name}" for name in own.get(command, [])}
     assert ours(names) == {*COMMAND, *used, f"ddmq.cli.commands.{module}"}
 

@@ -7,11 +7,18 @@ import subprocess
 import sys
 from pathlib import Path
 
+from acceptance.workers import shell, start, until, worked
+
 import ddmq
 
 #: Runs `ddmq` with the ddmq that is tested.
 DDMQ = f"{sys.executable} -c 'import sys; from ddmq.cli.main import main; sys.exit(main())'"
 ENVIRON = {**os.environ, "PYTHONPATH": str(Path(ddmq.__file__).parent.parent)}
+#: Lets a worker show itself more often than they do, and shorter runs.
+OFTEN = (
+    "import ddmq.hpc.presence as p, ddmq.storage.workers as w; p.EVERY = w.EVERY = p._LONG = 0.2; "
+    "p.SIGN_EVERY = 1.0; p._GRAIN = 0.1"
+)
 
 
 def typed(line):
@@ -50,3 +57,82 @@ def test_whoever_has_seen_enough_of_an_export_ends_it(root, broker):
     broker.publish_many("jobs", ["x" * 1000] * 1000)
     line = f"ddmq export {root} jobs | head -n 1 | wc -l || true"
     assert typed(line).strip() == "1"
+
+
+def test_who_works_is_seen_from_the_first_message_to_long_after_the_last(
+    root, broker, tmp_path
+):
+    broker.publish_many("jobs", ["sample 1", "sample 2", "sample 3"])
+    script = (
+        f'while [ "$0" != "sample 1" ] && [ ! -e {tmp_path}/go ]; do sleep 0.02; done'
+    )
+    with start("-j", 2, root, "jobs", *shell(script), before=OFTEN) as worker:
+        try:
+            until(lambda: "sample 3" in typed(f"ddmq workers {root} jobs"))
+            told = typed(f"ddmq workers {root} jobs")
+            assert told.startswith("jobs: 1 working\n")
+            assert f"{os.uname().nodename}:{worker.pid} " in told
+            assert told.count("    slot ") == 2
+            last = typed(f"ddmq view {root} jobs").splitlines()[-1]
+            assert last.startswith("jobs: 1 worker, 2 of 2 slots busy, ")
+            assert ", done in about " in last
+            (tmp_path / "go").touch()
+            worker.communicate(timeout=60)
+        finally:
+            worker.kill()
+    [seen] = broker.workers("jobs", running=True)
+    assert (seen.state, seen.busy, seen.acked, seen.running) == ("ended", 0, 3, ())
+    assert typed(f"ddmq workers {root} jobs") == "jobs: 1 ended\n"
+    assert " ended " in typed(f"ddmq workers {root} jobs --all")
+    assert len(typed(f"ddmq view {root} jobs").splitlines()) == 2
+    assert typed(f"ddmq doctor {root} jobs")
+
+
+def test_one_that_was_killed_is_lost_some_minutes_later(root, broker):
+    broker.publish("jobs", "sample 1")
+    with start(root, "jobs", *shell("exec sleep 600")) as worker:
+        try:
+            until(lambda: broker.workers("jobs"))
+        finally:
+            worker.kill()
+    [name] = (root / "jobs" / "workers").glob("*.working.*")
+    token, time, rest = name.name.split(".", 2)
+    name.rename(name.with_name(f"{token}.{int(time) - 720_000}.{rest}"))
+    assert typed(f"ddmq workers {root} jobs").startswith("jobs: 1 lost\n")
+    assert "12 minutes ago" in typed(f"ddmq workers {root} jobs")
+
+
+def test_a_worker_that_cant_show_itself_works_all_the_same(root, broker, tmp_path):
+    (root / "jobs" / "workers").symlink_to(tmp_path)
+    broker.publish_many("jobs", ["a", "b"])
+    status, _, told = worked(root, "jobs", "--", "true")
+    assert status == 0
+    assert "2 acked" in told
+    assert told.count("can't be seen by others") == 1
+    assert broker.workers("jobs") == []
+
+
+def test_a_worker_that_is_asked_to_drain_finishes_what_it_holds(root, broker, tmp_path):
+    broker.publish_many("jobs", ["first", "second"])
+    host, script = (
+        os.uname().nodename,
+        f"while [ ! -e {tmp_path}/go ]; do sleep 0.02; done",
+    )
+    with start("-j", 1, root, "jobs", *shell(script), before=OFTEN) as worker:
+        try:
+            until(lambda: broker.workers("jobs"))
+            told = typed(f"ddmq drain {root} jobs --host elsewhere --format json")
+            assert '"jobs": 0' in told
+            told = typed(f"ddmq drain {root} jobs --host {host}")
+            assert told.startswith("jobs: 1 worker asked to drain")
+            until(lambda: broker.workers("jobs")[0].state == "draining")
+            (tmp_path / "go").touch()
+            _, err = worker.communicate(timeout=60)
+        finally:
+            worker.kill()
+    assert worker.returncode == 5
+    assert "1 acked, " in err
+    assert "1 left; stopped: it was asked to drain, by `ddmq drain`" in err
+    assert broker.view("jobs")["jobs"] == (1, 0, 0, 0)
+    status, _, err = worked(root, "jobs", "--", "true")  # it started later
+    assert (status, "1 acked" in err) == (0, True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections import Counter
 
 import pytest
@@ -100,6 +101,7 @@ def test_an_idle_worker_looks_every_five_seconds(idle):
 def test_a_look_costs_three_listings(idle):
     polls, made = idle
     lists = {name: n for (call, name), n in made.items() if call == "listdir"}
+    assert lists.pop("workers") <= HOUR / 60
     assert {name for name, n in lists.items() if n > HOUR / 60} == DIRECTORIES
     cleaning = 11 * HOUR / 600
     assert sum(lists[name] for name in DIRECTORIES) <= 3 * polls + cleaning
@@ -114,8 +116,22 @@ def test_what_comes_on_top_is_seldom(idle):
         if key[0] != "lstat" and key not in {("listdir", d) for d in DIRECTORIES}
         # To open a directory is a part of listing it.
         if key[0] != "open" or ("listdir", key[1]) not in made
+        if not of_presence(key)
     }
     assert sum(on_top.values()) <= 20 * HOUR / 600
+
+
+def of_presence(key):
+    """Tell whether a call shows the worker to others: its name begins with its token."""
+    return key[1] == "workers" or re.match(r"[0-9a-f]{16}\.1[0-9]{12}\.", key[1])
+
+
+def test_to_be_seen_costs_an_idle_worker_at_most_a_call_in_ten_seconds(idle):
+    _, made = idle
+    calls = [n for key, n in made.items() if of_presence(key)]
+    assert (
+        HOUR / 70 < sum(calls) / 3 < HOUR * 0.1 / 3
+    )  # one rename, and a listing with its open
 
 
 def test_messages_that_fit_no_command_keep_it_from_nothing(root, broker, clock):

@@ -194,6 +194,7 @@ CHANGES: dict[str, Callable[[Any], Any]] = {
     "reject": lambda b: b.reject(b.leased(QUEUE, held(b))),
     "renew": lambda b: b.renew(b.leased(QUEUE, held(b))),
     "pause": lambda b: b.pause(QUEUE),
+    "drain": lambda b: b.drain(QUEUE),
     "move": lambda b: b.move_waiting(QUEUE, [x.id for x in seen(b)], "second"),
     "restore": lambda b: b.restore(QUEUE, seen(b)),
     "redrive": lambda b: b.redrive(QUEUE),
@@ -253,6 +254,7 @@ def test_who_may_read_can_look(place: Path) -> None:
         [first] = as_user(user, lambda: world.broker().peek(QUEUE)).value
         assert as_user(user, lambda f=first: world.broker().find(QUEUE, f.id)).value
         assert as_user(user, lambda: world.broker().paused(QUEUE)).value is None
+        assert as_user(user, lambda: world.broker().workers(QUEUE)).value == []
         dead = as_user(user, lambda: world.broker().dead(QUEUE)[0].message)
         assert dead.value == text("single")
         assert as_user(user, lambda: world.broker().queues()).value == [QUEUE, "second"]

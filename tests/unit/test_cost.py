@@ -8,10 +8,11 @@ import sys
 import pytest
 from support import counting
 
-from ddmq import Broker
+from ddmq import Broker, Running
 from ddmq.storage.filesystem import FileSystem
 from ddmq.storage.layout import DIRECTORIES
 from ddmq.storage.names import Lease
+from ddmq.storage.workers import WorkerName
 
 SMALL, LARGE = 10, 2000
 BUNDLE = 1000
@@ -363,3 +364,27 @@ def test_a_view_does_not_ask_who_paused_a_queue(counted, calls):
     counted.pause("q")
     assert cost(calls, lambda: counted.view("q")) == before
     assert cost(calls, lambda: counted.overview("q")) > before
+
+
+def test_a_worker_is_seen_by_one_call_and_changes_by_a_listing_and_a_rename(
+    counted, calls
+):
+    """As many as these are told in docs/cost.md; how often, in tests/unit/hpc/test_presence.py."""
+    fields = dict.fromkeys(WorkerName._fields, 1)
+    fields.update(token="0" * 16, state="idle", job="", host="a")
+    before = WorkerName(**fields)
+    runs = [Running(1, "a", 1.0, "x")]
+
+    def of(act):
+        return calls_of(calls, lambda: counted.with_workers("q", act))
+
+    made = of(lambda workers: workers.show(None, before))
+    assert "mkdir" in made
+    assert len(made) <= 6
+    assert of(lambda w: w.show(None, before._replace(busy=2))) == ["mknod"]
+    assert of(lambda w: w.look("0" * 16)) == ["open", "listdir"]
+    assert of(lambda w: w.show(before, before._replace(busy=3))) == ["rename"]
+    written = ["open", "write", "close", "rename"]
+    assert of(lambda w: w.tell("0" * 16, runs)) == written
+    assert of(lambda w: w.tell("0" * 16, ())) == ["unlink"]
+    assert of(lambda w: w.all()) == ["open", "listdir"]

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 #: The module of each command, in the order of the help. No other module is imported to run it.
 MODULES = {
     "view": "queues",
+    "workers": "workers",
     "peek": "look",
     "show": "look",
     "create": "queues",
@@ -31,6 +32,7 @@ MODULES = {
     "move": "transfer",
     "pause": "pause",
     "resume": "pause",
+    "drain": "workers",
     "purge": "queues",
     "clean": "queues",
     "export": "export",

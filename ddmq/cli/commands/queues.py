@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 
 from ddmq import Broker
@@ -16,11 +17,13 @@ from ddmq.cli.commands import (
     follow_ups_of,
 )
 from ddmq.cli.spec import MODE, NAMES, Command, Reply, option, positional, switch
+from ddmq.errors import StorageError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from ddmq import Overview
+    from ddmq import Counts, Overview
+    from ddmq.cli.commands.workers import Workforce
     from ddmq.cli.spec import Context, Number
 
 
@@ -38,18 +41,37 @@ def view(told: View, context: Context) -> Reply:
     if told.names:
         names = told.queue or broker.queues()
         return Reply({"queues": names}, "\n".join(names))
-    reply = _counted(broker.overview(told.queue))
+    found = broker.overview(told.queue)
+    workforces = {name: _workforce(broker, name, found[name].counts) for name in found}
+    reply = _counted(found, workforces)
     if context.is_for_programs:
         for name, counted in reply.value.items():
-            found = follow_ups_of(broker, name)
             counted["then"] = [
-                {"state": x.state, "failures": x.failures} for x in found
+                {"state": x.state, "failures": x.failures}
+                for x in follow_ups_of(broker, name)
             ]
     return reply
 
 
-def _counted(queues: Mapping[str, Overview]) -> Reply:
-    """Reply with numbers of messages, for people as a table, and below it what nobody renews."""
+def _workforce(broker: Broker, queue: str, counts: Counts) -> Workforce | None:
+    """Return the workers of a queue, all together; None: there were none for long."""
+    found = []
+    with suppress(StorageError):  # it is counted all the same
+        found = broker.workers(queue)
+    if not found:
+        return None
+    from ddmq.cli.commands.workers import Workforce  # only where there are any
+
+    return Workforce.of(found, counts)
+
+
+def _counted(
+    queues: Mapping[str, Overview], workforces: Mapping[str, Workforce | None]
+) -> Reply:
+    """Reply with numbers of messages, for people as a table, and below it what else is known.
+
+    That is what nobody renews, whether the queue is paused, and who works on it.
+    """
     width = max(map(len, ("queue", *queues)))
     lines = [f"{'queue':<{width}} " + "".join(f"{state:>10}" for state in STATES)]
     below, value = [], {}
@@ -60,12 +82,16 @@ def _counted(queues: Mapping[str, Overview]) -> Reply:
             below.append(f"{name}: {at_work(found)}")
         if found.paused is not None:
             below.append(f"{name}: paused {found.paused}; workers take nothing")
+        workforce = workforces[name]
+        if workforce is not None and (said := workforce.told(found.counts)):
+            below.append(f"{name}: {said}")
         value[name] = {
             **found.counts._asdict(),
             "not_renewed": found.unrenewed.number,
             "not_renewed_for": _rounded(found.unrenewed.age),
             "back_in": _rounded(found.unrenewed.back_in),
             "paused": found.paused._asdict() if found.paused else None,
+            "workers": workforce.as_dict() if workforce else None,
         }
     return Reply(value, "\n".join(lines + below))
 

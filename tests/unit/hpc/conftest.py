@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import os
+from types import SimpleNamespace
 
 import pytest
 from hpc.inside import Hurried
 
 from ddmq.hpc.command import Invocation, Surroundings
 from ddmq.hpc.execution import Ended, Execution
+from ddmq.hpc.heartbeat import Heartbeat
 from ddmq.hpc.journal import Journal
-from ddmq.hpc.limits import Deadline, Durations
+from ddmq.hpc.limits import Deadline, Durations, Limits
 from ddmq.hpc.options import WorkerOptions
+from ddmq.hpc.poller import Poller
+from ddmq.hpc.settling import Settler
 from ddmq.hpc.stream import Output
+from ddmq.hpc.supply import Supply
+from ddmq.hpc.triage import Triage
 from ddmq.hpc.worker import Job
 
 
@@ -42,6 +48,36 @@ def taken(broker, clock):
         return message
 
     return taken
+
+
+def parts_of(broker, job, options):
+    """Return the parts of a worker without its loop."""
+    clock = job.clock
+    heartbeat = Heartbeat(broker, clock)
+    settler = Settler(broker, "q", heartbeat, options=options, job=job)
+    limits = Limits(options, job)
+    poller = Poller(clock.monotonic, options.poll_max)
+    supply = Supply(
+        broker,
+        "q",
+        limits=limits,
+        poller=poller,
+        settler=settler,
+        heartbeat=heartbeat,
+        then=None,
+        clock=clock,
+    )
+    triage = Triage(
+        settler, supply, limits=limits, poller=poller, options=options, clock=clock
+    )
+    return SimpleNamespace(
+        settler=settler,
+        limits=limits,
+        poller=poller,
+        supply=supply,
+        triage=triage,
+        numbers=settler.numbers,
+    )
 
 
 @pytest.fixture

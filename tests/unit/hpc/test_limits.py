@@ -138,6 +138,15 @@ def test_a_brake_is_the_reason_whatever_else_comes_and_ends_a_chain(limits, job,
     assert mine.stopped == "all failed"
 
 
+def test_a_request_to_drain_ends_a_chain_but_is_no_fault(limits, clock):
+    mine = limits(Deadline(clock.own_ns() / 1e9 + 100, fixed=50))
+    assert mine.is_at_end()
+    mine.drain()
+    assert (mine.is_drained, mine.is_broken, mine.is_at_end()) == (True, False, False)
+    assert mine.must_stop("")
+    assert not mine.must_drain()  # what runs is finished
+
+
 def test_the_first_reason_why_a_node_is_broken_stays(limits):
     mine = limits(fast_failures=2)
     mine.note_fast_failures(1)

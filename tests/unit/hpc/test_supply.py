@@ -3,33 +3,19 @@
 from __future__ import annotations
 
 import pytest
+from unit.hpc.conftest import parts_of
 
-from ddmq.hpc.heartbeat import Heartbeat
-from ddmq.hpc.limits import AHEAD_AT_MOST, Limits
+from ddmq.hpc.limits import AHEAD_AT_MOST
 from ddmq.hpc.options import WorkerOptions
-from ddmq.hpc.poller import Poller
-from ddmq.hpc.settling import Settler
-from ddmq.hpc.supply import Supply
 
 
 @pytest.fixture
-def supply(broker, clock, job):
+def supply(broker, job):
     """Return a function that makes the supply of a worker whose commands take 0.1 s."""
 
     def supply(**options):
-        given = WorkerOptions(**options)
         job.durations.add(0.1)
-        heartbeat = Heartbeat(broker, clock)
-        return Supply(
-            broker,
-            "q",
-            limits=Limits(given, job),
-            poller=Poller(clock.monotonic, given.poll_max),
-            settler=Settler(broker, "q", heartbeat, options=given, job=job),
-            heartbeat=heartbeat,
-            then=None,
-            clock=clock,
-        )
+        return parts_of(broker, job, WorkerOptions(**options)).supply
 
     return supply
 
@@ -64,7 +50,7 @@ def test_one_that_came_back_runs_alone(broker, supply):
     mine = supply(slots=1, batch=10)
     shares = [texts(mine.next(1)) for _ in range(3)]
     assert ["a"] in shares
-    assert sorted(sum(shares, [])) == ["a", "b", "c"]
+    assert sorted(text for share in shares for text in share) == ["a", "b", "c"]
 
 
 def test_those_of_a_failed_batch_come_before_all_others_and_one_by_one(broker, supply):

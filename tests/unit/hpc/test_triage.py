@@ -2,45 +2,18 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
-
 import pytest
+from unit.hpc.conftest import parts_of
 
-from ddmq.hpc.heartbeat import Heartbeat
-from ddmq.hpc.limits import Limits
 from ddmq.hpc.options import WorkerOptions
-from ddmq.hpc.poller import Poller
-from ddmq.hpc.settling import Settler
-from ddmq.hpc.supply import Supply
-from ddmq.hpc.triage import Triage
 
 
 @pytest.fixture
-def made(broker, clock, job):
-    """Return a function that makes a triage, with what it changes."""
+def made(broker, job):
+    """Return a function that makes the parts of a worker, which retries nothing."""
 
     def made(**options):
-        given = WorkerOptions(**{"retries": 0, **options})
-        heartbeat = Heartbeat(broker, clock)
-        settler = Settler(broker, "q", heartbeat, options=given, job=job)
-        limits = Limits(given, job)
-        poller = Poller(clock.monotonic, given.poll_max)
-        supply = Supply(
-            broker,
-            "q",
-            limits=limits,
-            poller=poller,
-            settler=settler,
-            heartbeat=heartbeat,
-            then=None,
-            clock=clock,
-        )
-        triage = Triage(
-            settler, supply, limits=limits, poller=poller, options=given, clock=clock
-        )
-        return SimpleNamespace(
-            triage=triage, supply=supply, limits=limits, numbers=settler.numbers
-        )
+        return parts_of(broker, job, WorkerOptions(**{"retries": 0, **options}))
 
     return made
 
