@@ -289,6 +289,19 @@ class Broker:
         """
         return self._visited(queue).contents.find(id)
 
+    @_explained
+    def status(self, queue: str, ids: str | Iterable[str]) -> dict[str, str]:
+        """Tell in a word where messages are, or what became of them; take them from nobody.
+
+        Each is `waiting`, `work`, `delayed`, `acked`, `dead` or `unknown`. Of what left the queue
+        only the journals of workers tell that it was acked. So what a plain `ack` took is unknown,
+        as is what was purged or moved, and an id that this queue never had.
+        """
+        from ddmq.storage.status import statuses  # rarely needed
+
+        wanted = [ids] if isinstance(ids, str) else ids
+        return statuses(self._visited(queue).store, wanted)
+
     def contents(self, queue: str, *, work: bool = False) -> Iterator[Seen]:
         """Yield all messages of a queue: delayed, dead, waiting; with `work`, also those at work.
 

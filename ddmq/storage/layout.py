@@ -20,6 +20,12 @@ if TYPE_CHECKING:
 DIRECTORIES = ("tmp", "ready", "bundles", "work", "delayed", "dead", "drop")
 #: A directory that is made when it is first needed, for what is to be run when the queue is done.
 THEN = "then"
+#: Where workers write what they ran.
+JOURNAL = "journal"
+JOURNAL_SUFFIX = ".jsonl"
+#: Bytes of one journal, and of one line, that are read. Whoever may write to the queue can make
+#: them as large as he likes. A worker's own journal ends long before, and its lines are short.
+JOURNAL_BYTES, JOURNAL_LINE = 64 << 20, 64 << 10
 #: Seconds after which a file in `tmp/` belongs to a writer that died.
 ABANDONED = 3600
 #: The same for bundles, which are written while messages come, perhaps from a slow pipe.
@@ -42,6 +48,7 @@ class Layout:
         self.dead = f"{path}/dead"
         self.drop = f"{path}/drop"
         self.then = f"{path}/{THEN}"
+        self.journal = f"{path}/{JOURNAL}"
         self.lock = f"{path}/lock"
         self.cleaned = f"{path}/cleaned"
         self.directory_mode: int | None = None

@@ -112,6 +112,7 @@ def commands(root, tmp_path):
         for name, *words in (
             *(["view"], ["dead", "q"], ["log", "q"], ["doctor", "q"]),
             *(["peek", "q"], ["show", "q", f"{1:020x}"]),
+            ["status", "q", f"{1:020x},{HOSTILE}", "-v"],
             *(["consume", "q"], ["consume", "full", "-n", "2"]),
         )
     ]

@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from acceptance.workers import counts, shell, start, until
+
 import ddmq
 
 #: Runs `ddmq` with the ddmq that is tested.
@@ -50,3 +52,30 @@ def test_whoever_has_seen_enough_of_an_export_ends_it(root, broker):
     broker.publish_many("jobs", ["x" * 1000] * 1000)
     line = f"ddmq export {root} jobs | head -n 1 | wc -l || true"
     assert typed(line).strip() == "1"
+
+
+def test_a_message_is_asked_for_through_its_life(root, broker, tmp_path):
+    """As Snakemake does: the id that publish printed, a word back."""
+    id_, go = typed(f"ddmq publish {root} jobs good").strip(), tmp_path / "go"
+    bad = typed(f"ddmq publish {root} jobs bad").strip()
+
+    def told(message):
+        return typed(f"ddmq status --snakemake {root} jobs {message}")
+
+    assert told(id_) == "running\n"
+    script = f'while [ ! -e {go} ]; do sleep 0.01; done; [ "$0" = good ]'
+    with start("-j", 1, "--retries", 0, root, "jobs", *shell(script)) as worker:
+        try:
+            until(lambda: counts(broker)[1])
+            assert told(id_) == "running\n"
+            line = f"ddmq status {root} jobs {id_} || echo $?"
+            assert typed(line) == "work\n5\n"
+            go.touch()
+            until(lambda: counts(broker) == (0, 0, 0, 1))
+            assert [told(id_), told(bad)] == ["success\n", "failed\n"]
+            worker.communicate(timeout=60)
+        finally:
+            worker.kill()
+    assert typed(f"ddmq status {root} jobs {id_}") == "acked\n"
+    assert typed(f"ddmq status {root} jobs {bad} || echo $?") == "dead\n4\n"
+    assert typed(f"ddmq status {root} jobs {id_[::-1]} || echo $?") == "unknown\n3\n"

@@ -19,6 +19,7 @@ MODULES = {
     "view": "queues",
     "peek": "look",
     "show": "look",
+    "status": "status",
     "create": "queues",
     "delete": "queues",
     "publish": "publish",
