@@ -1,31 +1,31 @@
-"""Consume, run, settle, drain."""
+"""The loop of a worker: look after what runs, settle, take, wait; in the end, drain."""
 
 from __future__ import annotations
 
-from collections import deque
 from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 
-from ddmq.errors import GarbageAhead, QueueNotFound, QueuePaused, StorageError
-from ddmq.hpc.brake import Brake
+from ddmq.errors import QueueNotFound, StorageError
 from ddmq.hpc.command import Surroundings
-from ddmq.hpc.execution import CommandNotFound, Ended, Unfit
+from ddmq.hpc.execution import CommandNotFound, Unfit
 from ddmq.hpc.faults import AWAY, is_for_good, may_pass, told
-from ddmq.hpc.heartbeat import Heartbeat, key_of
-from ddmq.hpc.launcher import Launcher
-from ddmq.hpc.limits import AHEAD_AT_MOST, Limits
+from ddmq.hpc.heartbeat import Heartbeat
+from ddmq.hpc.limits import Limits
 from ddmq.hpc.poller import Poller
 from ddmq.hpc.settling import Settler
 from ddmq.hpc.signals import Suspects
+from ddmq.hpc.slots import Slots
 from ddmq.hpc.stream import Output
+from ddmq.hpc.supply import Supply
+from ddmq.hpc.triage import Triage
 from ddmq.log import warn
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from ddmq.broker import Broker
     from ddmq.clock import Clock
-    from ddmq.hpc.command import Command
+    from ddmq.hpc.execution import Ended
     from ddmq.hpc.journal import Journal
     from ddmq.hpc.limits import Deadline, Durations
     from ddmq.hpc.options import WorkerOptions
@@ -34,8 +34,6 @@ if TYPE_CHECKING:
     from ddmq.message import Message
 
 _LONGEST_WAIT = 30.0
-#: Seconds until a reader of our output that took nothing more is asked again.
-_READER_WAIT = 0.1
 
 
 class Job(NamedTuple):
@@ -78,8 +76,9 @@ class Summary(NamedTuple):
 class Worker:
     """Runs a command for each message of a queue, some at a time.
 
-    Its loop: look after what runs, settle what has ended, consume and run, wait. In the end it
-    drains. What becomes of a message is the Settler's, when to stop is the Limits'.
+    Its loop: look after what runs, settle what has ended, take and start, wait. In the end it
+    drains. What runs is in the Slots, what waits for one in the Supply. When what has ended is
+    settled is the Triage's, what becomes of its message the Settler's, when to stop the Limits'.
     """
 
     def __init__(
@@ -94,47 +93,49 @@ class Worker:
         self._broker = broker
         self._queue = queue
         self._options = options
-        self._clock = job.clock
+        self._clock = clock = job.clock
         self._signals = job.signals
         self._journal = job.journal
-        self._limits = Limits(options, job)
-        self._heartbeat = Heartbeat(broker, job.clock, job.signals.wake)
+        self._limits = limits = Limits(options, job)
+        self._heartbeat = Heartbeat(broker, clock, job.signals.wake)
         self._settler = Settler(
             broker, queue, self._heartbeat, options=options, job=job
         )
-        self._brake = Brake(self._settler, self._limits, options, job.clock)
-        self._poller = Poller(job.clock.monotonic, options.poll_max)
-        self._then = self._new_then(job)
-        self._suspects = Suspects(job.clock)
-        self._outputs = Output(1), Output(2)
-        self._launcher = Launcher(
-            Surroundings(command, options, job.environ, job.clock, self._outputs)
+        self._poller = poller = Poller(clock.monotonic, options.poll_max)
+        outputs = Output(1), Output(2)
+        surroundings = Surroundings(command, options, job.environ, clock, outputs)
+        self._slots = Slots(surroundings, job.signals, clock)
+        self._suspects = Suspects(clock)
+        self._then: Then | None = None
+        if options.then:
+            from ddmq.hpc.then import Then  # not every worker has one
+
+            self._then = Then(
+                broker,
+                queue,
+                options=options,
+                job=job,
+                limits=limits,
+                poller=poller,
+                sleep=self._slots.wait,
+            )
+        self._supply = Supply(
+            broker,
+            queue,
+            limits=limits,
+            poller=poller,
+            settler=self._settler,
+            heartbeat=self._heartbeat,
+            then=self._then,
+            clock=clock,
         )
-        self._running: list[Command] = []
-        self._free = list(range(options.slots, 0, -1))
-        self._ahead: deque[Message] = deque()
-        """Messages that were taken and are to be started next."""
-        self._alone: deque[Message] = deque()
-        """Messages of a batch that failed: each is to be run by itself, before all others."""
-        self._taken_at = 0.0
-        self._share = 1
-        """How many of the messages that were taken together each slot is to get."""
-        self._fast_failures: list[Ended] = []
-        self._ends_at = 0.0
-
-    def _new_then(self, job: Job) -> Then | None:
-        if not self._options.then:
-            return None
-        from ddmq.hpc.then import Then  # not every worker has one
-
-        return Then(
-            self._broker,
-            self._queue,
-            options=self._options,
-            job=job,
-            limits=self._limits,
-            poller=self._poller,
-            sleep=self._sleep,
+        self._triage = Triage(
+            self._settler,
+            self._supply,
+            limits=limits,
+            poller=poller,
+            options=options,
+            clock=clock,
         )
 
     def run(self) -> Summary:
@@ -145,12 +146,12 @@ class Worker:
         with self._heartbeat:
             try:
                 self._work()
-                self._drain()
-                self._settle_fast_failures()
-                self._brake.settle()
-                self._dismiss()
+                ends_at = self._drain()
+                self._triage.settle_fast_failures()
+                self._triage.settle_braked()
+                self._slots.dismiss(ends_at, self._limits)
                 self._abandon()
-                self._print_the_rest()
+                self._slots.print_the_rest(self._limits)
                 return self._summary()
             finally:
                 self._abandon()
@@ -160,134 +161,55 @@ class Worker:
     def _work(self) -> None:
         """Go round until there is nothing left to do, or it is time to drain."""
         while not self._limits.must_drain():
-            ended = self._look_after_commands()
+            self._kill_what_is_lost()
+            for command in self._slots.running:
+                command.watch()
+            self._settler.retry()
+            ended = self._suspects.cleared(self._collect())
             # No slot waits for acks: when all that ended did so well, they come after the
             # next starts. A failure comes before, as it may forbid them.
             if not all(each.went_well for each in ended):
-                self._settle(ended)
+                self._triage.settle(ended)
             try:
                 has_started = self._take()
             finally:
-                self._settle(ended)
-            self._let_go_of_failures(is_idle=not has_started)
+                self._triage.settle(ended)
+            # What the brake holds goes where a slot is free and nothing else to be started.
+            waits = self._suspects.held or self._triage.pause(self._slots.running)
+            is_needed = not has_started and self._slots.free and not waits
+            self._triage.settle_braked(only_late=not is_needed)
             if not has_started and self._is_over():
                 return
             self._wait()
 
-    # Consume, run
-
     def _take(self) -> bool:
         """Start a command in each free slot; False when there was nothing to start."""
-        taken = False
-        is_full = any(output.is_full for output in self._outputs)
-        if self._ahead and (is_full or self._left_ahead() <= 0) and not self._alone:
-            self._give_back_ahead()  # others may have a slot for them
-        for _ in range(len(self._free)):
+        slots, supply = self._slots, self._supply
+        taken, is_full, left = False, slots.is_output_full, supply.left()
+        if left is not None and (is_full or left == 0) and not supply.alone:
+            supply.give_back()  # others may have a slot for them
+        for _ in range(len(slots.free)):
             if self._suspects.held:  # until it is known why they ended
                 break
-            if self._brake.pause(self._running):
+            if self._triage.pause(slots.running) or self._must_stop():
                 break
-            if self._must_stop() or not self._limits.may_start(again=bool(self._alone)):
+            if not self._limits.may_start(again=bool(supply.alone)):
                 break
             if is_full:
                 break  # nobody reads what the others print
-            messages = self._next()
+            messages = supply.next(len(slots.free))
             if not messages:
                 break
             self._start(messages)
             taken = True
         if self._must_stop():
-            self._give_back_ahead()
+            supply.give_back()
         return taken
 
     def _must_stop(self) -> bool:
         """Tell whether nothing more is to be started."""
-        broken, again = self._settler.cannot_go_on, bool(self._alone)
+        broken, again = self._settler.cannot_go_on, bool(self._supply.alone)
         return self._limits.must_stop(broken, again=again)
-
-    def _next(self) -> list[Message]:
-        """Return the messages for the next free slot; none: there is none, or it is not time to look.
-
-        One call to the file system takes messages for all free slots, and for the next seconds.
-        """
-        if self._alone:
-            return [self._alone.popleft()]
-        if not self._poller.is_due():
-            return []
-        if not self._ahead:
-            free = len(self._free)
-            try:
-                messages = self._broker.consume(
-                    self._queue,
-                    self._limits.how_many(free),
-                    unless=self._why_not,
-                    heed_pause=True,
-                )
-            except GarbageAhead:
-                self._poller.look_at_once()  # the queue is not empty
-                return []
-            except QueuePaused as error:
-                self._poller.is_paused(error)
-                return []
-            except AWAY as error:
-                if is_for_good(error):
-                    raise
-                self._poller.server_is_away(error)
-                return []
-            self._poller.looked(found=bool(messages))
-            for message in messages:
-                self._heartbeat.start(message)
-            self._ahead.extend(messages)
-            self._taken_at = self._clock.monotonic()
-            self._share = -(-len(messages) // free)
-            if messages and not self._is_armed():
-                return []
-        return self._batch()
-
-    def _is_armed(self) -> bool:
-        """Arm what is to be run when the queue is done; False: nothing may be run before it is."""
-        try:
-            if self._then is not None:
-                self._then.arm()
-        except AWAY as error:
-            self._give_back_ahead()
-            if is_for_good(error):
-                raise
-            self._poller.server_is_away(error)
-            return False
-        return True
-
-    def _batch(self) -> list[Message]:
-        """Take the next messages that may be run together: each free slot gets its share.
-
-        One that came back runs alone, as it may be what makes a batch fail.
-        """
-        most = self._limits.for_one_command(self._share)
-        batch: list[Message] = []
-        while self._ahead and len(batch) < most:
-            if self._ahead[0].requeue_counter and batch:
-                break
-            batch.append(self._ahead.popleft())
-            if batch[0].requeue_counter:
-                break
-        return batch
-
-    def _left_ahead(self) -> float:
-        """Return the seconds for which what was taken ahead may still wait for a slot."""
-        return self._taken_at + AHEAD_AT_MOST - self._clock.monotonic()
-
-    def _give_back_ahead(self) -> None:
-        """Give back what was taken and not started."""
-        ahead = [*self._alone, *self._ahead]
-        self._alone.clear()
-        self._ahead.clear()
-        self._settler.give_back_unstarted(ahead)
-
-    def _why_not(self, message: Message) -> str | None:
-        """Say why a message is not even to be read: it may be what kills its workers."""
-        why_not = self._settler.why_not(message)
-        self._limits.started += why_not is not None
-        return why_not
 
     def _start(self, messages: list[Message]) -> None:
         """Start a command for messages, but for those for which one of ours still runs."""
@@ -296,11 +218,11 @@ class Worker:
             return
         first = messages[0]
         try:
-            command = self._launcher.launch(messages, self._free[-1])
+            command = self._slots.launch(messages)
         except Unfit as error:
             self._limits.started += 1
             self._settler.reject(first, str(error))
-            self._ahead.extendleft(reversed(messages[1:]))
+            self._supply.put_back(messages[1:])
             return
         except CommandNotFound as error:
             self._limits.stop_broken(str(error))
@@ -314,122 +236,35 @@ class Worker:
         else:
             number = len(command.executions)
             self._limits.started += number
-            self._ahead.extendleft(reversed(messages[number:]))
-            self._free.pop()
-            self._running.append(command)
+            self._supply.put_back(messages[number:])
             for execution in command.executions:
                 self._settler.begin(execution)
             return
         for message in messages:
             self._settler.give_back(message)
 
-    # Look after what runs, settle
-
-    def _look_after_commands(self) -> list[Ended]:
-        """End what must end, and try again what is owed; return what has ended by itself."""
-        self._kill_what_is_lost()
-        for command in self._running:
-            command.watch()
-        self._settler.retry()
-        return self._suspects.cleared(self._collect())
+    # Look after what runs
 
     def _kill_what_is_lost(self) -> None:
-        """Kill the commands whose message somebody else has by now, or may have."""
+        """Give up the messages that somebody else has by now, or may have."""
         for message in self._heartbeat.lost():
-            key = key_of(message)
-            self._ahead = deque(m for m in self._ahead if key_of(m) != key)
-            self._alone = deque(m for m in self._alone if key_of(m) != key)
-            for command in self._running:
-                for execution in command.executions:
-                    if key_of(execution.message) == key:
-                        warn(
-                            f"message {message.id}: its lease is lost, and its command killed; "
-                            "others may have consumed it"
-                        )
-                        execution.lost = command.was_killed = True
-                        command.kill()
+            self._supply.lose(message)
+            self._slots.lose(message)
 
     def _collect(self) -> list[Ended]:
-        """Return the commands that have ended; their slots are free."""
-        ended = []
-        for command in list(self._running):
-            outcome = command.outcome()
-            if outcome is not None:
-                self._running.remove(command)
-                self._free.append(command.slot)
-                self._poller.look_at_once()  # the message may be about to come back
-                ended += [Ended(each, outcome) for each in command.executions]
+        """Return what has ended; its slots are free."""
+        ended = self._slots.collect()
+        if ended:
+            self._poller.look_at_once()  # a message may be about to come back
         return ended
-
-    def _settle(self, ended: list[Ended]) -> None:
-        """Settle what has ended, and leave the list empty.
-
-        A fast failure is settled later: maybe it is the node's fault, and no message's.
-        """
-        ended[:] = filter(self._stays_together, ended)
-        self._brake.note(ended)
-        acked = self._settler.ack_together(ended)
-        while ended:
-            each = ended.pop(0)
-            if self._brake.holds(each):
-                continue
-            is_special = self._settler.is_special(each.outcome)
-            if not is_special and self._limits.is_fast_failure(each):
-                each.execution.forgo_result()
-                self._fast_failures.append(each)
-                self._limits.note_fast_failures(len(self._fast_failures))
-                if self._limits.is_broken:
-                    for failure in self._fast_failures:
-                        self._settler.release(failure)
-                    self._fast_failures.clear()
-                continue
-            self._settle_fast_failures()
-            if each not in acked:
-                self._settler.settle(each)
-            if each.outcome.succeeded:
-                self._limits.note_duration(each.execution.duration)
-            self._limits.note_results(self._settler.numbers)
-
-    def _stays_together(self, ended: Ended) -> bool:
-        """Let a message be run by itself whose batch failed; False: it will be.
-
-        Only so it shows which message is to blame.
-        """
-        execution, outcome = ended
-        if len(execution.command.executions) == 1 or ended.went_well:
-            return True
-        if execution.lost or execution.was_killed or self._settler.is_later(outcome):
-            return True
-        self._settler.forget(ended)
-        self._alone.append(execution.message)
-        self._limits.started -= 1  # it is started once more
-        return False
-
-    def _settle_fast_failures(self) -> None:
-        """Settle what failed fast as what it is: a failure of its message."""
-        failures, self._fast_failures = self._fast_failures, []
-        for each in failures:
-            self._settler.settle(each)
-        if failures:
-            self._poller.look_at_once()
-
-    def _let_go_of_failures(self, *, is_idle: bool) -> None:
-        """Settle what the brake holds, where a slot is free and nothing else to be started."""
-        waits = self._suspects.held or self._brake.pause(self._running)
-        is_needed = is_idle and self._free and not waits
-        if self._brake.settle(only_late=not is_needed):
-            self._poller.look_at_once()
-
-    # Wait
 
     def _is_over(self) -> bool:
         """Tell whether there is nothing left to do, when nothing could be started."""
-        if self._running or self._suspects.held or self._alone:
+        if self._slots.running or self._suspects.held or self._supply.alone:
             return False
         if self._settler.due_in() is not None:
             return False
-        if self._fast_failures:
-            self._settle_fast_failures()
+        if self._triage.settle_fast_failures():
             return False
         if self._must_stop():
             return True
@@ -452,38 +287,27 @@ class Worker:
 
     def _wait(self) -> None:
         """Wait until something can be done."""
-        waits = [command.due_in() for command in self._running]
+        running = self._slots.running
+        waits = [command.due_in() for command in running]
         waits += [self._heartbeat.over_in(), self._settler.due_in()]
         waits += [self._limits.time_left(), self._journal.due_in()]
-        if self._ahead:
-            waits.append(max(self._left_ahead(), 0.0))
+        waits.append(self._supply.left())
         if self._suspects.held:
             waits.append(self._suspects.due_in())
-        elif self._free and not self._must_stop():
-            pause = self._brake.pause(self._running)
-            waits.append(pause or self._poller.due_in())
-        self._sleep(min(w for w in (*waits, _LONGEST_WAIT) if w is not None))
+        elif self._slots.free and not self._must_stop():
+            waits.append(self._triage.pause(running) or self._poller.due_in())
+        self._slots.wait(min(w for w in (*waits, _LONGEST_WAIT) if w is not None))
         if self._journal.due_in() == 0:
             self._journal.flush()
 
-    def _sleep(self, seconds: float) -> None:
-        """Wait until a signal, a command's end or its output, but not longer."""
-        if not self._is_printed():
-            seconds = _READER_WAIT
-        readers = self._launcher.idle_readers(
-            {command.slot for command in self._running}
-        )
-        writers: dict[int, Callable[[], object]] = {}
-        for command in self._running:
-            readers.update(command.readers())
-            writers.update(command.writers())
-        self._signals.wait(seconds, readers, writers)
+    # The end
 
-    # Drain
+    def _drain(self) -> float:
+        """Ask the commands to end, wait for them, and give back what did not succeed.
 
-    def _drain(self) -> None:
-        """Ask the commands to end, wait for them, and give back what did not succeed."""
-        notice, running = self._signals.notice, len(self._running)
+        Return when their time is over, on the monotonic clock.
+        """
+        notice, running = self._signals.notice, len(self._slots.running)
         if notice is not None and running:
             warn(
                 f"{notice.signal}: nothing more is consumed, and {running} running "
@@ -491,18 +315,16 @@ class Worker:
                 f"{self._options.grace:g} s to end; the same once more, 5 s from now or "
                 "later, kills at once"
             )
-        self._give_back_ahead()
-        self._launcher.dismiss()
-        for command in self._running:
-            command.terminate(self._options.term_signal)
+        self._supply.give_back()
+        self._slots.terminate()
         for each in self._suspects.take():  # now it is known why they ended
             self._settler.release(each)
-        self._ends_at = until = self._clock.monotonic() + self._options.grace
-        while self._running or self._settler.due_in() is not None:
+        until = self._clock.monotonic() + self._options.grace
+        while self._slots.running or self._settler.due_in() is not None:
             left = until - self._clock.monotonic()
             if left <= 0 or self._signals.haste_requested:
-                return
-            self._sleep(min(left, 1.0))
+                break
+            self._slots.wait(min(left, 1.0))
             self._kill_what_is_lost()
             self._settler.retry()
             for each in self._collect():
@@ -510,51 +332,14 @@ class Worker:
                     self._settler.settle(each)
                 else:
                     self._settler.release(each)
-
-    def _dismiss(self) -> None:
-        """Let commands that stay end at the end of their input, or by a signal after the grace.
-
-        Where it is time to drain, there is one grace for both.
-        """
-        is_asked = False
-        while not self._launcher.dismiss():
-            left = self._ends_at - self._clock.monotonic()
-            is_hurried = self._limits.must_drain()
-            is_late = left <= 0 and (is_asked or is_hurried)
-            if is_late or self._signals.haste_requested:
-                return
-            if not is_asked and (left <= 0 or is_hurried):
-                is_asked = True
-                self._launcher.terminate(self._options.term_signal)
-                self._ends_at += 0.0 if is_hurried else self._options.grace
-            self._sleep(min(max(left, 0.0), 1.0))
+        return until
 
     def _abandon(self) -> None:
         """Kill what still runs, and give back what is not settled."""
-        running, self._running = self._running, []
-        for command in running:
-            try:
-                command.kill()
-            except OSError as error:  # the others are killed all the same
-                ids = ", ".join(each.message.id for each in command.executions)
-                warn(f"message {ids}: its command lives on: {error}")
-        self._give_back_ahead()
+        self._slots.kill()
+        self._supply.give_back()
         self._settler.close()
-        self._launcher.close()
-
-    def _is_printed(self) -> bool:
-        """Print what waits; False: its reader does not take it all now."""
-        return not [each for each in self._outputs if not each.flush()]
-
-    def _print_the_rest(self) -> None:
-        """Wait for whoever reads what commands printed, unless it is time to end."""
-        until = self._clock.monotonic() + self._options.grace
-        while not self._is_printed():
-            shall_end = self._limits.stopped or self._signals.drain_requested
-            is_late = shall_end and self._clock.monotonic() > until
-            if is_late or self._signals.haste_requested:
-                return
-            self._signals.wait(_READER_WAIT, {})
+        self._slots.close()
 
     def _summary(self) -> Summary:
         """Say what was done, and what is left where the queue was not found empty."""

@@ -167,7 +167,7 @@ def test_a_slot_waits_for_five_seconds_to_see_whether_the_others_fail_too(
     began, waits = clock.monotonic(), []
 
     def step(mine):
-        if mine._brake._failed and not os.path.exists("go"):
+        if mine._triage._brake._failed and not os.path.exists("go"):
             mine._signals.pace = 10
             waits.append(mine._limits.started)
             if waits[-1] == 11:

@@ -80,14 +80,14 @@ def test_a_run_that_is_killed_for_its_lease_fails_nothing_when_it_comes_back(
     def over():
         if not here.joinpath("runs").exists():
             return False
-        [command] = asked[0]._running
+        [command] = asked[0]._slots.running
         kills.append(command.kill)
         command.kill = lambda: None  # it hangs in the kernel, for a while
         clock.advance(601)  # as if the worker had been suspended
         return True
 
     def came_back():
-        [command] = asked[0]._running
+        [command] = asked[0]._slots.running
         [execution] = command.executions
         if command.was_killed and not execution.lost:
             kills[0]()

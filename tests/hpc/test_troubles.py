@@ -476,7 +476,9 @@ def test_a_command_that_can_not_be_killed_keeps_no_message_back(
         stuck.hang(made)
 
         def drain():
-            signals.drain_requested = len(made._running) == 2 or signals.drain_requested
+            signals.drain_requested = (
+                len(made._slots.running) == 2 or signals.drain_requested
+            )
 
         signals.step = drain
         if send is refuse_to_send:
