@@ -461,10 +461,19 @@ class Broker:
         message: Message | Iterable[Message],
         reason: str = "",
         details: Mapping[str, Any] | None = None,
+        *,
+        cancelled: bool = False,
     ) -> None:
-        """Make messages dead letters at once, whatever their limits say."""
+        """Make messages dead letters at once, whatever their limits say.
+
+        `cancelled` is for those that `to_cancel` names: who cancelled it is the reason.
+        """
         note = _note(reason, details)
-        self._settle(message, _each(lambda q, _, lease: q.reject(lease, note)))
+
+        def reject(queue: QueuePolicy, _: Message, lease: Lease) -> bool:
+            return queue.reject(lease, note, cancelled=cancelled)
+
+        self._settle(message, _each(reject))
 
     @_explained
     def move(self, message: Message | Iterable[Message], queue: str) -> None:
@@ -660,6 +669,26 @@ class Broker:
     ) -> _Result:
         """Do something with what workers are to run when a queue is done; return what `act` does."""
         return act(self._known(queue).store.follow_ups)
+
+    # Cancelling
+
+    @_explained
+    def cancel(self, queue: str, ids: str | Iterable[str]) -> dict[str, str]:
+        """Make messages dead letters that nobody is to run; return where each is now.
+
+        `dead`: done, or it was dead before. `waiting` or `delayed`: it is one of several in a
+        bundle, and becomes a dead letter when it would be consumed. `work`: its worker ends it
+        with its next heartbeat; from any other consumer it is dead when its lease is over, or
+        after a nack or release when it would be consumed again; if it is acked, it was done.
+        `acked` and `unknown` (see `status`) are not in the queue.
+        """
+        wanted = [ids] if isinstance(ids, str) else ids
+        return self._visited(queue).store.cancelled.cancel(wanted)
+
+    @_explained
+    def to_cancel(self, queue: str) -> frozenset[str]:
+        """Return the ids of messages that somebody cancelled and that are not dead yet."""
+        return self._known(queue).store.cancelled.ids_if_any()
 
     # Settings
 

@@ -369,10 +369,14 @@ class QueuePolicy:
             leases = self._leases.put_together(leases, self.store.ready.put_back)
         return [lease for lease in leases if self.settle(lease, act) is not None]
 
-    def reject(self, lease: Lease, note: Mapping[str, Any]) -> bool:
-        """Make a message a dead letter at once."""
+    def reject(
+        self, lease: Lease, note: Mapping[str, Any], *, cancelled: bool = False
+    ) -> bool:
+        """Make a message a dead letter at once: `cancelled`, because somebody asked for it."""
 
         def act(current: Lease) -> bool:
+            if cancelled:
+                return self.store.cancelled.end(current)
             return self.store.dead_letter(current, current.entry, "rejected", note)
 
         return self.settle(lease, act) is None
@@ -441,6 +445,9 @@ class QueuePolicy:
                 raise InvalidArgument(
                     f"{named}: no dead letter of queue {self.name}; nothing was done"
                 )
+        cancelled = self.store.cancelled
+        redriven = {dead.entry.id for dead in letters} if ids is None else ids
+        cancelled.forget(cancelled.ids_if_any() & redriven)
         return sum(
             self.store.redrive(dead)
             for dead in letters
@@ -477,6 +484,7 @@ def _says_nothing(options: PublishOptions) -> bool:
 def import_all() -> None:
     """Import what is otherwise imported when it is needed."""
     import ddmq.storage.bundle_file
+    import ddmq.storage.cancelled
     import ddmq.storage.census
     import ddmq.storage.dead_letters
     import ddmq.storage.drop

@@ -52,7 +52,7 @@ class Run(NamedTuple):
     duration: float
     """Seconds."""
     result: str
-    """acked, failed, dead, released, moved or lost."""
+    """acked, failed, dead, released, moved, lost or cancelled."""
     exit: int | None
     signal: str | None
     host: str

@@ -133,6 +133,8 @@ class Settler:
         options, broker = self._options, self._broker
         if execution.lost:
             self._record(ended, "lost")
+        elif execution.cancelled:
+            self._do(ended, "cancelled", partial(broker.reject, cancelled=True))
         elif outcome.succeeded and not (execution.timed_out or execution.was_killed):
             self._succeed(ended)
         elif execution.was_killed:
@@ -188,8 +190,8 @@ class Settler:
 
     def release(self, ended: Ended) -> None:
         """Give a message back: it was interrupted, which counts nothing."""
-        if ended.execution.lost:
-            self._record(ended, "lost")
+        if ended.execution.lost or ended.execution.cancelled:
+            self.settle(ended)
         else:
             self._do(ended, "released", self._broker.release)
 
@@ -203,6 +205,17 @@ class Settler:
             warn(str(error))
         self.numbers["failed"] += 1
         self.failed.add(message.id)
+
+    def cancel(self, message: Message) -> None:
+        """Make a message a dead letter that was not run and is cancelled."""
+        try:
+            self._broker.reject(self._heartbeat.stop(message), cancelled=True)
+        except (LeaseLost, *AWAY) as error:  # whoever takes it next does the same
+            if is_for_good(error):
+                raise
+            warn(str(error))
+            return
+        self.numbers["cancelled"] = self.numbers.get("cancelled", 0) + 1
 
     def give_back(self, message: Message, delay: float = 0.0) -> None:
         """Give a message back that was not run, which counts nothing."""
@@ -438,7 +451,7 @@ class Settler:
         self._heartbeat.stop(execution.message)
         is_logged = self._is_logged(result)
         execution.close(save=is_logged, acked=result == "acked")
-        self.numbers[result] += 1
+        self.numbers[result] = self.numbers.get(result, 0) + 1
         if result == "failed":
             self.failed.add(execution.message.id)
         elif result in ("acked", "moved"):

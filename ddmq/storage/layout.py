@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from ddmq.clock import ClockUnknown, in_ms
 from ddmq.storage.filesystem import is_shared
-from ddmq.storage.names import LINES, PAUSED, new_id
+from ddmq.storage.names import CANCELLED, LINES, PAUSED, new_id
 
 if TYPE_CHECKING:
     from ddmq.clock import Clock
@@ -42,6 +42,7 @@ class Layout:
         self.tmp = f"{path}/tmp"
         self.ready = f"{path}/ready"
         self.paused = f"{path}/ready/{PAUSED}"
+        self.cancelled = f"{path}/ready/{CANCELLED}"
         self.bundles = f"{path}/bundles"
         self.work = f"{path}/work"
         self.delayed = f"{path}/delayed"

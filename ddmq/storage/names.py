@@ -4,6 +4,7 @@ Every name consists of the *ready name* of a message, and of what its state adds
 
 =============================== =================================================
 ``ready/``                      a priority: ``<priority>``; or ``paused``: ``<user>@<host>:<ns since 1970>``
+``ready/cancelled/``            ``<id>``: ``<user>@<host>:<ns since 1970>``
 ``ready/<priority>/``           a bucket: ``<stamp>``; a shelf of buckets: ``<stamp>.shelf``
 in a bucket, a message          ``<stamp>.<id>.<failures>-<losses>[.<policy>]``
 in a bucket, a bundle           ``<stamp of its last line>.<id>.<lines>[.<policy>][.open]``
@@ -100,6 +101,8 @@ ARMED, LEASED, WAITING, FAILED = "armed", "leased", "waiting", "failed"
 SHELF_SUFFIX = ".shelf"
 #: The name in `ready/` of a link that says that workers take nothing.
 PAUSED = "paused"
+#: The name there of a directory that has a link for each message that is cancelled.
+CANCELLED = "cancelled"
 _NUMBER = "(0|[1-9][0-9]{0,17})"
 _COUNT = "(0|[1-9][0-9]{0,8})"
 _LINES = "(0|[1-9][0-9]{0,4})"
@@ -144,6 +147,7 @@ _done = _Grammar(rf"{_LINES}-{_LINES}-{_LINES}\.{_TOKEN}{re.escape(DONE_SUFFIX)}
 _made_by = _Grammar(r"([A-Za-z0-9._-]{1,255}):([1-9][0-9]{0,9})")
 _paused_by = _Grammar(r"([A-Za-z0-9._-]{1,64})@([A-Za-z0-9._-]{1,255}):([0-9]{19})")
 _directory = _Grammar(_HEX_ID)
+_id = _Grammar("[a-z0-9-]{1,64}")
 _follow_up = _Grammar(
     rf"([0-9]{{13}})\.{_COUNT}\.{_TOKEN}\.({LEASED}|{WAITING}|{FAILED})"
 )
@@ -552,13 +556,13 @@ def parse_made_by(target: str) -> tuple[str, int] | None:
 
 
 def paused_by(user: str, host: str, now: int) -> str:
-    """Return the target of the link that pauses a queue: who made it, and when, in ns since 1970."""
+    """Return the target of a link that pauses or cancels: who made it, and when, in ns since 1970."""
     name, node = (re.sub("[^A-Za-z0-9._-]", "_", text) for text in (user, host))
     return f"{name[:64] or '_'}@{node[:255] or '_'}:{now:019d}"
 
 
 def parse_paused_by(target: str) -> tuple[str, str, int] | None:
-    """Read the target of the link that pauses a queue: the user, the host, and when."""
+    """Read the target of a link that pauses or cancels: the user, the host, and when."""
     match = _paused_by.fullmatch(target)
     return None if match is None else (match[1], match[2], int(match[3]))
 
@@ -705,6 +709,11 @@ class FollowUp(NamedTuple):
         if failures > retries:
             return FollowUp(FAILED, now, failures, self.token)
         return FollowUp(WAITING, again, failures, self.token)
+
+
+def is_id(text: object) -> bool:
+    """Tell whether a message can have this id."""
+    return isinstance(text, str) and _id.fullmatch(text) is not None
 
 
 def parse_id(target: str) -> str | None:

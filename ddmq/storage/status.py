@@ -62,6 +62,19 @@ def statuses(store: Store, ids: Iterable[str]) -> dict[str, str]:
     return {id_: found.get(id_, "unknown") for id_ in asked}
 
 
+def gone(store: Store, ids: Iterable[str]) -> frozenset[str]:
+    """Return which of these ids surely neither wait, nor are at work or delayed."""
+    wanted = frozenset(ids)
+
+    def look() -> tuple[list[str], frozenset[str]]:
+        directories, seen = _look(store, wanted)
+        return directories, frozenset(
+            x for x in wanted if seen.get(x) in (None, "dead")
+        )
+
+    return store.census.at_one_instant(look) or frozenset()
+
+
 def _look(store: Store, wanted: frozenset[str]) -> tuple[list[str], dict[str, str]]:
     """List all directories; return them, and the states of those that are seen there.
 

@@ -55,6 +55,7 @@ if TYPE_CHECKING:
     from ddmq.clock import Clock
     from ddmq.message import Publication
     from ddmq.settings import Settings
+    from ddmq.storage.cancelled import Cancellations
     from ddmq.storage.census import Census
     from ddmq.storage.dead_letters import DeadLetters
     from ddmq.storage.delayed import DelayedMessages
@@ -248,6 +249,13 @@ class Store:
                 dead_letters=self.dead_letters,
             )
         return self._leftovers
+
+    @property
+    def cancelled(self) -> Cancellations:
+        """The messages that are to become dead letters when somebody has taken them."""
+        from ddmq.storage.cancelled import Cancellations
+
+        return Cancellations(self)
 
     @property
     def follow_ups(self) -> FollowUps:
@@ -483,8 +491,14 @@ class Store:
             settings, n, tidying, heeds_pause=heeds_pause
         ):
             messages, found = [], None
+            cancelled: frozenset[str] | None = None
             for lease in claimed.leases:
                 try:
+                    if cancelled is None and self.buckets.has_cancelled:
+                        cancelled = self.cancelled.ids()
+                    if cancelled and lease.entry.id in cancelled:
+                        self.cancelled.end(lease)
+                        continue
                     why = refuses(lease, claimed.settings) if refuses else None
                     if why is not None:
                         note = {"reason": why}

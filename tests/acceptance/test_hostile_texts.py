@@ -138,6 +138,8 @@ def commands(root, tmp_path):
         ("import", root, "q", tmp_path / HOSTILE),
         ("move", root, "q", HOSTILE, "full"),
         ("move", root, "q", "x", HOSTILE),
+        ("cancel", root, "q", HOSTILE),
+        ("cancel", root, "q", "x,nowhere"),
         ("pause", root, "full,q"),
         *(("view", root, "--format", form) for form in ("plain", "json", "yaml")),
         ("resume", root, f"full,q,{HOSTILE}"),

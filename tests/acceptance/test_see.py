@@ -79,3 +79,35 @@ def test_a_message_is_asked_for_through_its_life(root, broker, tmp_path):
     assert typed(f"ddmq status {root} jobs {id_}") == "acked\n"
     assert typed(f"ddmq status {root} jobs {bad} || echo $?") == "dead\n4\n"
     assert typed(f"ddmq status {root} jobs {id_[::-1]} || echo $?") == "unknown\n3\n"
+
+
+def test_a_running_message_is_cancelled_and_its_command_ends(root, broker, tmp_path):
+    """And nothing runs it again: the worker has all of its retries left."""
+    broker.publish_many("jobs", ["forever", *map(str, range(11))], timeout=3)
+    started, ended = tmp_path / "started", tmp_path / "ended"
+    script = (
+        f'[ "$0" = forever ] || exit 0; trap "touch {ended}; exit 1" TERM; echo >> {started}; '
+        "while :; do sleep 0.01; done"
+    )
+    with start("-j", 1, "--retries", 5, root, "jobs", *shell(script)) as worker:
+        try:
+            until(started.exists)
+            id_ = next(
+                x.id
+                for x in broker.contents("jobs", work=True)
+                if x.message == "forever"
+            )
+            assert "is at work" in typed(f"ddmq cancel {root} jobs {id_}")
+            _, err = worker.communicate(timeout=60)
+        finally:
+            worker.kill()
+    assert ended.exists()
+    assert started.read_text() == "\n"
+    assert worker.returncode == 0
+    assert "11 acked, 0 failed, 0 released, 0 moved, 0 lost, 1 cancelled" in err
+    told = typed(f"ddmq status {root} jobs {id_} -v || true").splitlines()
+    assert told[0] == f"{id_}  dead"
+    assert "cancelled: " in told[1]
+    assert told[-1].startswith("    cancelled by ")
+    assert typed(f"ddmq redrive {root} jobs {id_}") == "1\n"
+    assert counts(broker) == (1, 0, 0, 0)

@@ -30,6 +30,7 @@ MODULES = {
     "reject": "settle",
     "renew": "settle",
     "move": "transfer",
+    "cancel": "cancel",
     "pause": "pause",
     "resume": "pause",
     "purge": "queues",
