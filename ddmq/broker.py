@@ -344,6 +344,7 @@ class Broker:
         requeue_limit: int | Unset | None = UNSET,
         delay: float = 0,
         durable: bool | None = None,
+        key: str | None = None,
     ) -> str:
         """Publish any JSON value; return the id of the message.
 
@@ -354,7 +355,7 @@ class Broker:
         options = PublishOptions(
             priority, timeout, requeue, requeue_prio, requeue_limit, delay, durable
         )
-        return self._visited(queue, create=self._create).publish(message, options)
+        return self._visited(queue, create=self._create).publish(message, options, key)
 
     @_explained
     def publish_many(
@@ -369,6 +370,7 @@ class Broker:
         requeue_limit: int | Unset | None = UNSET,
         delay: float = 0,
         durable: bool | None = None,
+        key: str | None = None,
     ) -> int:
         """Publish messages with the options of `publish`, in order; return their number.
 
@@ -376,6 +378,9 @@ class Broker:
         error or a crash before that publishes none. There are two exceptions. Fewer than ten
         messages are published one by one, once all are known to be good. Bundles with a
         `delay` become delayed messages one by one.
+
+        With a `key`, all are bundles. A later call with it publishes nothing, reads no messages,
+        and returns the number of the first.
         """
         options = PublishOptions(
             priority, timeout, requeue, requeue_prio, requeue_limit, delay, durable
@@ -385,7 +390,14 @@ class Broker:
                 f"messages are {messages!r:.60}, which is one; give a list of messages"
             )
         queue_ = self._visited(queue, create=self._create)
-        return queue_.publish_many(_theirs(messages), options)
+        return queue_.publish_many(_theirs(messages), options, key)
+
+    @_explained
+    def forget(self, queue: str, key: str) -> bool:
+        """Let a key be used once more; False: nothing was published with it."""
+        from ddmq.storage.keys import name_of  # rarely needed
+
+        return self._known(queue).store.keys.forget(name_of(key))
 
     # Messages are consumed and settled
 

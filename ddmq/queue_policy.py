@@ -14,7 +14,7 @@ from math import inf
 from typing import TYPE_CHECKING, Any
 
 from ddmq.errors import DdmqError, InvalidArgument, QueuePaused
-from ddmq.log import warn
+from ddmq.log import inform, warn
 from ddmq.message import (
     UNSET,
     Content,
@@ -150,18 +150,45 @@ class QueuePolicy:
 
     # Messages come
 
-    def publish(self, message: Any, options: PublishOptions) -> str:
-        """Publish any JSON value; return the id of the message."""
+    def publish(
+        self, message: Any, options: PublishOptions, key: str | None = None
+    ) -> str:
+        """Publish any JSON value, unless that was done with this key; return its id."""
         publication = self._publication(options)
         data = encode(message, publication.priority, self.settings.max_bytes)
-        return self.store.publish(data, publication)
+        if key is None:
+            return self.store.publish(data, publication)
+        from ddmq.storage.keys import name_of  # rarely needed
 
-    def publish_many(self, messages: Iterable[Any], options: PublishOptions) -> int:
-        """Publish messages, in order; return their number."""
+        keys, name = self.store.keys, name_of(key)
+        keyed = keys.find(name) or keys.publish(name, data, publication)
+        if keyed.bundles:
+            raise InvalidArgument(
+                f"key {key!r:.60} is that of {keyed.number} messages that were published "
+                "together; nothing was done"
+            )
+        return keyed.id
+
+    def publish_many(
+        self,
+        messages: Iterable[Any],
+        options: PublishOptions,
+        key: str | None = None,
+    ) -> int:
+        """Publish messages, in order, unless that was done with this key; return their number."""
         publication, limit = self._publication(options), self.settings.max_bytes
         said = encode_options(publication.priority)
         encoded = (encode_message(message, said, limit) for message in messages)
-        return self.store.publish_many(encoded, publication)
+        if key is None:
+            return self.store.publish_many(encoded, publication)
+        from ddmq.storage.keys import name_of  # rarely needed
+
+        keys, name = self.store.keys, name_of(key)
+        keyed = keys.find(name) or keys.publish_many(name, encoded, publication)
+        if keyed is None:
+            return 0
+        inform(f"{keyed.number} published: {keyed.first} to {keyed.last}")
+        return keyed.number
 
     def restore(self, messages: Iterable[Seen], progress: Callable[[int], None]) -> int:
         """Publish messages that were seen, with their counts; return their number.
@@ -488,6 +515,7 @@ def import_all() -> None:
     import ddmq.storage.census
     import ddmq.storage.dead_letters
     import ddmq.storage.drop
+    import ddmq.storage.keys
     import ddmq.storage.leftovers
     import ddmq.storage.ranges
     import ddmq.storage.scan

@@ -349,7 +349,9 @@ class Housekeeper:
         scan = store.scan
         self._each(letters.quarantine, leftovers.foreign(), within)
         remove = partial(leftovers.remove_if_abandoned, now_ns=self._time.now_ns())
-        removed = self._each(remove, leftovers.all(), within)
+        # Bundles without an entry may be those of drafts that are to be published.
+        is_done = store.keys.complete_old(self._time.now_ns())
+        removed = self._each(remove, leftovers.all() if is_done else [], within)
         self._each(leftovers.tidy, scan.buckets(), within)
         self._try(store.cancelled.tidy, self._time.now_ns())
         self._layout.mark_cleaned()

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 DIRECTORIES = ("tmp", "ready", "bundles", "work", "delayed", "dead", "drop")
 #: A directory that is made when it is first needed, for what is to be run when the queue is done.
 THEN = "then"
+#: Another one, for what was published with keys.
+KEYS = "keys"
 #: Where workers write what they ran.
 JOURNAL = "journal"
 JOURNAL_SUFFIX = ".jsonl"
@@ -49,6 +51,7 @@ class Layout:
         self.dead = f"{path}/dead"
         self.drop = f"{path}/drop"
         self.then = f"{path}/{THEN}"
+        self.keys = f"{path}/{KEYS}"
         self.journal = f"{path}/{JOURNAL}"
         self.lock = f"{path}/lock"
         self.cleaned = f"{path}/cleaned"

@@ -15,7 +15,7 @@ from ddmq.log import warn
 from ddmq.settings import Settings
 from ddmq.storage.background import wait_for
 from ddmq.storage.filesystem import is_shared
-from ddmq.storage.layout import DIRECTORIES, THEN
+from ddmq.storage.layout import DIRECTORIES, KEYS, THEN
 from ddmq.storage.locks import exclusive
 from ddmq.storage.names import SETTINGS_FILE, check_queue_name, new_token
 from ddmq.storage.settings_file import SettingsFile
@@ -95,7 +95,10 @@ def delete_queue(root: str, queue: str, fs: FileSystem, lock_timeout: float) -> 
         path = f"{root}/{queue}"
         with suppress(InvalidSettings, OSError):  # what is broken can be deleted
             SettingsFile(path, fs, of_queue=True).check_layout()
-        for directory in (path, *(f"{path}/{name}" for name in (*DIRECTORIES, THEN))):
+        for directory in (
+            path,
+            *(f"{path}/{name}" for name in (*DIRECTORIES, THEN, KEYS)),
+        ):
             found = fs.status(directory)
             if found is not None and not fs.may_change(directory):  # we can't empty it
                 text = os.strerror(errno.EACCES)

@@ -61,6 +61,7 @@ if TYPE_CHECKING:
     from ddmq.storage.delayed import DelayedMessages
     from ddmq.storage.drop import Drop
     from ddmq.storage.filesystem import FileSystem
+    from ddmq.storage.keys import Keys
     from ddmq.storage.leftovers import Leftovers
     from ddmq.storage.names import ReadyEntry, Waiting
     from ddmq.storage.ready import Tidying
@@ -156,7 +157,7 @@ class Store:
         self.bundles = Bundles(layout, fs, clock, time, buckets=buckets, limit=limit)
         self.ready = ReadyQueue(buckets, self.bundles, fs, clock)
         self.leases = Leases(layout, fs, time, self.bundles, passed=passed)
-        self._bundle_size = bundle_size
+        self.bundle_size = bundle_size
         self._dead_letters: DeadLetters | None = None
         self._delayed: DelayedMessages | None = None
         self._drop: Drop | None = None
@@ -258,6 +259,13 @@ class Store:
         return Cancellations(self)
 
     @property
+    def keys(self) -> Keys:
+        """What was published with keys."""
+        from ddmq.storage.keys import Keys
+
+        return Keys(self)
+
+    @property
     def follow_ups(self) -> FollowUps:
         """What is to be run when the queue is done."""
         from ddmq.storage.then import FollowUps
@@ -312,7 +320,7 @@ class Store:
         """
         from ddmq.storage.bundle_file import chunks
 
-        bunches = chunks(messages, self._bundle_size)
+        bunches = chunks(messages, self.bundle_size)
         first, second = next(bunches, []), next(bunches, None)
         if second is None and len(first) < BUNDLE_FROM:
             said = encode_options(options.priority)
@@ -335,9 +343,9 @@ class Store:
         bundle = Bundle(options.priority, 0, new_id(), len(messages), options.policy)
         draft, entry = f"{layout.tmp}/{bundle.id}", f"{layout.tmp}/{new_id()}"
         try:
-            self._write_bundle(draft, messages, options)
+            self.write_bundle(draft, messages, options)
             self.fs.touch(entry, layout.file_mode)
-            self._place_bundles(layout.tmp, [bundle], options)
+            self.place_bundles(layout.tmp, [bundle], options)
             moved = self._show(entry, bundle, options)
         except BaseException:
             with suppress(OSError):
@@ -349,7 +357,7 @@ class Store:
             self._explain_missing(entry, watch, ABANDONED)
         return bundle
 
-    def _write_bundle(
+    def write_bundle(
         self, directory: str, messages: list[bytes], options: Publication
     ) -> None:
         """Write the directory of a bundle."""
@@ -362,7 +370,7 @@ class Store:
         if sync:
             self.fs.sync_directory(directory)
 
-    def _place_bundles(
+    def place_bundles(
         self, directory: str, bundles: Sequence[Bundle], options: Publication
     ) -> None:
         """Move bundles to `bundles/`, where their messages are until the last one is acked."""
@@ -409,10 +417,10 @@ class Store:
             for bunch in bunches:
                 lines, policy = len(bunch), options.policy
                 bundle = Bundle(options.priority, 0, new_id(), lines, policy)
-                self._write_bundle(f"{directory}/{bundle.id}", bunch, options)
+                self.write_bundle(f"{directory}/{bundle.id}", bunch, options)
                 bundles.append(bundle)
             layout.make_directory(bucket)
-            self._place_bundles(directory, bundles, options)
+            self.place_bundles(directory, bundles, options)
             self.fs.rmdir(directory)
             moved = self._show_all(bucket, bundles, options)
         except BaseException:  # the caller's iterable may raise anything

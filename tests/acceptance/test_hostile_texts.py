@@ -124,6 +124,8 @@ def commands(root, tmp_path):
         ("view", root, HOSTILE),
         ("ack", root, "q", HOSTILE, "-d"),
         ("publish", root, "q", "x", "--priority", HOSTILE),
+        ("publish", root, "q", "x", "--key", HOSTILE),
+        ("forget", root, "q", HOSTILE),
         ("publish", root, "q", "--from-file", tmp_path / HOSTILE),
         ("config", root, "broken"),
         ("config", root, "q", "--set", f"{HOSTILE}={HOSTILE}"),

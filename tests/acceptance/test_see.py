@@ -111,3 +111,19 @@ def test_a_running_message_is_cancelled_and_its_command_ends(root, broker, tmp_p
     assert told[-1].startswith("    cancelled by ")
     assert typed(f"ddmq redrive {root} jobs {id_}") == "1\n"
     assert counts(broker) == (1, 0, 0, 0)
+
+
+def test_a_submission_script_that_was_killed_is_run_again(root, broker, tmp_path):
+    """At any moment: it publishes all of its messages once."""
+    lines = tmp_path / "lines"
+    lines.write_text("".join(f"sample {n}\n" for n in range(5000)))
+    line = f"publish {root} jobs --key samples --from-file {lines}"
+    for hundredths in range(5, 40, 5):
+        killed = f"timeout -s KILL 0.{hundredths:02d} {DDMQ} {line}"
+        subprocess.run(
+            ["bash", "-c", killed], env=ENVIRON, capture_output=True, check=False
+        )
+    assert typed(f"ddmq {line}; ddmq {line}") == "5000\n5000\n"
+    assert counts(broker) == (5000, 0, 0, 0)
+    texts = [seen.message for seen in broker.contents("jobs")]
+    assert texts == [f"sample {n}" for n in range(5000)]

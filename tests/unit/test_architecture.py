@@ -46,6 +46,7 @@ CORE = [
     "ddmq.storage.pause",
     "ddmq.storage.status",
     "ddmq.storage.cancelled",
+    "ddmq.storage.keys",
     "ddmq.storage.store",
     "ddmq.storage.purge",
     "ddmq.storage.transfer",

@@ -23,6 +23,7 @@ MODULES = {
     "create": "queues",
     "delete": "queues",
     "publish": "publish",
+    "forget": "publish",
     "consume": "consume",
     "ack": "settle",
     "nack": "settle",
