@@ -36,18 +36,20 @@ def worker(broker, root, signals, clock, command, known=(), **options):
 class Hurried(Signals):
     """Signals with a clock that can be turned: where nothing real comes, time passes fast.
 
-    At each wait, `step` may do what others do meanwhile, and `pace` seconds pass at most.
+    At each wait, `step` may do what others do meanwhile, and `pace` seconds pass at most; `busy`
+    at most while a command runs, as that and the heartbeat take real time.
     """
 
-    def __init__(self, clock, step=lambda: None, pace=0.1):
+    def __init__(self, clock, step=lambda: None, pace=0.1, busy=None):
         super().__init__(clock)
-        self.step, self.pace = step, pace
+        self.step, self.pace, self.busy = step, pace, busy
         self._turned = clock
 
     def wait(self, seconds, readers, writers=()):
         self.step()
         super().wait(min(seconds, 0.005), readers, dict(writers))
-        self._turned.advance(min(seconds + 1e-6, self.pace))
+        pace = self.pace if self.busy is None or not readers else self.busy
+        self._turned.advance(min(seconds + 1e-6, pace))
 
 
 def run(root, clock, command, *, fs=None, step=lambda: None, **options):

@@ -27,7 +27,7 @@ def work(root, broker, clock, here):
     def work(
         then="echo then >> log", fs=None, step=lambda _: None, until="empty", **options
     ):
-        with Hurried(clock, lambda: step(signals), pace=3.0) as signals:
+        with Hurried(clock, lambda: step(signals), pace=3.0, busy=0.1) as signals:
             client = Broker(root, clock=clock, fs=fs)
             made = worker(
                 client,
