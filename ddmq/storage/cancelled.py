@@ -128,15 +128,11 @@ class Cancellations:
     def _name(self, id_: str, target: str) -> None:
         """Make the name of a message, which may be there."""
         for _ in range(_TRIES):
-            with suppress(FileExistsError):
-                try:
-                    self._fs.link(f"{self._path}/{id_}", target)
-                except (
-                    FileNotFoundError
-                ):  # nobody needed it, or the last name was removed
-                    self._store.layout.make_directory(self._path)
-                    continue
-            return
+            try:
+                if self._fs.elected(f"{self._path}/{id_}", target):
+                    return
+            except FileNotFoundError:  # nobody needed it, or the last name was removed
+                self._store.layout.make_directory(self._path)
         raise OSError(errno.EAGAIN, "it is removed as often as it is made", self._path)
 
     def _take_out(self, wanted: frozenset[str], reason: str) -> None:

@@ -11,11 +11,13 @@ from __future__ import annotations
 
 import errno
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING
 
 from ddmq.clock import Stopwatch
 from ddmq.errors import InvalidArgument
 from ddmq.log import warn
+from ddmq.storage.filesystem import REFUSED
 from ddmq.storage.layout import ABANDONED, ABANDONED_INPUT
 from ddmq.storage.names import (
     Bundle,
@@ -28,7 +30,7 @@ from ddmq.storage.names import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from ddmq.message import Publication
     from ddmq.storage.names import ReadyEntry
@@ -97,15 +99,14 @@ class Keys:
         draft = f"{self._layout.tmp}/{keyed.draft}"
         mode = self._layout.file_mode
         self._fs.create_own(draft, data, sync=options.durable, mode=mode)
+        discard = partial(self._fs.discard, draft)
         try:
+            self._prepare(options)
             _require_in_time(draft, own, ABANDONED)
         except OSError:
-            self._fs.discard(draft)
+            discard()
             raise
-        published = self._elect(name, keyed)
-        if published != keyed:
-            self._fs.discard(draft)
-        return published
+        return self._elect(name, keyed, discard)
 
     def publish_many(
         self, name: str, messages: Iterable[bytes], options: Publication
@@ -136,16 +137,16 @@ class Keys:
             keyed = self._new(name, id_, options, bundles=bundles)
             draft = f"{layout.tmp}/{keyed.draft}"
             self._draft_entries(draft, bundles, options)
+            self._prepare(options)
             _require_in_time(draft, own, ABANDONED)
             _require_in_time(draft, watch, ABANDONED_INPUT)
         except BaseException:  # the caller's iterable may raise anything
             with suppress(OSError):
                 self._discard(directory, draft, bundles)
             raise
-        published = self._elect(name, keyed)
-        if published != keyed:
-            self._discard(directory, draft, bundles)
-        return published
+        return self._elect(
+            name, keyed, partial(self._discard, directory, draft, bundles)
+        )
 
     def _new(
         self,
@@ -198,22 +199,30 @@ class Keys:
         for bundle in bundles:
             self._store.bundles.remove(self._layout.bundle(bundle.id))
 
-    def _elect(self, name: str, keyed: Keyed) -> Keyed:
-        """Make the link of a key, or find that of somebody else; publish what it says."""
-        path, durable = f"{self._layout.keys}/{name}", keyed.durable
-        if durable:  # a link that survives a power cut needs its draft
+    def _prepare(self, options: Publication) -> None:
+        """Make what a link needs: its directory, and a draft that survives a power cut as it does."""
+        if not self._fs.is_directory(self._layout.keys):  # nobody has needed it yet
+            self._layout.make_directory(self._layout.keys)
+        if options.durable:
             self._fs.sync_directory(self._layout.tmp)
+
+    def _elect(self, name: str, keyed: Keyed, discard: Callable[[], object]) -> Keyed:
+        """Make the link of a key, or find that of somebody else; publish what it says.
+
+        Our draft is discarded if no link to it can have been made.
+        """
+        path = f"{self._layout.keys}/{name}"
         try:
             elected = self._fs.elected(path, keyed.target)
-        except FileNotFoundError:  # nobody has needed it yet
-            self._layout.make_directory(self._layout.keys)
-            elected = self._fs.elected(path, keyed.target)
-        if durable:
-            self._fs.sync_directory(self._layout.keys)
-            self._fs.sync_directory(self._layout.path)
+        except OSError as error:
+            if error.errno in REFUSED:
+                discard()
+            raise
         found = Keyed.parse(elected)
         if found is None:
             raise OSError(errno.EAGAIN, "nobody can tell who published with this", path)
+        if found != keyed:
+            discard()
         self._finish(found)
         return found
 
@@ -224,6 +233,9 @@ class Keys:
         draft = f"{self._layout.tmp}/{keyed.draft}"
         if not self._fs.exists(draft):
             return
+        if keyed.durable:  # the link, before anybody can have seen a message
+            self._fs.sync_directory(self._layout.keys)
+            self._fs.sync_directory(self._layout.path)
         priority, policy, id_ = keyed.priority, keyed.policy, keyed.id
         if not keyed.bundles:
             self._show(draft, Entry(priority, 0, id_, policy=policy), keyed)
