@@ -90,7 +90,7 @@ class Cancellations:
         whoever made it saw the message.
         """
         old = []
-        for id_ in self.ids():
+        for id_ in self.ids_if_any():
             found = self._fs.status(f"{self._path}/{id_}")
             if found is not None and found.age(now_ns) > _KEPT_FOR:
                 old.append(id_)

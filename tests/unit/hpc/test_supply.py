@@ -64,7 +64,7 @@ def test_one_that_came_back_runs_alone(broker, supply):
     mine = supply(slots=1, batch=10)
     shares = [texts(mine.next(1)) for _ in range(3)]
     assert ["a"] in shares
-    assert sorted(sum(shares, [])) == ["a", "b", "c"]
+    assert sorted(text for share in shares for text in share) == ["a", "b", "c"]
 
 
 def test_those_of_a_failed_batch_come_before_all_others_and_one_by_one(broker, supply):
