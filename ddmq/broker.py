@@ -297,6 +297,19 @@ class Broker:
         """
         return self._visited(queue).contents.find(id)
 
+    @_explained
+    def status(self, queue: str, ids: str | Iterable[str]) -> dict[str, str]:
+        """Tell in a word where messages are, or what became of them; take them from nobody.
+
+        Each is `waiting`, `work`, `delayed`, `acked`, `dead` or `unknown`. Of what left the queue
+        only the journals of workers tell that it was acked. So what a plain `ack` took is unknown,
+        as is what was purged or moved, and an id that this queue never had.
+        """
+        from ddmq.storage.status import statuses  # rarely needed
+
+        wanted = [ids] if isinstance(ids, str) else ids
+        return statuses(self._visited(queue).store, wanted)
+
     def contents(self, queue: str, *, work: bool = False) -> Iterator[Seen]:
         """Yield all messages of a queue: delayed, dead, waiting; with `work`, also those at work.
 
@@ -339,6 +352,7 @@ class Broker:
         requeue_limit: int | Unset | None = UNSET,
         delay: float = 0,
         durable: bool | None = None,
+        key: str | None = None,
     ) -> str:
         """Publish any JSON value; return the id of the message.
 
@@ -349,7 +363,7 @@ class Broker:
         options = PublishOptions(
             priority, timeout, requeue, requeue_prio, requeue_limit, delay, durable
         )
-        return self._visited(queue, create=self._create).publish(message, options)
+        return self._visited(queue, create=self._create).publish(message, options, key)
 
     @_explained
     def publish_many(
@@ -364,6 +378,7 @@ class Broker:
         requeue_limit: int | Unset | None = UNSET,
         delay: float = 0,
         durable: bool | None = None,
+        key: str | None = None,
     ) -> int:
         """Publish messages with the options of `publish`, in order; return their number.
 
@@ -371,6 +386,9 @@ class Broker:
         error or a crash before that publishes none. There are two exceptions. Fewer than ten
         messages are published one by one, once all are known to be good. Bundles with a
         `delay` become delayed messages one by one.
+
+        With a `key`, all are bundles. A later call with it publishes nothing, reads no messages,
+        and returns the number of the first.
         """
         options = PublishOptions(
             priority, timeout, requeue, requeue_prio, requeue_limit, delay, durable
@@ -380,7 +398,14 @@ class Broker:
                 f"messages are {messages!r:.60}, which is one; give a list of messages"
             )
         queue_ = self._visited(queue, create=self._create)
-        return queue_.publish_many(_theirs(messages), options)
+        return queue_.publish_many(_theirs(messages), options, key)
+
+    @_explained
+    def forget(self, queue: str, key: str) -> bool:
+        """Let a key be used once more; False: nothing was published with it."""
+        from ddmq.storage.keys import name_of  # rarely needed
+
+        return self._known(queue).store.keys.forget(name_of(key))
 
     # Messages are consumed and settled
 
@@ -456,10 +481,19 @@ class Broker:
         message: Message | Iterable[Message],
         reason: str = "",
         details: Mapping[str, Any] | None = None,
+        *,
+        cancelled: bool = False,
     ) -> None:
-        """Make messages dead letters at once, whatever their limits say."""
+        """Make messages dead letters at once, whatever their limits say.
+
+        `cancelled` is for those that `to_cancel` names: who cancelled it is the reason.
+        """
         note = _note(reason, details)
-        self._settle(message, _each(lambda q, _, lease: q.reject(lease, note)))
+
+        def reject(queue: QueuePolicy, _: Message, lease: Lease) -> bool:
+            return queue.reject(lease, note, cancelled=cancelled)
+
+        self._settle(message, _each(reject))
 
     @_explained
     def move(self, message: Message | Iterable[Message], queue: str) -> None:
@@ -680,6 +714,26 @@ class Broker:
     def with_workers(self, queue: str, act: Callable[[Workers], _Result]) -> _Result:
         """Do something with what workers tell of themselves; return what `act` does."""
         return act(self._known(queue).store.workers)
+
+    # Cancelling
+
+    @_explained
+    def cancel(self, queue: str, ids: str | Iterable[str]) -> dict[str, str]:
+        """Make messages dead letters that nobody is to run; return where each is now.
+
+        `dead`: done, or it was dead before. `waiting` or `delayed`: it is one of several in a
+        bundle, and becomes a dead letter when it would be consumed. `work`: its worker ends it
+        with its next heartbeat; from any other consumer it is dead when its lease is over, or
+        after a nack or release when it would be consumed again; if it is acked, it was done.
+        `acked` and `unknown` (see `status`) are not in the queue.
+        """
+        wanted = [ids] if isinstance(ids, str) else ids
+        return self._visited(queue).store.cancelled.cancel(wanted)
+
+    @_explained
+    def to_cancel(self, queue: str) -> frozenset[str]:
+        """Return the ids of messages that somebody cancelled and that are not dead yet."""
+        return self._known(queue).store.cancelled.ids_if_any()
 
     # Settings
 

@@ -13,7 +13,7 @@ from math import inf
 from typing import TYPE_CHECKING, Any
 
 from ddmq.errors import DdmqError, InvalidArgument, QueuePaused
-from ddmq.log import warn
+from ddmq.log import inform, warn
 from ddmq.message import (
     UNSET,
     Content,
@@ -147,18 +147,45 @@ class QueuePolicy:
 
     # Messages come
 
-    def publish(self, message: Any, options: PublishOptions) -> str:
-        """Publish any JSON value; return the id of the message."""
+    def publish(
+        self, message: Any, options: PublishOptions, key: str | None = None
+    ) -> str:
+        """Publish any JSON value, unless that was done with this key; return its id."""
         publication = self._publication(options)
         data = encode(message, publication.priority, self.settings.max_bytes)
-        return self.store.publish(data, publication)
+        if key is None:
+            return self.store.publish(data, publication)
+        from ddmq.storage.keys import name_of  # rarely needed
 
-    def publish_many(self, messages: Iterable[Any], options: PublishOptions) -> int:
-        """Publish messages, in order; return their number."""
+        keys, name = self.store.keys, name_of(key)
+        keyed = keys.find(name) or keys.publish(name, data, publication)
+        if keyed.bundles:
+            raise InvalidArgument(
+                f"key {key!r:.60} is that of {keyed.number} messages that were published "
+                "together; nothing was done"
+            )
+        return keyed.id
+
+    def publish_many(
+        self,
+        messages: Iterable[Any],
+        options: PublishOptions,
+        key: str | None = None,
+    ) -> int:
+        """Publish messages, in order, unless that was done with this key; return their number."""
         publication, limit = self._publication(options), self.settings.max_bytes
         said = encode_options(publication.priority)
         encoded = (encode_message(message, said, limit) for message in messages)
-        return self.store.publish_many(encoded, publication)
+        if key is None:
+            return self.store.publish_many(encoded, publication)
+        from ddmq.storage.keys import name_of  # rarely needed
+
+        keys, name = self.store.keys, name_of(key)
+        keyed = keys.find(name) or keys.publish_many(name, encoded, publication)
+        if keyed is None:
+            return 0
+        inform(f"{keyed.number} published: {keyed.first} to {keyed.last}")
+        return keyed.number
 
     def restore(self, messages: Iterable[Seen], progress: Callable[[int], None]) -> int:
         """Publish messages that were seen, with their counts; return their number.
@@ -366,10 +393,14 @@ class QueuePolicy:
             leases = self._leases.put_together(leases, self.store.ready.put_back)
         return [lease for lease in leases if self.settle(lease, act) is not None]
 
-    def reject(self, lease: Lease, note: Mapping[str, Any]) -> bool:
-        """Make a message a dead letter at once."""
+    def reject(
+        self, lease: Lease, note: Mapping[str, Any], *, cancelled: bool = False
+    ) -> bool:
+        """Make a message a dead letter at once: `cancelled`, because somebody asked for it."""
 
         def act(current: Lease) -> bool:
+            if cancelled:
+                return self.store.cancelled.end(current)
             return self.store.dead_letter(current, current.entry, "rejected", note)
 
         return self.settle(lease, act) is None
@@ -438,6 +469,9 @@ class QueuePolicy:
                 raise InvalidArgument(
                     f"{named}: no dead letter of queue {self.name}; nothing was done"
                 )
+        cancelled = self.store.cancelled
+        redriven = {dead.entry.id for dead in letters} if ids is None else ids
+        cancelled.forget(cancelled.ids_if_any() & redriven)
         return sum(
             self.store.redrive(dead)
             for dead in letters
@@ -474,9 +508,11 @@ def _says_nothing(options: PublishOptions) -> bool:
 def import_all() -> None:
     """Import what is otherwise imported when it is needed."""
     import ddmq.storage.bundle_file
+    import ddmq.storage.cancelled
     import ddmq.storage.census
     import ddmq.storage.dead_letters
     import ddmq.storage.drop
+    import ddmq.storage.keys
     import ddmq.storage.leftovers
     import ddmq.storage.ranges
     import ddmq.storage.scan

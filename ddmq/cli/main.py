@@ -40,7 +40,8 @@ a message queue made of files: no server, one directory per queue
 """
 _EPILOG = """\
 exit status: 0 done, 1 an error that is explained, 2 wrong usage,
-3 nothing to consume, 130 interrupted
+3 nothing to consume, 130 interrupted; of status: 0 acked, 3 unknown,
+4 dead, 5 still to be done
 
 Where seconds are asked for, 90, 5m, 1h30m, 2d and 2:00:00 are times.
 """
@@ -82,7 +83,11 @@ def _run(words: list[str]) -> int:
             told = filled(command.arguments, values)
             is_plain = values.get("format", "plain") == "plain"
             context = Context(
-                fs, lambda _: None, is_typed=True, is_for_programs=not is_plain
+                fs,
+                lambda _: None,
+                is_typed=True,
+                is_for_programs=not is_plain,
+                is_verbose=bool(values["verbose"]),
             )
             reply = _replied(command, told, context)
         except (QueueNotFound, RootNotFound) as error:

@@ -48,6 +48,8 @@ class Context(NamedTuple):
     """Whether anybody sees what `tell` shows."""
     is_for_programs: bool = False
     """Whether the answer is printed as JSON, or in another format for programs."""
+    is_verbose: bool = False
+    """Whether somebody asked to be told more."""
 
 
 class Reply(NamedTuple):

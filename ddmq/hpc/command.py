@@ -178,14 +178,16 @@ class Command(ABC):
     def close(self, *, save: bool) -> None:
         """Let go of its outputs with the last of its messages; save them when first asked."""
         self._open -= 1
-        if save and self.log and not self._is_saved:
-            self._is_saved = True
-            self._save()
+        if save:
+            self.save()
         if not self._open:
             self._let_go()
 
-    def _save(self) -> None:
-        """Make two files, and the directories that they are in, below the directory of logs."""
+    def save(self) -> None:
+        """Make two files, once, and the directories that they are in, below that of all logs."""
+        if not self.log or self._is_saved:
+            return
+        self._is_saved = True
         top = self._options.log_dir or "."
         *directories, name = os.path.relpath(self.log, top).split("/")
         try:

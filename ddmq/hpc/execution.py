@@ -30,7 +30,8 @@ class Execution:
     """One message in one slot, from its start to its end.
 
     `message` has its present lease, which need not be the one that the run began with. The run is
-    `lost` while somebody else may have its message. `output` is the name of its result once that
+    `lost` while somebody else may have its message, and `cancelled` since it was asked to end for
+    somebody who cancelled it. `output` is the name of its result once that
     is kept. How the command does is told of all its messages at once.
     """
 
@@ -44,7 +45,7 @@ class Execution:
         """
         self.message = message
         self.slot = slot
-        self.lost = False
+        self.lost = self.cancelled = False
         self.output = ""
         self.token = new_token()
         self.values = values_of(message.message, message.id, slot)
@@ -173,13 +174,14 @@ class Ended(NamedTuple):
     @property
     def went_well(self) -> bool:
         """Whether it succeeded in time."""
-        return self.outcome.succeeded and not self.execution.timed_out
+        run = self.execution
+        return self.outcome.succeeded and not (run.timed_out or run.cancelled)
 
     @property
     def is_certain(self) -> bool:
         """Whether it succeeded, or we ended it ourselves."""
         run = self.execution
-        ours = run.timed_out or run.lost or run.was_killed
+        ours = run.timed_out or run.lost or run.was_killed or run.cancelled
         return ours or self.outcome.succeeded
 
     @property

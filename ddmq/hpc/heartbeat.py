@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 _PART = 3
 #: Seconds until the next try when the file system refused.
 _RETRY = 1.0
+#: Seconds between two looks for what is cancelled, which come after renewals.
+_LOOK_EVERY = 10.0
 #: Seconds for which others wait for a renewal that is under way: whoever settles its message,
 #: and the renewals that are due after it.
 _PATIENCE = 1.0
@@ -56,6 +58,7 @@ class Heartbeat:
         self._changed = threading.Condition()
         self._held: dict[str, _Held] = {}
         self._looks_at = _NEVER
+        self._looked_at = -_NEVER
         self._ended = False
         self._refused = False
         self._hanging: list[BackgroundCall[None]] = []
@@ -147,6 +150,14 @@ class Heartbeat:
                 held.told, held.due = True, _NEVER
             return [held.message for held in news]
 
+    def cancelled(self) -> list[Message]:
+        """Return the messages that somebody cancelled since the last time we were asked."""
+        with self._changed:
+            news = [h for h in self._held.values() if h.cancelled and not h.ending]
+            for held in news:
+                held.ending = True
+            return [held.message for held in news]
+
     def over_in(self) -> float | None:
         """Return the seconds until a lease is over unless it is renewed, None without any."""
         with self._changed:
@@ -227,6 +238,7 @@ class Heartbeat:
     def _try_to_renew(self, held: list[_Held]) -> None:
         try:
             self._renew(held)
+            self._look_for_cancelled(held[0].message.queue)
         except LeaseLost as error:
             lost = {key_of(message) for message in error.messages}
             with self._changed:
@@ -238,6 +250,21 @@ class Heartbeat:
             if not self._refused and not self._ended:
                 self._refused = True
                 warn(f"leases are not renewed now, tried again until they end: {error}")
+
+    def _look_for_cancelled(self, queue: str) -> None:
+        """Look which of the messages that we hold somebody cancelled."""
+        with self._changed:
+            if self._clock.monotonic() - self._looked_at < _LOOK_EVERY:
+                return
+            self._looked_at = self._clock.monotonic()
+        ids: frozenset[str] = frozenset()
+        with suppress(DdmqError):
+            ids = self._broker.to_cancel(queue)
+        with self._changed:
+            for held in self._held.values():
+                held.cancelled = held.message.id in ids
+            if not self._ended and any(h.cancelled for h in self._held.values()):
+                self._wake()
 
     def _next_due(self) -> float:
         return min((h.due for h in self._held.values() if not h.busy), default=_NEVER)
@@ -275,7 +302,16 @@ class Heartbeat:
 class _Held:
     """A lease that is kept alive."""
 
-    __slots__ = ("busy", "due", "ends", "lost", "message", "told")
+    __slots__ = (
+        "busy",
+        "cancelled",
+        "due",
+        "ending",
+        "ends",
+        "lost",
+        "message",
+        "told",
+    )
 
     def __init__(self, message: Message, due: float, ends: float) -> None:
         self.message = message
@@ -287,6 +323,8 @@ class _Held:
         self.lost = False
         self.told = False
         """Whether the main thread knows that it is lost."""
+        self.cancelled = self.ending = False
+        """Whether somebody cancelled its message, and whether the main thread knows."""
 
     @property
     def token(self) -> str:

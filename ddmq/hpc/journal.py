@@ -11,6 +11,12 @@ from ddmq.clock import date
 from ddmq.errors import StorageError
 from ddmq.hpc.folder import Folder, reached
 from ddmq.log import warn
+from ddmq.storage.layout import (
+    JOURNAL,
+    JOURNAL_BYTES,
+    JOURNAL_LINE,
+    JOURNAL_SUFFIX,
+)
 from ddmq.storage.names import new_token
 
 if TYPE_CHECKING:
@@ -19,17 +25,12 @@ if TYPE_CHECKING:
 
     from ddmq.clock import Clock
 
-#: Where the journals of a queue are, below its directory.
-DIRECTORY = "journal"
 #: Bytes after which a worker goes on in another file.
 _ROTATED = 16 << 20
 #: Seconds for which lines are collected: a file server is not asked to store each alone.
 _FLUSH_EVERY = 1.0
 #: How much of how many journals tells how long messages take.
 _RECENT_FILES, _RECENT_BYTES = 20, 1 << 18
-#: Bytes of one journal, and of one line, that are read. Whoever may write to the queue can make
-#: them as large as he likes. A worker's own journal ends long before, and its lines are short.
-_MOST, _LINE = 64 << 20, 64 << 10
 #: Journals that are merged into one, so that their names fit into its first line.
 _MERGED = 200
 #: The longest time, in seconds, that is believed, and the largest of all other numbers.
@@ -37,7 +38,6 @@ _LONGEST, _LARGEST = 1e10, 1e18
 #: Characters of a message that are kept. As JSON, each takes twelve bytes at most.
 _MOST_TEXT = 1000
 _COMPACTED = "compacted-"
-_SUFFIX = ".jsonl"
 #: Seconds without a line after which a journal's worker is taken for ended.
 _ENDED_AFTER = 7 * 86400.0
 
@@ -52,7 +52,7 @@ class Run(NamedTuple):
     duration: float
     """Seconds."""
     result: str
-    """acked, failed, dead, released, moved or lost."""
+    """acked, failed, dead, released, moved, lost or cancelled."""
     exit: int | None
     signal: str | None
     host: str
@@ -105,7 +105,10 @@ class Journal:
         return max(self._flushed + _FLUSH_EVERY - self._clock.monotonic(), 0.0)
 
     def flush(self) -> None:
-        """Write the lines that were collected, into another file after 16 MiB."""
+        """Write the lines that were collected, into another file after 16 MiB.
+
+        Whoever opens the file from now on reads them, on other nodes too.
+        """
         self._flushed = self._clock.monotonic()
         lines, self._lines = self._lines, []
         if not lines or self._broken:
@@ -119,6 +122,9 @@ class Journal:
                 written = os.write(self._file, data)
                 self._written += written
                 data = data[written:]
+            # An NFS client sends what it wrote when any descriptor of the file is closed. A disk
+            # need not be waited for.
+            os.close(os.dup(self._file))
         except OSError as error:
             self._broken = True
             warn(f"no journal is kept: {error}")
@@ -127,9 +133,9 @@ class Journal:
         """Make the next file for all who share the queue; return its descriptor."""
         self._files, self._written = self._files + 1, 0
         with reached(*os.path.split(self._queue_path)) as queue:
-            folder = queue.below(DIRECTORY, make=True, mode=self._mode)
+            folder = queue.below(JOURNAL, make=True, mode=self._mode)
         with folder:
-            name = f"{self._name}.{self._files}{_SUFFIX}"
+            name = f"{self._name}.{self._files}{JOURNAL_SUFFIX}"
             descriptor = folder.new_file(name, os.O_APPEND)
         if self._mode is not None:
             os.fchmod(descriptor, self._mode & 0o666)
@@ -173,11 +179,11 @@ class _Journals:
     """
 
     def __init__(self, queue_path: str) -> None:
-        self.path = f"{queue_path}/{DIRECTORY}"
+        self.path = f"{queue_path}/{JOURNAL}"
         self.names: list[str] = []
         self._held: Folder | None = None
         with suppress(FileNotFoundError, NotADirectoryError):
-            self._held = reached(*os.path.split(queue_path), DIRECTORY)
+            self._held = reached(*os.path.split(queue_path), JOURNAL)
 
     def __enter__(self) -> _Journals:
         try:
@@ -185,7 +191,9 @@ class _Journals:
         except OSError as error:
             self.__exit__(type(error), error, None)
             raise
-        self.names = [n for n in everything if n.endswith(_SUFFIX) and n[0] != "."]
+        self.names = [
+            n for n in everything if n.endswith(JOURNAL_SUFFIX) and n[0] != "."
+        ]
         self.names.sort()
         return self
 
@@ -220,8 +228,8 @@ class _Journals:
         try:
             with self.opened(name) as file:
                 if name.startswith(_COMPACTED):
-                    file.readline(_LINE)
-                yield from _lines(file, _MOST)
+                    file.readline(JOURNAL_LINE)
+                yield from _lines(file, JOURNAL_BYTES)
         except FileNotFoundError:  # somebody compacts them
             return
         except OSError as error:
@@ -233,10 +241,10 @@ class _Journals:
             return []
         try:
             with self.opened(name) as file:
-                names = json.loads(file.readline(_LINE))["compacted"]
+                names = json.loads(file.readline(JOURNAL_LINE))["compacted"]
             # None of these names anything outside of the directory of journals.
             texts = [n for n in names if isinstance(n, str) and "/" not in n]
-            return [name for name in texts if name.endswith(_SUFFIX)]
+            return [name for name in texts if name.endswith(JOURNAL_SUFFIX)]
         except (OSError, ValueError, TypeError, KeyError, RecursionError):
             return []
 
@@ -272,10 +280,10 @@ def _lines(file: BinaryIO, most: int) -> Iterator[bytes]:
     empty line is yielded. What follows the last end of a line is still being written.
     """
     inside = False
-    while most > 0 and (line := file.readline(min(_LINE, most))):
+    while most > 0 and (line := file.readline(min(JOURNAL_LINE, most))):
         most -= len(line)
         ended = line.endswith(b"\n")
-        if not inside and (ended or len(line) == _LINE):
+        if not inside and (ended or len(line) == JOURNAL_LINE):
             yield line if ended else b""
         inside = not ended
     if most <= 0 and file.read(1):
@@ -344,12 +352,12 @@ def compact(queue_path: str, now: float) -> int:
 def _grouped(names: list[str], journals: _Journals) -> Iterator[list[str]]:
     """Yield journals that fit together into one that is read to its end."""
     group: list[str] = []
-    total = _LINE
+    total = JOURNAL_LINE
     for name in names:
         size = journals.size(name)
-        if group and (len(group) == _MERGED or total + size > _MOST):
+        if group and (len(group) == _MERGED or total + size > JOURNAL_BYTES):
             yield group
-            group, total = [], _LINE
+            group, total = [], JOURNAL_LINE
         group.append(name)
         total += size
     yield group  # which may be empty
@@ -363,11 +371,11 @@ def _merge(journals: _Journals, names: list[str]) -> None:
             merged.write(json.dumps({"compacted": names}).encode() + b"\n")
             for name in names:
                 with journals.opened(name) as file:
-                    sound = filter(_parsed, _lines(file, _MOST))
+                    sound = filter(_parsed, _lines(file, JOURNAL_BYTES))
                     merged.writelines(sound)
             merged.flush()
             os.fsync(merged.fileno())
-        folder.move(draft, folder, f"{_COMPACTED}{new_token()}{_SUFFIX}")
+        folder.move(draft, folder, f"{_COMPACTED}{new_token()}{JOURNAL_SUFFIX}")
     except OSError:
         folder.discard(draft)
         raise

@@ -89,6 +89,8 @@ class Settler:
         self._signals = job.signals
         self._journal = job.journal
         self._owed: dict[str, _Owed] = {}
+        self._noted: set[str] = set()
+        """The tokens of runs that the journal calls acked, and that are not settled."""
         self._retry_at = 0.0
         self._pause = _RETRY_FIRST
         self._logged = 0
@@ -135,6 +137,8 @@ class Settler:
         options, broker = self._options, self._broker
         if execution.lost:
             self._record(ended, "lost")
+        elif execution.cancelled:
+            self._do(ended, "cancelled", partial(broker.reject, cancelled=True))
         elif outcome.succeeded and not (execution.timed_out or execution.was_killed):
             self._succeed(ended)
         elif execution.was_killed:
@@ -159,6 +163,7 @@ class Settler:
             return set()
         # Those of one range stand together, so that one rename acks them.
         plain.sort(key=lambda e: key_of(e.execution.message))
+        self._note_acks(plain)
         held = [self._heartbeat.stop(each.execution.message) for each in plain]
         lost: set[str] = set()
         try:
@@ -189,8 +194,8 @@ class Settler:
 
     def release(self, ended: Ended) -> None:
         """Give a message back: it was interrupted, which counts nothing."""
-        if ended.execution.lost:
-            self._record(ended, "lost")
+        if ended.execution.lost or ended.execution.cancelled:
+            self.settle(ended)
         else:
             self._do(ended, "released", self._broker.release)
 
@@ -204,6 +209,17 @@ class Settler:
             warn(str(error))
         self.numbers["failed"] += 1
         self.failed.add(message.id)
+
+    def cancel(self, message: Message) -> None:
+        """Make a message a dead letter that was not run and is cancelled."""
+        try:
+            self._broker.reject(self._heartbeat.stop(message), cancelled=True)
+        except (LeaseLost, *AWAY) as error:  # whoever takes it next does the same
+            if is_for_good(error):
+                raise
+            warn(str(error))
+            return
+        self.numbers["cancelled"] = self.numbers.get("cancelled", 0) + 1
 
     def give_back(self, message: Message, delay: float = 0.0) -> None:
         """Give a message back that was not run, which counts nothing."""
@@ -313,6 +329,7 @@ class Settler:
         owed = _Owed(partial(self._succeed, ended), ended, "acked")
         with self._boundary(ended, owed):
             if not ended.execution.may_have_result or self._keep_result(ended):
+                self._note_acks([ended])
                 self._do(ended, "acked", self._broker.ack)
 
     def _keep_result(self, ended: Ended) -> bool:
@@ -433,13 +450,13 @@ class Settler:
 
     def _record(self, ended: Ended, result: str) -> None:
         """Count what became of a message, keep its logs, and write the journal."""
-        execution, outcome = ended
+        execution = ended.execution
         self.unsettled.pop(execution.message.id, None)
         self._heartbeat.stop(execution.message)
         is_logged = self._is_logged(result)
         execution.close(save=is_logged, acked=result == "acked")
-        self.numbers[result] += 1
-        self.peak_kib = max(self.peak_kib, outcome.peak_kib)
+        self.numbers[result] = self.numbers.get(result, 0) + 1
+        self.peak_kib = max(self.peak_kib, ended.outcome.peak_kib)
         self.seconds += execution.duration / len(execution.command.executions)
         if result == "failed":
             self.failed.add(execution.message.id)
@@ -447,26 +464,48 @@ class Settler:
             self.failed.discard(execution.message.id)
         if result in ("failed", "released"):  # no earlier look has seen it
             self.back_at = max(self.back_at, self._clock.monotonic())
-        self._journal.add(
-            Run(
-                id=execution.message.id,
-                start=execution.started,
-                duration=execution.duration,
-                result=result,
-                exit=outcome.exit,
-                signal=outcome.signal,
-                host=self._host,
-                job=self._job_id,
-                slot=execution.slot,
-                peak_kib=outcome.peak_kib,
-                cpu=outcome.cpu_seconds,
-                log=execution.log if is_logged else "",
-                text=beginning(text_of(execution.message.message)),
-                timed_out=execution.timed_out,
-                output=execution.output,
-                logged=execution.logged if is_logged else "",
-                batch=len(execution.command.executions),
-            )
+        # What is called acked already and was lost has two lines: the second one tells.
+        is_noted = execution.token in self._noted
+        self._noted.discard(execution.token)
+        if not is_noted or result != "acked":
+            self._journal.add(self._run(ended, result))
+
+    def _note_acks(self, ended: Sequence[Ended]) -> None:
+        """Write to the journal that messages are acked, by one call, before that is done.
+
+        So what was acked is found in the journals by whoever does not find it in the queue.
+        """
+        for each in ended:
+            token = each.execution.token
+            if token not in self._noted:
+                self._noted.add(token)
+                if self._is_logged("acked"):
+                    each.execution.command.save()
+                self._journal.add(self._run(each, "acked"))
+        self._journal.flush()
+
+    def _run(self, ended: Ended, result: str) -> Run:
+        """Return what the journal says of a run."""
+        execution, outcome = ended
+        is_logged = self._is_logged(result)
+        return Run(
+            id=execution.message.id,
+            start=execution.started,
+            duration=execution.duration,
+            result=result,
+            exit=outcome.exit,
+            signal=outcome.signal,
+            host=self._host,
+            job=self._job_id,
+            slot=execution.slot,
+            peak_kib=outcome.peak_kib,
+            cpu=outcome.cpu_seconds,
+            log=execution.log if is_logged else "",
+            text=beginning(text_of(execution.message.message)),
+            timed_out=execution.timed_out,
+            output=execution.output,
+            logged=execution.logged if is_logged else "",
+            batch=len(execution.command.executions),
         )
 
     def _is_logged(self, result: str) -> bool:

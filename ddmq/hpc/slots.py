@@ -73,6 +73,17 @@ class Slots:
                     execution.lost = command.was_killed = True
                     command.kill()
 
+    def cancel(self, message: Message) -> None:
+        """Ask the command to end that runs for a message which somebody cancelled."""
+        for command in self.running:
+            for execution in command.executions:
+                if key_of(execution.message) == key_of(message):
+                    warn(
+                        f"message {message.id}: it is cancelled, and its command ended"
+                    )
+                    execution.cancelled = True
+                    command.terminate()
+
     # Waiting, and what is printed
 
     def wait(self, seconds: float) -> None:

@@ -122,11 +122,12 @@ class Supply:
         """Keep messages for the next slot that did not fit into a command."""
         self._ahead.extendleft(reversed(messages))
 
-    def lose(self, message: Message) -> None:
-        """Forget a message whose lease is lost."""
-        key = key_of(message)
+    def lose(self, message: Message) -> bool:
+        """Forget a message whose lease is lost, or which is cancelled; tell whether it was here."""
+        key, number = key_of(message), len(self._ahead) + len(self.alone)
         self._ahead = deque(each for each in self._ahead if key_of(each) != key)
         self.alone = deque(each for each in self.alone if key_of(each) != key)
+        return len(self._ahead) + len(self.alone) < number
 
     def left(self) -> float | None:
         """Return the seconds until what was taken ahead is to be given back; None: there is none."""

@@ -47,6 +47,9 @@ class Triage:
     def settle(self, ended: list[Ended]) -> None:
         """Settle what has ended, or hold it, and leave the list empty."""
         ended[:] = [each for each in ended if not self._runs_alone(each)]
+        for each in [each for each in ended if each.execution.cancelled]:
+            ended.remove(each)  # which says nothing of this node
+            self._settler.settle(each)
         self._brake.note(ended)
         acked = self._settler.ack_together(ended)
         while ended:
@@ -75,7 +78,9 @@ class Triage:
         execution, outcome = ended
         if len(execution.command.executions) == 1 or ended.went_well:
             return False
-        if execution.lost or execution.was_killed or self._settler.is_later(outcome):
+        if execution.lost or execution.was_killed or execution.cancelled:
+            return False
+        if self._settler.is_later(outcome):
             return False
         self._settler.forget(ended)
         self._supply.alone.append(execution.message)

@@ -173,7 +173,7 @@ class Worker:
     def _work(self) -> None:
         """Go round until there is nothing left to do, or it is time to drain."""
         while not self._limits.must_drain():
-            self._kill_what_is_lost()
+            self._end_what_is_not_ours()
             for command in self._slots.running:
                 command.watch()
             self._settler.retry()
@@ -257,11 +257,15 @@ class Worker:
 
     # Look after what runs
 
-    def _kill_what_is_lost(self) -> None:
-        """Give up the messages that somebody else has by now, or may have."""
+    def _end_what_is_not_ours(self) -> None:
+        """Give up what somebody else has by now, or may have, and what is cancelled."""
         for message in self._heartbeat.lost():
             self._supply.lose(message)
             self._slots.lose(message)
+        for message in self._heartbeat.cancelled():
+            if self._supply.lose(message):
+                self._settler.cancel(message)
+            self._slots.cancel(message)
 
     def _collect(self) -> list[Ended]:
         """Return what has ended; its slots are free."""
@@ -342,7 +346,7 @@ class Worker:
             if left <= 0 or self._signals.haste_requested:
                 break
             self._sleep(min(left, 1.0))
-            self._kill_what_is_lost()
+            self._end_what_is_not_ours()
             self._settler.retry()
             for each in self._collect():
                 if each.outcome.succeeded:

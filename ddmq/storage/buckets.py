@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from ddmq.clock import Stopwatch
 from ddmq.storage.names import (
+    CANCELLED,
     NO_MESSAGE,
     PAUSED,
     Filled,
@@ -71,6 +72,8 @@ class Buckets:
         self.passed = passed
         self.is_paused = False
         """Whether our last listing of `ready/` showed that somebody paused the queue."""
+        self.has_cancelled = False
+        """Whether it showed that messages are cancelled, that may wait."""
         self._layout = layout
         self._fs = fs
         self._clock = clock
@@ -243,16 +246,18 @@ class Buckets:
 
     def _priorities(self) -> list[int]:
         """Return the priorities that have a directory, in order."""
-        found, others, is_paused = [], [], False
+        found, others, is_paused, has_cancelled = [], [], False, False
         for name in self._fs.listing(self._layout.ready):
             priority = parse_priority(name)
             if priority is not None:
                 found.append(priority)
             elif name == PAUSED:
                 is_paused = True
+            elif name == CANCELLED:
+                has_cancelled = True
             else:
                 others.append(f"{self._layout.ready}/{name}")
-        self.is_paused = is_paused
+        self.is_paused, self.has_cancelled = is_paused, has_cancelled
         self._quarantine_all(others)
         return sorted(found)
 

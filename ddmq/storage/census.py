@@ -139,7 +139,7 @@ class Census:
         listings. If no stamp changed, all directories were empty at one instant. If they keep
         changing, other clients are at work, and the answer is no.
         """
-        return self._at_one_instant(self._bare) is not None
+        return self.at_one_instant(self._bare) is not None
 
     def strays(self, before: int) -> list[str]:
         """Return the paths of what belongs to missing bundles, or to ranges that are over.
@@ -157,9 +157,9 @@ class Census:
         _, stray = self._strays(before)
         if not stray:  # the usual case, and quicker than what follows
             return []
-        return self._at_one_instant(partial(self._strays, before)) or []
+        return self.at_one_instant(partial(self._strays, before)) or []
 
-    def _at_one_instant(
+    def at_one_instant(
         self, look: Callable[[], tuple[list[str], _Seen] | None]
     ) -> _Seen | None:
         """Return what `look` saw, if all of it was true at one instant; None if not.

@@ -20,7 +20,7 @@ from ddmq.storage.background import wait_for
 from ddmq.storage.bundles import BundleNotFound
 from ddmq.storage.filesystem import FORBIDDEN
 from ddmq.storage.locks import exclusive
-from ddmq.storage.names import Lease, random_below
+from ddmq.storage.names import OVER, Lease, random_below
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -103,6 +103,8 @@ class Housekeeper:
         self._busy: set[object] = set()
         self._hanging: list[BackgroundCall[None]] = []
         self._process = os.getpid()
+        self._cancelled: frozenset[str] = frozenset()
+        """The messages that are not tried again when their leases are over."""
 
     def sweep_when_due(self, *, idle: bool = False) -> bool:
         """Sweep if the last sweep is long enough ago; tell whether it is.
@@ -180,6 +182,8 @@ class Housekeeper:
         Then remove bundles that are finished: our own, or with `of_all` those of others too.
         """
         expired, number, bundles = self._leases.expired(of_all=of_all)
+        if expired:
+            self._cancelled = self._store.cancelled.ids_if_any()
         held = number - len(expired)
         self._interval = SWEEP_EVERY * (1 + held / _LEASES_PER_SECOND)
         fates = self._each(self._expire, expired, within)
@@ -280,19 +284,27 @@ class Housekeeper:
     def _expire_range(self, held: RangeLease, *, was_received: bool) -> Swept:
         """Requeue the open lines of a range that we have taken over, or let them be dead."""
         found, ranges, ready = held.range, self._leases.ranges, self._store.ready
+        of_cancelled = [x for x in held.leases() if x.entry.id in self._cancelled]
+        swept = reduce(Swept.plus, map(self._expire_one, of_cancelled), Swept())
+        held = held.marked([lease.number for lease in of_cancelled], OVER)
+        found = held.range
         lines, entry = found.lines(), found.entry(found.first)
+        if not lines:
+            return swept
         if not was_received:
             ranges.put(held.token, lines, entry, ready.put_back)
-            return Swept()
+            return swept
         policy = Policy.of(found, self._settings())
         if not policy.may_requeue(found.failures + found.losses):
-            return reduce(Swept.plus, map(self._expire_one, held.leases()), Swept())
+            return reduce(Swept.plus, map(self._expire_one, held.leases()), swept)
         lost = entry.lost()._replace(priority=policy.requeue_prio)
         moved = ranges.put(held.token, lines, lost, ready.append)
-        return Swept(requeued=len(lines) if moved else 0)
+        return swept.plus(Swept(requeued=len(lines) if moved else 0))
 
     def _expire_one(self, lease: Lease) -> Swept:
         """Requeue one message whose lease is over, or make it a dead letter."""
+        if lease.entry.id in self._cancelled:
+            return Swept(dead=int(self._store.cancelled.end(lease)))
         entry, lost = lease.entry, lease.entry.lost()
         policy = Policy.of(entry, self._settings())
         if not policy.may_requeue(entry.failures + entry.losses):
@@ -331,9 +343,12 @@ class Housekeeper:
         scan = store.scan
         self._each(letters.quarantine, leftovers.foreign(), within)
         remove = partial(leftovers.remove_if_abandoned, now_ns=self._time.now_ns())
-        removed = self._each(remove, leftovers.all(), within)
+        # Bundles without an entry may be those of drafts that are to be published.
+        is_done = store.keys.complete_old(self._time.now_ns())
+        removed = self._each(remove, leftovers.all() if is_done else [], within)
         removed += self._each(self._fs.unlink, store.workers.old(), within)
         self._each(leftovers.tidy, scan.buckets(), within)
+        self._try(store.cancelled.tidy, self._time.now_ns())
         self._layout.mark_cleaned()
         self._each(self._fs.rmdir, buckets.removable(), within)
         return Swept(removed=removed.count(True))

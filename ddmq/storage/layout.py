@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from ddmq.clock import ClockUnknown, in_ms
 from ddmq.storage.filesystem import is_shared
-from ddmq.storage.names import LINES, PAUSED, new_id
+from ddmq.storage.names import CANCELLED, LINES, PAUSED, new_id
 
 if TYPE_CHECKING:
     from ddmq.clock import Clock
@@ -22,6 +22,14 @@ DIRECTORIES = ("tmp", "ready", "bundles", "work", "delayed", "dead", "drop")
 THEN = "then"
 #: The same, for what workers tell of themselves.
 WORKERS = "workers"
+#: Another one, for what was published with keys.
+KEYS = "keys"
+#: Where workers write what they ran.
+JOURNAL = "journal"
+JOURNAL_SUFFIX = ".jsonl"
+#: Bytes of one journal, and of one line, that are read. Whoever may write to the queue can make
+#: them as large as he likes. A worker's own journal ends long before, and its lines are short.
+JOURNAL_BYTES, JOURNAL_LINE = 64 << 20, 64 << 10
 #: Seconds after which a file in `tmp/` belongs to a writer that died.
 ABANDONED = 3600
 #: The same for bundles, which are written while messages come, perhaps from a slow pipe.
@@ -38,6 +46,7 @@ class Layout:
         self.tmp = f"{path}/tmp"
         self.ready = f"{path}/ready"
         self.paused = f"{path}/ready/{PAUSED}"
+        self.cancelled = f"{path}/ready/{CANCELLED}"
         self.bundles = f"{path}/bundles"
         self.work = f"{path}/work"
         self.delayed = f"{path}/delayed"
@@ -45,6 +54,8 @@ class Layout:
         self.drop = f"{path}/drop"
         self.then = f"{path}/{THEN}"
         self.workers = f"{path}/{WORKERS}"
+        self.keys = f"{path}/{KEYS}"
+        self.journal = f"{path}/{JOURNAL}"
         self.lock = f"{path}/lock"
         self.cleaned = f"{path}/cleaned"
         self.directory_mode: int | None = None

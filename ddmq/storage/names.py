@@ -5,6 +5,7 @@ Every name consists of the *ready name* of a message, and of what its state adds
 =============================== =================================================
 ``ready/``                      a priority: ``<priority>``
 in that, if it is paused        ``paused``, a symbolic link to ``<user>@<host>:<ns since 1970>``
+``ready/cancelled/``            ``<id>``: ``<user>@<host>:<ns since 1970>``
 ``ready/<priority>/``           a bucket: ``<stamp>``; a shelf of buckets: ``<stamp>.shelf``
 in a bucket, a message          ``<stamp>.<id>.<failures>-<losses>[.<policy>]``
 in a bucket, a bundle           ``<stamp of its last line>.<id>.<lines>[.<policy>][.open]``
@@ -21,6 +22,8 @@ in that, of a claim that's over ``<first>-<end>-<lines>.<token>.done``
 ``delayed/``                    ``<due>.<priority>.<ready name>``
 ``dead/``                       ``<priority>.<ready name>.<token>.<code>``
 the note of a dead letter       ``<id>.<token>.<code>.note``
+``keys/``, what a key stands for  40 hexadecimal digits: a symbolic link, see ``Keyed``
+``tmp/``, a draft with a key    ``<id>.<name of the key>``
 ``then/``, a follow-up          a symbolic link to ``<id>``: ``armed``, or
                                 ``<time>.<failures>.<token>.<state>``
 =============================== =================================================
@@ -103,6 +106,8 @@ ARMED, LEASED, WAITING, FAILED = "armed", "leased", "waiting", "failed"
 SHELF_SUFFIX = ".shelf"
 #: The name in `ready/` of a link that says that workers take nothing.
 PAUSED = "paused"
+#: The name there of a directory that has a link for each message that is cancelled.
+CANCELLED = "cancelled"
 _NUMBER = "(0|[1-9][0-9]{0,17})"
 _COUNT = "(0|[1-9][0-9]{0,8})"
 _LINES = "(0|[1-9][0-9]{0,4})"
@@ -147,6 +152,12 @@ _done = _Grammar(rf"{_LINES}-{_LINES}-{_LINES}\.{_TOKEN}{re.escape(DONE_SUFFIX)}
 _made_by = _Grammar(r"([A-Za-z0-9._-]{1,255}):([1-9][0-9]{0,9})")
 _paused_by = _Grammar(r"([A-Za-z0-9._-]{1,64})@([A-Za-z0-9._-]{1,255}):([0-9]{19})")
 _directory = _Grammar(_HEX_ID)
+_id = _Grammar("[a-z0-9-]{1,64}")
+_draft = _Grammar(r"[0-9a-f]{20}\.([0-9a-f]{40})")
+_keyed = _Grammar(
+    rf"({_HEX_ID[1:-1]}\.[0-9a-f]{{40}})\.{_NUMBER}\.(0|[0-9]{{13}})\.([01])\.({_POLICY})?"
+    rf"\.{_COUNT}\.{_COUNT}\.([0-9a-f-]{{1,64}})\.([0-9a-f-]{{1,64}})"
+)
 _follow_up = _Grammar(
     rf"([0-9]{{13}})\.{_COUNT}\.{_TOKEN}\.({LEASED}|{WAITING}|{FAILED})"
 )
@@ -555,13 +566,13 @@ def parse_made_by(target: str) -> tuple[str, int] | None:
 
 
 def paused_by(user: str, host: str, now: int) -> str:
-    """Return the target of the link that pauses a queue: who made it, and the ns since 1970."""
+    """Return the target of a link that pauses or cancels: who made it, and the ns since 1970."""
     name, node = (re.sub("[^A-Za-z0-9._-]", "_", text) for text in (user, host))
     return f"{name[:64] or '_'}@{node[:255] or '_'}:{now:019d}"
 
 
 def parse_paused_by(target: str) -> tuple[str, str, int] | None:
-    """Read the target of the link that pauses a queue: the user, the host, and when."""
+    """Read the target of a link that pauses or cancels: the user, the host, and when."""
     match = _paused_by.fullmatch(target)
     return None if match is None else (match[1], match[2], int(match[3]))
 
@@ -708,6 +719,70 @@ class FollowUp(NamedTuple):
         if failures > retries:
             return FollowUp(FAILED, now, failures, self.token)
         return FollowUp(WAITING, again, failures, self.token)
+
+
+class Keyed(NamedTuple):
+    """What was published with a key: the target of its link in `keys/`."""
+
+    draft: str
+    """The name in `tmp/` of what is made ready: `<id>.<name of the key>`."""
+    priority: int
+    due: int
+    """When it is to be visible, in milliseconds since 1970; 0: at once."""
+    durable: bool
+    policy: str
+    bundles: int
+    """How many bundles there are; 0: one message in a file of its own."""
+    number: int
+    """How many messages there are."""
+    first: str
+    """The id of the first one."""
+    last: str
+    """The id of the last one."""
+
+    @property
+    def id(self) -> str:
+        """The id of the message or of the only bundle."""
+        return self.draft.partition(".")[0]
+
+    @property
+    def target(self) -> str:
+        """What the link says."""
+        draft, priority, due, durable, policy, *rest = self
+        parts = draft, priority, due and f"{due:013d}", f"{durable:d}", policy, *rest
+        return ".".join(map(str, parts))
+
+    @classmethod
+    def parse(cls, target: str) -> Keyed | None:
+        """Read the target of a link."""
+        match = _keyed.fullmatch(target)
+        if match is None:
+            return None
+        draft, priority, due, durable, policy, bundles, number, first, last = (
+            match.groups()
+        )
+        return cls(
+            draft,
+            int(priority),
+            int(due),
+            durable == "1",
+            policy or "",
+            int(bundles),
+            int(number),
+            first,
+            last,
+        )
+
+
+def key_of_draft(filename: str) -> str | None:
+    """Return the name of the key in the name of a draft in `tmp/`; None: it has none."""
+    match = _draft.fullmatch(filename)
+    return None if match is None else str(match[1])
+
+
+def is_id(text: object) -> bool:
+    """Tell whether a message can have this id."""
+    return isinstance(text, str) and _id.fullmatch(text) is not None
 
 
 def parse_id(target: str) -> str | None:

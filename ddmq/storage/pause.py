@@ -23,6 +23,12 @@ _A_DIRECTORY = (errno.EISDIR, errno.EPERM)
 
 def pause(store: Store) -> bool:
     """Pause a queue; False: it was paused already."""
+    target = by_us(store)
+    return store.fs.elected(store.layout.paused, target) == target
+
+
+def by_us(store: Store) -> str:
+    """Return what a link says that we make now: who, where and when."""
     import pwd  # rarely needed
 
     number = os.getuid()
@@ -30,8 +36,7 @@ def pause(store: Store) -> bool:
         user = pwd.getpwuid(number).pw_name
     except KeyError:
         user = str(number)
-    target = paused_by(user, os.uname().nodename, store.clock.time_ns())
-    return store.fs.elected(store.layout.paused, target) == target
+    return paused_by(user, os.uname().nodename, store.clock.time_ns())
 
 
 def resume(store: Store) -> bool:

@@ -157,6 +157,24 @@ class ReadyQueue:
             following += bundle.stamps
         if sync:
             self._fs.sync_directory(source)
+        return self.place_bucket(source, priority, stamp, end, sync=sync)
+
+    def stamps_at_end(self, priority: int, bundles: Sequence[Bundle]) -> int:
+        """Return the first of the stamps that bundles need at the end of a priority."""
+        messages = sum(bundle.stamps for bundle in bundles)
+        return self.next_stamp(self._buckets.end(priority).stamp + 1, messages)
+
+    def place_bucket(
+        self,
+        source: str,
+        priority: int,
+        stamp: int,
+        end: End | None = None,
+        *,
+        sync: bool,
+    ) -> bool:
+        """Move the directory `source`, with entries in it, to `end`; False when it is gone."""
+        end = end or self._buckets.end(priority)
         path = self._become_bucket(source, end, priority, stamp)
         if path is None:
             return False

@@ -15,7 +15,7 @@ from ddmq.log import warn
 from ddmq.settings import Settings
 from ddmq.storage.background import wait_for
 from ddmq.storage.filesystem import is_shared
-from ddmq.storage.layout import DIRECTORIES, THEN, WORKERS
+from ddmq.storage.layout import DIRECTORIES, KEYS, THEN, WORKERS
 from ddmq.storage.locks import exclusive
 from ddmq.storage.names import SETTINGS_FILE, check_queue_name, new_token
 from ddmq.storage.settings_file import SettingsFile
@@ -95,7 +95,7 @@ def delete_queue(root: str, queue: str, fs: FileSystem, lock_timeout: float) -> 
         path = f"{root}/{queue}"
         with suppress(InvalidSettings, OSError):  # what is broken can be deleted
             SettingsFile(path, fs, of_queue=True).check_layout()
-        names = (*DIRECTORIES, THEN, WORKERS)
+        names = (*DIRECTORIES, THEN, WORKERS, KEYS)
         for directory in (path, *(f"{path}/{name}" for name in names)):
             found = fs.status(directory)
             if found is not None and not fs.may_change(directory):  # we can't empty it

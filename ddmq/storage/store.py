@@ -56,11 +56,13 @@ if TYPE_CHECKING:
     from ddmq.clock import Clock
     from ddmq.message import Publication
     from ddmq.settings import Settings
+    from ddmq.storage.cancelled import Cancellations
     from ddmq.storage.census import Census
     from ddmq.storage.dead_letters import DeadLetters
     from ddmq.storage.delayed import DelayedMessages
     from ddmq.storage.drop import Drop
     from ddmq.storage.filesystem import FileSystem
+    from ddmq.storage.keys import Keys
     from ddmq.storage.leftovers import Leftovers
     from ddmq.storage.names import ReadyEntry, Waiting
     from ddmq.storage.ready import ConsumeCall
@@ -161,7 +163,7 @@ class Store:
         self.bundles = Bundles(layout, fs, clock, time, buckets=buckets, limit=limit)
         self.ready = ReadyQueue(buckets, self.bundles, fs, clock)
         self.leases = Leases(layout, fs, time, self.bundles, passed=passed)
-        self._bundle_size = bundle_size
+        self.bundle_size = bundle_size
         self._dead_letters: DeadLetters | None = None
         self._delayed: DelayedMessages | None = None
         self._drop: Drop | None = None
@@ -252,6 +254,20 @@ class Store:
         return self._leftovers
 
     @property
+    def cancelled(self) -> Cancellations:
+        """The messages that are to become dead letters when somebody has taken them."""
+        from ddmq.storage.cancelled import Cancellations
+
+        return Cancellations(self)
+
+    @property
+    def keys(self) -> Keys:
+        """What was published with keys."""
+        from ddmq.storage.keys import Keys
+
+        return Keys(self)
+
+    @property
     def follow_ups(self) -> FollowUps:
         """What is to be run when the queue is done."""
         from ddmq.storage.then import FollowUps
@@ -323,7 +339,7 @@ class Store:
         """
         from ddmq.storage.bundle_file import chunks
 
-        bunches = chunks(messages, self._bundle_size)
+        bunches = chunks(messages, self.bundle_size)
         first, second = next(bunches, []), next(bunches, None)
         if second is None and len(first) < BUNDLE_FROM:
             said = encode_options(options.priority)
@@ -346,9 +362,9 @@ class Store:
         bundle = Bundle(options.priority, 0, new_id(), len(messages), options.policy)
         draft, entry = f"{layout.tmp}/{bundle.id}", f"{layout.tmp}/{new_id()}"
         try:
-            self._write_bundle(draft, messages, options)
+            self.write_bundle(draft, messages, options)
             self.fs.touch(entry, layout.file_mode)
-            self._place_bundles(layout.tmp, [bundle], options)
+            self.place_bundles(layout.tmp, [bundle], options)
             moved = self._show(entry, bundle, options)
         except BaseException:
             with suppress(OSError):
@@ -360,7 +376,7 @@ class Store:
             self._explain_missing(entry, watch, ABANDONED)
         return bundle
 
-    def _write_bundle(
+    def write_bundle(
         self, directory: str, messages: list[bytes], options: Publication
     ) -> None:
         """Write the directory of a bundle."""
@@ -373,7 +389,7 @@ class Store:
         if sync:
             self.fs.sync_directory(directory)
 
-    def _place_bundles(
+    def place_bundles(
         self, directory: str, bundles: Sequence[Bundle], options: Publication
     ) -> None:
         """Move bundles to `bundles/`, where their messages are until the last one is acked."""
@@ -406,10 +422,10 @@ class Store:
             for bunch in bunches:
                 lines, policy = len(bunch), options.policy
                 bundle = Bundle(options.priority, 0, new_id(), lines, policy)
-                self._write_bundle(f"{directory}/{bundle.id}", bunch, options)
+                self.write_bundle(f"{directory}/{bundle.id}", bunch, options)
                 bundles.append(bundle)
             layout.make_directory(bucket)
-            self._place_bundles(directory, bundles, options)
+            self.place_bundles(directory, bundles, options)
             self.fs.rmdir(directory)
             moved = self._show_all(bucket, bundles, options)
         except BaseException:  # the caller's iterable may raise anything
@@ -483,8 +499,14 @@ class Store:
         unread: _Unread | None = None
         while claimed := self.claim_first(settings, n, call):
             messages, found = [], None
+            cancelled: frozenset[str] | None = None
             for lease in claimed.leases:
                 try:
+                    if cancelled is None and self.buckets.has_cancelled:
+                        cancelled = self.cancelled.ids()
+                    if cancelled and lease.entry.id in cancelled:
+                        self.cancelled.end(lease)
+                        continue
                     why = refuses(lease, claimed.settings) if refuses else None
                     if why is not None:
                         note = {"reason": why}

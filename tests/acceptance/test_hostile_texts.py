@@ -129,6 +129,7 @@ def commands(root, tmp_path):
             *(["view"], ["dead", "q"], ["log", "q"], ["doctor", "q"]),
             ["workers", "q", "--all"],
             *(["peek", "q"], ["show", "q", f"{1:020x}"]),
+            ["status", "q", f"{1:020x},{HOSTILE}", "-v"],
             *(["consume", "q"], ["consume", "full", "-n", "2"]),
         )
     ]
@@ -140,6 +141,8 @@ def commands(root, tmp_path):
         ("view", root, HOSTILE),
         ("ack", root, "q", HOSTILE, "-d"),
         ("publish", root, "q", "x", "--priority", HOSTILE),
+        ("publish", root, "q", "x", "--key", HOSTILE),
+        ("forget", root, "q", HOSTILE),
         ("publish", root, "q", "--from-file", tmp_path / HOSTILE),
         ("config", root, "broken"),
         ("config", root, "q", "--set", f"{HOSTILE}={HOSTILE}"),
@@ -155,6 +158,8 @@ def commands(root, tmp_path):
         ("move", root, "q", HOSTILE, "full"),
         ("move", root, "q", "x", HOSTILE),
         *(("drain", root, "q", option, HOSTILE) for option in ("--host", "--job")),
+        ("cancel", root, "q", HOSTILE),
+        ("cancel", root, "q", "x,nowhere"),
         ("pause", root, "full,q"),
         *(("view", root, "--format", form) for form in ("plain", "json", "yaml")),
         ("resume", root, f"full,q,{HOSTILE}"),

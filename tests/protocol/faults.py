@@ -12,6 +12,7 @@ from protocol.scenes import QUEUE, SCENES, Play, Scene, plays, text
 from support import Calls, counting, failing, failing_from, losing_reply, writing_short
 
 from ddmq import DdmqError, StorageError
+from ddmq.storage.names import key_of_draft
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -144,12 +145,18 @@ def _unfinished(play: Play) -> set[str]:
 def _assert_nothing_unfinished_is_left(
     play: Play, before: set[str], failed: str
 ) -> None:
-    """Unless it was its removal that failed, or a claim that may have been made needs it.
+    """Unless it was its removal that failed, or a claim or key that may have been made needs it.
 
     A range that somebody took over, and could not see to, is taken over once more when its lease
     is over. What is left of a bundle that was removed goes with the next cleaning.
     """
     left = _unfinished(play) - before
+    keys = f"{play.world.path}/keys"
+    made = os.listdir(keys) if os.path.isdir(keys) else []
+    named = {os.readlink(f"{keys}/{name}")[:61] for name in made}
+    left -= named
+    if failed in ("symlink", "readlink", "open"):
+        left = {path for path in left if key_of_draft(path) is None}
     if failed in ("rename", "symlink", "readlink", "open", "lstat", "listdir"):
         left = {path for path in left if not path.endswith(".range")}
     if failed in ("open", "listdir"):

@@ -71,6 +71,8 @@ def told(queue: str) -> Iterator[tuple[str, str, bytes]]:
                 yield state, f"{id_}-{number}", bundles[id_][1 + number]
         elif range_ is not None:
             yield from _lines_of(range_, state, paths, claims, bundles)
+        elif "/ready/cancelled/" in path:
+            continue
         elif state in STATES and not path.endswith((".note", ".detached")):
             single = _SINGLE.search(path)
             yield state, single["id"] if single else "", Path(path).read_bytes()
@@ -390,6 +392,26 @@ def _consuming(broker: Broker, _: Any) -> Any:
     return broker.consume(QUEUE)
 
 
+def _cancelling(broker: Broker, ids: list[str]) -> Any:
+    return broker.cancel(QUEUE, ids)
+
+
+def _to_cancel(
+    prepare: Callable[[World, Broker], Any],
+) -> Callable[[World, Broker], list[str]]:
+    """Return what prepares something, and returns the id of what would be consumed first."""
+
+    def prepared(world: World, broker: Broker) -> list[str]:
+        prepare(world, broker)
+        return [seen.id for seen in broker.peek(QUEUE)]
+
+    return prepared
+
+
+def _with_one_cancelled(world: World, broker: Broker) -> None:
+    _cancelling(broker, _to_cancel(_bundle())(world, broker))
+
+
 def _cleaning(broker: Broker, _: Any) -> Any:
     return broker.clean(QUEUE)
 
@@ -448,9 +470,23 @@ PUBLISHING = [
     ),
     Scene("publish with a delay", {"new": "gone delayed"}, _publishing(delay=60)),
     Scene("publish for a group", _NEW, _publishing(), mode=0o2770),
+    Scene("publish with a key", _NEW, _publishing(key="k"), says=bool, returns=0),
+    Scene(
+        "publish with a key and a delay for a group",
+        {"new": "gone delayed"},
+        _publishing(key="k", delay=60),
+        mode=0o2770,
+    ),
 ]
 
 CONSUMING = [
+    Scene(
+        "cancel what waits",
+        {"a": "ready dead"},
+        _cancelling,
+        _to_cancel(_publish("a")),
+        lambda states: [*states.values()] == ["dead"],
+    ),
     Scene(
         "consume",
         _IS_CONSUMED,
@@ -836,6 +872,41 @@ BUNDLES = [
         _counted(12),
         bucket_size=1,
         bundle_size=5,
+    ),
+    Scene(
+        "publish many with a key",
+        _PUBLISHED,
+        _publishing_many(key="k"),
+        says=_counted(12),
+    ),
+    Scene(
+        "publish several bundles with a key",
+        _PUBLISHED,
+        _publishing_many(key="k"),
+        says=_counted(12),
+        bundle_size=5,
+    ),
+    Scene(
+        "publish several bundles with a key and a delay",
+        _all("gone delayed"),
+        _publishing_many(key="k", delay=60, durable=False),
+        says=_counted(12),
+        bundle_size=5,
+    ),
+    Scene(
+        "cancel a line",
+        _all("ready"),
+        _cancelling,
+        _to_cancel(_bundle()),
+        lambda states: [*states.values()] == ["waiting"],
+    ),
+    Scene(
+        "consume lines of which one is cancelled",
+        _all("ready work", m00="ready work dead"),
+        lambda b, _: b.consume(QUEUE, 12),
+        _with_one_cancelled,
+        retries=True,
+        may_stay=("m00",),
     ),
     Scene(
         "publish many with a delay",

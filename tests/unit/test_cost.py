@@ -388,3 +388,36 @@ def test_a_worker_is_seen_by_one_call_and_changes_by_a_listing_and_a_rename(
     assert of(lambda w: w.tell("0" * 16, runs)) == written
     assert of(lambda w: w.tell("0" * 16, ())) == ["unlink"]
     assert of(lambda w: w.all()) == ["open", "listdir"]
+
+
+def test_a_key_costs_some_calls_and_a_second_publish_with_it_four(counted, calls):
+    def publish(key, *, durable):
+        return cost(calls, lambda: counted.publish("q", "x", key=key, durable=durable))
+
+    publish("first", durable=False)
+    assert publish("a", durable=False) == 4 + 7
+    publish("b", durable=True)
+    assert publish("c", durable=True) == 7 + 13
+    assert publish("a", durable=True) == 4
+
+
+def test_what_is_cancelled_costs_consumers_nothing_when_it_is_dead(
+    counted, calls, clock
+):
+    def consume():
+        return cost(calls, lambda: counted.ack(counted.consume("q")))
+
+    publish_bundled(counted, 100)
+    consume()
+    usual = consume()
+    first, second = (seen.id for seen in counted.peek("q", 2))
+    counted.cancel("q", [second])
+    counted.ack(counted.consume("q"))
+    counted.ack(counted.consume("q"))
+    assert counted.to_cancel("q") == frozenset()
+    assert counted.status("q", [first, second]) == {first: "unknown", second: "dead"}
+    clock.advance(1)  # a listing is believed for a moment
+    consume()
+    assert consume() == usual
+    look = cost(calls, lambda: counted.to_cancel("q"))
+    assert look == 2  # a directory is opened and listed

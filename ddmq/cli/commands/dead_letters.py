@@ -57,10 +57,22 @@ def dead(told: Dead, context: Context) -> Reply:
 
 def tries_of(broker: Broker, queue: str, id_: str) -> list[Run]:
     """Return what workers noted of each run for a message, the first run first."""
+    return all_tries_of(broker, queue, [id_])[id_]
+
+
+def all_tries_of(
+    broker: Broker, queue: str, ids: Iterable[str]
+) -> dict[str, list[Run]]:
+    """Return the same for several messages."""
     from ddmq.hpc import journal  # only this needs it
 
-    runs = [run for run in journal.read(f"{broker.root}/{queue}") if run.id == id_]
-    return sorted(runs, key=lambda run: run.start)
+    tries: dict[str, list[Run]] = {id_: [] for id_ in ids}
+    for run in journal.read(f"{broker.root}/{queue}"):
+        if run.id in tries:
+            tries[run.id].append(run)
+    for runs in tries.values():
+        runs.sort(key=lambda run: run.start)
+    return tries
 
 
 def described(letter: DeadLetter) -> str:
@@ -91,10 +103,16 @@ def in_full(letter: DeadLetter, tries: Iterable[Run]) -> str:
 
 def whole(message: Any, tries: Iterable[Run]) -> list[str]:
     """Return lines with all of a message, and with what workers noted of it."""
-    from ddmq.hpc.journal import how, where  # only this needs it
-
     text = message if isinstance(message, str) else printable_json(message)
     lines = ["message", *(f"    | {line}" for line in text.splitlines() or [""])]
+    return lines + history(tries)
+
+
+def history(tries: Iterable[Run]) -> list[str]:
+    """Return lines with what workers noted of each run for a message."""
+    from ddmq.hpc.journal import how, where  # only this needs it
+
+    lines = []
     for run in tries:
         lines += [
             f"{date(run.start)}  {run.result}: {how(run)} after {run.duration:.2f} s "

@@ -47,6 +47,10 @@ class Options(NamedTuple):
         ("--durable", "wait until it is on stable storage", True),
         ("--no-durable", "leave that to the system: faster", False),
     )
+    key: str | None = option(
+        "--key",
+        "add nothing if anything was published with this key, and print the same",
+    )
 
 
 class Arguments(NamedTuple):
@@ -115,7 +119,29 @@ def publish(told: Arguments, context: Context) -> Reply:
     return Reply({"id": id_}, id_)
 
 
+class Forget(NamedTuple):
+    """What `ddmq forget` can be told."""
+
+    root: str = ROOT
+    queue: str = QUEUE
+    key: str = positional("what `ddmq publish --key` was given")
+
+
+def forget(told: Forget, context: Context) -> Reply:
+    """Let a key be used once more."""
+    was_used = Broker(told.root, fs=context.fs).forget(told.queue, told.key)
+    text = "forgotten" if was_used else "nothing was published with this key"
+    return Reply({"forgotten": was_used}, text)
+
+
 COMMANDS = (
+    Command(
+        "forget",
+        "let the key of a `publish --key` be used once more",
+        "ddmq forget /scratch/mq jobs samples-2026",
+        Forget,
+        forget,
+    ),
     Command(
         "publish",
         "put a message, or one for each line of a file, into a queue",

@@ -11,6 +11,7 @@ from ddmq.diagnose.symptoms.times import LATE
 from ddmq.storage.drop import SETTLED
 from ddmq.storage.leftovers import abandoned_after
 from ddmq.storage.names import (
+    CANCELLED,
     NOTE_SUFFIX,
     PAUSED,
     Bundle,
@@ -76,7 +77,7 @@ def garbage(patient: Patient) -> Iterator[Finding]:
     """Look for what is no message where messages are."""
     found = patient.foreign()
     for name in patient.names(patient.ready):
-        if parse_priority(name) is None and name != PAUSED:
+        if parse_priority(name) is None and name not in (PAUSED, CANCELLED):
             found.append(f"{patient.ready}/{name}")
     for each in patient.ready_directories():
         if each.kind == BUCKET:

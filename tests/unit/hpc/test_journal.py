@@ -125,8 +125,8 @@ def test_where_journals_can_not_be_listed_nobody_knows_how_long_a_message_takes(
 
 
 def test_journals_are_merged_into_such_as_are_read_to_their_end(tmp_path, monkeypatch):
-    monkeypatch.setattr(journal, "_MOST", 10 * len(line_with()))
-    monkeypatch.setattr(journal, "_LINE", 2 * len(line_with()))
+    monkeypatch.setattr(journal, "JOURNAL_BYTES", 10 * len(line_with()))
+    monkeypatch.setattr(journal, "JOURNAL_LINE", 2 * len(line_with()))
     monkeypatch.setattr(journal, "_MERGED", 5)
     names = [f"{n:02d}" for n in range(22)]
     for name in names:
@@ -135,7 +135,7 @@ def test_journals_are_merged_into_such_as_are_read_to_their_end(tmp_path, monkey
     assert journal.compact(str(tmp_path), 1e9) == 22
     files = list((tmp_path / "journal").iterdir())
     assert 5 <= len(files) <= 8
-    assert max(path.stat().st_size for path in files) <= journal._MOST
+    assert max(path.stat().st_size for path in files) <= journal.JOURNAL_BYTES
     assert sorted(run.id for run in journal.read(str(tmp_path))) == names
 
 

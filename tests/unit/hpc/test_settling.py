@@ -103,3 +103,17 @@ def test_the_journal_names_the_text_and_what_took_too_long(settler, ended, job, 
     runs = {run.text: run for run in journal.read(f"{root}/q")}
     assert [runs[text].timed_out for text in ("kill $$", "true")] == [True, False]
     job.journal.close()
+
+
+def test_an_ack_that_came_too_late_is_taken_back(broker, settler, ended, root, job):
+    """Somebody else has the message, so the journal says that its lease was lost."""
+    mine, late = settler(), ended("exit 0")
+    broker.release(late.execution.message)
+    id_ = late.execution.message.id
+    mine.settle(late)
+    job.journal.flush()
+    runs = [run.result for run in journal.read(f"{root}/q")]
+    assert runs == ["acked", "lost"]
+    assert broker.status("q", id_) == {id_: "waiting"}
+    broker.purge("q")
+    assert broker.status("q", id_) == {id_: "unknown"}

@@ -121,3 +121,22 @@ def test_a_file_that_is_not_there_is_named(sh, root, tmp_path):
 
 def test_without_a_message_it_is_used_wrongly(sh, root):
     assert "publish one message or --from-file" in sh.wrong("publish", root, "testmq")
+
+
+def test_a_key_is_used_once_until_it_is_forgotten(sh, root, tmp_path):
+    first = sh.ok("publish", root, "testmq", "x", "--key", "monday")
+    assert sh.ok("publish", root, "testmq", "y", "--key", "monday") == first
+    request = {"cmd": "publish", "root": str(root), "queue": "testmq", "message": "z"}
+    told = sh.ok("json", json.dumps({**request, "key": "monday"}))
+    assert json.loads(told) == {"id": first}
+    file = tmp_path / "lines"
+    file.write_text("a\nb\nc\n")
+    many = ("publish", root, "testmq", "--from-file", file, "--key", "lines")
+    assert [sh.ok(*many), sh.ok(*many)] == ["3", "3"]
+    assert sh.ok("view", root).split()[-4:] == ["4", "0", "0", "0"]
+    assert sh.ok("forget", root, "testmq", "lines") == "forgotten"
+    assert "nothing was published" in sh.ok("forget", root, "testmq", "lines")
+    assert sh.ok(*many) == "3"
+    assert sh.ok("view", root).split()[-4:] == ["7", "0", "0", "0"]
+    assert sh.ok("doctor", root, "testmq").endswith("all is well")
+    assert "must be a text" in sh.wrong("publish", root, "testmq", "x", "--key", "")

@@ -1,0 +1,160 @@
+"""Messages that are cancelled: dead letters at once, or as soon as somebody has taken them.
+
+What waits or is delayed in a file of its own becomes a dead letter by one rename. A line of a bundle
+can't be taken out of it, and what is at work is somebody's. For these there is a name in
+`ready/cancelled/`: a symbolic link that nobody follows, whose target says who made it, and when.
+Whoever claims a message whose name is there, or finds its lease over, makes it a dead letter, and
+then removes the name. Until then, the message is in whichever state it is in.
+
+Each look at what waits lists `ready/`, and so shows whether there is a `cancelled`. It is removed
+with the last name in it. So a queue in which nothing is cancelled costs no call more.
+"""
+
+from __future__ import annotations
+
+import errno
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from ddmq.errors import InvalidArgument
+from ddmq.storage.layout import ABANDONED
+from ddmq.storage.names import (
+    CANCELLED,
+    Dead,
+    Entry,
+    is_id,
+    new_token,
+    parse_paused_by,
+)
+from ddmq.storage.pause import by_us
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from ddmq.storage.names import Lease
+    from ddmq.storage.store import Store
+
+#: How often the directory is made that others remove, since they found it empty.
+_TRIES = 8
+#: How long the name of one is kept that is not in the queue, in seconds.
+_KEPT_FOR = ABANDONED
+
+
+class Cancellations:
+    """The names in `ready/cancelled/` of one queue."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._fs = store.fs
+        self._path = store.layout.cancelled
+
+    def ids(self) -> frozenset[str]:
+        """Return the ids of the messages that are to become dead letters."""
+        try:
+            return frozenset(filter(is_id, self._fs.listing(self._path)))
+        except FileNotFoundError:
+            return frozenset()
+        except NotADirectoryError:
+            self._store.buckets.quarantine(
+                self._path, "no directory, where cancellations are"
+            )
+        except PermissionError as error:
+            self._store.passed.tell(self._path, "can't be listed", error)
+        return frozenset()
+
+    def ids_if_any(self) -> frozenset[str]:
+        """Return the same by one call, where nothing is cancelled, that no cache answers."""
+        names = self._fs.listing(self._store.layout.ready)
+        return self.ids() if CANCELLED in names else frozenset()
+
+    def end(self, lease: Lease) -> bool:
+        """Make a leased message a dead letter, as somebody asked; False: the lease is lost."""
+        id_ = lease.entry.id
+        note = {"reason": _reason(self._fs.named_by(f"{self._path}/{id_}"))}
+        moved = self._store.dead_letter(lease, lease.entry, "cancelled", note)
+        if moved:
+            self.forget([id_])
+        return moved
+
+    def forget(self, ids: Iterable[str]) -> None:
+        """Remove names, and the directory with the last one; what can't be removed stays."""
+        names = [f"{self._path}/{id_}" for id_ in ids]
+        with suppress(OSError):
+            for name in names:
+                self._fs.unlink(name)
+            if names:
+                self._fs.rmdir(self._path)
+
+    def tidy(self, now_ns: int) -> None:
+        """Remove names of messages that are not in the queue; they were acked or purged, say.
+
+        `now_ns` was the file server's time before. A name that is younger than an hour stays:
+        whoever made it saw the message.
+        """
+        old = []
+        for id_ in self.ids_if_any():
+            found = self._fs.status(f"{self._path}/{id_}")
+            if found is not None and found.age(now_ns) > _KEPT_FOR:
+                old.append(id_)
+        if old:
+            from ddmq.storage.status import gone  # rarely needed
+
+            self.forget(gone(self._store, old))
+
+    # Cancelling
+
+    def cancel(self, ids: Iterable[str]) -> dict[str, str]:
+        """Cancel messages; return where each is now, as `ddmq.storage.status` says it.
+
+        `dead`: it is a dead letter, by us or before. `waiting`, `delayed` or `work`: it will be,
+        when it is claimed or its lease is over. `acked` or `unknown`: there is nothing to cancel.
+        InvalidArgument: one is no id, and nothing was done. An interrupted call can be repeated.
+        """
+        from ddmq.storage.status import statuses  # rarely needed
+
+        asked = list(dict.fromkeys(ids))
+        for id_ in asked:
+            if not is_id(id_):
+                raise InvalidArgument(f"{id_!r:.80} is no id of a message")
+        self._store.layout.require_change()
+        target = by_us(self._store)
+        self._take_out(frozenset(asked), _reason(target))
+        found = statuses(self._store, asked)
+        for id_, state in found.items():
+            if state in ("waiting", "delayed", "work"):
+                self._name(id_, target)
+        self.forget(id_ for id_, state in found.items() if state == "dead")
+        self._store.ready.forget()
+        return found
+
+    def _name(self, id_: str, target: str) -> None:
+        """Make the name of a message, which may be there."""
+        for _ in range(_TRIES):
+            try:
+                if self._fs.elected(f"{self._path}/{id_}", target):
+                    return
+            except FileNotFoundError:  # nobody needed it, or the last name was removed
+                self._store.layout.make_directory(self._path)
+        raise OSError(errno.EAGAIN, "it is removed as often as it is made", self._path)
+
+    def _take_out(self, wanted: frozenset[str], reason: str) -> None:
+        """Make dead letters of what waits or is delayed in a file of its own."""
+        store = self._store
+        found = [(place.path, place.entry) for place in store.scan.places()]
+        found += [
+            (f"{store.delayed.path}/{each.filename}", each.entry)
+            for each in store.delayed.all()
+        ]
+        for path, entry in found:
+            if not isinstance(entry, Entry) or entry.id not in wanted:
+                continue
+            dead = Dead(entry, new_token(), "cancelled")
+            store.dead_letters.write_note(dead, {"reason": reason})
+            if not self._fs.rename(path, store.dead_letters.path_of(dead)):
+                store.dead_letters.discard_note(dead)
+
+
+def _reason(target: str) -> str:
+    """Say who cancelled a message, as far as the target of its link tells."""
+    found = parse_paused_by(target)
+    return "cancelled" if found is None else f"cancelled by {found[0]} on {found[1]}"

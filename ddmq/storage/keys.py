@@ -1,0 +1,305 @@
+"""What was published with a key, so that a second publish with it adds nothing.
+
+Everything is made ready first, as a *draft* in `tmp/`: the file of a message, the entry of a bundle,
+or a directory of entries. Then a symbolic link in `keys/` is made exclusively. Its name is made of
+the key, and its target says which draft is meant, and what becomes of it. From then on, the draft
+will be published: by who made the link, or by whoever finds the link and the draft still there, by
+one rename of the draft. Who finds the link and no draft knows that this was done before.
+"""
+
+from __future__ import annotations
+
+import errno
+from contextlib import suppress
+from functools import partial
+from typing import TYPE_CHECKING
+
+from ddmq.clock import Stopwatch
+from ddmq.errors import InvalidArgument
+from ddmq.log import warn
+from ddmq.storage.filesystem import REFUSED
+from ddmq.storage.layout import ABANDONED, ABANDONED_INPUT
+from ddmq.storage.names import (
+    Bundle,
+    Delayed,
+    Entry,
+    Keyed,
+    key_of_draft,
+    new_id,
+    parse_ready_entry,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from ddmq.message import Publication
+    from ddmq.storage.names import ReadyEntry
+    from ddmq.storage.store import Store
+
+#: The most characters of a key.
+_LONGEST = 1000
+
+
+def name_of(key: object) -> str:
+    """Return the name in `keys/` that stands for a key; InvalidArgument: it is none."""
+    import hashlib  # rarely needed
+
+    if not isinstance(key, str) or not 0 < len(key) <= _LONGEST:
+        raise InvalidArgument(
+            f"key is {key!r:.60}; it must be a text of 1 to {_LONGEST} characters"
+        )
+    try:
+        return hashlib.sha256(key.encode()).hexdigest()[:40]
+    except UnicodeEncodeError as error:
+        raise InvalidArgument("key has a lone surrogate; it must be Unicode") from error
+
+
+class Keys:
+    """The links in `keys/` of one queue."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._layout = store.layout
+        self._fs = store.fs
+
+    def find(self, name: str) -> Keyed | None:
+        """Return what was published with a key, which is done as soon as this returns.
+
+        None: nothing was, yet. OSError: what stands in its place is no link of ours.
+        """
+        found = self._named(name)
+        if found is not None:
+            self._finish(found)
+        return found
+
+    def _named(self, name: str) -> Keyed | None:
+        path = f"{self._layout.keys}/{name}"
+        target = self._fs.named_by(path)
+        if not target and self._fs.status(path) is not None:
+            target = self._fs.named_by(path) or "nothing"  # it was made just now
+        found = Keyed.parse(target)
+        if target and found is None:
+            text = "it stands for a key, and says nothing; remove it with `ddmq forget`"
+            raise OSError(errno.EINVAL, text, path)
+        return found
+
+    def forget(self, name: str) -> bool:
+        """Let what is published with a key be published again; False: nothing was."""
+        try:
+            return self._fs.unlink(f"{self._layout.keys}/{name}")
+        except FileNotFoundError:
+            return False
+
+    # Publishing
+
+    def publish(self, name: str, data: bytes, options: Publication) -> Keyed:
+        """Publish one message with a key, unless that was done; return what was published."""
+        id_, own = new_id(), Stopwatch(self._store.clock)
+        keyed = self._new(name, id_, options, single=True)
+        draft = f"{self._layout.tmp}/{keyed.draft}"
+        mode = self._layout.file_mode
+        self._fs.create_own(draft, data, sync=options.durable, mode=mode)
+        discard = partial(self._fs.discard, draft)
+        try:
+            self._prepare(options)
+            _require_in_time(draft, own, ABANDONED)
+        except OSError:
+            discard()
+            raise
+        return self._elect(name, keyed, discard)
+
+    def publish_many(
+        self, name: str, messages: Iterable[bytes], options: Publication
+    ) -> Keyed | None:
+        """Publish messages with a key, unless that was done; None: there are none.
+
+        They become bundles, however few they are: so one rename publishes them all.
+        """
+        from ddmq.storage.bundle_file import chunks
+
+        store, layout, fs = self._store, self._layout, self._fs
+        watch, directory = Stopwatch(store.clock), f"{layout.tmp}/{new_id()}"
+        bundles: list[Bundle] = []
+        draft = ""
+        try:
+            layout.make_directory(directory)
+            for bunch in chunks(messages, store.bundle_size):
+                priority, policy = options.priority, options.policy
+                bundle = Bundle(priority, 0, new_id(), len(bunch), policy)
+                store.write_bundle(f"{directory}/{bundle.id}", bunch, options)
+                bundles.append(bundle)
+            store.place_bundles(directory, bundles, options)
+            fs.rmdir(directory)
+            if not bundles:
+                return None
+            own = Stopwatch(store.clock)
+            id_ = bundles[0].id if len(bundles) == 1 else new_id()
+            keyed = self._new(name, id_, options, bundles=bundles)
+            draft = f"{layout.tmp}/{keyed.draft}"
+            self._draft_entries(draft, bundles, options)
+            self._prepare(options)
+            _require_in_time(draft, own, ABANDONED)
+            _require_in_time(draft, watch, ABANDONED_INPUT)
+        except BaseException:  # the caller's iterable may raise anything
+            with suppress(OSError):
+                self._discard(directory, draft, bundles)
+            raise
+        return self._elect(
+            name, keyed, partial(self._discard, directory, draft, bundles)
+        )
+
+    def _new(
+        self,
+        name: str,
+        id_: str,
+        options: Publication,
+        *,
+        single: bool = False,
+        bundles: Iterable[Bundle] = (),
+    ) -> Keyed:
+        """Return what the link of a key is to say."""
+        bundles = list(bundles)
+        due = self._store.time.in_ms(options.delay) if options.delay else 0
+        return Keyed(
+            f"{id_}.{name}",
+            options.priority,
+            due,
+            options.durable,
+            options.policy,
+            0 if single else len(bundles),
+            1 if single else sum(bundle.lines for bundle in bundles),
+            id_ if single else f"{bundles[0].id}-0",
+            id_ if single else f"{bundles[-1].id}-{bundles[-1].lines - 1}",
+        )
+
+    def _draft_entries(
+        self, draft: str, bundles: list[Bundle], options: Publication
+    ) -> None:
+        """Make the entry of one bundle, or a directory with those of several."""
+        mode = self._layout.file_mode
+        if len(bundles) == 1:
+            self._fs.touch(draft, mode)
+            return
+        self._layout.make_directory(draft)
+        stamp = self._store.ready.stamps_at_end(options.priority, bundles)
+        for bundle in bundles:
+            self._fs.touch(f"{draft}/{bundle.name_at(stamp)}", mode)
+            stamp += bundle.stamps
+        if options.durable:
+            self._fs.sync_directory(draft)
+
+    def _discard(self, directory: str, draft: str, bundles: list[Bundle]) -> None:
+        """Remove a draft that no key names."""
+        leftovers = self._store.leftovers
+        leftovers.remove_drafts(directory)
+        if draft and self._fs.is_directory(draft):
+            leftovers.remove_drafts(draft)
+        elif draft:
+            self._fs.discard(draft)
+        for bundle in bundles:
+            self._store.bundles.remove(self._layout.bundle(bundle.id))
+
+    def _prepare(self, options: Publication) -> None:
+        """Make what a link needs: its directory, and a draft that survives a power cut as it does."""
+        if not self._fs.is_directory(self._layout.keys):  # nobody has needed it yet
+            self._layout.make_directory(self._layout.keys)
+        if options.durable:
+            self._fs.sync_directory(self._layout.tmp)
+
+    def _elect(self, name: str, keyed: Keyed, discard: Callable[[], object]) -> Keyed:
+        """Make the link of a key, or find that of somebody else; publish what it says.
+
+        Our draft is discarded if no link to it can have been made.
+        """
+        path = f"{self._layout.keys}/{name}"
+        try:
+            elected = self._fs.elected(path, keyed.target)
+        except OSError as error:
+            if error.errno in REFUSED:
+                discard()
+            raise
+        found = Keyed.parse(elected)
+        if found is None:
+            raise OSError(errno.EAGAIN, "nobody can tell who published with this", path)
+        if found != keyed:
+            discard()
+        self._finish(found)
+        return found
+
+    # Making it visible
+
+    def _finish(self, keyed: Keyed) -> None:
+        """Publish the draft that a key names, unless that was done; each rename has one winner."""
+        draft = f"{self._layout.tmp}/{keyed.draft}"
+        if not self._fs.exists(draft):
+            return
+        if keyed.durable:  # the link, before anybody can have seen a message
+            self._fs.sync_directory(self._layout.keys)
+            self._fs.sync_directory(self._layout.path)
+        priority, policy, id_ = keyed.priority, keyed.policy, keyed.id
+        if not keyed.bundles:
+            self._show(draft, Entry(priority, 0, id_, policy=policy), keyed)
+        elif keyed.bundles == 1:
+            bundle = Bundle(priority, 0, id_, keyed.number, policy)
+            self._show(draft, bundle, keyed)
+        else:
+            self._show_all(draft, keyed)
+
+    def _show(self, draft: str, entry: ReadyEntry, keyed: Keyed) -> None:
+        """Move a file into the ready queue or `delayed/`."""
+        store = self._store
+        if not keyed.due:
+            store.ready.append(draft, entry, sync=keyed.durable)
+            return
+        stamp = entry.stamp or store.ready.next_stamp(0, entry.stamps)
+        delayed = Delayed(entry._replace(stamp=stamp), keyed.due)
+        self._fs.rename(draft, f"{store.delayed.path}/{delayed.filename}")
+        if keyed.durable:
+            store.delayed.sync()
+
+    def _show_all(self, draft: str, keyed: Keyed) -> None:
+        """Make a bucket of a directory of entries; with a delay, move them one by one."""
+        try:
+            names = self._fs.listing(draft)
+        except FileNotFoundError:
+            return
+        found = [parse_ready_entry(keyed.priority, name) for name in sorted(names)]
+        bundles = [each for each in found if isinstance(each, Bundle)]
+        if not keyed.due and bundles:
+            first, sync = bundles[0].stamp, keyed.durable
+            self._store.ready.place_bucket(draft, keyed.priority, first, sync=sync)
+            return
+        for bundle in bundles:
+            self._show(f"{draft}/{bundle.filename}", bundle, keyed)
+        self._fs.rmdir(draft)
+
+    # Housekeeping
+
+    def complete_old(self, now_ns: int) -> bool:
+        """Publish what publishers that died had made ready over an hour ago, and a key names.
+
+        False: some of that can't be published now, so no leftovers are to be removed.
+        """
+        is_done = True
+        for draft in self._fs.listing(self._layout.tmp):
+            name = key_of_draft(draft)
+            if name is None:
+                continue
+            try:
+                found = self._fs.status(f"{self._layout.tmp}/{draft}")
+                if found is None or found.age(now_ns) <= ABANDONED:
+                    continue
+                keyed = self._named(name)
+                if keyed is not None and keyed.draft == draft:
+                    self._finish(keyed)
+            except OSError as error:
+                is_done = False
+                warn(f"{self._layout.tmp}/{draft} can't be published: {error.strerror}")
+        return is_done
+
+
+def _require_in_time(draft: str, watch: Stopwatch, kept: int) -> None:
+    """Raise an error if a draft took so long that somebody may have cleaned it away."""
+    if watch.seconds() > kept / 2:
+        text = "it took too long to make this ready, so nothing was published"
+        raise FileNotFoundError(errno.ENOENT, text, draft)

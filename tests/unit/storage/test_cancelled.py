@@ -1,0 +1,205 @@
+"""What is cancelled is never run again, unless it is redriven; each crash leaves it in one state."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+from protocol.scenes import QUEUE
+from support import Crash, FakeClock, crashing_before
+from unit.scenes import texts
+
+from ddmq import Broker, InvalidArgument
+from ddmq.storage.filesystem import FileSystem
+
+
+def names(root):
+    """Return the names of what is cancelled and not dead yet; None: there is no directory."""
+    path = root / QUEUE / "ready" / "cancelled"
+    return sorted(os.listdir(path)) if path.exists() else None
+
+
+def state_of(broker, id_):
+    return broker.status(QUEUE, id_)[id_]
+
+
+@pytest.mark.parametrize("delay", [0, 60])
+def test_a_single_file_is_dead_at_once(broker, root, delay):
+    id_ = broker.publish(QUEUE, "x", delay=delay)
+    assert broker.cancel(QUEUE, id_) == {id_: "dead"}
+    [letter] = broker.dead(QUEUE)
+    assert (letter.id, letter.message) == (id_, "x")
+    assert letter.reason.startswith("cancelled by ")
+    assert letter.reason.endswith(f" on {os.uname().nodename}")
+    assert broker.view(QUEUE)[QUEUE] == (0, 0, 0, 1)
+    assert names(root) is None
+    assert broker.cancel(QUEUE, [id_]) == {id_: "dead"}  # as often as one likes
+
+
+def test_a_line_is_dead_when_its_turn_comes(broker, root):
+    broker.publish_many(QUEUE, [f"x{n}" for n in range(12)])
+    ids = [seen.id for seen in broker.peek(QUEUE, 12)]
+    wanted = ids[0], ids[2], ids[11]
+    assert broker.cancel(QUEUE, wanted) == dict.fromkeys(wanted, "waiting")
+    assert broker.to_cancel(QUEUE) == set(wanted)
+    taken = broker.consume(QUEUE, 4)
+    assert texts(taken) == ["x1", "x3", "x4", "x5"]
+    assert [letter.message for letter in broker.dead(QUEUE)] == ["x0", "x2"]
+    assert names(root) == [ids[11]]
+    assert texts(broker.consume(QUEUE, 12)) == ["x6", "x7", "x8", "x9", "x10"]
+    assert names(root) is None
+    assert broker.view(QUEUE)[QUEUE] == (0, 9, 0, 3)
+
+
+def test_one_at_work_is_dead_when_its_consumer_gives_it_up(broker, root, clock):
+    broker.publish_many(QUEUE, [f"x{n}" for n in range(12)], timeout=10)
+    held = broker.consume(QUEUE, 5)
+    ids = [message.id for message in held]
+    assert broker.cancel(QUEUE, ids) == dict.fromkeys(ids, "work")
+    broker.ack(held[0])  # it was done
+    broker.nack(held[1])
+    broker.release(held[2])
+    assert broker.view(QUEUE)[QUEUE] == (9, 2, 0, 0)
+    assert texts(broker.consume(QUEUE, 1)) == ["x5"]
+    assert {x.message for x in broker.dead(QUEUE)} <= {"x1", "x2"}
+    clock.advance(11)
+    broker.clean(QUEUE)
+    assert {"x3", "x4"} <= {x.message for x in broker.dead(QUEUE)}
+    broker.consume(QUEUE, 12)
+    assert {x.message for x in broker.dead(QUEUE)} == {"x1", "x2", "x3", "x4"}
+    assert names(root) == [ids[0]]
+
+
+def test_names_of_what_is_not_in_the_queue_go_away_after_an_hour(broker, root):
+    clock = FakeClock(root.stat().st_mtime)  # names bear the real time
+    cleaner = Broker(root, clock=clock)
+    broker.publish_many(QUEUE, ["x"] * 12)
+    held = broker.consume(QUEUE, 3)
+    ids = [message.id for message in held]
+    broker.cancel(QUEUE, ids)
+    broker.ack(held[0])
+    broker.reject(held[1])
+    broker.release(held[2])
+    clock.advance(3500)
+    cleaner.clean(QUEUE)
+    assert names(root) == sorted(ids)
+    clock.advance(200)
+    cleaner.clean(QUEUE)
+    assert names(root) == [ids[2]]  # however long it waits
+
+
+def test_a_lease_that_is_over_is_not_requeued(broker, root, clock):
+    id_ = broker.publish(QUEUE, "x", timeout=10)
+    broker.consume(QUEUE)
+    broker.cancel(QUEUE, id_)
+    clock.advance(11)
+    assert broker.clean(QUEUE).dead == 1
+    [letter] = broker.dead(QUEUE)
+    assert letter.reason.startswith("cancelled by ")
+    assert names(root) is None
+
+
+def test_what_is_redriven_is_not_cancelled_any_more(broker, root):
+    broker.publish_many(QUEUE, ["x"] * 12)
+    [held] = broker.consume(QUEUE)
+    broker.cancel(QUEUE, held.id)
+    broker.reject(held, "by its consumer, at the same time")
+    assert names(root) == [held.id]
+    assert broker.redrive(QUEUE, [held.id]) == 1
+    assert names(root) is None
+    assert held.id in {message.id for message in broker.consume(QUEUE, 12)} | {
+        message.id for message in broker.consume(QUEUE, 12)
+    }
+
+
+def test_what_nobody_has_is_not_cancelled(broker, root):
+    id_ = broker.publish(QUEUE, "x")
+    broker.ack(broker.consume(QUEUE))
+    assert broker.cancel(QUEUE, [id_, "nowhere"]) == {
+        id_: "unknown",
+        "nowhere": "unknown",
+    }
+    assert names(root) is None
+    for wrong in ("../../x", "", "A", "x" * 65, "a\n"):
+        with pytest.raises(InvalidArgument):
+            broker.cancel(QUEUE, [id_, wrong])
+
+
+@pytest.mark.parametrize("plant", [os.mkdir, lambda path: open(path, "x").close()])
+def test_what_others_plant_there_stops_nobody(broker, root, plant):
+    path = root / QUEUE / "ready" / "cancelled"
+    plant(path)
+    if path.is_dir():
+        (path / "no id\n").touch()
+        (path / "x").mkdir()
+    id_ = broker.publish(QUEUE, "x")
+    assert broker.to_cancel(QUEUE) <= {"x"}
+    assert [message.id for message in broker.consume(QUEUE)] == [id_]
+    assert broker.cancel(QUEUE, id_) == {id_: "work"}
+    assert broker.to_cancel(QUEUE) >= {id_}
+
+
+@pytest.mark.parametrize("number", [1, 12])
+@pytest.mark.parametrize("is_held", [False, True])
+def test_a_cancel_that_was_interrupted_is_done_again(
+    broker, root, clock, number, is_held
+):
+    """Wherever it stopped, the message is in one state; after the second, it is never run."""
+    for n in range(200):
+        broker.publish_many(QUEUE, ["x"] * number)
+        held = broker.consume(QUEUE) if is_held else []
+        id_ = held[0].id if held else broker.peek(QUEUE)[0].id
+        fs = FileSystem(crashing_before(n))
+        try:
+            Broker(root, fs=fs, clean=False, clock=clock).cancel(QUEUE, id_)
+            has_crashed = False
+        except Crash:
+            has_crashed = True
+        assert state_of(broker, id_) in ("waiting", "work", "dead")
+        assert sum(broker.view(QUEUE)[QUEUE]) == number
+        broker.cancel(QUEUE, id_)
+        if held:
+            broker.release(held)
+        taken = [m for _ in range(number + 1) for m in broker.consume(QUEUE, number)]
+        assert id_ not in {message.id for message in taken}
+        assert state_of(broker, id_) == "dead"
+        assert names(root) is None
+        broker.clean(QUEUE)
+        notes = [x for x in os.listdir(root / QUEUE / "dead") if x.endswith(".note")]
+        assert has_crashed or len(notes) == 1  # one without a letter goes in an hour
+        broker.purge(QUEUE)
+        if not has_crashed:
+            assert n > 3
+            return
+
+
+def test_whoever_dies_while_he_ends_one_leaves_it_cancelled(broker, root, clock):
+    for n in range(200):
+        broker.publish_many(QUEUE, ["x"] * 12, timeout=10)
+        id_ = broker.peek(QUEUE)[0].id
+        broker.cancel(QUEUE, id_)
+        fs = FileSystem(crashing_before(n))
+        try:
+            crashing = Broker(root, fs=fs, clean=False, clock=clock)
+            assert id_ not in {message.id for message in crashing.consume(QUEUE, 3)}
+            has_crashed = False
+        except Crash:
+            has_crashed = True
+        assert state_of(broker, id_) in ("waiting", "work", "dead")
+        clock.advance(60)
+        broker.clean(QUEUE)
+        taken = [m for _ in range(13) for m in broker.consume(QUEUE, 12)]
+        assert id_ not in {message.id for message in taken}
+        assert len({message.id for message in taken}) == 11
+        assert state_of(broker, id_) == "dead"
+        broker.purge(QUEUE)
+        if not has_crashed:
+            assert n > 10
+            return
+
+
+def test_a_queue_with_cancelled_ones_is_deleted(broker, root):
+    broker.publish_many(QUEUE, ["x"] * 12)
+    broker.cancel(QUEUE, broker.peek(QUEUE)[0].id)
+    broker.delete_queue(QUEUE)
+    assert os.listdir(root) == sorted(set(os.listdir(root)) - {QUEUE})

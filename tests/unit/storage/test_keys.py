@@ -1,0 +1,195 @@
+"""A second publish with a key adds nothing, wherever the first one stopped."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+from protocol.scenes import QUEUE
+from support import Calls, Crash, FakeClock, crashing_before
+from unit.scenes import texts
+
+from ddmq import Broker, InvalidArgument, StorageError
+from ddmq.storage.filesystem import FileSystem
+
+#: How many messages: a file of its own, one bundle, several, in a broker with small bundles.
+NUMBERS = pytest.mark.parametrize("number", [0, 3, 25])
+DELAYS = pytest.mark.parametrize("delay", [0, 100])
+TEXTS = [f"x{n}" for n in range(25)]
+
+
+def publish(broker, number, key="k", **options):
+    """Publish one message, or several together."""
+    if not number:
+        return broker.publish(QUEUE, TEXTS[0], key=key, **options)
+    return broker.publish_many(QUEUE, iter(TEXTS[:number]), key=key, **options)
+
+
+def client(root, clock, calls=None):
+    fs = FileSystem(calls) if calls else FileSystem()
+    return Broker(root, fs=fs, clock=clock, clean=False, bundle_size=10)
+
+
+def drained(broker, clock):
+    """Return all messages, delayed ones too."""
+    clock.advance(200)
+    broker.clean(QUEUE)
+    found = []
+    while taken := broker.consume(QUEUE, 50):
+        found += taken
+        broker.ack(taken)
+    broker.clean(QUEUE)
+    return texts(found)
+
+
+def inside(root, name):
+    path = root / QUEUE / name
+    return sorted(os.listdir(path)) if path.exists() else None
+
+
+@NUMBERS
+@DELAYS
+def test_a_second_publish_adds_nothing_and_answers_the_same(
+    root, clock, broker, number, delay
+):
+    ours = client(root, clock)
+    first = publish(ours, number, delay=delay)
+    assert publish(ours, number, delay=delay) == first
+    assert publish(client(root, clock), number, priority=3) == first
+    assert drained(broker, clock) == TEXTS[: number or 1]
+    assert publish(ours, number) == first  # also when all is done
+    assert drained(broker, clock) == []
+    assert inside(root, "tmp") == []
+    assert len(inside(root, "keys")) == 1
+    assert publish(ours, number, key="another") != first or number
+    assert ours.forget(QUEUE, "k")
+    assert not ours.forget(QUEUE, "k")
+    publish(ours, number)
+    assert drained(broker, clock) == TEXTS[: number or 1] * 2
+
+
+@NUMBERS
+@pytest.mark.parametrize(("durable", "delay"), [(False, 0), (True, 0), (True, 100)])
+def test_a_publisher_that_dies_anywhere_is_run_again(
+    root, clock, broker, number, delay, durable
+):
+    """Exactly one set of messages comes, whether or not housekeeping was faster."""
+    for n in range(400):
+        options = {"key": f"k{n}", "delay": delay, "durable": durable}
+        try:
+            dying = client(root, clock, crashing_before(n))
+            publish(dying, number, **options)
+            has_crashed = False
+        except Crash:
+            has_crashed = True
+        seen = list(broker.contents(QUEUE))
+        assert len(seen) in (0, number or 1) or delay
+        again = publish(client(root, clock), number, **options)
+        assert publish(client(root, clock), number, **options) == again
+        found = drained(broker, clock)
+        assert sorted(found) == sorted(TEXTS[: number or 1])
+        if not has_crashed:
+            assert n > 9
+            return
+    raise AssertionError("it never ended")
+
+
+@NUMBERS
+@pytest.mark.usefixtures("broker")
+def test_what_a_key_names_is_published_by_housekeeping_in_time(root, number):
+    """Who published died, and nobody publishes again for two days."""
+    clock = FakeClock(root.stat().st_mtime)
+    for n in range(400):
+        try:
+            dying = client(root, clock, crashing_before(n))
+            publish(dying, number, key=f"k{n}")
+            has_crashed = False
+        except Crash:
+            has_crashed = True
+        keeper = client(root, clock)
+        before = len(inside(root, "keys") or ())
+        clock.now_ns += 2 * 86400 * 10**9
+        keeper.clean(QUEUE)
+        keeper.clean(QUEUE)
+        came = drained(keeper, clock)
+        assert sorted(came) in ([], sorted(TEXTS[: number or 1]))
+        publish(keeper, number, key=f"k{n}")
+        assert len(inside(root, "keys")) == n + 1
+        if before == n + 1:  # the link was made, so it was published once for all
+            assert came
+            assert drained(keeper, clock) == []
+        else:
+            assert not came
+            assert sorted(drained(keeper, clock)) == sorted(TEXTS[: number or 1])
+        clock.now_ns = int(root.stat().st_mtime * 1e9)
+        if not has_crashed:
+            return
+    raise AssertionError("it never ended")
+
+
+@NUMBERS
+@pytest.mark.parametrize("among", ["symlink", "rename"])
+def test_of_two_who_publish_at_once_one_does(root, clock, broker, number, among):
+    for n in range(100):
+        key, seen = f"k{n}", []
+
+        def call(_, name, function, arguments, key=key, seen=seen, n=n):
+            if name == among:
+                seen.append(name)
+                if len(seen) == n + 1:
+                    seen.append(publish(client(root, clock), number, key=key))
+            return function(*arguments)
+
+        mine = publish(client(root, clock, Calls(call)), number, key=key)
+        assert sorted(drained(broker, clock)) == sorted(TEXTS[: number or 1])
+        assert inside(root, "tmp") == []
+        assert inside(root, "bundles") == []
+        if len(seen) <= n:
+            assert n
+            return
+        assert seen[n + 1] == mine
+
+
+def test_an_error_of_the_messages_uses_no_key(root, clock, broker):
+    def wrong():
+        yield "x"
+        yield object()
+
+    with pytest.raises(InvalidArgument):
+        client(root, clock).publish_many(QUEUE, wrong(), key="k")
+    assert inside(root, "tmp") == inside(root, "bundles") == []
+    assert client(root, clock).publish_many(QUEUE, [], key="k") == 0
+    assert publish(client(root, clock), 3) == 3
+    with pytest.raises(InvalidArgument, match="3 messages that were published tog"):
+        publish(client(root, clock), 0)
+
+
+@pytest.mark.parametrize("key", ["", "x" * 1001, 7, "\ud800"])
+def test_what_is_no_key_is_refused(broker, root, key):
+    with pytest.raises(InvalidArgument):
+        broker.publish(QUEUE, "x", key=key)
+    assert broker.view(QUEUE)[QUEUE].waiting == 0
+
+
+@pytest.mark.parametrize(
+    "plant", [os.mkdir, lambda path: os.symlink("../../x", path)], ids=["dir", "link"]
+)
+def test_a_key_is_data_and_what_others_plant_there_is_told(broker, root, plant):
+    broker.publish(QUEUE, "x", key="../../../x\n\x1b[2J")
+    [name] = inside(root, "keys")
+    assert len(name) == 40
+    plant(root / QUEUE / "keys" / ("0" * 40))
+    path = root / QUEUE / "keys" / name
+    path.unlink()
+    plant(path)
+    with pytest.raises(StorageError, match="ddmq forget"):
+        broker.publish(QUEUE, "x", key="../../../x\n\x1b[2J")
+
+
+def test_a_queue_with_keys_is_deleted_and_is_well(broker, root):
+    publish(broker, 0)
+    broker.purge(QUEUE)
+    publish(broker, 0)
+    assert broker.view(QUEUE)[QUEUE].waiting == 0
+    broker.delete_queue(QUEUE)
+    assert QUEUE not in os.listdir(root)
