@@ -197,7 +197,7 @@ class Keys:
         elif draft:
             self._fs.discard(draft)
         for bundle in bundles:
-            self._store.bundles.remove(self._layout.bundle(bundle.id))
+            self._store.bundles.remove(bundle.id)
 
     def _prepare(self, options: Publication) -> None:
         """Make what a link needs: its directory, and a draft that survives a power cut as it does."""

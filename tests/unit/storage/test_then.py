@@ -228,7 +228,7 @@ def test_a_client_that_does_not_know_the_time_takes_none(root, broker, refusing)
         def compared_ns(self):
             return None
 
-    fs = refusing("open", errno.EROFS, "tmp")
+    fs = refusing("open", errno.EROFS, "q/tmp")
     client = Broker(root, clock=Unknown(), fs=fs, clean=False)
     fs.touched_ns = lambda _: (_ for _ in ()).throw(OSError(errno.EROFS, "no"))
     with pytest.raises(StorageError, match="can't be compared"):
