@@ -403,9 +403,9 @@ class Broker:
     @_explained
     def forget(self, queue: str, key: str) -> bool:
         """Let a key be used once more; False: nothing was published with it."""
-        from ddmq.storage.keys import name_of  # rarely needed
+        from ddmq.storage.keys import Keys, name_of  # rarely needed
 
-        return self._known(queue).store.keys.forget(name_of(key))
+        return Keys(self._known(queue).store).forget(name_of(key))
 
     # Messages are consumed and settled
 
@@ -688,7 +688,9 @@ class Broker:
         self, queue: str, act: Callable[[FollowUps], _Result]
     ) -> _Result:
         """Return what `act` does with what workers are to run when a queue is done."""
-        return act(self._known(queue).store.follow_ups)
+        from ddmq.storage.then import FollowUps  # few need it
+
+        return act(FollowUps(self._known(queue).store))
 
     def workers(self, queue: str, *, running: bool = False) -> list[WorkerSeen]:
         """Return the workers of a queue, as they last told of themselves: those that live or did.
@@ -713,7 +715,9 @@ class Broker:
     @_explained
     def with_workers(self, queue: str, act: Callable[[Workers], _Result]) -> _Result:
         """Do something with what workers tell of themselves; return what `act` does."""
-        return act(self._known(queue).store.workers)
+        from ddmq.storage.workers import Workers  # few need it
+
+        return act(Workers(self._known(queue).store))
 
     # Cancelling
 

@@ -155,9 +155,9 @@ class QueuePolicy:
         data = encode(message, publication.priority, self.settings.max_bytes)
         if key is None:
             return self.store.publish(data, publication)
-        from ddmq.storage.keys import name_of  # rarely needed
+        from ddmq.storage.keys import Keys, name_of  # rarely needed
 
-        keys, name = self.store.keys, name_of(key)
+        keys, name = Keys(self.store), name_of(key)
         keyed = keys.find(name) or keys.publish(name, data, publication)
         if keyed.bundles:
             raise InvalidArgument(
@@ -178,9 +178,9 @@ class QueuePolicy:
         encoded = (encode_message(message, said, limit) for message in messages)
         if key is None:
             return self.store.publish_many(encoded, publication)
-        from ddmq.storage.keys import name_of  # rarely needed
+        from ddmq.storage.keys import Keys, name_of  # rarely needed
 
-        keys, name = self.store.keys, name_of(key)
+        keys, name = Keys(self.store), name_of(key)
         keyed = keys.find(name) or keys.publish_many(name, encoded, publication)
         if keyed is None:
             return 0

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ddmq.hpc.settling import is_special
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -40,7 +42,7 @@ class Brake:
     ) -> None:
         self._settler = settler
         self._limits = limits
-        self._timeout = options.timeout
+        self._options = options
         self._clock = clock
         self._enough = max(_FIRST, options.slots)
         self._is_on = options.brake and options.fast_failures is None
@@ -56,8 +58,8 @@ class Brake:
 
     def _works(self, ended: Ended) -> bool:
         ended_itself = not ended.execution.was_killed
-        is_special = self._settler.is_special(ended.outcome) and ended_itself
-        return ended.went_well or is_special
+        is_meant = is_special(ended.outcome, self._options) and ended_itself
+        return ended.went_well or is_meant
 
     def holds(self, ended: Ended) -> bool:
         """Hold a command that failed, or give its message back; False: settle it now."""
@@ -117,7 +119,7 @@ class Brake:
     def _how_it_ended(self, ended: Ended) -> str:
         how = str(ended.outcome)
         if ended.execution.timed_out:
-            how = f"timed out after {self._timeout:g} s"
+            how = f"timed out after {self._options.timeout:g} s"
         said = ended.execution.tail().rpartition("\n")[2].strip()
         return f"{how} ({said[:_WORDS]})" if said else how
 

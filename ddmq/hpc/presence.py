@@ -235,7 +235,7 @@ class Presence:
         return EVERY if self._turn is None else self._turn.interval
 
     def _is_our_turn(self, workers: Workers, name: WorkerName) -> bool:
-        """Look how many workers there are, and who is asked to drain; tell whether we may rename."""
+        """Look how many workers there are, and who is to drain; tell whether we may rename."""
         look = workers.look(self._token)
         self._turn = turn = look.turn
         self._is_asked = any(drain.means(name) for drain in look.drains)

@@ -40,6 +40,18 @@ _LAST_WAIT, _LAST_LOOK = 2.0, 0.01
 _LOGS_TOGETHER = 500
 
 
+def is_special(outcome: Outcome, options: WorkerOptions) -> bool:
+    """Tell whether an exit status or an answer has a meaning of its own."""
+    if outcome.answer == "reject" or asks_for_later(outcome, options):
+        return True
+    return outcome.code in options.on_exit or outcome.code in options.fatal
+
+
+def asks_for_later(outcome: Outcome, options: WorkerOptions) -> bool:
+    """Tell whether a command asks for another try later, which counts nothing."""
+    return outcome.code in options.retry_free or outcome.answer == "release"
+
+
 class _Owed(NamedTuple):
     """What is to be done with a message as soon as the file system does it."""
 
@@ -146,7 +158,7 @@ class Settler:
         elif outcome.code in options.on_exit:
             target = options.on_exit[outcome.code]
             self._do(ended, "moved", partial(broker.move, queue=target))
-        elif self.is_later(outcome):
+        elif asks_for_later(outcome, options):
             later = options.backoff[0] if options.backoff else _LATER
             self._do(ended, "released", partial(broker.release, delay=later))
         else:
@@ -258,17 +270,6 @@ class Settler:
         return self._options.backoff[0] if self._options.backoff else TROUBLED
 
     # What to do
-
-    def is_special(self, outcome: Outcome) -> bool:
-        """Tell whether its exit status has a meaning of its own."""
-        options, code = self._options, outcome.code
-        if outcome.answer == "reject" or self.is_later(outcome):
-            return True
-        return code in options.on_exit or code in options.fatal
-
-    def is_later(self, outcome: Outcome) -> bool:
-        """Tell whether it asks for another try later, which counts nothing."""
-        return outcome.code in self._options.retry_free or outcome.answer == "release"
 
     def why_not(self, message: Message) -> str | None:
         """Say why a message is a failure without being run once more; None: it is to be run.

@@ -130,7 +130,7 @@ class Supply:
         return len(self._ahead) + len(self.alone) < number
 
     def left(self) -> float | None:
-        """Return the seconds until what was taken ahead is to be given back; None: there is none."""
+        """Return the seconds until what was taken ahead is given back; None: there is none."""
         if not self._ahead:
             return None
         return max(self._taken_at + AHEAD_AT_MOST - self._clock.monotonic(), 0.0)

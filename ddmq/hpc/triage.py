@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ddmq.hpc.brake import Brake
+from ddmq.hpc.settling import asks_for_later, is_special
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -40,6 +41,7 @@ class Triage:
         self._settler = settler
         self._supply = supply
         self._limits = limits
+        self._options = options
         self._poller = poller
         self._brake = Brake(settler, limits, options, clock)
         self._fast_failures: list[Ended] = []
@@ -56,8 +58,8 @@ class Triage:
             each = ended.pop(0)
             if self._brake.holds(each):
                 continue
-            is_special = self._settler.is_special(each.outcome)
-            if not is_special and self._limits.is_fast_failure(each):
+            is_meant = is_special(each.outcome, self._options)
+            if not is_meant and self._limits.is_fast_failure(each):
                 each.execution.forgo_result()
                 self._fast_failures.append(each)
                 self._limits.note_fast_failures(len(self._fast_failures))
@@ -80,7 +82,7 @@ class Triage:
             return False
         if execution.lost or execution.was_killed or execution.cancelled:
             return False
-        if self._settler.is_later(outcome):
+        if asks_for_later(outcome, self._options):
             return False
         self._settler.forget(ended)
         self._supply.alone.append(execution.message)

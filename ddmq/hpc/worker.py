@@ -303,6 +303,10 @@ class Worker:
 
     def _wait(self) -> None:
         """Wait until something can be done."""
+        if (
+            self._signals.drain_requested
+        ):  # while what follows the queue's end was waited for
+            return
         running = self._slots.running
         waits = [command.due_in() for command in running]
         waits += [self._heartbeat.over_in(), self._settler.due_in()]

@@ -1,7 +1,7 @@
 """Messages that are cancelled: dead letters at once, or as soon as somebody has taken them.
 
-What waits or is delayed in a file of its own becomes a dead letter by one rename. A line of a bundle
-can't be taken out of it, and what is at work is somebody's. For these there is a name in
+What waits or is delayed in a file of its own becomes a dead letter by one rename. A line of a
+bundle can't be taken out of it, and what is at work is somebody's. For these there is a name in
 `ready/cancelled/`: a symbolic link that nobody follows, whose target says who made it, and when.
 Whoever claims a message whose name is there, or finds its lease over, makes it a dead letter, and
 then removes the name. Until then, the message is in whichever state it is in.
@@ -46,6 +46,10 @@ class Cancellations:
     def __init__(self, store: Store) -> None:
         self._store = store
         self._fs = store.fs
+        self._layout = store.layout
+        self._buckets = store.buckets
+        self._passed = store.passed
+        self._ready = store.ready
         self._path = store.layout.cancelled
 
     def ids(self) -> frozenset[str]:
@@ -55,16 +59,16 @@ class Cancellations:
         except FileNotFoundError:
             return frozenset()
         except NotADirectoryError:
-            self._store.buckets.quarantine(
+            self._buckets.quarantine(
                 self._path, "no directory, where cancellations are"
             )
         except PermissionError as error:
-            self._store.passed.tell(self._path, "can't be listed", error)
+            self._passed.tell(self._path, "can't be listed", error)
         return frozenset()
 
     def ids_if_any(self) -> frozenset[str]:
         """Return the same by one call, where nothing is cancelled, that no cache answers."""
-        names = self._fs.listing(self._store.layout.ready)
+        names = self._fs.listing(self._layout.ready)
         return self.ids() if CANCELLED in names else frozenset()
 
     def end(self, lease: Lease) -> bool:
@@ -116,7 +120,7 @@ class Cancellations:
         for id_ in asked:
             if not is_id(id_):
                 raise InvalidArgument(f"{id_!r:.80} is no id of a message")
-        self._store.layout.require_change()
+        self._layout.require_change()
         target = by_us(self._store)
         self._take_out(frozenset(asked), _reason(target))
         found = statuses(self._store, asked)
@@ -124,7 +128,7 @@ class Cancellations:
             if state in ("waiting", "delayed", "work"):
                 self._name(id_, target)
         self.forget(id_ for id_, state in found.items() if state == "dead")
-        self._store.ready.forget()
+        self._ready.forget()
         return found
 
     def _name(self, id_: str, target: str) -> None:
@@ -134,7 +138,7 @@ class Cancellations:
                 if self._fs.elected(f"{self._path}/{id_}", target):
                     return
             except FileNotFoundError:  # nobody needed it, or the last name was removed
-                self._store.layout.make_directory(self._path)
+                self._layout.make_directory(self._path)
         raise OSError(errno.EAGAIN, "it is removed as often as it is made", self._path)
 
     def _take_out(self, wanted: frozenset[str], reason: str) -> None:

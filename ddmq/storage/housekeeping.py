@@ -338,15 +338,18 @@ class Housekeeper:
 
     def _tidy(self, within: float) -> Swept:
         """Put right what the dead left behind; the rest is left to the next cleaner."""
+        from ddmq.storage.keys import Keys  # only a cleaning looks there
+        from ddmq.storage.workers import Workers
+
         store, buckets = self._store, self._store.buckets
         leftovers, letters = store.leftovers, store.dead_letters
         scan = store.scan
         self._each(letters.quarantine, leftovers.foreign(), within)
         remove = partial(leftovers.remove_if_abandoned, now_ns=self._time.now_ns())
         # Bundles without an entry may be those of drafts that are to be published.
-        is_done = store.keys.complete_old(self._time.now_ns())
+        is_done = Keys(store).complete_old(self._time.now_ns())
         removed = self._each(remove, leftovers.all() if is_done else [], within)
-        removed += self._each(self._fs.unlink, store.workers.old(), within)
+        removed += self._each(self._fs.unlink, Workers(store).old(), within)
         self._each(leftovers.tidy, scan.buckets(), within)
         self._try(store.cancelled.tidy, self._time.now_ns())
         self._layout.mark_cleaned()

@@ -1,10 +1,10 @@
 """What was published with a key, so that a second publish with it adds nothing.
 
-Everything is made ready first, as a *draft* in `tmp/`: the file of a message, the entry of a bundle,
-or a directory of entries. Then a symbolic link in `keys/` is made exclusively. Its name is made of
-the key, and its target says which draft is meant, and what becomes of it. From then on, the draft
-will be published: by who made the link, or by whoever finds the link and the draft still there, by
-one rename of the draft. Who finds the link and no draft knows that this was done before.
+Everything is made ready first, as a *draft* in `tmp/`: the file of a message, the entry of a
+bundle, or a directory of entries. Then a symbolic link in `keys/` is made exclusively. Its name is
+made of the key, and its target says which draft is meant, and what becomes of it. From then on, the
+draft will be published: by who made the link, or by whoever finds the link and the draft still
+there, by one rename of the draft. Who finds the link and no draft knows that this was done before.
 """
 
 from __future__ import annotations
@@ -61,6 +61,9 @@ class Keys:
         self._store = store
         self._layout = store.layout
         self._fs = store.fs
+        self._time = store.time
+        self._ready = store.ready
+        self._bundles = store.bundles
 
     def find(self, name: str) -> Keyed | None:
         """Return what was published with a key, which is done as soon as this returns.
@@ -159,7 +162,7 @@ class Keys:
     ) -> Keyed:
         """Return what the link of a key is to say."""
         bundles = list(bundles)
-        due = self._store.time.in_ms(options.delay) if options.delay else 0
+        due = self._time.in_ms(options.delay) if options.delay else 0
         return Keyed(
             f"{id_}.{name}",
             options.priority,
@@ -181,7 +184,7 @@ class Keys:
             self._fs.touch(draft, mode)
             return
         self._layout.make_directory(draft)
-        stamp = self._store.ready.stamps_at_end(options.priority, bundles)
+        stamp = self._ready.stamps_at_end(options.priority, bundles)
         for bundle in bundles:
             self._fs.touch(f"{draft}/{bundle.name_at(stamp)}", mode)
             stamp += bundle.stamps
@@ -197,10 +200,10 @@ class Keys:
         elif draft:
             self._fs.discard(draft)
         for bundle in bundles:
-            self._store.bundles.remove(bundle.id)
+            self._bundles.remove(bundle.id)
 
     def _prepare(self, options: Publication) -> None:
-        """Make what a link needs: its directory, and a draft that survives a power cut as it does."""
+        """Make what a link needs: its directory, and a draft that a power cut does not take."""
         if not self._fs.is_directory(self._layout.keys):  # nobody has needed it yet
             self._layout.make_directory(self._layout.keys)
         if options.durable:
@@ -249,9 +252,9 @@ class Keys:
         """Move a file into the ready queue or `delayed/`."""
         store = self._store
         if not keyed.due:
-            store.ready.append(draft, entry, sync=keyed.durable)
+            self._ready.append(draft, entry, sync=keyed.durable)
             return
-        stamp = entry.stamp or store.ready.next_stamp(0, entry.stamps)
+        stamp = entry.stamp or self._ready.next_stamp(0, entry.stamps)
         delayed = Delayed(entry._replace(stamp=stamp), keyed.due)
         self._fs.rename(draft, f"{store.delayed.path}/{delayed.filename}")
         if keyed.durable:
@@ -267,7 +270,7 @@ class Keys:
         bundles = [each for each in found if isinstance(each, Bundle)]
         if not keyed.due and bundles:
             first, sync = bundles[0].stamp, keyed.durable
-            self._store.ready.place_bucket(draft, keyed.priority, first, sync=sync)
+            self._ready.place_bucket(draft, keyed.priority, first, sync=sync)
             return
         for bundle in bundles:
             self._show(f"{draft}/{bundle.filename}", bundle, keyed)

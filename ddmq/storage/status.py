@@ -80,7 +80,7 @@ def _look(store: Store, wanted: frozenset[str]) -> tuple[list[str], dict[str, st
 
     PermissionError: one of them is closed to us, so nobody can say what is not there.
     """
-    layout, found = store.layout, {}
+    layout, bundles, found = store.layout, store.bundles, {}
     directories = [layout.work, layout.delayed, layout.dead, layout.ready]
     names = frozenset(store.fs.listing(layout.work))
     for lease in known(Lease.parse, names):
@@ -93,7 +93,7 @@ def _look(store: Store, wanted: frozenset[str]) -> tuple[list[str], dict[str, st
         ours = wanted.intersection(f"{range_.bundle}-{line}" for line in lines)
         if ours:
             directories.append(layout.bundle(range_.bundle))
-            if store.bundles.was_made(held):
+            if bundles.was_made(held):
                 found.update(dict.fromkeys(ours, "work"))
     entries = []
     for priority, path, inside in store.scan.everything():
@@ -102,7 +102,7 @@ def _look(store: Store, wanted: frozenset[str]) -> tuple[list[str], dict[str, st
     entries += [("delayed", each.entry) for each in store.delayed.all()]
     for state, entry in entries:
         if entry is not None:
-            for each in open_entries(store.bundles, entry, wanted):
+            for each in open_entries(bundles, entry, wanted):
                 found[each.id] = state
     for dead in store.dead_letters.all():
         if dead.entry.id in wanted:
@@ -133,7 +133,7 @@ def _read_journals(
 
     Then it was merged with others, into one that we have not seen.
     """
-    directory, is_whole = store.layout.journal, True
+    directory, passed, is_whole = store.layout.journal, store.passed, True
     try:
         names = store.fs.listing(directory)
     except (FileNotFoundError, NotADirectoryError):
@@ -147,7 +147,7 @@ def _read_journals(
             is_whole = False
             continue
         except OSError as error:
-            store.passed.tell(f"{directory}/{name}", "can't be read", error)
+            passed.tell(f"{directory}/{name}", "can't be read", error)
             continue
         for line in data.split(b"\n"):
             if line.startswith(_LINE_BEGINS) and len(line) < JOURNAL_LINE:

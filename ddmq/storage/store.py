@@ -62,13 +62,10 @@ if TYPE_CHECKING:
     from ddmq.storage.delayed import DelayedMessages
     from ddmq.storage.drop import Drop
     from ddmq.storage.filesystem import FileSystem
-    from ddmq.storage.keys import Keys
     from ddmq.storage.leftovers import Leftovers
     from ddmq.storage.names import ReadyEntry, Waiting
     from ddmq.storage.ready import ConsumeCall
     from ddmq.storage.scan import Scan
-    from ddmq.storage.then import FollowUps
-    from ddmq.storage.workers import Workers
 
 BUCKET_SIZE = 500
 #: The most messages of a bundle.
@@ -259,27 +256,6 @@ class Store:
         from ddmq.storage.cancelled import Cancellations
 
         return Cancellations(self)
-
-    @property
-    def keys(self) -> Keys:
-        """What was published with keys."""
-        from ddmq.storage.keys import Keys
-
-        return Keys(self)
-
-    @property
-    def follow_ups(self) -> FollowUps:
-        """What is to be run when the queue is done."""
-        from ddmq.storage.then import FollowUps
-
-        return FollowUps(self.layout, self.fs, self.time)
-
-    @property
-    def workers(self) -> Workers:
-        """What workers tell of themselves."""
-        from ddmq.storage.workers import Workers
-
-        return Workers(self.layout, self.fs, self.clock)
 
     # A message comes
 

@@ -24,8 +24,7 @@ from ddmq.storage.names import (
 )
 
 if TYPE_CHECKING:
-    from ddmq.storage.filesystem import FileSystem
-    from ddmq.storage.layout import Layout, ServerTime
+    from ddmq.storage.store import Store
 
 #: How often a follow-up of ours is looked for whose name is not the one that we knew.
 _TRIES = 4
@@ -44,10 +43,10 @@ class HeldFollowUp(NamedTuple):
 class FollowUps:
     """The follow-ups of one queue."""
 
-    def __init__(self, layout: Layout, fs: FileSystem, time: ServerTime) -> None:
-        self._layout = layout
-        self._fs = fs
-        self._time = time
+    def __init__(self, store: Store) -> None:
+        self._layout = store.layout
+        self._fs = store.fs
+        self._time = store.time
 
     def _path(self, follow_up: FollowUp) -> str:
         return f"{self._layout.then}/{follow_up.filename}"

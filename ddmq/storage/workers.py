@@ -24,9 +24,7 @@ from ddmq.storage.names import new_id, new_token
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from ddmq.clock import Clock
-    from ddmq.storage.filesystem import FileSystem
-    from ddmq.storage.layout import Layout
+    from ddmq.storage.store import Store
 
 #: What a worker says of itself.
 WORKING, IDLE, PAUSED, DRAINING = "working", "idle", "paused", "draining"
@@ -223,11 +221,11 @@ class Turn(NamedTuple):
 class Workers:
     """The workers of one queue, as their names tell."""
 
-    def __init__(self, layout: Layout, fs: FileSystem, clock: Clock) -> None:
-        self._layout = layout
-        self._fs = fs
-        self._clock = clock
-        self._path = layout.workers
+    def __init__(self, store: Store) -> None:
+        self._layout = store.layout
+        self._fs = store.fs
+        self._clock = store.clock
+        self._path = store.layout.workers
 
     # What a worker does
 

@@ -14,6 +14,7 @@ from ddmq import Broker, StorageError
 from ddmq.storage.filesystem import FileSystem
 from ddmq.storage.names import ARMED, FollowUp, parse_id
 from ddmq.storage.store import Store
+from ddmq.storage.then import FollowUps
 
 TIMEOUT = 60.0
 
@@ -33,7 +34,7 @@ def follow_ups(root, clock, calls=None):
     fs = FileSystem(calls or counting(), root=str(root))
     store = Store(f"{root}/q", fs, clock)
     store.open()
-    return store.follow_ups
+    return FollowUps(store)
 
 
 def taken(then):

@@ -25,6 +25,7 @@ from ddmq.storage.workers import (
     Drain,
     Turn,
     WorkerName,
+    Workers,
 )
 
 MINUTE, HOUR, WEEK = 60, 3600, 7 * 86400
@@ -35,7 +36,7 @@ def workers(broker, root, clock):
     """The workers of a queue, as a process that just started sees them."""
     store = Store(f"{root}/q", FileSystem(root=str(root)), clock)
     store.open()
-    return store.workers
+    return Workers(store)
 
 
 @pytest.fixture
@@ -258,7 +259,7 @@ def test_a_crash_before_any_call_disturbs_nobody(broker, root, clock, named):
 
         store = Store(f"{root}/q", FileSystem(Calls(call), root=str(root)), clock)
         try:
-            lives(store.workers)
+            lives(Workers(store))
         except Crash:
             pass
         else:
