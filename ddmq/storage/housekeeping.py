@@ -344,8 +344,9 @@ class Housekeeper:
         self._each(letters.quarantine, leftovers.foreign(), within)
         remove = partial(leftovers.remove_if_abandoned, now_ns=self._time.now_ns())
         # Bundles without an entry may be those of drafts that are to be published.
-        is_done = store.keys.complete_old(self._time.now_ns())
-        removed = self._each(remove, leftovers.all() if is_done else [], within)
+        kept = store.keys.complete_old(self._time.now_ns(), within)
+        found = [x for x in leftovers.all() if kept.isdisjoint((x, os.path.dirname(x)))]
+        removed = self._each(remove, found, within)
         removed += self._each(self._fs.unlink, store.workers.old(), within)
         self._each(leftovers.tidy, scan.buckets(), within)
         self._try(store.cancelled.tidy, self._time.now_ns())

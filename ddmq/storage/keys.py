@@ -10,13 +10,13 @@ one rename of the draft. Who finds the link and no draft knows that this was don
 from __future__ import annotations
 
 import errno
+from collections import deque
 from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING
 
 from ddmq.clock import Stopwatch
 from ddmq.errors import InvalidArgument
-from ddmq.log import warn
 from ddmq.storage.filesystem import REFUSED
 from ddmq.storage.layout import ABANDONED, ABANDONED_INPUT
 from ddmq.storage.names import (
@@ -27,6 +27,7 @@ from ddmq.storage.names import (
     key_of_draft,
     new_id,
     parse_ready_entry,
+    random_below,
 )
 
 if TYPE_CHECKING:
@@ -275,27 +276,49 @@ class Keys:
 
     # Housekeeping
 
-    def complete_old(self, now_ns: int) -> bool:
+    def complete_old(self, now_ns: int, within: float) -> set[str]:
         """Publish what publishers that died had made ready over an hour ago, and a key names.
 
-        False: some of that can't be published now, so no leftovers are to be removed.
+        Return the paths of what is to stay, though it looks like a leftover: drafts that can't be
+        published now, or that were not looked at `within` so many seconds, and their bundles. Where
+        nobody can tell which these are, the directory of all bundles stands for them.
         """
-        is_done = True
-        for draft in self._fs.listing(self._layout.tmp):
-            name = key_of_draft(draft)
-            if name is None:
-                continue
+        tmp, clock = self._layout.tmp, self._store.clock
+        drafts = deque(filter(key_of_draft, self._fs.listing(tmp)))
+        drafts.rotate(random_below(len(drafts)))  # another time, others come first
+        kept, end = set(), clock.monotonic() + within
+        while drafts and clock.monotonic() <= end:
+            draft = drafts.popleft()
             try:
-                found = self._fs.status(f"{self._layout.tmp}/{draft}")
-                if found is None or found.age(now_ns) <= ABANDONED:
-                    continue
-                keyed = self._named(name)
-                if keyed is not None and keyed.draft == draft:
-                    self._finish(keyed)
+                self._complete(draft, now_ns)
             except OSError as error:
-                is_done = False
-                warn(f"{self._layout.tmp}/{draft} can't be published: {error.strerror}")
-        return is_done
+                self._store.passed.tell(f"{tmp}/{draft}", "can't be published", error)
+                kept |= {f"{tmp}/{draft}", *self._bundles_of(draft)}
+        if drafts:
+            kept |= {self._layout.bundles, *(f"{tmp}/{draft}" for draft in drafts)}
+        return kept
+
+    def _complete(self, draft: str, now_ns: int) -> None:
+        """Publish a draft if it is an hour old and its key names it."""
+        found = self._fs.status(f"{self._layout.tmp}/{draft}")
+        if found is None or found.age(now_ns) <= ABANDONED:
+            return
+        keyed = self._named(key_of_draft(draft) or "")
+        if keyed is not None and keyed.draft == draft:
+            self._finish(keyed)
+
+    def _bundles_of(self, draft: str) -> set[str]:
+        """Return the paths of the bundles whose entries are in a draft."""
+        ids = {draft.partition(".")[0]}
+        try:
+            names = self._fs.listing(f"{self._layout.tmp}/{draft}")
+        except (FileNotFoundError, NotADirectoryError):
+            names = []
+        except OSError:
+            return {self._layout.bundles}
+        entries = (parse_ready_entry(0, name) for name in names)
+        ids |= {each.id for each in entries if isinstance(each, Bundle)}
+        return set(map(self._layout.bundle, ids))
 
 
 def _require_in_time(draft: str, watch: Stopwatch, kept: int) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 
 import pytest
@@ -193,3 +194,73 @@ def test_a_queue_with_keys_is_deleted_and_is_well(broker, root):
     assert broker.view(QUEUE)[QUEUE].waiting == 0
     broker.delete_queue(QUEUE)
     assert QUEUE not in os.listdir(root)
+
+
+@pytest.mark.parametrize("plant", [os.mkdir, lambda path: path.touch()])
+def test_what_others_plant_keeps_no_leftovers(broker, root, plant):
+    clock = FakeClock(root.stat().st_mtime)
+    queue, key = root / QUEUE, "1" * 40
+    (queue / "keys").mkdir()
+    plant(queue / "keys" / key)
+    (queue / "tmp" / f"{'0' * 20}.{key}").touch()
+    (queue / "tmp" / ("2" * 20)).touch()
+    clock.now_ns += 2 * 3600 * 10**9
+    client(root, clock).clean(QUEUE)
+    assert inside(root, "tmp") == [f"{'0' * 20}.{key}"]
+
+
+@pytest.mark.parametrize("number", [3, 25])
+def test_the_bundles_of_a_draft_that_can_not_be_published_now_stay(
+    root, broker, number
+):
+    clock = FakeClock(root.stat().st_mtime)
+    with pytest.raises(Crash):
+        publish(client(root, clock, Calls(_dies_at_a_bucket)), number)
+    ours, there = inside(root, "tmp"), inside(root, "bundles")
+    clock.now_ns += 3 * 86400 * 10**9
+    os.mkdir(root / QUEUE / "bundles" / ("a" * 20))
+    os.utime(root / QUEUE / "bundles" / ("a" * 20), (0, 0))
+    client(root, clock, Calls(_refuses_a_bucket)).clean(QUEUE)
+    assert (inside(root, "tmp"), inside(root, "bundles")) == (ours, there)
+    client(root, clock).clean(QUEUE)
+    assert inside(root, "tmp") == []
+    assert drained(broker, clock) == TEXTS[:number]
+
+
+def _is_to_a_bucket(name, arguments):
+    """Tell whether a call publishes a draft with a key."""
+    return (
+        name == "rename"
+        and "." in os.path.basename(arguments[0])
+        and ("/ready/" in arguments[1])
+    )
+
+
+def _dies_at_a_bucket(_, name, function, arguments):
+    if _is_to_a_bucket(name, arguments):
+        raise Crash(name)
+    return function(*arguments)
+
+
+def _refuses_a_bucket(_, name, function, arguments):
+    if _is_to_a_bucket(name, arguments):
+        raise OSError(errno.EIO, "refused", arguments[0])
+    return function(*arguments)
+
+
+def test_many_drafts_that_others_plant_do_not_take_all_the_time(root, broker):
+    clock = FakeClock(root.stat().st_mtime)
+    for n in range(30):
+        (root / QUEUE / "tmp" / f"{n:020d}.{'1' * 40}").touch()
+    clock.now_ns += 2 * 3600 * 10**9
+
+    def slow(_, name, function, arguments):
+        clock.advance(0.1 * (name == "lstat"))
+        return function(*arguments)
+
+    store = client(root, clock, Calls(slow))._known(QUEUE).store
+    kept = store.keys.complete_old(clock.now_ns, 0.5)
+    assert len(kept) > 20
+    assert (
+        store.layout.bundles in kept
+    )  # any of them may be of a draft that was not seen
