@@ -31,7 +31,7 @@ from ddmq.storage.names import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
 
     from ddmq.message import Publication
     from ddmq.storage.names import ReadyEntry
@@ -101,13 +101,14 @@ class Keys:
         mode = self._layout.file_mode
         self._fs.create_own(draft, data, sync=options.durable, mode=mode)
         discard = partial(self._fs.discard, draft)
+        watches = ((own, ABANDONED),)
         try:
             self._prepare(options)
-            _require_in_time(draft, own, ABANDONED)
+            _require_in_time(draft, watches)
         except OSError:
             discard()
             raise
-        return self._elect(name, keyed, discard)
+        return self._elect(name, keyed, watches, discard)
 
     def publish_many(
         self, name: str, messages: Iterable[bytes], options: Publication
@@ -138,16 +139,15 @@ class Keys:
             keyed = self._new(name, id_, options, bundles=bundles)
             draft = f"{layout.tmp}/{keyed.draft}"
             self._draft_entries(draft, bundles, options)
+            watches = (own, ABANDONED), (watch, ABANDONED_INPUT)
             self._prepare(options)
-            _require_in_time(draft, own, ABANDONED)
-            _require_in_time(draft, watch, ABANDONED_INPUT)
+            _require_in_time(draft, watches)
         except BaseException:  # the caller's iterable may raise anything
             with suppress(OSError):
                 self._discard(directory, draft, bundles)
             raise
-        return self._elect(
-            name, keyed, partial(self._discard, directory, draft, bundles)
-        )
+        discard = partial(self._discard, directory, draft, bundles)
+        return self._elect(name, keyed, watches, discard)
 
     def _new(
         self,
@@ -190,14 +190,14 @@ class Keys:
             self._fs.sync_directory(draft)
 
     def _discard(self, directory: str, draft: str, bundles: list[Bundle]) -> None:
-        """Remove a draft that no key names."""
+        """Remove a draft that no key names; its bundles too, if nobody can have published it."""
         leftovers = self._store.leftovers
         leftovers.remove_drafts(directory)
         if draft and self._fs.is_directory(draft):
-            leftovers.remove_drafts(draft)
-        elif draft:
-            self._fs.discard(draft)
-        for bundle in bundles:
+            is_ours = leftovers.remove_drafts(draft)
+        else:
+            is_ours = not draft or self._fs.unlink(draft)
+        for bundle in bundles if is_ours else ():
             self._store.bundles.remove(bundle.id)
 
     def _prepare(self, options: Publication) -> None:
@@ -207,10 +207,18 @@ class Keys:
         if options.durable:
             self._fs.sync_directory(self._layout.tmp)
 
-    def _elect(self, name: str, keyed: Keyed, discard: Callable[[], object]) -> Keyed:
+    def _elect(
+        self,
+        name: str,
+        keyed: Keyed,
+        watches: Sequence[tuple[Stopwatch, int]],
+        discard: Callable[[], object],
+    ) -> Keyed:
         """Make the link of a key, or find that of somebody else; publish what it says.
 
-        Our draft is discarded if no link to it can have been made.
+        Our draft is discarded if no link to it can have been made. If we were suspended before we
+        made our link, the draft may have been cleaned away. Then the link is removed again: else
+        it would say for ever that this was published.
         """
         path = f"{self._layout.keys}/{name}"
         try:
@@ -224,6 +232,15 @@ class Keys:
             raise OSError(errno.EAGAIN, "nobody can tell who published with this", path)
         if found != keyed:
             discard()
+        elif any(watch.seconds() > kept / 2 for watch, kept in watches):
+            made = self._fs.status(path)  # we may have been suspended since, too
+            ago = made.age(self._store.clock.time_ns()) if made else 0.0
+            try:
+                _require_in_time(f"{self._layout.tmp}/{keyed.draft}", watches, ago)
+            except OSError:
+                self._fs.unlink(path)
+                discard()
+                raise
         self._finish(found)
         return found
 
@@ -321,8 +338,10 @@ class Keys:
         return set(map(self._layout.bundle, ids))
 
 
-def _require_in_time(draft: str, watch: Stopwatch, kept: int) -> None:
-    """Raise an error if a draft took so long that somebody may have cleaned it away."""
-    if watch.seconds() > kept / 2:
+def _require_in_time(
+    draft: str, watches: Sequence[tuple[Stopwatch, int]], ago: float = 0.0
+) -> None:
+    """Raise an error if somebody may have cleaned a draft away, so many seconds ago."""
+    if any(watch.seconds() - ago > kept / 2 for watch, kept in watches):
         text = "it took too long to make this ready, so nothing was published"
         raise FileNotFoundError(errno.ENOENT, text, draft)

@@ -264,3 +264,48 @@ def test_many_drafts_that_others_plant_do_not_take_all_the_time(root, broker):
     assert (
         store.layout.bundles in kept
     )  # any of them may be of a draft that was not seen
+
+
+def _suspended(clock, cleaner, *, before):
+    """Return system calls of a publisher that sleeps for two days before or after its link."""
+
+    def sleep():
+        clock.now_ns += 2 * 86400 * 10**9
+        for _ in range(2):
+            cleaner.clean(QUEUE)
+
+    def call(_, name, function, arguments):
+        if name != "symlink" or "/keys/" not in arguments[1]:
+            return function(*arguments)
+        if before:
+            sleep()
+        function(*arguments)
+        times = clock.now_ns, clock.now_ns
+        os.utime(arguments[1], ns=times, follow_symlinks=False)
+        if not before:
+            sleep()
+        return None
+
+    return Calls(call)
+
+
+@NUMBERS
+def test_who_was_suspended_before_the_link_leaves_none(root, broker, number):
+    """Its draft was cleaned away meanwhile, so its key must not say that it was published."""
+    clock = FakeClock(root.stat().st_mtime)
+    cleaner = client(root, clock)
+    with pytest.raises(StorageError, match="nothing was published"):
+        publish(client(root, clock, _suspended(clock, cleaner, before=True)), number)
+    assert inside(root, "keys") == []
+    publish(cleaner, number)
+    assert drained(cleaner, clock) == TEXTS[: number or 1]
+
+
+@NUMBERS
+def test_who_was_suspended_after_the_link_has_published(root, broker, number):
+    clock = FakeClock(root.stat().st_mtime)
+    cleaner = client(root, clock)
+    publish(client(root, clock, _suspended(clock, cleaner, before=False)), number)
+    assert len(inside(root, "keys")) == 1
+    publish(cleaner, number)
+    assert drained(cleaner, clock) == TEXTS[: number or 1]
