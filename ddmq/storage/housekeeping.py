@@ -349,7 +349,7 @@ class Housekeeper:
         removed = self._each(remove, found, within)
         removed += self._each(self._fs.unlink, store.workers.old(), within)
         self._each(leftovers.tidy, scan.buckets(), within)
-        self._try(store.cancelled.tidy, self._time.now_ns())
+        self._try(partial(store.cancelled.tidy, within=within), self._time.now_ns())
         self._layout.mark_cleaned()
         self._each(self._fs.rmdir, buckets.removable(), within)
         return Swept(removed=removed.count(True))

@@ -6,7 +6,7 @@ import os
 
 import pytest
 from protocol.scenes import QUEUE
-from support import Crash, FakeClock, crashing_before
+from support import Calls, Crash, FakeClock, crashing_before
 from unit.scenes import texts
 
 from ddmq import Broker, InvalidArgument
@@ -203,3 +203,53 @@ def test_a_queue_with_cancelled_ones_is_deleted(broker, root):
     broker.cancel(QUEUE, broker.peek(QUEUE)[0].id)
     broker.delete_queue(QUEUE)
     assert QUEUE not in os.listdir(root)
+
+
+def test_a_directory_in_place_of_a_name_keeps_no_other_name(broker, root):
+    broker.publish_many(QUEUE, ["x"] * 12)
+    held = broker.consume(QUEUE, 12)
+    ids = [message.id for message in held]
+    broker.cancel(QUEUE, ids)
+    for message in held:
+        broker.reject(message)
+    for id_ in ids[:6]:
+        path = root / QUEUE / "ready" / "cancelled" / id_
+        path.unlink()
+        path.mkdir()
+    broker.redrive(QUEUE, ids)
+    assert names(root) == sorted(ids[:6])
+
+
+def test_what_is_no_name_of_a_message_is_moved_away_after_an_hour(broker, root):
+    """Else each claim would look there for ever."""
+    clock = FakeClock(root.stat().st_mtime)  # names bear the real time
+    cleaner = Broker(root, clock=clock)
+    path = root / QUEUE / "ready" / "cancelled"
+    path.mkdir()
+    (path / "No Id").touch()
+    (path / "x").mkdir()
+    (path / "y").symlink_to("nowhere")
+    clock.advance(3500)
+    cleaner.clean(QUEUE)
+    assert names(root) == ["No Id", "x", "y"]
+    clock.advance(200)
+    cleaner.clean(QUEUE)
+    assert names(root) is None
+    assert len(broker.dead(QUEUE)) == 2
+
+
+def test_many_names_do_not_take_all_the_time_of_a_cleaning(broker, root):
+    clock = FakeClock(root.stat().st_mtime)
+    path = root / QUEUE / "ready" / "cancelled"
+    path.mkdir()
+    for n in range(40):
+        (path / f"x{n}").symlink_to("nowhere")
+    clock.advance(3700)
+
+    def slow(_, name, function, arguments):
+        clock.advance(0.1 * (name == "lstat" and "/cancelled/" in arguments[0]))
+        return function(*arguments)
+
+    store = Broker(root, fs=FileSystem(Calls(slow)), clock=clock)._known(QUEUE).store
+    store.cancelled.tidy(clock.now_ns, 0.5)
+    assert 30 < len(names(root)) < 40
