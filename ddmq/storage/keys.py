@@ -86,8 +86,10 @@ class Keys:
 
     def forget(self, name: str) -> bool:
         """Let what is published with a key be published again; False: nothing was."""
+        path = f"{self._layout.keys}/{name}"
         try:
-            return self._fs.unlink(f"{self._layout.keys}/{name}")
+            # An NFS client may have cached that it was missing, and would not ask the server.
+            return self._fs.exists(path) and self._fs.unlink(path)
         except FileNotFoundError:
             return False
 

@@ -7,11 +7,12 @@ import os
 
 import pytest
 from protocol.scenes import QUEUE
-from support import Calls, Crash, FakeClock, crashing_before
+from support import Calls, Crash, FakeClock, crashing_before, remembering_missing
 from unit.scenes import texts
 
 from ddmq import Broker, InvalidArgument, StorageError
 from ddmq.storage.filesystem import FileSystem
+from ddmq.storage.keys import name_of
 
 #: How many messages: a file of its own, one bundle, several, in a broker with small bundles.
 NUMBERS = pytest.mark.parametrize("number", [0, 3, 25])
@@ -309,3 +310,16 @@ def test_who_was_suspended_after_the_link_has_published(root, broker, number):
     assert len(inside(root, "keys")) == 1
     publish(cleaner, number)
     assert drained(cleaner, clock) == TEXTS[: number or 1]
+
+
+def test_a_key_is_forgotten_though_an_nfs_client_looked_for_it_too_early(
+    root, clock, broker
+):
+    publish(broker, 0, key="another")
+    ours = client(root, clock)
+    assert not ours.forget(QUEUE, "k")
+    publish(broker, 0)
+    path = root / QUEUE / "keys" / name_of("k")
+    ours._known(QUEUE).store.fs.calls = remembering_missing(str(path))
+    assert ours.forget(QUEUE, "k")
+    assert not path.is_symlink()
