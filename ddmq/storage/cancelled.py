@@ -16,6 +16,7 @@ import errno
 import os
 from collections import deque
 from contextlib import suppress
+from math import inf
 from typing import TYPE_CHECKING
 
 from ddmq.errors import InvalidArgument
@@ -41,6 +42,8 @@ if TYPE_CHECKING:
 _TRIES = 8
 #: How long the name of one is kept that is not in the queue, in seconds.
 _KEPT_FOR = ABANDONED
+#: How long a listing is believed, by how long it took.
+_BELIEVED = 20
 _NO_NAME = "no message's id, where cancellations are"
 
 
@@ -51,10 +54,33 @@ class Cancellations:
         self._store = store
         self._fs = store.fs
         self._path = store.layout.cancelled
+        self._lately: frozenset[str] = frozenset()
+        self._until = -inf
+        """Until when that is believed, by the monotonic clock."""
 
     def ids(self) -> frozenset[str]:
         """Return the ids of the messages that are to become dead letters."""
         return frozenset(filter(is_id, self._listed()))
+
+    def lately(self) -> frozenset[str]:
+        """Return the same, as the last listing showed it, for 20 times as long as that took.
+
+        So whoever makes many names there can't slow down each claim by a long listing. One that
+        is returned may have been removed: `has` tells.
+        """
+        now = self._store.clock.monotonic()
+        if now >= self._until:
+            self._lately = self.ids()
+            took = self._store.clock.monotonic() - now
+            self._until = now + _BELIEVED * took
+        return self._lately
+
+    def has(self, id_: str) -> bool:
+        """Tell whether a message is cancelled now, of which a listing has shown that it was."""
+        try:
+            return self._fs.exists(f"{self._path}/{id_}")
+        except FileNotFoundError:
+            return False
 
     def _listed(self) -> list[str]:
         """List the directory; nothing is in it where there is none, or it is closed to us."""
@@ -147,6 +173,7 @@ class Cancellations:
                 self._name(id_, target)
         self.forget(id_ for id_, state in found.items() if state == "dead")
         self._store.ready.forget()
+        self._until = -inf
         return found
 
     def _name(self, id_: str, target: str) -> None:

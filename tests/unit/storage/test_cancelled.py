@@ -253,3 +253,27 @@ def test_many_names_do_not_take_all_the_time_of_a_cleaning(broker, root):
     store = Broker(root, fs=FileSystem(Calls(slow)), clock=clock)._known(QUEUE).store
     store.cancelled.tidy(clock.now_ns, 0.5)
     assert 30 < len(names(root)) < 40
+
+
+def test_a_listing_that_takes_long_is_not_made_for_each_claim(broker, root, clock):
+    path = root / QUEUE / "ready" / "cancelled"
+    path.mkdir()
+    ids = [broker.publish(QUEUE, f"x{n}") for n in range(30)]
+    for id_ in (ids[1], ids[2], "z"):
+        (path / id_).symlink_to("nowhere")
+
+    def slow(_, name, function, arguments):
+        if name == "listdir" and arguments[0] == str(path):
+            clock.advance(1)
+        return function(*arguments)
+
+    calls = Calls(slow)
+    ours = Broker(root, fs=FileSystem(calls), clock=clock, clean=False)
+    before = clock.monotonic()
+    assert [x.id for x in ours.consume(QUEUE)] == ids[:1]
+    (path / ids[1]).unlink()  # as a redrive does
+    for n in (1, 3, *range(4, 30)):
+        assert [x.id for x in ours.consume(QUEUE)] == [ids[n]]
+    assert clock.monotonic() - before == 1
+    assert ours.cancel(QUEUE, ids[5]) == {ids[5]: "work"}
+    assert broker.to_cancel(QUEUE) == {ids[5], "z"}
