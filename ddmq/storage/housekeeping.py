@@ -347,7 +347,7 @@ class Housekeeper:
         kept = store.keys.complete_old(self._time.now_ns(), within)
         found = [x for x in leftovers.all() if kept.isdisjoint((x, os.path.dirname(x)))]
         removed = self._each(remove, found, within)
-        removed += self._each(self._fs.unlink, store.workers.old(), within)
+        removed += self._each(self._fs.unlink, store.workers.old(within), within)
         self._each(leftovers.tidy, scan.buckets(), within)
         self._try(partial(store.cancelled.tidy, within=within), self._time.now_ns())
         self._layout.mark_cleaned()
