@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 
 import pytest
@@ -277,3 +278,22 @@ def test_a_listing_that_takes_long_is_not_made_for_each_claim(broker, root, cloc
     assert clock.monotonic() - before == 1
     assert ours.cancel(QUEUE, ids[5]) == {ids[5]: "work"}
     assert broker.to_cancel(QUEUE) == {ids[5], "z"}
+
+
+def test_a_disk_that_is_full_keeps_no_line_that_others_share_a_claim_with(
+    broker, root, clock
+):
+    broker.publish_many(QUEUE, ["x"] * 12, timeout=10)
+    ids = [message.id for message in broker.consume(QUEUE, 12)]
+    broker.cancel(QUEUE, ids[3])
+
+    def full(_, name, function, arguments):
+        if name == "open" and arguments[0].endswith(".detached"):
+            raise OSError(errno.ENOSPC, "full", arguments[0])
+        return function(*arguments)
+
+    clock.advance(11)
+    Broker(root, fs=FileSystem(Calls(full)), clock=clock).clean(QUEUE)
+    assert broker.view(QUEUE)[QUEUE] == (12, 0, 0, 0)
+    assert [x.id for x in broker.consume(QUEUE, 12)] == ids[:3] + ids[4:]
+    assert [x.id for x in broker.dead(QUEUE)] == [ids[3]]
