@@ -63,9 +63,11 @@ def statuses(store: Store, ids: Iterable[str]) -> dict[str, str]:
 
 
 def gone(store: Store, ids: Iterable[str]) -> frozenset[str]:
-    """Return which of these ids surely neither wait, nor are at work or delayed.
+    """Return which of these ids neither wait, nor are at work or delayed, for all that we can tell.
 
     One that was seen once is not looked for again. So where all are there, one look is enough.
+    Where the queue is never still, those count as gone that ten looks did not show: the marks of
+    others would else stay for as long as it is busy, and cost each claim a call.
     """
     wanted = set(ids)
 
@@ -74,7 +76,8 @@ def gone(store: Store, ids: Iterable[str]) -> frozenset[str]:
         wanted.difference_update(x for x, state in seen.items() if state != "dead")
         return (directories, frozenset(wanted)) if wanted else None
 
-    return store.census.at_one_instant(look) or frozenset()
+    store.census.at_one_instant(look)
+    return frozenset(wanted)
 
 
 def _look(store: Store, wanted: frozenset[str]) -> tuple[list[str], dict[str, str]]:

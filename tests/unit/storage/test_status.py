@@ -167,3 +167,19 @@ def test_one_look_is_enough_where_none_is_gone(broker, root, clock):
         assert look(store, [seen.id]) in ({seen.id: "waiting"}, frozenset())
         looks.append(calls.made[before:].count("listdir"))
     assert looks[0] == looks[1]
+
+
+def test_what_many_looks_do_not_show_is_gone_though_the_queue_is_busy(
+    broker, root, clock
+):
+    broker.publish_many(QUEUE, ["x"] * 12)
+    [seen] = broker.peek(QUEUE)
+
+    def busy(_, name, function, arguments):
+        if name == "listdir" and arguments[0].endswith("/ready"):
+            os.mkdir(root / QUEUE / "work" / ".x")
+            os.rmdir(root / QUEUE / "work" / ".x")
+        return function(*arguments)
+
+    store = Broker(root, fs=FileSystem(Calls(busy)), clock=clock)._known(QUEUE).store
+    assert gone(store, [seen.id, "nowhere"]) == {"nowhere"}
