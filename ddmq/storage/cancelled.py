@@ -83,17 +83,23 @@ class Cancellations:
             return False
 
     def _listed(self) -> list[str]:
-        """List the directory; nothing is in it where there is none, or it is closed to us."""
-        try:
-            return self._fs.listing(self._path)
-        except FileNotFoundError:
-            return []
-        except NotADirectoryError:
-            self._store.buckets.quarantine(
-                self._path, "no directory, where cancellations are"
-            )
-        except PermissionError as error:
-            self._store.passed.tell(self._path, "can't be listed", error)
+        """List the directory; nothing is in it where there is none, or it is closed to us.
+
+        Others may remove it and make it anew meanwhile. Then a handle of the former is stale.
+        """
+        for _ in range(2):
+            try:
+                return self._fs.listing(self._path)
+            except FileNotFoundError:
+                if CANCELLED not in self._fs.listing(self._store.layout.ready):
+                    break
+            except NotADirectoryError:
+                self._store.buckets.quarantine(
+                    self._path, "no directory, where cancellations are"
+                )
+            except PermissionError as error:
+                self._store.passed.tell(self._path, "can't be listed", error)
+                break
         return []
 
     def ids_if_any(self) -> frozenset[str]:

@@ -297,3 +297,21 @@ def test_a_disk_that_is_full_keeps_no_line_that_others_share_a_claim_with(
     assert broker.view(QUEUE)[QUEUE] == (12, 0, 0, 0)
     assert [x.id for x in broker.consume(QUEUE, 12)] == ids[:3] + ids[4:]
     assert [x.id for x in broker.dead(QUEUE)] == [ids[3]]
+
+
+@pytest.mark.parametrize("code", [errno.ESTALE, errno.ENOENT])
+def test_a_directory_that_is_made_anew_is_listed_again(broker, root, clock, code):
+    broker.publish_many(QUEUE, ["x"] * 12)
+    [seen] = broker.peek(QUEUE)
+    broker.cancel(QUEUE, seen.id)
+    missed = []
+
+    def stale(_, name, function, arguments):
+        if name == "listdir" and arguments[0].endswith("/cancelled") and not missed:
+            missed.append(name)
+            raise OSError(code, "stale", arguments[0])
+        return function(*arguments)
+
+    ours = Broker(root, fs=FileSystem(Calls(stale)), clock=clock, clean=False)
+    assert seen.id not in {message.id for message in ours.consume(QUEUE, 3)}
+    assert missed
