@@ -42,8 +42,8 @@ if TYPE_CHECKING:
 _TRIES = 8
 #: How long the name of one is kept that is not in the queue, in seconds.
 _KEPT_FOR = ABANDONED
-#: How long a listing is believed, by how long it took.
-_BELIEVED = 20
+#: How long a listing is believed, by how long it took, and the most seconds.
+_BELIEVED, _BELIEVED_AT_MOST = 20, 10.0
 _NO_NAME = "no message's id, where cancellations are"
 
 
@@ -63,7 +63,7 @@ class Cancellations:
         return frozenset(filter(is_id, self._listed()))
 
     def lately(self) -> frozenset[str]:
-        """Return the same, as the last listing showed it, for 20 times as long as that took.
+        """Return the same, as the last listing showed it, for 20 times as long as that took, or 10 s.
 
         So whoever makes many names there can't slow down each claim by a long listing. One that
         is returned may have been removed: `has` tells.
@@ -72,7 +72,7 @@ class Cancellations:
         if now >= self._until:
             self._lately = self.ids()
             took = self._store.clock.monotonic() - now
-            self._until = now + _BELIEVED * took
+            self._until = now + min(_BELIEVED * took, _BELIEVED_AT_MOST)
         return self._lately
 
     def has(self, id_: str) -> bool:
