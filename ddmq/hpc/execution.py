@@ -119,6 +119,11 @@ class Execution:
         return self.command.was_killed
 
     @property
+    def is_interrupted(self) -> bool:
+        """Whether the command was asked to end, as one of its messages was cancelled."""
+        return any(each.cancelled for each in self.command.executions)
+
+    @property
     def log(self) -> str:
         """Where the outputs are saved, without `.out` and `.err`; empty: nowhere."""
         return self.command.log
@@ -175,13 +180,13 @@ class Ended(NamedTuple):
     def went_well(self) -> bool:
         """Whether it succeeded in time."""
         run = self.execution
-        return self.outcome.succeeded and not (run.timed_out or run.cancelled)
+        return self.outcome.succeeded and not (run.timed_out or run.is_interrupted)
 
     @property
     def is_certain(self) -> bool:
         """Whether it succeeded, or we ended it ourselves."""
         run = self.execution
-        ours = run.timed_out or run.lost or run.was_killed or run.cancelled
+        ours = run.timed_out or run.lost or run.was_killed or run.is_interrupted
         return ours or self.outcome.succeeded
 
     @property

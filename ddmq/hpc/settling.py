@@ -151,9 +151,9 @@ class Settler:
             self._record(ended, "lost")
         elif execution.cancelled:
             self._do(ended, "cancelled", partial(broker.reject, cancelled=True))
-        elif outcome.succeeded and not (execution.timed_out or execution.was_killed):
+        elif ended.went_well and not execution.was_killed:
             self._succeed(ended)
-        elif execution.was_killed:
+        elif execution.was_killed or execution.is_interrupted:
             self._do(ended, "released", broker.release)
         elif outcome.code in options.on_exit:
             target = options.on_exit[outcome.code]

@@ -163,7 +163,7 @@ class Bundles:
         waiting = self._opened(waiting, bundle)
         expiry = self._clock.compared_ms(timeout) or self._time.end_of_lease(timeout)
         held = bundle.claim(first, n, expiry, os.urandom(8).hex())
-        claimed = self._make_claim(bundle, held, n)
+        claimed = self._make_claim(bundle, held, n, timeout)
         if claimed is None:
             return None
         self.remember(claimed)
@@ -173,7 +173,7 @@ class Bundles:
         return claimed, waiting
 
     def _make_claim(
-        self, bundle: Bundle, held: RangeLease, n: int
+        self, bundle: Bundle, held: RangeLease, n: int, timeout: float
     ) -> RangeLease | None:
         """Make a lease and its claim; where others were faster, try again behind theirs.
 
@@ -214,7 +214,9 @@ class Bundles:
             self._note_end(bundle.id, end)
             if not held.range.first < end < bundle.lines:
                 break
-            later = bundle.claim(end, n, held.expiry, held.token)
+            # Its time begins now: the pauses may have been as long as it lasts.
+            expiry = self._clock.compared_ms(timeout) or held.expiry
+            later = bundle.claim(end, n, expiry, held.token)
             if not self._fs.take(self.path_of_lease(held), self.path_of_lease(later)):
                 return None  # it was over, and somebody took it over
             held = later

@@ -13,7 +13,10 @@ with the last name in it. So a queue in which nothing is cancelled costs no call
 from __future__ import annotations
 
 import errno
+import os
+from collections import deque
 from contextlib import suppress
+from math import inf
 from typing import TYPE_CHECKING
 
 from ddmq.errors import InvalidArgument
@@ -25,6 +28,7 @@ from ddmq.storage.names import (
     is_id,
     new_token,
     parse_paused_by,
+    random_below,
 )
 from ddmq.storage.pause import by_us
 
@@ -38,6 +42,9 @@ if TYPE_CHECKING:
 _TRIES = 8
 #: How long the name of one is kept that is not in the queue, in seconds.
 _KEPT_FOR = ABANDONED
+#: How long a listing is believed, by how long it took, and the most seconds.
+_BELIEVED, _BELIEVED_AT_MOST = 20, 10.0
+_NO_NAME = "no message's id, where cancellations are"
 
 
 class Cancellations:
@@ -51,20 +58,55 @@ class Cancellations:
         self._passed = store.passed
         self._ready = store.ready
         self._path = store.layout.cancelled
+        self._lately: frozenset[str] = frozenset()
+        self._until = -inf
+        """Until when that is believed, by the monotonic clock."""
 
     def ids(self) -> frozenset[str]:
         """Return the ids of the messages that are to become dead letters."""
+        return frozenset(filter(is_id, self._listed()))
+
+    def lately(self) -> frozenset[str]:
+        """Return the same, as the last listing has shown it.
+
+        It is believed for 20 times as long as that listing took, and for 10 s at most.
+
+        So whoever makes many names there can't slow down each claim by a long listing. One that
+        is returned may have been removed: `has` tells.
+        """
+        now = self._store.clock.monotonic()
+        if now >= self._until:
+            self._lately = self.ids()
+            took = self._store.clock.monotonic() - now
+            self._until = now + min(_BELIEVED * took, _BELIEVED_AT_MOST)
+        return self._lately
+
+    def has(self, id_: str) -> bool:
+        """Tell whether a message is cancelled now, of which a listing has shown that it was."""
         try:
-            return frozenset(filter(is_id, self._fs.listing(self._path)))
+            return self._fs.exists(f"{self._path}/{id_}")
         except FileNotFoundError:
-            return frozenset()
-        except NotADirectoryError:
-            self._buckets.quarantine(
-                self._path, "no directory, where cancellations are"
-            )
-        except PermissionError as error:
-            self._passed.tell(self._path, "can't be listed", error)
-        return frozenset()
+            return False
+
+    def _listed(self) -> list[str]:
+        """List the directory; nothing is in it where there is none, or it is closed to us.
+
+        Others may remove it and make it anew meanwhile. Then a handle of the former is stale.
+        """
+        for _ in range(2):
+            try:
+                return self._fs.listing(self._path)
+            except FileNotFoundError:
+                if CANCELLED not in self._fs.listing(self._layout.ready):
+                    break
+            except NotADirectoryError:
+                self._buckets.quarantine(
+                    self._path, "no directory, where cancellations are"
+                )
+            except PermissionError as error:
+                self._passed.tell(self._path, "can't be listed", error)
+                break
+        return []
 
     def ids_if_any(self) -> frozenset[str]:
         """Return the same by one call, where nothing is cancelled, that no cache answers."""
@@ -83,27 +125,41 @@ class Cancellations:
     def forget(self, ids: Iterable[str]) -> None:
         """Remove names, and the directory with the last one; what can't be removed stays."""
         names = [f"{self._path}/{id_}" for id_ in ids]
-        with suppress(OSError):
-            for name in names:
+        for name in names:
+            with suppress(OSError):  # a directory, say, which somebody put there
                 self._fs.unlink(name)
-            if names:
-                self._fs.rmdir(self._path)
+        if names:
+            self._fs.rmdir(self._path)
 
-    def tidy(self, now_ns: int) -> None:
+    def tidy(self, now_ns: int, within: float) -> None:
         """Remove names of messages that are not in the queue; they were acked or purged, say.
 
         `now_ns` was the file server's time before. A name that is younger than an hour stays:
-        whoever made it saw the message.
+        whoever made it saw the message. What nobody can remove like a name is quarantined. It
+        looks `within` so many seconds, and each time at others first.
         """
-        old = []
-        for id_ in self.ids_if_any():
-            found = self._fs.status(f"{self._path}/{id_}")
-            if found is not None and found.age(now_ns) > _KEPT_FOR:
+        if CANCELLED not in self._fs.listing(self._layout.ready):
+            return
+        names, old = deque(self._listed()), []
+        names.rotate(random_below(len(names)))
+        clock, others = self._store.clock, 0
+        end = clock.monotonic() + within
+        while names and clock.monotonic() <= end:
+            path = f"{self._path}/{names.popleft()}"
+            found = self._fs.status(path)
+            if found is None or found.age(now_ns) <= _KEPT_FOR:
+                continue
+            id_ = os.path.basename(path)
+            if is_id(id_) and not found.is_directory:
                 old.append(id_)
+            else:
+                others += self._store.dead_letters.quarantine(path, _NO_NAME)
         if old:
             from ddmq.storage.status import gone  # rarely needed
 
             self.forget(gone(self._store, old))
+        if others:
+            self._fs.rmdir(self._path)
 
     # Cancelling
 
@@ -129,6 +185,7 @@ class Cancellations:
                 self._name(id_, target)
         self.forget(id_ for id_, state in found.items() if state == "dead")
         self._ready.forget()
+        self._until = -inf
         return found
 
     def _name(self, id_: str, target: str) -> None:

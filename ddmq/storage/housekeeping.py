@@ -284,9 +284,16 @@ class Housekeeper:
     def _expire_range(self, held: RangeLease, *, was_received: bool) -> Swept:
         """Requeue the open lines of a range that we have taken over, or let them be dead."""
         found, ranges, ready = held.range, self._leases.ranges, self._store.ready
-        of_cancelled = [x for x in held.leases() if x.entry.id in self._cancelled]
-        swept = reduce(Swept.plus, map(self._expire_one, of_cancelled), Swept())
-        held = held.marked([lease.number for lease in of_cancelled], OVER)
+        swept, over = Swept(), []
+        for lease in held.leases():
+            if lease.entry.id not in self._cancelled:
+                continue
+            # A full disk, say, takes no file for one line. The others need none, and go on, and
+            # so does this one, until somebody claims it.
+            with suppress(OSError):
+                swept = swept.plus(self._expire_one(lease))
+                over.append(lease.number)
+        held = held.marked(over, OVER)
         found = held.range
         lines, entry = found.lines(), found.entry(found.first)
         if not lines:
@@ -347,11 +354,12 @@ class Housekeeper:
         self._each(letters.quarantine, leftovers.foreign(), within)
         remove = partial(leftovers.remove_if_abandoned, now_ns=self._time.now_ns())
         # Bundles without an entry may be those of drafts that are to be published.
-        is_done = Keys(store).complete_old(self._time.now_ns())
-        removed = self._each(remove, leftovers.all() if is_done else [], within)
-        removed += self._each(self._fs.unlink, Workers(store).old(), within)
+        kept = Keys(store).complete_old(self._time.now_ns(), within)
+        found = [x for x in leftovers.all() if kept.isdisjoint((x, os.path.dirname(x)))]
+        removed = self._each(remove, found, within)
+        removed += self._each(self._fs.unlink, Workers(store).old(within), within)
         self._each(leftovers.tidy, scan.buckets(), within)
-        self._try(store.cancelled.tidy, self._time.now_ns())
+        self._try(partial(store.cancelled.tidy, within=within), self._time.now_ns())
         self._layout.mark_cleaned()
         self._each(self._fs.rmdir, buckets.removable(), within)
         return Swept(removed=removed.count(True))

@@ -10,13 +10,13 @@ there, by one rename of the draft. Who finds the link and no draft knows that th
 from __future__ import annotations
 
 import errno
+from collections import deque
 from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING
 
 from ddmq.clock import Stopwatch
 from ddmq.errors import InvalidArgument
-from ddmq.log import warn
 from ddmq.storage.filesystem import REFUSED
 from ddmq.storage.layout import ABANDONED, ABANDONED_INPUT
 from ddmq.storage.names import (
@@ -27,10 +27,11 @@ from ddmq.storage.names import (
     key_of_draft,
     new_id,
     parse_ready_entry,
+    random_below,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
 
     from ddmq.message import Publication
     from ddmq.storage.names import ReadyEntry
@@ -64,6 +65,7 @@ class Keys:
         self._time = store.time
         self._ready = store.ready
         self._bundles = store.bundles
+        self._passed = store.passed
 
     def find(self, name: str) -> Keyed | None:
         """Return what was published with a key, which is done as soon as this returns.
@@ -88,8 +90,10 @@ class Keys:
 
     def forget(self, name: str) -> bool:
         """Let what is published with a key be published again; False: nothing was."""
+        path = f"{self._layout.keys}/{name}"
         try:
-            return self._fs.unlink(f"{self._layout.keys}/{name}")
+            # An NFS client may have cached that it was missing, and would not ask the server.
+            return self._fs.exists(path) and self._fs.unlink(path)
         except FileNotFoundError:
             return False
 
@@ -103,13 +107,14 @@ class Keys:
         mode = self._layout.file_mode
         self._fs.create_own(draft, data, sync=options.durable, mode=mode)
         discard = partial(self._fs.discard, draft)
+        watches = ((own, ABANDONED),)
         try:
             self._prepare(options)
-            _require_in_time(draft, own, ABANDONED)
+            _require_in_time(draft, watches)
         except OSError:
             discard()
             raise
-        return self._elect(name, keyed, discard)
+        return self._elect(name, keyed, watches, discard)
 
     def publish_many(
         self, name: str, messages: Iterable[bytes], options: Publication
@@ -140,16 +145,15 @@ class Keys:
             keyed = self._new(name, id_, options, bundles=bundles)
             draft = f"{layout.tmp}/{keyed.draft}"
             self._draft_entries(draft, bundles, options)
+            watches = (own, ABANDONED), (watch, ABANDONED_INPUT)
             self._prepare(options)
-            _require_in_time(draft, own, ABANDONED)
-            _require_in_time(draft, watch, ABANDONED_INPUT)
+            _require_in_time(draft, watches)
         except BaseException:  # the caller's iterable may raise anything
             with suppress(OSError):
                 self._discard(directory, draft, bundles)
             raise
-        return self._elect(
-            name, keyed, partial(self._discard, directory, draft, bundles)
-        )
+        discard = partial(self._discard, directory, draft, bundles)
+        return self._elect(name, keyed, watches, discard)
 
     def _new(
         self,
@@ -192,14 +196,14 @@ class Keys:
             self._fs.sync_directory(draft)
 
     def _discard(self, directory: str, draft: str, bundles: list[Bundle]) -> None:
-        """Remove a draft that no key names."""
+        """Remove a draft that no key names; its bundles too, if nobody can have published it."""
         leftovers = self._store.leftovers
         leftovers.remove_drafts(directory)
         if draft and self._fs.is_directory(draft):
-            leftovers.remove_drafts(draft)
-        elif draft:
-            self._fs.discard(draft)
-        for bundle in bundles:
+            is_ours = leftovers.remove_drafts(draft)
+        else:
+            is_ours = not draft or self._fs.unlink(draft)
+        for bundle in bundles if is_ours else ():
             self._bundles.remove(bundle.id)
 
     def _prepare(self, options: Publication) -> None:
@@ -209,10 +213,18 @@ class Keys:
         if options.durable:
             self._fs.sync_directory(self._layout.tmp)
 
-    def _elect(self, name: str, keyed: Keyed, discard: Callable[[], object]) -> Keyed:
+    def _elect(
+        self,
+        name: str,
+        keyed: Keyed,
+        watches: Sequence[tuple[Stopwatch, int]],
+        discard: Callable[[], object],
+    ) -> Keyed:
         """Make the link of a key, or find that of somebody else; publish what it says.
 
-        Our draft is discarded if no link to it can have been made.
+        Our draft is discarded if no link to it can have been made. If we were suspended before we
+        made our link, the draft may have been cleaned away. Then the link is removed again: else
+        it would say for ever that this was published.
         """
         path = f"{self._layout.keys}/{name}"
         try:
@@ -226,6 +238,15 @@ class Keys:
             raise OSError(errno.EAGAIN, "nobody can tell who published with this", path)
         if found != keyed:
             discard()
+        elif any(watch.seconds() > kept / 2 for watch, kept in watches):
+            made = self._fs.status(path)  # we may have been suspended since, too
+            ago = made.age(self._store.clock.time_ns()) if made else 0.0
+            try:
+                _require_in_time(f"{self._layout.tmp}/{keyed.draft}", watches, ago)
+            except OSError:
+                self._fs.unlink(path)
+                discard()
+                raise
         self._finish(found)
         return found
 
@@ -278,31 +299,55 @@ class Keys:
 
     # Housekeeping
 
-    def complete_old(self, now_ns: int) -> bool:
+    def complete_old(self, now_ns: int, within: float) -> set[str]:
         """Publish what publishers that died had made ready over an hour ago, and a key names.
 
-        False: some of that can't be published now, so no leftovers are to be removed.
+        Return the paths of what is to stay, though it looks like a leftover: drafts that can't be
+        published now, or that were not looked at `within` so many seconds, and their bundles. Where
+        nobody can tell which these are, the directory of all bundles stands for them.
         """
-        is_done = True
-        for draft in self._fs.listing(self._layout.tmp):
-            name = key_of_draft(draft)
-            if name is None:
-                continue
+        tmp, clock = self._layout.tmp, self._store.clock
+        drafts = deque(filter(key_of_draft, self._fs.listing(tmp)))
+        drafts.rotate(random_below(len(drafts)))  # another time, others come first
+        kept, end = set(), clock.monotonic() + within
+        while drafts and clock.monotonic() <= end:
+            draft = drafts.popleft()
             try:
-                found = self._fs.status(f"{self._layout.tmp}/{draft}")
-                if found is None or found.age(now_ns) <= ABANDONED:
-                    continue
-                keyed = self._named(name)
-                if keyed is not None and keyed.draft == draft:
-                    self._finish(keyed)
+                self._complete(draft, now_ns)
             except OSError as error:
-                is_done = False
-                warn(f"{self._layout.tmp}/{draft} can't be published: {error.strerror}")
-        return is_done
+                self._passed.tell(f"{tmp}/{draft}", "can't be published", error)
+                kept |= {f"{tmp}/{draft}", *self._bundles_of(draft)}
+        if drafts:
+            kept |= {self._layout.bundles, *(f"{tmp}/{draft}" for draft in drafts)}
+        return kept
+
+    def _complete(self, draft: str, now_ns: int) -> None:
+        """Publish a draft if it is an hour old and its key names it."""
+        found = self._fs.status(f"{self._layout.tmp}/{draft}")
+        if found is None or found.age(now_ns) <= ABANDONED:
+            return
+        keyed = self._named(key_of_draft(draft) or "")
+        if keyed is not None and keyed.draft == draft:
+            self._finish(keyed)
+
+    def _bundles_of(self, draft: str) -> set[str]:
+        """Return the paths of the bundles whose entries are in a draft."""
+        ids = {draft.partition(".")[0]}
+        try:
+            names = self._fs.listing(f"{self._layout.tmp}/{draft}")
+        except (FileNotFoundError, NotADirectoryError):
+            names = []
+        except OSError:
+            return {self._layout.bundles}
+        entries = (parse_ready_entry(0, name) for name in names)
+        ids |= {each.id for each in entries if isinstance(each, Bundle)}
+        return set(map(self._layout.bundle, ids))
 
 
-def _require_in_time(draft: str, watch: Stopwatch, kept: int) -> None:
-    """Raise an error if a draft took so long that somebody may have cleaned it away."""
-    if watch.seconds() > kept / 2:
+def _require_in_time(
+    draft: str, watches: Sequence[tuple[Stopwatch, int]], ago: float = 0.0
+) -> None:
+    """Raise an error if somebody may have cleaned a draft away, so many seconds ago."""
+    if any(watch.seconds() - ago > kept / 2 for watch, kept in watches):
         text = "it took too long to make this ready, so nothing was published"
         raise FileNotFoundError(errno.ENOENT, text, draft)

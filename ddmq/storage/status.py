@@ -63,16 +63,21 @@ def statuses(store: Store, ids: Iterable[str]) -> dict[str, str]:
 
 
 def gone(store: Store, ids: Iterable[str]) -> frozenset[str]:
-    """Return which of these ids surely neither wait, nor are at work or delayed."""
-    wanted = frozenset(ids)
+    """Return which of these ids neither wait, nor are at work or delayed, for all that we can tell.
 
-    def look() -> tuple[list[str], frozenset[str]]:
-        directories, seen = _look(store, wanted)
-        return directories, frozenset(
-            x for x in wanted if seen.get(x) in (None, "dead")
-        )
+    One that was seen once is not looked for again. So where all are there, one look is enough.
+    Where the queue is never still, those count as gone that ten looks did not show: the marks of
+    others would else stay for as long as it is busy, and cost each claim a call.
+    """
+    wanted = set(ids)
 
-    return store.census.at_one_instant(look) or frozenset()
+    def look() -> tuple[list[str], frozenset[str]] | None:
+        directories, seen = _look(store, frozenset(wanted))
+        wanted.difference_update(x for x, state in seen.items() if state != "dead")
+        return (directories, frozenset(wanted)) if wanted else None
+
+    store.census.at_one_instant(look)
+    return frozenset(wanted)
 
 
 def _look(store: Store, wanted: frozenset[str]) -> tuple[list[str], dict[str, str]]:

@@ -166,6 +166,7 @@ class Store:
         self._drop: Drop | None = None
         self._census: Census | None = None
         self._leftovers: Leftovers | None = None
+        self._cancelled: Cancellations | None = None
 
     def open(self) -> None:
         """Look at the directories, and compare our clock with the file server's."""
@@ -253,9 +254,11 @@ class Store:
     @property
     def cancelled(self) -> Cancellations:
         """The messages that are to become dead letters when somebody has taken them."""
-        from ddmq.storage.cancelled import Cancellations
+        if self._cancelled is None:
+            from ddmq.storage.cancelled import Cancellations
 
-        return Cancellations(self)
+            self._cancelled = Cancellations(self)
+        return self._cancelled
 
     # A message comes
 
@@ -479,8 +482,9 @@ class Store:
             for lease in claimed.leases:
                 try:
                     if cancelled is None and self.buckets.has_cancelled:
-                        cancelled = self.cancelled.ids()
-                    if cancelled and lease.entry.id in cancelled:
+                        cancelled = self.cancelled.lately()
+                    id_ = lease.entry.id
+                    if cancelled and id_ in cancelled and self.cancelled.has(id_):
                         self.cancelled.end(lease)
                         continue
                     why = refuses(lease, claimed.settings) if refuses else None

@@ -29,6 +29,7 @@ _HELD_FOR = 60.0
 _OF_ALL = (errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE)
 #: How often all is looked through, as messages may change their state meanwhile.
 _LOOKS = 3
+_CANCELLED = "cancelled: it becomes a dead letter when its turn comes"
 
 
 class Transfer:
@@ -58,6 +59,12 @@ class Transfer:
         asked = list(self._left)
         for layout in self._layouts:
             layout.require_change()
+        cancelled = (
+            self._source.cancelled.ids_if_any()
+        )  # these marks would be left behind
+        for id_ in cancelled.intersection(asked):
+            self._left.pop(id_)
+            self._faults[id_] = _CANCELLED
         for _ in range(_LOOKS):
             for place in self._scan.places():
                 wanted = self._wanted(place)

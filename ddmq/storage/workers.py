@@ -19,7 +19,7 @@ from operator import itemgetter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ddmq.message import Running, WorkerSeen
-from ddmq.storage.names import new_id, new_token
+from ddmq.storage.names import new_id, new_token, random_below
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -328,10 +328,11 @@ class Workers:
         names = filter(None, map(WorkerName.parse, self._names()))
         return len({x.token for x in names if drain.means(x) and x.seen(now).is_live})
 
-    def old(self) -> list[str]:
+    def old(self, within: float = inf) -> list[str]:
         """Return the paths of what nobody needs any more: names of workers that ended long ago.
 
-        Of those that ended or are lost within the last week, the latest 1,000 stay.
+        Of those that ended or are lost within the last week, the latest 1,000 stay. Files of
+        workers that have no name are looked at `within` so many seconds, each time others first.
         """
         now, names = self._clock.time(), self._names()
         over, tokens, old = [], set(), []
@@ -347,7 +348,10 @@ class Workers:
         for number, (age, name) in enumerate(over):
             if age > (KEPT_FOR if number < KEPT else KEPT_ANYWAY):
                 old.append(name)
-        for name in names:
+        end, at = self._clock.monotonic() + within, random_below(len(names))
+        for name in (*names[at:], *names[:at]):
+            if self._clock.monotonic() > end:
+                break
             match = _slots.fullmatch(name)
             if match is not None and match[1] not in tokens:
                 found = self._fs.status(f"{self._path}/{name}")

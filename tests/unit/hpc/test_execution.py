@@ -15,7 +15,7 @@ class Known:
     def __init__(self, *, timed_out=False, was_killed=False):
         self.timed_out, self.was_killed = timed_out, was_killed
         self.started, self.duration, self.log, self.logged = 1.0, 2.0, "log", "out"
-        self.closed = []
+        self.closed, self.executions = [], []
 
     def close(self, *, save):
         self.closed.append(save)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 from unit.hpc.conftest import parts_of
 
+from ddmq.hpc.command import Invocation
+from ddmq.hpc.execution import Ended, Execution
 from ddmq.hpc.options import WorkerOptions
 
 
@@ -53,3 +55,21 @@ def test_too_many_of_them_are_the_nodes_and_are_given_back(broker, made, ended):
     mine.triage.settle([ended("exit 3"), ended("exit 3")])
     assert mine.limits.is_broken
     assert (mine.numbers["released"], broker.view("q")["q"].waiting) == (2, 2)
+
+
+def test_what_shared_a_command_with_a_cancelled_message_is_run_by_itself(
+    broker, made, taken, surroundings
+):
+    """The command was asked to end; many exit with 0 then, whatever they have done."""
+    mine, given = made(), surroundings("true")
+    runs = [Execution(taken(text), 1, given.options) for text in ("a", "b")]
+    command = Invocation(runs, given)
+    command._process.wait()
+    runs[0].cancelled = True
+    ended = [Ended(each, command.outcome()) for each in runs]
+    mine.triage.settle(list(ended))
+    assert [each.message for each in mine.supply.alone] == ["b"]
+    assert broker.view("q")["q"] == (0, 1, 0, 1)
+    mine.settler.settle(ended[1])  # a worker that drains does this
+    assert mine.numbers["acked"] == 0
+    assert broker.view("q")["q"] == (1, 0, 0, 1)

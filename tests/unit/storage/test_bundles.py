@@ -183,6 +183,23 @@ def test_who_is_slower_again_and_again_pauses_for_longer_each_time(
     assert len(world.ranges()) == 5
 
 
+def test_a_lease_begins_with_the_claim_however_often_others_were_faster(
+    world, bundler, other
+):
+    """Else it would be over when its messages are received, and others would get them too."""
+
+    def faster():
+        world.clock.advance(200)
+        bundler.ack(bundler.consume(QUEUE))
+
+    late = meanwhile(world, "/bundles/", faster, times=4)
+    [message] = late.consume(QUEUE)
+    assert texts([message]) == ALL[4:5]
+    world.clock.advance(message.timeout - 1)
+    other.clean(QUEUE)
+    late.ack(message)
+
+
 def test_who_finds_that_all_was_claimed_leaves_no_lease(world, bundler):
     late = meanwhile(world, "/bundles/", lambda: bundler.consume(QUEUE, 12))
     assert late.consume(QUEUE, 3) == []

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import os
 
 import pytest
 from protocol.scenes import QUEUE
-from support import Crash, FakeClock, crashing_before
+from support import Calls, Crash, FakeClock, crashing_before
 from unit.scenes import texts
 
 from ddmq import Broker, InvalidArgument
@@ -203,3 +204,114 @@ def test_a_queue_with_cancelled_ones_is_deleted(broker, root):
     broker.cancel(QUEUE, broker.peek(QUEUE)[0].id)
     broker.delete_queue(QUEUE)
     assert QUEUE not in os.listdir(root)
+
+
+def test_a_directory_in_place_of_a_name_keeps_no_other_name(broker, root):
+    broker.publish_many(QUEUE, ["x"] * 12)
+    held = broker.consume(QUEUE, 12)
+    ids = [message.id for message in held]
+    broker.cancel(QUEUE, ids)
+    for message in held:
+        broker.reject(message)
+    for id_ in ids[:6]:
+        path = root / QUEUE / "ready" / "cancelled" / id_
+        path.unlink()
+        path.mkdir()
+    broker.redrive(QUEUE, ids)
+    assert names(root) == sorted(ids[:6])
+
+
+def test_what_is_no_name_of_a_message_is_moved_away_after_an_hour(broker, root):
+    """Else each claim would look there for ever."""
+    clock = FakeClock(root.stat().st_mtime)  # names bear the real time
+    cleaner = Broker(root, clock=clock)
+    path = root / QUEUE / "ready" / "cancelled"
+    path.mkdir()
+    (path / "No Id").touch()
+    (path / "x").mkdir()
+    (path / "y").symlink_to("nowhere")
+    clock.advance(3500)
+    cleaner.clean(QUEUE)
+    assert names(root) == ["No Id", "x", "y"]
+    clock.advance(200)
+    cleaner.clean(QUEUE)
+    assert names(root) is None
+    assert len(broker.dead(QUEUE)) == 2
+
+
+def test_many_names_do_not_take_all_the_time_of_a_cleaning(broker, root):
+    clock = FakeClock(root.stat().st_mtime)
+    path = root / QUEUE / "ready" / "cancelled"
+    path.mkdir()
+    for n in range(40):
+        (path / f"x{n}").symlink_to("nowhere")
+    clock.advance(3700)
+
+    def slow(_, name, function, arguments):
+        clock.advance(0.1 * (name == "lstat" and "/cancelled/" in arguments[0]))
+        return function(*arguments)
+
+    store = Broker(root, fs=FileSystem(Calls(slow)), clock=clock)._known(QUEUE).store
+    store.cancelled.tidy(clock.now_ns, 0.5)
+    assert 30 < len(names(root)) < 40
+
+
+def test_a_listing_that_takes_long_is_not_made_for_each_claim(broker, root, clock):
+    path = root / QUEUE / "ready" / "cancelled"
+    path.mkdir()
+    ids = [broker.publish(QUEUE, f"x{n}") for n in range(30)]
+    for id_ in (ids[1], ids[2], "z"):
+        (path / id_).symlink_to("nowhere")
+
+    def slow(_, name, function, arguments):
+        if name == "listdir" and arguments[0] == str(path):
+            clock.advance(1)
+        return function(*arguments)
+
+    calls = Calls(slow)
+    ours = Broker(root, fs=FileSystem(calls), clock=clock, clean=False)
+    before = clock.monotonic()
+    assert [x.id for x in ours.consume(QUEUE)] == ids[:1]
+    (path / ids[1]).unlink()  # as a redrive does
+    for n in (1, 3, *range(4, 30)):
+        assert [x.id for x in ours.consume(QUEUE)] == [ids[n]]
+    assert clock.monotonic() - before == 1
+    assert ours.cancel(QUEUE, ids[5]) == {ids[5]: "work"}
+    assert broker.to_cancel(QUEUE) == {ids[5], "z"}
+
+
+def test_a_disk_that_is_full_keeps_no_line_that_others_share_a_claim_with(
+    broker, root, clock
+):
+    broker.publish_many(QUEUE, ["x"] * 12, timeout=10)
+    ids = [message.id for message in broker.consume(QUEUE, 12)]
+    broker.cancel(QUEUE, ids[3])
+
+    def full(_, name, function, arguments):
+        if name == "open" and arguments[0].endswith(".detached"):
+            raise OSError(errno.ENOSPC, "full", arguments[0])
+        return function(*arguments)
+
+    clock.advance(11)
+    Broker(root, fs=FileSystem(Calls(full)), clock=clock).clean(QUEUE)
+    assert broker.view(QUEUE)[QUEUE] == (12, 0, 0, 0)
+    assert [x.id for x in broker.consume(QUEUE, 12)] == ids[:3] + ids[4:]
+    assert [x.id for x in broker.dead(QUEUE)] == [ids[3]]
+
+
+@pytest.mark.parametrize("code", [errno.ESTALE, errno.ENOENT])
+def test_a_directory_that_is_made_anew_is_listed_again(broker, root, clock, code):
+    broker.publish_many(QUEUE, ["x"] * 12)
+    [seen] = broker.peek(QUEUE)
+    broker.cancel(QUEUE, seen.id)
+    missed = []
+
+    def stale(_, name, function, arguments):
+        if name == "listdir" and arguments[0].endswith("/cancelled") and not missed:
+            missed.append(name)
+            raise OSError(code, "stale", arguments[0])
+        return function(*arguments)
+
+    ours = Broker(root, fs=FileSystem(Calls(stale)), clock=clock, clean=False)
+    assert seen.id not in {message.id for message in ours.consume(QUEUE, 3)}
+    assert missed

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import errno
 import os
 
 import pytest
 from protocol.scenes import QUEUE
-from support import Calls, Crash, FakeClock, crashing_before
+from support import Calls, Crash, FakeClock, crashing_before, remembering_missing
 from unit.scenes import texts
 
 from ddmq import Broker, InvalidArgument, StorageError
 from ddmq.storage.filesystem import FileSystem
+from ddmq.storage.keys import Keys, name_of
 
 #: How many messages: a file of its own, one bundle, several, in a broker with small bundles.
 NUMBERS = pytest.mark.parametrize("number", [0, 3, 25])
@@ -193,3 +195,131 @@ def test_a_queue_with_keys_is_deleted_and_is_well(broker, root):
     assert broker.view(QUEUE)[QUEUE].waiting == 0
     broker.delete_queue(QUEUE)
     assert QUEUE not in os.listdir(root)
+
+
+@pytest.mark.parametrize("plant", [os.mkdir, lambda path: path.touch()])
+def test_what_others_plant_keeps_no_leftovers(broker, root, plant):
+    clock = FakeClock(root.stat().st_mtime)
+    queue, key = root / QUEUE, "1" * 40
+    (queue / "keys").mkdir()
+    plant(queue / "keys" / key)
+    (queue / "tmp" / f"{'0' * 20}.{key}").touch()
+    (queue / "tmp" / ("2" * 20)).touch()
+    clock.now_ns += 2 * 3600 * 10**9
+    client(root, clock).clean(QUEUE)
+    assert inside(root, "tmp") == [f"{'0' * 20}.{key}"]
+
+
+@pytest.mark.parametrize("number", [3, 25])
+def test_the_bundles_of_a_draft_that_can_not_be_published_now_stay(
+    root, broker, number
+):
+    clock = FakeClock(root.stat().st_mtime)
+    with pytest.raises(Crash):
+        publish(client(root, clock, Calls(_dies_at_a_bucket)), number)
+    ours, there = inside(root, "tmp"), inside(root, "bundles")
+    clock.now_ns += 3 * 86400 * 10**9
+    os.mkdir(root / QUEUE / "bundles" / ("a" * 20))
+    os.utime(root / QUEUE / "bundles" / ("a" * 20), (0, 0))
+    client(root, clock, Calls(_refuses_a_bucket)).clean(QUEUE)
+    assert (inside(root, "tmp"), inside(root, "bundles")) == (ours, there)
+    client(root, clock).clean(QUEUE)
+    assert inside(root, "tmp") == []
+    assert drained(broker, clock) == TEXTS[:number]
+
+
+def _is_to_a_bucket(name, arguments):
+    """Tell whether a call publishes a draft with a key."""
+    return (
+        name == "rename"
+        and "." in os.path.basename(arguments[0])
+        and ("/ready/" in arguments[1])
+    )
+
+
+def _dies_at_a_bucket(_, name, function, arguments):
+    if _is_to_a_bucket(name, arguments):
+        raise Crash(name)
+    return function(*arguments)
+
+
+def _refuses_a_bucket(_, name, function, arguments):
+    if _is_to_a_bucket(name, arguments):
+        raise OSError(errno.EIO, "refused", arguments[0])
+    return function(*arguments)
+
+
+def test_many_drafts_that_others_plant_do_not_take_all_the_time(root, broker):
+    clock = FakeClock(root.stat().st_mtime)
+    for n in range(30):
+        (root / QUEUE / "tmp" / f"{n:020d}.{'1' * 40}").touch()
+    clock.now_ns += 2 * 3600 * 10**9
+
+    def slow(_, name, function, arguments):
+        clock.advance(0.1 * (name == "lstat"))
+        return function(*arguments)
+
+    store = client(root, clock, Calls(slow))._known(QUEUE).store
+    kept = Keys(store).complete_old(clock.now_ns, 0.5)
+    assert len(kept) > 20
+    assert (
+        store.layout.bundles in kept
+    )  # any of them may be of a draft that was not seen
+
+
+def _suspended(clock, cleaner, *, before):
+    """Return system calls of a publisher that sleeps for two days before or after its link."""
+
+    def sleep():
+        clock.now_ns += 2 * 86400 * 10**9
+        for _ in range(2):
+            cleaner.clean(QUEUE)
+
+    def call(_, name, function, arguments):
+        if name != "symlink" or "/keys/" not in arguments[1]:
+            return function(*arguments)
+        if before:
+            sleep()
+        function(*arguments)
+        times = clock.now_ns, clock.now_ns
+        os.utime(arguments[1], ns=times, follow_symlinks=False)
+        if not before:
+            sleep()
+        return None
+
+    return Calls(call)
+
+
+@NUMBERS
+def test_who_was_suspended_before_the_link_leaves_none(root, broker, number):
+    """Its draft was cleaned away meanwhile, so its key must not say that it was published."""
+    clock = FakeClock(root.stat().st_mtime)
+    cleaner = client(root, clock)
+    with pytest.raises(StorageError, match="nothing was published"):
+        publish(client(root, clock, _suspended(clock, cleaner, before=True)), number)
+    assert inside(root, "keys") == []
+    publish(cleaner, number)
+    assert drained(cleaner, clock) == TEXTS[: number or 1]
+
+
+@NUMBERS
+def test_who_was_suspended_after_the_link_has_published(root, broker, number):
+    clock = FakeClock(root.stat().st_mtime)
+    cleaner = client(root, clock)
+    publish(client(root, clock, _suspended(clock, cleaner, before=False)), number)
+    assert len(inside(root, "keys")) == 1
+    publish(cleaner, number)
+    assert drained(cleaner, clock) == TEXTS[: number or 1]
+
+
+def test_a_key_is_forgotten_though_an_nfs_client_looked_for_it_too_early(
+    root, clock, broker
+):
+    publish(broker, 0, key="another")
+    ours = client(root, clock)
+    assert not ours.forget(QUEUE, "k")
+    publish(broker, 0)
+    path = root / QUEUE / "keys" / name_of("k")
+    ours._known(QUEUE).store.fs.calls = remembering_missing(str(path))
+    assert ours.forget(QUEUE, "k")
+    assert not path.is_symlink()

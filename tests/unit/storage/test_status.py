@@ -8,12 +8,13 @@ import os
 
 import pytest
 from protocol.scenes import QUEUE
-from support import Calls
+from support import Calls, counting
 from unit.scenes import claim_in_vain
 
 from ddmq import Broker
 from ddmq.errors import StorageError
 from ddmq.storage.filesystem import FileSystem
+from ddmq.storage.status import gone, statuses
 
 
 def noted(root, *runs, name="n1-1-aa.1.jsonl", prefix=b""):
@@ -152,3 +153,33 @@ def test_where_a_directory_is_closed_to_us_nobody_says_unknown(broker, root):
     client = Broker(root, fs=FileSystem(Calls(call)), clean=False)
     with pytest.raises(StorageError):
         client.status(QUEUE, id_)
+
+
+def test_one_look_is_enough_where_none_is_gone(broker, root, clock):
+    """A cleaning asks for each mark that is old, and a queue may be large."""
+    broker.publish_many(QUEUE, ["x"] * 12)
+    [seen] = broker.peek(QUEUE)
+    looks = []
+    for look in (statuses, gone):
+        calls = counting()
+        store = Broker(root, fs=FileSystem(calls), clock=clock)._known(QUEUE).store
+        before = len(calls.made)
+        assert look(store, [seen.id]) in ({seen.id: "waiting"}, frozenset())
+        looks.append(calls.made[before:].count("listdir"))
+    assert looks[0] == looks[1]
+
+
+def test_what_many_looks_do_not_show_is_gone_though_the_queue_is_busy(
+    broker, root, clock
+):
+    broker.publish_many(QUEUE, ["x"] * 12)
+    [seen] = broker.peek(QUEUE)
+
+    def busy(_, name, function, arguments):
+        if name == "listdir" and arguments[0].endswith("/ready"):
+            os.mkdir(root / QUEUE / "work" / ".x")
+            os.rmdir(root / QUEUE / "work" / ".x")
+        return function(*arguments)
+
+    store = Broker(root, fs=FileSystem(Calls(busy)), clock=clock)._known(QUEUE).store
+    assert gone(store, [seen.id, "nowhere"]) == {"nowhere"}

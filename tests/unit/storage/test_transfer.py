@@ -234,3 +234,15 @@ def test_a_full_disk_is_an_error_and_loses_nothing(broker, root, clock, refusing
         client.move_waiting("q", everything[4:6], "other")
     assert [seen.id for seen in broker.peek("q", 99)] == everything
     assert broker.move_waiting("q", everything[4:6], "other") == {}
+
+
+def test_what_is_cancelled_stays_and_is_said_to_be(broker):
+    """In another queue nobody would know of it, and it would run."""
+    broker.publish_many("q", [f"x{n}" for n in range(12)])
+    first, third = ids(broker, "x0", "x2")
+    broker.cancel("q", third)
+    faults = broker.move_waiting("q", [first, third], "other")
+    assert list(faults) == [third]
+    assert faults[third].startswith("cancelled")
+    assert texts(broker.consume("other", 9)) == ["x0"]
+    assert third not in {message.id for message in broker.consume("q", 12)}

@@ -385,3 +385,20 @@ def test_a_job_is_meant_by_its_number_and_whatever_fits_into_a_name(named):
     read = WorkerName.parse(named(job=long).filename)
     asked = Drain.parse(Drain(job.started, "job", long).filename)
     assert asked.means(read)
+
+
+def test_many_files_that_others_plant_do_not_take_all_the_time(root, broker, clock):
+    path = root / "q" / "workers"
+    path.mkdir()
+    for n in range(40):
+        (path / f"{n:016x}.slots").touch()
+
+    def slow(_, name, function, arguments):
+        clock.advance(0.1 * (name == "lstat"))
+        return function(*arguments)
+
+    fs = FileSystem(Calls(slow))
+    workers = Workers(Broker(root, fs=fs, clock=clock)._known("q").store)
+    before = clock.monotonic()
+    workers.old(0.5)
+    assert clock.monotonic() - before < 1
