@@ -12,9 +12,9 @@ from ddmq.hpc.signals import DRAIN
 from ddmq.storage.names import new_token
 
 if TYPE_CHECKING:
-    from ddmq.hpc.command import Command
     from ddmq.hpc.options import WorkerOptions
     from ddmq.hpc.runner import Outcome
+    from ddmq.hpc.running_command import Command
     from ddmq.message import Message
 
 

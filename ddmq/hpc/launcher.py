@@ -5,14 +5,14 @@ from __future__ import annotations
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
-from ddmq.hpc.command import Invocation, fits
 from ddmq.hpc.execution import Execution
+from ddmq.hpc.running_command import Invocation, fits
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from ddmq.hpc.command import Command, Surroundings
     from ddmq.hpc.persistent import Standing
+    from ddmq.hpc.running_command import Command, Surroundings
     from ddmq.message import Message
 
 

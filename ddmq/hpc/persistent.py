@@ -10,7 +10,9 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ddmq.errors import DdmqError
-from ddmq.hpc.command import (
+from ddmq.hpc.placeholders import filled, text_of
+from ddmq.hpc.runner import REPLY, Outcome
+from ddmq.hpc.running_command import (
     Command,
     check_room,
     cores_of,
@@ -20,8 +22,6 @@ from ddmq.hpc.command import (
     started_process,
     tag_of,
 )
-from ddmq.hpc.placeholders import filled, text_of
-from ddmq.hpc.runner import REPLY, Outcome
 from ddmq.schedulers import with_variables
 from ddmq.storage.names import new_token
 from ddmq.untrusted import parsed
@@ -29,9 +29,9 @@ from ddmq.untrusted import parsed
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from ddmq.hpc.command import Surroundings
     from ddmq.hpc.execution import Execution
     from ddmq.hpc.runner import Process
+    from ddmq.hpc.running_command import Surroundings
     from ddmq.hpc.stream import Part
 
 #: What a command may answer.

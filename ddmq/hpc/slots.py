@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from ddmq.clock import Clock
-    from ddmq.hpc.command import Command, Surroundings
     from ddmq.hpc.limits import Limits
+    from ddmq.hpc.running_command import Command, Surroundings
     from ddmq.hpc.signals import Signals
     from ddmq.message import Message
 

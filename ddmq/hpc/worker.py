@@ -6,13 +6,13 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 
 from ddmq.errors import QueueNotFound, StorageError
-from ddmq.hpc.command import Surroundings
 from ddmq.hpc.execution import CommandNotFound, Unfit
 from ddmq.hpc.faults import AWAY, is_for_good, may_pass, told
 from ddmq.hpc.heartbeat import Heartbeat
 from ddmq.hpc.limits import Limits
 from ddmq.hpc.poller import Poller
 from ddmq.hpc.presence import Presence
+from ddmq.hpc.running_command import Surroundings
 from ddmq.hpc.settling import Settler
 from ddmq.hpc.signals import Suspects
 from ddmq.hpc.slots import Slots

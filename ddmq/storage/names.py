@@ -1,5 +1,7 @@
 """The grammar of file names: the state of a message is its name.
 
+(Names that no message depends on are where they are used: those in `workers/` in `workers.py`.)
+
 Every name consists of the *ready name* of a message, and of what its state adds to it:
 
 =============================== =================================================

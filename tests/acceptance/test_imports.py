@@ -80,7 +80,7 @@ WORKER = {
     *("ddmq.hpc.runner", "ddmq.schedulers", "ddmq.hpc.settling"),
     *("ddmq.hpc.signals", "ddmq.hpc.stream", "ddmq.hpc.worker"),
     *("ddmq.hpc.preflight", "ddmq.hpc.faults", "ddmq.printable"),
-    *("ddmq.hpc.brake", "ddmq.hpc.command", "ddmq.hpc.launcher"),
+    *("ddmq.hpc.brake", "ddmq.hpc.running_command", "ddmq.hpc.launcher"),
     *("ddmq.hpc.slots", "ddmq.hpc.supply", "ddmq.hpc.triage"),
 }
 #: What is slow to import, or opens many files, and what could come in by mistake.

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 MODULES = {
     "view": "queues",
     "workers": "workers",
-    "peek": "look",
-    "show": "look",
+    "peek": "peek",
+    "show": "peek",
     "status": "status",
     "create": "queues",
     "delete": "queues",

@@ -8,13 +8,13 @@ from types import SimpleNamespace
 import pytest
 from hpc.inside import Hurried
 
-from ddmq.hpc.command import Invocation, Surroundings
 from ddmq.hpc.execution import Ended, Execution
 from ddmq.hpc.heartbeat import Heartbeat
 from ddmq.hpc.journal import Journal
 from ddmq.hpc.limits import Deadline, Durations, Limits
 from ddmq.hpc.options import WorkerOptions
 from ddmq.hpc.poller import Poller
+from ddmq.hpc.running_command import Invocation, Surroundings
 from ddmq.hpc.settling import Settler
 from ddmq.hpc.stream import Output
 from ddmq.hpc.supply import Supply

@@ -13,10 +13,10 @@ from unit.hpc.conftest import parts_of
 from unit.storage.test_workers import WorkerName
 
 from ddmq import Broker
-from ddmq.hpc.command import Invocation
 from ddmq.hpc.execution import Execution
 from ddmq.hpc.options import WorkerOptions
 from ddmq.hpc.presence import Presence
+from ddmq.hpc.running_command import Invocation
 from ddmq.storage.filesystem import FileSystem
 from ddmq.storage.workers import ENDED
 

@@ -9,8 +9,8 @@ import signal
 import pytest
 
 from ddmq.hpc import options
-from ddmq.hpc.command import Invocation, Surroundings
 from ddmq.hpc.execution import CommandNotFound, Execution, Unfit
+from ddmq.hpc.running_command import Invocation, Surroundings
 from ddmq.hpc.stream import Output
 
 
