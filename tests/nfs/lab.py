@@ -31,11 +31,13 @@ import daemons
 from daemons import lacking
 from nfs import agent
 
-PROGRAMS = ("qemu-system-x86_64", "busybox", "modprobe", "depmod", "mkfs.ext4")
-PACKAGES = ("qemu-system-x86", "seabios", "busybox-static", "kmod", "e2fsprogs")
+PROGRAMS = ("qemu-system-x86_64", "modprobe", "depmod", "mkfs.ext4")
+PACKAGES = ("qemu-system-x86", "seabios", "kmod", "e2fsprogs")
 #: Unpacked for the guests, with what they need and the host lacks.
 TOOLS = ("nfs-kernel-server", "rpcbind", "netbase")
 CACHE = Path("/var/cache/ddmq-nfs-lab")
+#: The host may have one that needs libraries, which a guest lacks at first.
+BUSYBOX = CACHE / "usr/bin/busybox"
 HERE = Path(__file__).parent
 ENVIRON = {**os.environ, "PATH": f"{os.environ['PATH']}:/usr/sbin"}
 #: What a guest needs to reach its root; the rest it loads from there.
@@ -60,7 +62,7 @@ def missing() -> list[str]:
     if platform.machine() != "x86_64":
         return ["an x86-64 processor"]
     tools = [] if list(CACHE.glob("boot/vmlinuz-*")) else ["Debian's kernel"]
-    return lacking(PROGRAMS) + tools
+    return lacking(PROGRAMS) + tools + lacking([str(BUSYBOX)])
 
 
 def install() -> None:
@@ -94,7 +96,7 @@ def unpack() -> None:
             (root / link).symlink_to(f"usr/{link}")
         depends = run("apt-cache", "depends", "linux-image-amd64").split()
         kernel = next(word for word in depends if word[:13] == "linux-image-6")
-        run("apt-get", "download", kernel, cwd=archives)
+        run("apt-get", "download", kernel, "busybox-static", cwd=archives)
         run(
             *("apt-get", "install", "--download-only", "--no-install-recommends"),
             *("-y", "-o", f"Dir::Cache::archives={archives}", *TOOLS),
@@ -103,6 +105,7 @@ def unpack() -> None:
             run("dpkg-deb", "-x", archive, root)
         [version] = os.listdir(root / "usr/lib/modules")
         run("depmod", "-b", root, version)
+        shutil.rmtree(CACHE, ignore_errors=True)  # of an earlier lab
         with contextlib.suppress(OSError):  # somebody else was as quick
             root.rename(CACHE)
 
@@ -119,7 +122,7 @@ def make_initrd(path: Path) -> None:
         root = Path(name)
         (root / "bin").mkdir()
         (root / "modules").mkdir()
-        shutil.copy(shutil.which("busybox") or "", root / "bin")
+        shutil.copy(BUSYBOX, root / "bin")
         shutil.copy(HERE / "init.sh", root / "init")
         (root / "init").chmod(0o755)
         order = list(dict.fromkeys(wanted))
@@ -129,7 +132,7 @@ def make_initrd(path: Path) -> None:
         (root / "modules" / "order").write_text(names)
         with path.open("wb") as stream:
             files = "".join(f"{file.relative_to(root)}\n" for file in root.rglob("*"))
-            pack = ["busybox", "cpio", "-o", "-H", "newc"]
+            pack = [str(BUSYBOX), "cpio", "-o", "-H", "newc"]
             quiet = subprocess.DEVNULL
             subprocess.run(
                 pack, cwd=root, input=files.encode(), stdout=stream, stderr=quiet
