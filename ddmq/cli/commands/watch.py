@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     from ddmq import Overview, Running, WorkerSeen
     from ddmq.cli.spec import Context, Number
+    from ddmq.storage.workers import Workers
 
 #: Seconds from one refresh to the next: on a terminal, and elsewhere, where each adds lines.
 EVERY, EVERY_LINE = 2.0, 10.0
@@ -241,6 +242,7 @@ class Watched:
         self._broker = broker
         self._clock = clock
         self._overview: Overview | None = None
+        self._shown: Workers | None = None
         self._workers: list[WorkerSeen] = []
         self._troubles: dict[str, str] = {}
         #: When messages were counted, and how many were done then.
@@ -258,9 +260,12 @@ class Watched:
 
     def look(self, wanted: Callable[[WorkerSeen], bool]) -> None:
         """List the workers; of those that are `wanted`, see what they have run for long."""
-        self._workers = self._broker.with_workers(
-            self.name, lambda each: each.all(running=True, wanted=wanted)
-        )
+        if self._shown is None:
+            self._shown = self._broker.with_workers(self.name, lambda each: each)
+        try:  # without the checks that the broker makes, which cost more than the listing
+            self._workers = self._shown.all(running=True, wanted=wanted)
+        except OSError as error:
+            raise DdmqError(f"workers can't be listed: {error.strerror}") from error
         now, done = self._clock.monotonic(), self._done()
         if self._lately and done < self._lately[-1][1]:
             self._lately = []  # workers were forgotten that ended long ago
