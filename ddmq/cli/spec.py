@@ -232,12 +232,14 @@ def option(
     metavar: str | None = None,
     choices: Sequence[str] | None = None,
     action: str | type[argparse.Action] = "store",
+    alone: Any = None,
 ) -> Any:
-    """Describe an argument whose value follows a flag."""
-    shown = {"help": help_text, "metavar": metavar, "choices": choices}
-    return Argument(
-        kind, flags=flags, default=default, shown={**shown, "action": action}
-    )
+    """Describe an argument whose value follows a flag; `alone` is that of the flag alone."""
+    shown: dict[str, Any] = {"help": help_text, "metavar": metavar, "action": action}
+    shown["choices"] = choices
+    if alone is not None:
+        shown.update(nargs="?", const=alone)
+    return Argument(kind, flags=flags, default=default, shown=shown)
 
 
 def switch(flags: str, help_text: str) -> Any:

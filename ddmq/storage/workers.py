@@ -22,7 +22,7 @@ from ddmq.message import Running, WorkerSeen
 from ddmq.storage.names import new_id, new_token, random_below
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from ddmq.storage.store import Store
 
@@ -281,10 +281,15 @@ class Workers:
 
     # What others do
 
-    def all(self, *, running: bool = False) -> list[WorkerSeen]:
+    def all(
+        self,
+        *,
+        running: bool = False,
+        wanted: Callable[[WorkerSeen], bool] = lambda _: True,
+    ) -> list[WorkerSeen]:
         """Return the workers, in the order in which they started: one listing.
 
-        With `running`, the file of each that lives and is busy is read, too.
+        With `running`, the file of each that lives, is busy and is `wanted` is read, too.
         """
         now = self._clock.time()  # before the listing, which may take long
         found: dict[str, WorkerName] = {}
@@ -295,7 +300,7 @@ class Workers:
         seen = []
         for name in sorted(found.values(), key=lambda each: (each.started, each.token)):
             worker = name.seen(now)
-            if running and worker.is_live and worker.busy:
+            if running and worker.is_live and worker.busy and wanted(worker):
                 worker = worker._replace(running=self._running(name.token))
             seen.append(worker)
         return seen

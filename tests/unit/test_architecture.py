@@ -109,6 +109,7 @@ ABOVE = [
     "ddmq.diagnose.symptoms.contents",
     "ddmq.diagnose.doctor",
     "ddmq.cli.commands.workers",
+    "ddmq.cli.commands.watch",
     "ddmq.cli.commands.queues",
     "ddmq.cli.commands.publish",
     "ddmq.cli.commands.consume",

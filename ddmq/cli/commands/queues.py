@@ -16,7 +16,16 @@ from ddmq.cli.commands import (
     at_work,
     follow_ups_of,
 )
-from ddmq.cli.spec import MODE, NAMES, Command, Reply, option, positional, switch
+from ddmq.cli.spec import (
+    MODE,
+    NAMES,
+    SECONDS,
+    Command,
+    Reply,
+    option,
+    positional,
+    switch,
+)
 from ddmq.errors import StorageError
 
 if TYPE_CHECKING:
@@ -33,10 +42,21 @@ class View(NamedTuple):
     root: str = ROOT
     queue: list[str] | None = ANY_QUEUES
     names: bool = switch("-n --names", "names only")
+    watch: Number = option(
+        "-w --watch",
+        "show it again and again, with rates and workers, until Ctrl-C",
+        SECONDS,
+        metavar="SECONDS",
+        alone=0,
+    )
 
 
 def view(told: View, context: Context) -> Reply:
     """Count the messages of queues, or name the queues."""
+    if told.watch is not None:
+        from ddmq.cli.commands.watch import watch  # rarely needed
+
+        return watch(told.root, told.queue, told.watch, context)
     broker = Broker(told.root, fs=context.fs)
     if told.names:
         names = told.queue or broker.queues()

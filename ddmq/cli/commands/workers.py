@@ -56,12 +56,12 @@ def workers(told: Arguments, context: Context) -> Reply:
             continue
         value[name] = [each.as_dict() for each in found]
         shown = [x for x in found if told.all or x.state != "ended"]
-        lines.append(f"{name}: {_of_all(found)}")
+        lines.append(f"{name}: {of_all(found)}")
         lines += _table(shown)
     return Reply(value, "\n".join(map(printable, lines)))
 
 
-def _of_all(found: Sequence[WorkerSeen]) -> str:
+def of_all(found: Sequence[WorkerSeen]) -> str:
     """Say how many workers there are in each state."""
     states = [each.state for each in found]
     parts = [f"{states.count(state)} {state}" for state in dict.fromkeys(states)]
@@ -154,7 +154,7 @@ class Workforce(NamedTuple):
         workers = "1 worker" if self.workers == 1 else f"{self.workers:,} workers"
         text = f"{workers}, {self.busy:,} of {self.slots:,} slots busy"
         if self.rate:
-            text += f", {_in_words(self.rate)}"
+            text += f", {in_words(self.rate)}"
         if self.done_in is not None:
             text += f", done in about {span(self.done_in)}"
         return text
@@ -164,7 +164,7 @@ class Workforce(NamedTuple):
         return self._asdict()
 
 
-def _in_words(rate: float) -> str:
+def in_words(rate: float) -> str:
     """Say how many messages are finished, by the minute, or by the hour where these are few."""
     unit, number = ("minute", rate * _MINUTE)
     if number < 1:
