@@ -5,17 +5,18 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, Any
 
-from ddmq import __version__
 from ddmq.cli import commands
 from ddmq.cli.errors import counted, guarded
 from ddmq.cli.spec import (
     Context,
     Help,
     Parser,
+    ShowVersion,
     add_arguments,
     arguments_in,
     filled,
     flags_in,
+    version,
     with_dashes,
 )
 from ddmq.clock import Clock
@@ -64,7 +65,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(words: list[str]) -> int:
     if words in (["-v"], ["--version"]):
-        _print(f"ddmq {__version__}")
+        _print(version())
         return 0
     command, others = _found(words)
     # Options may stand before, between and after the positional arguments.
@@ -179,7 +180,10 @@ def top_parser() -> Parser:
         allow_abbrev=False,
     )
     parser.add_argument(
-        "-v", "--version", action="version", version=f"ddmq {__version__}"
+        "-v",
+        "--version",
+        action=ShowVersion,
+        help="show the version, also of what ddmq needs, and end",
     )
     shown = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for command in [*map(commands.find, commands.MODULES), json_api.COMMAND]:

@@ -206,6 +206,25 @@ class AddPair(argparse.Action):
         setattr(namespace, self.dest, {**known, key: value})
 
 
+class ShowVersion(argparse.Action):
+    """Prints the versions of ddmq and of what it needs, and ends."""
+
+    def __init__(self, **given: Any) -> None:
+        super().__init__(**{**given, "dest": argparse.SUPPRESS, "nargs": 0})
+
+    def __call__(self, parser: Any, *_: Any) -> None:
+        """Print them."""
+        print(version())
+        parser.exit()
+
+
+def version() -> str:
+    """Return what `--version` prints; the first line is that of ddmq itself."""
+    from ddmq.diagnose import surroundings  # imports what no command needs at once
+
+    return surroundings.as_lines(surroundings.versions())
+
+
 # The fields of arguments. Each is described by its default, whatever its type is, hence Any.
 
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ddmq import __version__
 from ddmq.cli.spec import (
     AddPair,
     Help,
     Kind,
     Parser,
+    ShowVersion,
     add_arguments,
     flags_in,
     group,
@@ -400,9 +400,8 @@ def add_first_group(parser: Parser, title: str, fields: Any) -> None:
     first.add_argument(
         "-v",
         "--version",
-        action="version",
-        version=f"ddmq {__version__}",
-        help="show the version, and end",
+        action=ShowVersion,
+        help="show the version, also of what ddmq needs, and end",
     )
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from ddmq.cli.commands import ANY_QUEUES, ROOT, positive
+from ddmq.cli.commands import ANY_QUEUES, positive
 from ddmq.cli.spec import NUMBER, SECONDS, Command, Reply, option, positional, switch
+from ddmq.errors import InvalidArgument
 
 if TYPE_CHECKING:
     from ddmq.cli.spec import Context, Number
@@ -47,7 +48,10 @@ def check(told: Check, context: Context) -> Reply:
 class Doctor(NamedTuple):
     """What `ddmq doctor` can be told."""
 
-    root: str = ROOT
+    root: str | None = positional(
+        "the directory of the queues; without it, what a bug report needs is told",
+        is_required=False,
+    )
     queue: list[str] | None = ANY_QUEUES
     fix: bool = switch(
         "--fix", "mend it, as the housekeeping would; no message is destroyed"
@@ -55,7 +59,15 @@ class Doctor(NamedTuple):
 
 
 def doctor(told: Doctor, _: Context) -> Reply:
-    """Look what is wrong with queues."""
+    """Look what is wrong with queues; without a root, tell of ddmq and of this node."""
+    if told.root is None:
+        from ddmq.diagnose import surroundings  # a look at queues needs nothing of it
+        from ddmq.schedulers import environment
+
+        if told.fix:
+            raise InvalidArgument("--fix needs a ROOT")
+        known = surroundings.all_of(environment())
+        return Reply(known, surroundings.as_lines(known))
     from ddmq.diagnose.doctor import diagnose  # the check needs nothing of it
 
     found = diagnose(told.root, told.queue, fix=told.fix)
@@ -75,7 +87,8 @@ COMMANDS = (
     Command(
         "doctor",
         "see what is wrong with queues; exit status 1 when something is",
-        "ddmq doctor /scratch/mq jobs --fix",
+        "ddmq doctor /scratch/mq jobs --fix\n"
+        "  ddmq doctor                                  # for a bug report",
         Doctor,
         doctor,
     ),

@@ -10,7 +10,8 @@ import sys
 import pytest
 import yaml
 
-from ddmq.cli import commands
+from ddmq import __version__
+from ddmq.cli import commands, submit, worker
 from ddmq.cli.commands import MODULES
 from ddmq.cli.spec import Reply
 
@@ -66,8 +67,20 @@ def test_wrong_usage_ends_with_status_2(sh, arguments):
 
 
 def test_the_version_and_the_help_are_printed(sh):
-    assert sh.ok("-v").startswith("ddmq ")
+    lines = sh.ok("-v").splitlines()
+    assert lines[0] == f"ddmq {__version__}"
+    names = ["ddmq", "Python", "filelock", "pyyaml", "from"]
+    assert [line.split(" ")[0] for line in lines] == names
     assert "exit status" in sh.ok("-h")
+
+
+@pytest.mark.parametrize("program", [worker, submit])
+def test_every_program_prints_the_same_version(sh, capfd, program):
+    with pytest.raises(SystemExit) as stop:
+        program.main(["--version"])
+    printed = capfd.readouterr()
+    assert (stop.value.code, printed.err) == (0, "")
+    assert printed.out == sh.ok("--version") + "\n"
 
 
 @pytest.mark.parametrize("command", [*MODULES, "json"])

@@ -28,3 +28,15 @@ def test_how_many_and_how_long_are_positive(sh, tmp_path, option, value):
 
 def test_a_directory_that_is_missing_can_not_be_checked(sh, tmp_path):
     assert "none" in sh.wrong("check", tmp_path / "none")
+
+
+def test_the_doctor_without_a_root_tells_what_a_bug_report_needs(sh):
+    told = json.loads(sh.ok("doctor", "--format", "json"))
+    assert {"ddmq", "Python", "kernel", "directory", "umask", "groups"} <= set(told)
+    plain = sh.ok("doctor")
+    assert plain.startswith(sh.ok("--version") + "\n")
+    assert [line.split(" ")[0] for line in plain.splitlines()] == list(told)
+
+
+def test_what_the_doctor_is_to_mend_must_be_named(sh):
+    assert "--fix needs a ROOT" in sh.wrong("doctor", "--fix")
