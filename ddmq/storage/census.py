@@ -42,6 +42,9 @@ _LOOKS = 5
 #: Seconds after which every client sees a directory's new stamp. GlusterFS takes one second.
 _LATE = 1.1
 
+#: What a directory of a bundle that is closed to us seems to hold.
+_CLOSED = {LINES, ""}
+
 
 class AtWork(NamedTuple):
     """A lease that was counted: of one message, or of the lines of a range."""
@@ -242,8 +245,10 @@ class Census:
             filter(None, map(parse_directory, self._fs.listing(layout.bundles)))
         )
         unused = bundles - shown - taken
-        directories += map(layout.bundle, sorted(missed | unused))
         inside = {id_: self._names_in_bundle(id_) for id_ in missed | unused}
+        # What is closed to us can't be compared either, and stays whatever is in it.
+        listed = (id_ for id_ in sorted(inside) if inside[id_] != _CLOSED)
+        directories += map(layout.bundle, listed)
         holders = {held.token for held in ranges}
         files = [(name, parse_detached(name)) for name in names]
         stray = [name for name, file in files if file and file.token not in holders]
@@ -271,4 +276,4 @@ class Census:
         except (FileNotFoundError, NotADirectoryError):
             return set()
         except PermissionError:
-            return {LINES, ""}
+            return _CLOSED

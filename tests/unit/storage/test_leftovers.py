@@ -273,6 +273,18 @@ def test_a_bundle_that_we_may_not_list_is_no_stray_nor_is_its_range(
     assert leftovers(world) == expected
 
 
+def test_a_bundle_that_we_may_not_open_keeps_no_other_stray(world, bundler, refusing):
+    for path in world.files("ready"):
+        os.unlink(path)
+    closed = f"{world.path}/bundles/{'0' * 20}"
+    os.mkdir(closed)
+    world.clock.advance(DAY + HOUR)
+    fs = refusing("open", errno.EACCES, "0" * 20)
+    found = leftovers(world, fs)
+    assert len(found) == 1
+    assert closed not in found
+
+
 def test_who_publishes_while_others_look_for_strays_loses_no_bundle(world, bundler):
     """The directory is there before its entry: between these two, it belongs to nothing."""
 
