@@ -352,14 +352,15 @@ class Housekeeper:
         leftovers, letters = store.leftovers, store.dead_letters
         scan = store.scan
         self._each(letters.quarantine, leftovers.foreign(), within)
-        remove = partial(leftovers.remove_if_abandoned, now_ns=self._time.now_ns())
+        now_ns = self._time.now_ns()  # before all listings by which ages are judged
+        remove = partial(leftovers.remove_if_abandoned, now_ns=now_ns)
         # Bundles without an entry may be those of drafts that are to be published.
-        kept = Keys(store).complete_old(self._time.now_ns(), within)
+        kept = Keys(store).complete_old(now_ns, within)
         found = [x for x in leftovers.all() if kept.isdisjoint((x, os.path.dirname(x)))]
         removed = self._each(remove, found, within)
         removed += self._each(self._fs.unlink, Workers(store).old(within), within)
         self._each(leftovers.tidy, scan.buckets(), within)
-        self._try(partial(store.cancelled.tidy, within=within), self._time.now_ns())
+        self._try(partial(store.cancelled.tidy, within=within), now_ns)
         self._layout.mark_cleaned()
         self._each(self._fs.rmdir, buckets.removable(), within)
         return Swept(removed=removed.count(True))
