@@ -22,6 +22,7 @@ from support import Calls, FakeClock, in_time
 from ddmq import Broker, DdmqError
 from ddmq.hpc import journal, submit
 from ddmq.storage.filesystem import FileSystem
+from ddmq.storage.layout import DIRECTORIES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -55,17 +56,7 @@ PLACES = [
     *(f"dead/{ID}.note", "dead/thing", "drop/thing", "cleaned"),
     *("journal/thing.jsonl", "journal/compacted-thing.jsonl"),
 ]
-INSTEAD = [
-    "tmp",
-    "ready",
-    "bundles",
-    "work",
-    "delayed",
-    "dead",
-    "drop",
-    "journal",
-    "jobs",
-]
+INSTEAD = [*DIRECTORIES, "journal", "jobs"]
 INSTEAD += ["ddmq.yaml", "lock", "../ddmq.yaml", "../lock", "../.deleted-0"]
 
 

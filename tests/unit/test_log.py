@@ -22,15 +22,20 @@ def test_a_warning_goes_to_the_logger_of_ddmq(caplog):
     assert caplog.record_tuples == [("ddmq", logging.WARNING, "a disk is full")]
 
 
-def test_logging_is_imported_with_the_first_warning():
-    code = "import sys; from ddmq.log import warn; print('logging' in sys.modules); "
-    code += "warn('x'); print('logging' in sys.modules)"
-    command = [sys.executable, "-S", "-c", code]
+def told_by(code):
+    """Run code in a Python that has imported nothing; return what it prints."""
+    command = [sys.executable, "-S", "-c", f"import sys; {code}"]
     environ = {**os.environ, "PYTHONPATH": str(Path(ddmq.__file__).parent.parent)}
     done = subprocess.run(
         command, env=environ, capture_output=True, text=True, check=True
     )
-    assert (done.stdout.split(), done.stderr) == (["False", "True"], "x\n")
+    return done.stdout, done.stderr
+
+
+def test_logging_is_imported_with_the_first_warning():
+    code = "from ddmq.log import warn; print('logging' in sys.modules); "
+    code += "warn('x'); print('logging' in sys.modules)"
+    assert told_by(code) == ("False\nTrue\n", "x\n")
 
 
 def test_who_asked_for_more_is_told_more(caplog):
@@ -41,11 +46,5 @@ def test_who_asked_for_more_is_told_more(caplog):
 
 
 def test_logging_is_not_imported_to_tell_nobody():
-    code = "import sys; from ddmq.log import inform; inform('x'); "
-    code += "print('logging' in sys.modules)"
-    command = [sys.executable, "-S", "-c", code]
-    environ = {**os.environ, "PYTHONPATH": str(Path(ddmq.__file__).parent.parent)}
-    done = subprocess.run(
-        command, env=environ, capture_output=True, text=True, check=True
-    )
-    assert (done.stdout, done.stderr) == ("False\n", "")
+    code = "from ddmq.log import inform; inform('x'); print('logging' in sys.modules)"
+    assert told_by(code) == ("False\n", "")
