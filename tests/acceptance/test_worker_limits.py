@@ -358,7 +358,8 @@ def test_wrong_options_are_explained(options):
     assert err.count("\n") == 1
 
 
-def test_memory_and_start_are_small(root, broker):
+def test_memory_and_start_are_small(root, broker, monkeypatch):
+    monkeypatch.delenv("COVERAGE_PROCESS_CONFIG", raising=False)  # it takes 5 MB
     broker.publish("jobs", "a")
     code = (
         "import re, os; text = open(f'/proc/{os.getppid()}/smaps_rollup').read();"

@@ -129,14 +129,23 @@ def test_who_kills_is_spared_though_the_mark_is_in_his_group():
     assert os.waitstatus_to_exitcode(os.waitpid(ours, 0)[1]) == -signal.SIGKILL
 
 
-def test_the_guardian_of_a_worker_that_is_a_command_is_spared(started):
-    script = "env -i DDMQ_GUARDIAN=1 sh -c 'echo runs; exec sleep 1000' & wait"
+def test_the_guardian_of_a_worker_that_is_a_command_is_spared(started, tmp_path):
+    # It waits as a guardian does, by itself: a process that is just becoming another program,
+    # such as `sleep`, shows no environment for an instant.
+    os.mkfifo(tmp_path / "word")
+    word = os.open(tmp_path / "word", os.O_RDWR)
+    script = (
+        f"env -i DDMQ_GUARDIAN=1 sh -c 'echo runs; read word' < {tmp_path}/word & wait"
+    )
     process, read = started(script)
     guardian.kill_marked(MARK)
     assert process.wait().signal == "SIGKILL"
     os.set_blocking(read, False)
     with pytest.raises(BlockingIOError):
         os.read(read, 1)
+    os.close(word)  # so it ends
+    os.set_blocking(read, True)
+    assert nobody_is_left(read)
 
 
 def test_what_is_below_a_process_is_known_after_the_end_of_its_parent(started):
