@@ -16,8 +16,10 @@ from ddmq.errors import (
 )
 from ddmq.message import (
     UNSET,
+    Activity,
     Counts,
     DeadLetter,
+    Failure,
     Message,
     Overview,
     Pause,
@@ -35,10 +37,12 @@ __version__ = "1.0.0"
 
 __all__ = [
     "UNSET",
+    "Activity",
     "Broker",
     "Counts",
     "DdmqError",
     "DeadLetter",
+    "Failure",
     "GarbageAhead",
     "InvalidArgument",
     "InvalidSettings",

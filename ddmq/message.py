@@ -278,6 +278,30 @@ class Running(NamedTuple):
     """Seconds since 1970, by the file server's clock."""
     text: str
     """The beginning of it."""
+    progress: str = ""
+    """What its command last said of how far it is; empty: nothing."""
+
+
+class Failure(NamedTuple):
+    """A message whose command failed in a worker."""
+
+    id: str
+    ended: float
+    """Seconds since 1970, by the file server's clock."""
+    text: str
+    """The beginning of it."""
+    reason: str
+
+
+class Activity(NamedTuple):
+    """What a worker tells of what it does, beside its name."""
+
+    running: tuple[Running, ...] = ()
+    """What runs for more than ten seconds, by slot."""
+    failures: tuple[Failure, ...] = ()
+    """The latest ones, the oldest first."""
+    ends: float | None = None
+    """When its job ends, in seconds since 1970; None: it does not say."""
 
 
 class WorkerSeen(NamedTuple):
@@ -308,11 +332,20 @@ class WorkerSeen(NamedTuple):
     """How many seconds ago that was."""
     running: tuple[Running, ...] = ()
     """What runs for more than ten seconds, where somebody asked for that."""
+    failures: tuple[Failure, ...] = ()
+    """Its latest failures, the oldest first, where somebody asked what runs."""
+    ends: float | None = None
+    """When its job ends, in seconds since 1970, as far as it said."""
 
     @property
     def is_live(self) -> bool:
         """Whether it has neither ended nor been lost."""
         return self.state not in ("ended", "lost")
+
+    @property
+    def tells(self) -> bool:
+        """Whether there may be more to be read of it: what runs, and what failed."""
+        return self.is_live and bool(self.busy or self.failed)
 
     @property
     def rate(self) -> float | None:
@@ -322,8 +355,12 @@ class WorkerSeen(NamedTuple):
 
     def as_dict(self) -> dict[str, Any]:
         """Return everything as JSON types."""
-        running = [each._asdict() for each in self.running]
-        return {**self._asdict(), "rate": self.rate, "running": running}
+        return {
+            **self._asdict(),
+            "rate": self.rate,
+            "running": [each._asdict() for each in self.running],
+            "failures": [each._asdict() for each in self.failures],
+        }
 
 
 class DeadLetter(NamedTuple):

@@ -42,7 +42,7 @@ a message queue made of files: no server, one directory per queue
 _EPILOG = """\
 exit status: 0 done, 1 an error that is explained, 2 wrong usage,
 3 nothing to consume, 130 interrupted; of status: 0 acked, 3 unknown,
-4 dead, 5 still to be done
+4 dead, 5 still to be done; of wait --progress: 4 some are dead
 
 Where seconds are asked for, 90, 5m, 1h30m, 2d and 2:00:00 are times.
 """

@@ -43,7 +43,8 @@ The environment holds DDMQ_ROOT, DDMQ_QUEUE, DDMQ_ID, DDMQ_MESSAGE, DDMQ_PRIORIT
 DDMQ_FAILURES, DDMQ_LOSSES, DDMQ_REQUEUE_COUNTER, DDMQ_FIELD_<NAME> for each field of a JSON object,
 and DDMQ_OUTPUT where --output-dir is given. Of these, a command that gets a --batch has DDMQ_ROOT,
 DDMQ_QUEUE and DDMQ_SLOT only, and DDMQ_BATCH says how many messages it got. A --persistent one has
-those three, and DDMQ_REPLY_FD.
+those three, and DDMQ_REPLY_FD. Any of them may say how far it is by a line in the file that
+DDMQ_PROGRESS names, such as 40%; `ddmq workers` and `ddmq view --watch` show it.
 """
 _EPILOG = """\
 examples:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING
 
 from ddmq.hpc.execution import Execution
-from ddmq.hpc.running_command import Invocation, fits
+from ddmq.hpc.progress import Progress
+from ddmq.hpc.running_command import Invocation, fits, most_files
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -21,6 +22,7 @@ class Launcher:
 
     def __init__(self, surroundings: Surroundings) -> None:
         self._surroundings = surroundings
+        self._progress: dict[int, Progress | None] = {}
         self._standing: dict[int, Standing] = {}
         self._leaving: list[Standing] = []
 
@@ -30,7 +32,7 @@ class Launcher:
         Where this raises something, nothing runs. CommandNotFound: no message can be run here.
         Unfit: the first message can't be. OSError: this node, or a directory, has no room for it.
         """
-        surroundings = self._surroundings
+        surroundings = self._surroundings_of(slot)
         with ExitStack() as stack:
             executions = []
             for message in messages:
@@ -45,6 +47,17 @@ class Launcher:
             stack.pop_all()
         return command
 
+    def _surroundings_of(self, slot: int) -> Surroundings:
+        """Return what commands of a slot are given; nobody needs to know how far they are."""
+        if slot not in self._progress:
+            self._progress[slot] = None
+            with suppress(OSError):
+                self._progress[slot] = progress = Progress()
+                if progress.descriptor > most_files() // 2:
+                    progress.close()
+                    self._progress[slot] = None
+        return self._surroundings._replace(progress=self._progress[slot])
+
     def _turn(self, execution: Execution) -> Command:
         """Give a message to the process of its slot, which is started where there is none."""
         from ddmq.hpc.persistent import Turn  # not every worker has any
@@ -53,7 +66,8 @@ class Launcher:
         standing = self._standing.get(slot)
         if standing is None or not standing.is_idle:
             standing = self._anew(slot)
-        return Turn(execution, self._surroundings, standing, lambda: self._anew(slot))
+        surroundings = self._surroundings_of(slot)
+        return Turn(execution, surroundings, standing, lambda: self._anew(slot))
 
     def _anew(self, slot: int) -> Standing:
         from ddmq.hpc.persistent import Standing
@@ -63,7 +77,8 @@ class Launcher:
             before.close()
             self._leaving.append(before)
         self._leaving = [each for each in self._leaving if each.ended() is None]
-        started = self._standing[slot] = Standing(slot, self._surroundings)
+        surroundings = self._surroundings_of(slot)
+        started = self._standing[slot] = Standing(slot, surroundings)
         return started
 
     # Processes that stay
@@ -93,3 +108,6 @@ class Launcher:
         for standing in self._standing.values():
             standing.close()
         self._standing.clear()
+        for progress in filter(None, self._progress.values()):
+            progress.close()
+        self._progress.clear()

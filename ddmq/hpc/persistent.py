@@ -70,6 +70,7 @@ class Standing:
         slots = {"slot": str(slot), "slot0": str(slot - 1)}
         own = given_variables(surroundings.options, slots)
         variables = {"run": self._token, "slot": str(slot), "reply_fd": str(REPLY)}
+        variables.update(surroundings.of_progress)
         environ = {**with_variables(surroundings.environ, **fitting(variables)), **own}
         with ExitStack() as ours, ExitStack() as theirs:
             for stream in self.streams:
@@ -222,7 +223,7 @@ class Turn(Command):
         anew: Callable[[], Standing],
     ) -> None:
         """Give a message to the process; `anew` starts another in its place."""
-        super().__init__([execution], surroundings.options, surroundings.clock)
+        super().__init__([execution], surroundings)
         self._execution = execution
         self._standing = standing
         self._anew = anew

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from ddmq.errors import DdmqError
 from ddmq.hpc.placeholders import text_of
 from ddmq.log import warn
-from ddmq.message import Running
+from ddmq.message import Activity, Running
 from ddmq.storage.names import new_token
 from ddmq.storage.workers import (
     AWAY,
@@ -88,7 +88,7 @@ class Presence:
         self._token = new_token()
         self._started = int(clock.time() * 1000)
         self._shown: WorkerName | None = None
-        self._told: tuple[Running, ...] = ()
+        self._told = Activity()
         self._call: BackgroundCall[None] | None = None
         self._turn: Turn | None = None
         self._next = self._sign_at = clock.monotonic()
@@ -121,15 +121,15 @@ class Presence:
             self._limits.drain()
         if now < self._next:
             return
-        name, runs = self._name(running), self._long_runs(running)
+        name, activity = self._name(running), self._activity(running)
         shown = self._shown
         is_same = shown is not None and shown == name._replace(work=shown.work)
-        if is_same and runs == self._told and now < self._sign_at:
+        if is_same and activity == self._told and now < self._sign_at:
             missed = (now - self._next) // self._interval + 1
             self._next += missed * self._interval
             return
         self._next = now + self._interval  # whatever becomes of the call
-        self._call = self._clock.begin(partial(self._show, name, runs))
+        self._call = self._clock.begin(partial(self._show, name, activity))
 
     def end(self) -> None:
         """Show that the worker has ended, with its totals; wait for that only for a second.
@@ -182,29 +182,37 @@ class Presence:
             return PAUSED
         return WORKING if running else IDLE
 
-    def _long_runs(self, running: Sequence[Command]) -> tuple[Running, ...]:
-        """Return what runs for long, by slot."""
-        ahead = self._clock.offset_ns / 1e9
+    def _activity(self, running: Sequence[Command]) -> Activity:
+        """Return what runs for long, by slot, what failed of late, and when the job ends."""
+        ahead, ends = self._clock.offset_ns / 1e9, self._job.deadline.at
         runs = [
             Running(
                 each.slot,
                 each.message.id,
                 round(each.started + ahead),
                 text_of(each.message.message)[:MOST_TEXT],
+                command.progress(),
             )
             for command in running
             if command.duration >= _LONG
             for each in command.executions
         ]
-        return tuple(sorted(runs))
+        failures = tuple(self._settler.failures)
+        if not runs and not failures:
+            return Activity()  # the end of the job alone is not worth a file
+        if (
+            ends is not None
+        ):  # by the file server's clock, once: it is no reason to write again
+            ends = self._told.ends or round(ends + ahead)
+        return Activity(tuple(sorted(runs)), failures, ends)
 
     # What its thread does
 
-    def _show(self, name: WorkerName, runs: tuple[Running, ...]) -> None:
-        """Show a name and what runs, unless by now it is another one's turn."""
+    def _show(self, name: WorkerName, activity: Activity) -> None:
+        """Show a name and what it does, unless by now it is another one's turn."""
         try:
             self._broker.with_workers(
-                self._queue, partial(self._show_in, name=name, runs=runs)
+                self._queue, partial(self._show_in, name=name, activity=activity)
             )
         except (DdmqError, OSError) as error:
             if not self._is_refused:
@@ -212,7 +220,7 @@ class Presence:
                 warn(f"this worker can't be seen by others now: {error}")
 
     def _show_in(
-        self, workers: Workers, *, name: WorkerName, runs: tuple[Running, ...]
+        self, workers: Workers, *, name: WorkerName, activity: Activity
     ) -> None:
         if self._shown is not None and not self._is_our_turn(workers, name):
             return
@@ -226,9 +234,9 @@ class Presence:
         else:
             least = self._turn.interval - _GRAIN
             self._next = now + least + self._turn.after(self._clock.time() + least)
-        if runs != self._told:
-            workers.tell(self._token, runs)
-            self._told = runs
+        if activity != self._told:
+            workers.tell(self._token, activity)
+            self._told = activity
 
     @property
     def _interval(self) -> float:
@@ -254,7 +262,7 @@ class Presence:
         def show(workers: Workers) -> None:
             ended = name._replace(time=int(self._clock.time() * 1000))
             workers.show(self._shown, ended)
-            if self._told:
-                workers.tell(self._token, ())
+            if self._told != Activity():
+                workers.tell(self._token, Activity())
 
         self._broker.with_workers(self._queue, show)

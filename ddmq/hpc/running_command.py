@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from ddmq.clock import Clock
     from ddmq.hpc.options import WorkerOptions
+    from ddmq.hpc.progress import Progress
 
 
 #: Files that are left to whoever consumes, renews, syncs and kills beside the commands.
@@ -62,6 +63,13 @@ class Surroundings(NamedTuple):
     clock: Clock
     outputs: tuple[Output, Output]
     """The worker's own, which they share."""
+    progress: Progress | None = None
+    """Where those of a slot say how far they are; None: nowhere."""
+
+    @property
+    def of_progress(self) -> dict[str, str]:
+        """The variable that tells them where."""
+        return {} if self.progress is None else {"progress": self.progress.path}
 
 
 class Command(ABC):
@@ -72,15 +80,18 @@ class Command(ABC):
     """
 
     def __init__(
-        self, executions: Sequence[Execution], options: WorkerOptions, clock: Clock
+        self, executions: Sequence[Execution], surroundings: Surroundings
     ) -> None:
         self.executions = list(executions)
         self.slot = executions[0].slot
         self.timed_out = self.was_killed = False
         self.log = ""
+        self._options = surroundings.options
+        self._clock = clock = surroundings.clock
         self.started = clock.own_ns() / 1e9
-        self._options = options
-        self._clock = clock
+        self._progress = surroundings.progress
+        if self._progress is not None:
+            self._progress.forget()
         self._began = clock.monotonic()
         self._ended: float | None = None
         self._terminated_at: float | None = None
@@ -170,6 +181,10 @@ class Command(ABC):
         """Return the last lines of standard error."""
         return self._parts()[-1].tail()
 
+    def progress(self) -> str:
+        """Return what it said last of how far it is; empty: nothing."""
+        return "" if self._progress is None else self._progress.said()
+
     @property
     def logged(self) -> str:
         """Which of its logs there are: `out`, `err`, both with a space between them, or none."""
@@ -214,7 +229,7 @@ class Invocation(Command):
         Where this raises something, nothing runs. CommandNotFound: no message can be run here.
         Unfit: these messages can't be. OSError: this node, or a directory, has no room for them.
         """
-        super().__init__(executions, surroundings.options, surroundings.clock)
+        super().__init__(executions, surroundings)
         self._token = executions[0].token
         first = executions[0].message.message
         self._streams = open_streams(surroundings, text_of(first))
@@ -244,7 +259,7 @@ class Invocation(Command):
                     f"its text is over {MAX_ARGUMENT} bytes and can be no argument or "
                     "variable; use --stdin"
                 )
-        environ = {**self._environment(surroundings.environ), **own}
+        environ = {**self._environment(surroundings), **own}
         given = None
         if stdin:
             given = filled_file(self._options.spool, self._standard_input())
@@ -276,17 +291,18 @@ class Invocation(Command):
             return texts[0].encode()
         return "".join(f"{text}\n" for text in texts).encode()
 
-    def _environment(self, environ: Mapping[str, str]) -> dict[str, str]:
+    def _environment(self, surroundings: Surroundings) -> dict[str, str]:
         """Return the command's environment; what can be no variable is left out.
 
         Where it has several messages, what differs between them is left out, too.
         """
         variables = {"run": self._token, "slot": str(self.slot)}
+        variables.update(surroundings.of_progress)
         if len(self.executions) == 1:
             variables.update(self.executions[0].variables())
         if self._options.batch > 1:
             variables["batch"] = str(len(self.executions))
-        return with_variables(environ, **fitting(variables))
+        return with_variables(surroundings.environ, **fitting(variables))
 
     # Running
 
@@ -392,7 +408,7 @@ def open_streams(surroundings: Surroundings, text: str) -> list[Stream]:
             stream = Stream(options.spool, output=output, **how)
             stack.callback(stream.close)
             stack.callback(stream.started)
-            if number == 0 and may_do_without and stream.write_end + 2 > _most_files():
+            if number == 0 and may_do_without and stream.write_end + 2 > most_files():
                 stack.close()  # lines may be mixed then, which is better than to run nothing
                 continue
             check_room(stream.write_end)
@@ -403,11 +419,12 @@ def open_streams(surroundings: Surroundings, text: str) -> list[Stream]:
 
 def check_room(descriptor: int) -> None:
     """Refuse a descriptor that others need: OSError."""
-    if descriptor > _most_files():
+    if descriptor > most_files():
         raise OSError(errno.EMFILE, os.strerror(errno.EMFILE), "a pipe")
 
 
-def _most_files() -> int:
+def most_files() -> int:
+    """Return how many descriptors commands may have, ours with theirs."""
     return os.sysconf("SC_OPEN_MAX") - _SPARE_FILES
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from collections import deque
 from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
@@ -16,6 +17,8 @@ from ddmq.hpc.journal import Run, beginning
 from ddmq.hpc.placeholders import text_of
 from ddmq.hpc.runner import Outcome
 from ddmq.log import warn
+from ddmq.message import Failure
+from ddmq.storage.workers import MOST_FAILURES, MOST_TEXT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -81,6 +84,8 @@ class Settler:
         )
         self.failed: set[str] = set()
         """The ids of messages that failed and were not acked since."""
+        self.failures: deque[Failure] = deque(maxlen=MOST_FAILURES)
+        """The latest ones."""
         self.unsettled: dict[str, Execution] = {}
         """The runs that began and are not settled, by the id of their message."""
         self.cannot_go_on = ""
@@ -213,6 +218,7 @@ class Settler:
 
     def reject(self, message: Message, reason: str) -> None:
         """Make a message a dead letter that could not be run."""
+        self._note_failure(message, reason)
         try:
             self._broker.reject(self._heartbeat.stop(message), reason)
         except (LeaseLost, *AWAY) as error:  # then it comes back, and is rejected then
@@ -297,15 +303,17 @@ class Settler:
         execution, outcome = ended
         options, message = self._options, execution.message
         warn(f"message {message.id}: {reason}")
+        now, stderr = self._clock.time(), execution.tail()
+        self._note_failure(message, ": ".join((reason, *stderr.splitlines()[-1:])))
         details = {
             "exit": outcome.exit,
             "signal": outcome.signal,
             "host": self._host,
             "job": self._job_id,
-            "time": self._clock.time(),
+            "time": now,
             "log": execution.log,
             "logged": execution.logged,
-            "stderr": execution.tail(),
+            "stderr": stderr,
         }
         unlimited = message.requeue_limit is None
         is_tired = unlimited and message.requeue_counter >= options.retries
@@ -320,6 +328,11 @@ class Settler:
                 self._broker.nack, delay=delay, reason=reason, details=details
             )
         self._do(ended, "failed", act)
+
+    def _note_failure(self, message: Message, reason: str) -> None:
+        """Keep in mind what others may want to see."""
+        text, now = text_of(message.message)[:MOST_TEXT], self._clock.time()
+        self.failures.append(Failure(message.id, now, text, reason[:MOST_TEXT]))
 
     def _succeed(self, ended: Ended) -> None:
         """Keep the result, for which the lease must hold, and ack.

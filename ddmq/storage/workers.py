@@ -3,8 +3,8 @@
 All of it is for people. No message depends on it, so whatever is wrong with it is passed over. A
 worker's name is that of an empty file, and says everything but what runs in its slots; each change
 is one rename, and a new name holds the worker's own token, so none can overwrite another. Two other
-kinds of names are there: `<token>.slots`, the file in which a worker tells what runs for long, and
-`drain.…`, by which somebody asks workers to drain. Anybody who may write to the queue may make
+kinds of names are there: `<token>.slots`, the file in which a worker tells what runs for long and
+what failed, and `drain.…`, by which somebody asks workers to drain. Anybody who may write to the queue may make
 any name, so what is read from them is a text that others wrote.
 """
 
@@ -18,11 +18,11 @@ from math import inf
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ddmq.message import Running, WorkerSeen
+from ddmq.message import Activity, Failure, Running, WorkerSeen
 from ddmq.storage.names import new_id, new_token, random_below
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Sequence
 
     from ddmq.storage.store import Store
 
@@ -44,8 +44,8 @@ _AHEAD = 3600.0
 #: Seconds after which the name of a worker that ended is removed; how many such names are kept,
 #: and seconds for which a name is kept even where there are more.
 KEPT_FOR, KEPT, KEPT_ANYWAY = 7 * 86400.0, 1000, 600.0
-#: Bytes of a slots file, and characters of one message's text in it.
-MOST_BYTES, MOST_TEXT = 1 << 16, 200
+#: Bytes of a slots file; in it, characters of a text and failures.
+MOST_BYTES, MOST_TEXT, MOST_FAILURES = 1 << 16, 200, 3
 _SLOTS = ".slots"
 _DRAIN = "drain"
 _STATES = (WORKING, IDLE, PAUSED, DRAINING, BRAKING, AWAY, ENDED)
@@ -259,19 +259,22 @@ class Workers:
                 drains.append(drain)
         return Look(Turn.of(token, sorted(tokens)), drains)
 
-    def tell(self, token: str, running: Iterable[Running]) -> None:
-        """Tell what runs for long in the slots of a worker; nothing: its file is removed."""
-        path, rows, size = f"{self._path}/{token}{_SLOTS}", [], 0
-        for each in running:
-            row = json.dumps(each._replace(text=each.text[:MOST_TEXT])._asdict())
-            size += len(row) + 2
-            if size > MOST_BYTES - 2:
-                break
-            rows.append(row)
-        if not rows:
+    def tell(self, token: str, activity: Activity) -> None:
+        """Tell what a worker does, as much of it as fits; nothing: its file is removed."""
+        path = f"{self._path}/{token}{_SLOTS}"
+        if not activity.running and not activity.failures:
             self._fs.unlink(path)
             return
-        draft, data = f"{self._layout.tmp}/{new_id()}", f"[{', '.join(rows)}]".encode()
+        failures = [_shortened(x) for x in activity.failures[-MOST_FAILURES:]]
+        running: list[dict[str, Any]] = []
+        row = {"ends": activity.ends, "failures": failures, "running": running}
+        size = len(json.dumps(row))
+        for each in map(_shortened, activity.running):
+            size += len(json.dumps(each)) + 2
+            if size > MOST_BYTES:
+                break
+            running.append(each)
+        draft, data = f"{self._layout.tmp}/{new_id()}", json.dumps(row).encode()
         self._fs.create_own(draft, data, sync=False, mode=self._layout.file_mode)
         try:
             self._fs.replace(draft, path)
@@ -289,7 +292,8 @@ class Workers:
     ) -> list[WorkerSeen]:
         """Return the workers, in the order in which they started: one listing.
 
-        With `running`, the file of each that lives, is busy and is `wanted` is read, too.
+        With `running`, what each tells is read, too, that lives, is busy or had failures, and is
+        `wanted`.
         """
         now = self._clock.time()  # before the listing, which may take long
         found: dict[str, WorkerName] = {}
@@ -300,22 +304,35 @@ class Workers:
         seen = []
         for name in sorted(found.values(), key=lambda each: (each.started, each.token)):
             worker = name.seen(now)
-            if running and worker.is_live and worker.busy and wanted(worker):
-                worker = worker._replace(running=self._running(name.token))
+            if running and worker.tells and wanted(worker):
+                told = self._activity(name.token)
+                worker = worker._replace(**told._asdict())
             seen.append(worker)
         return seen
 
-    def _running(self, token: str) -> tuple[Running, ...]:
+    def _activity(self, token: str) -> Activity:
         """Read what a worker told, as far as that is sound."""
-        from ddmq.untrusted import parsed  # workers themselves read none
+        from ddmq.untrusted import moment, parsed  # workers themselves read none
 
         try:
             data = self._fs.read(f"{self._path}/{token}{_SLOTS}", MOST_BYTES + 1)
-            rows = parsed(data) if len(data) <= MOST_BYTES else []
+            told = parsed(data) if len(data) <= MOST_BYTES else None
         except (OSError, ValueError):
-            return ()
-        found = map(_running_of, rows if isinstance(rows, list) else [])
-        return tuple(each for each in found if each is not None)
+            return Activity()
+        if not isinstance(told, dict):
+            return Activity()
+        rows = {
+            kind: [row for row in found if isinstance(row, dict)]
+            for kind in ("running", "failures")
+            if isinstance(found := told.get(kind), list)
+        }
+        running = map(_running_of, rows.get("running", ()))
+        failures = map(_failure_of, rows.get("failures", ()))
+        return Activity(
+            tuple(each for each in running if each is not None),
+            tuple(each for each in failures if each is not None)[-MOST_FAILURES:],
+            moment(told.get("ends")),
+        )
 
     def drain(self, kind: str, which: str = "") -> int:
         """Ask workers to drain that have started by now: `all`, those of a `host`, or of a `job`.
@@ -372,19 +389,39 @@ class Workers:
             return []
 
 
+def _shortened(told: Running | Failure) -> dict[str, Any]:
+    """Return a row of a slots file."""
+    fields = told._asdict().items()
+    return {k: v[:MOST_TEXT] if isinstance(v, str) else v for k, v in fields}
+
+
 def _running_of(row: Any) -> Running | None:
-    """Read one row of a slots file; None: no worker writes such a one."""
-    if not isinstance(row, dict):
-        return None
+    """Read what runs in a slot; None: no worker writes such a row."""
     from ddmq.untrusted import moment
 
-    slot, id_, started, text = (row.get(field) for field in Running._fields)
-    since = moment(started)
-    if type(slot) is not int or since is None:
+    slot, started = row.get("slot"), moment(row.get("started"))
+    texts = [_text(row.get(field)) for field in ("id", "text", "progress")]
+    if type(slot) is not int or started is None or None in texts:
         return None
-    if not isinstance(id_, str) or not isinstance(text, str):
+    id_, text, progress = map(str, texts)
+    return Running(slot, id_, started, text, progress)
+
+
+def _failure_of(row: Any) -> Failure | None:
+    """Read what failed; None: no worker writes such a row."""
+    from ddmq.untrusted import moment
+
+    ended = moment(row.get("ended"))
+    texts = [_text(row.get(field)) for field in ("id", "text", "reason")]
+    if ended is None or None in texts:
         return None
-    return Running(slot, id_, since, text[:MOST_TEXT])
+    id_, text, reason = map(str, texts)
+    return Failure(id_, ended, text, reason)
+
+
+def _text(value: Any) -> str | None:
+    """Return as much of a text as is shown; None: it is none."""
+    return value[:MOST_TEXT] if isinstance(value, str) else None
 
 
 def _age(time: int, now: float) -> float:

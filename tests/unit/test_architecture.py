@@ -78,6 +78,7 @@ ABOVE = [
     "ddmq.hpc.output_names",
     "ddmq.hpc.runner",
     "ddmq.hpc.execution",
+    "ddmq.hpc.progress",
     "ddmq.hpc.running_command",
     "ddmq.hpc.persistent",
     "ddmq.hpc.launcher",

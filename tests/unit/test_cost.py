@@ -8,7 +8,7 @@ import sys
 import pytest
 from support import counting
 
-from ddmq import Broker, Running
+from ddmq import Activity, Broker, Running
 from ddmq.storage.filesystem import FileSystem
 from ddmq.storage.layout import DIRECTORIES
 from ddmq.storage.names import Lease
@@ -373,7 +373,7 @@ def test_a_worker_is_seen_by_one_call_and_changes_by_a_listing_and_a_rename(
     fields = dict.fromkeys(WorkerName._fields, 1)
     fields.update(token="0" * 16, state="idle", job="", host="a")
     before = WorkerName(**fields)
-    runs = [Running(1, "a", 1.0, "x")]
+    runs = Activity((Running(1, "a", 1.0, "x"),))
 
     def of(act):
         return calls_of(calls, lambda: counted.with_workers("q", act))
@@ -386,7 +386,7 @@ def test_a_worker_is_seen_by_one_call_and_changes_by_a_listing_and_a_rename(
     assert of(lambda w: w.show(before, before._replace(busy=3))) == ["rename"]
     written = ["open", "write", "close", "rename"]
     assert of(lambda w: w.tell("0" * 16, runs)) == written
-    assert of(lambda w: w.tell("0" * 16, ())) == ["unlink"]
+    assert of(lambda w: w.tell("0" * 16, Activity())) == ["unlink"]
     assert of(lambda w: w.all()) == ["open", "listdir"]
 
 

@@ -93,16 +93,18 @@ def _counted(
     That is what nobody renews, whether the queue is paused, and who works on it.
     """
     width = max(map(len, ("queue", *queues)))
-    lines = [f"{'queue':<{width}} " + "".join(f"{state:>10}" for state in STATES)]
+    heads = "".join(f"{state:>10}" for state in (*STATES, "done"))
+    lines = [f"{'queue':<{width}} {heads}"]
     below, value = [], {}
     for name, found in queues.items():
-        numbers = "".join(f"{number:>10}" for number in found.counts)
+        workforce = workforces[name]
+        done = "-" if workforce is None else workforce.done
+        numbers = "".join(f"{number:>10}" for number in (*found.counts, done))
         lines.append(f"{name:<{width}} {numbers}")
         if found.unrenewed.number:
             below.append(f"{name}: {at_work(found)}")
         if found.paused is not None:
             below.append(f"{name}: paused {found.paused}; workers take nothing")
-        workforce = workforces[name]
         if workforce is not None and (said := workforce.told(found.counts)):
             below.append(f"{name}: {said}")
         value[name] = {

@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+import sys
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ddmq import Broker
 from ddmq.cli.commands import QUEUES, ROOT, at_work, follow_ups_of
-from ddmq.cli.spec import SECONDS, Command, Reply, option
-from ddmq.clock import Clock
+from ddmq.cli.spec import SECONDS, Command, Reply, option, switch
+from ddmq.clock import Clock, date
 from ddmq.errors import DdmqError
 from ddmq.log import warn
+from ddmq.printable import quoted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from ddmq import Overview
+    from ddmq.cli.commands.watch import Progress
     from ddmq.cli.spec import Context, Number
     from ddmq.storage.names import FollowUp
+
+
+#: Exit status where messages are dead, and somebody asked how it went.
+ARE_DEAD = 4
+#: Seconds between two lines where no terminal is.
+_EVERY_LINE = 60.0
 
 
 class Arguments(NamedTuple):
@@ -27,6 +36,10 @@ class Arguments(NamedTuple):
     timeout: Number = option(
         "-t --timeout", "give up after so many seconds, with exit status 1", SECONDS
     )
+    progress: bool = switch(
+        "--progress",
+        "say how far it is, how fast, and when it is done; exit status 4 if messages are dead",
+    )
 
 
 def wait(told: Arguments, context: Context) -> Reply:
@@ -34,9 +47,22 @@ def wait(told: Arguments, context: Context) -> Reply:
     broker, clock, left = Broker(told.root, fs=context.fs), Clock(), told.timeout
 
     paused = set()
+    progress: dict[str, Progress] = {}
 
     def tell(name: str) -> None:
-        if context.is_watched:
+        if told.progress:
+            from ddmq.cli.commands.watch import EVERY, Progress  # rarely needed
+
+            if name not in progress:
+                progress[name] = Progress(told.root, name, context.fs, clock)
+            every = EVERY if context.is_watched else _EVERY_LINE
+            if (text := progress[name].told(every)) is None:
+                return
+            if context.is_watched:
+                context.tell(text)
+            else:
+                print(f"{date(clock.time())}  {text}", file=sys.stderr, flush=True)
+        elif context.is_watched:
             context.tell(f"waiting for {name}: {_left(broker.overview(name)[name])}")
         elif name not in paused and (found := broker.paused(name)):
             paused.add(name)
@@ -52,7 +78,17 @@ def wait(told: Arguments, context: Context) -> Reply:
         if left is not None:
             left = max(told.timeout - (clock.monotonic() - began), 0)
     lines = [_of_then(name, follow_ups_of(broker, name)) for name in told.queue]
-    return Reply({"empty": told.queue}, "\n".join(filter(None, lines)))
+    value: dict[str, Any] = {"empty": told.queue}
+    if told.progress:
+        dead = {name: broker.view(name)[name].dead for name in told.queue}
+        lines += [
+            f"{name}: {number:,} dead: `ddmq dead {quoted(told.root)} {name}` says why"
+            for name, number in dead.items()
+            if number
+        ]
+        value["dead"] = dead
+    status = ARE_DEAD if any(value.get("dead", {}).values()) else 0
+    return Reply(value, "\n".join(filter(None, lines)), status=status)
 
 
 def _of_then(name: str, found: Sequence[FollowUp]) -> str:

@@ -11,7 +11,7 @@ from math import inf, sqrt
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ddmq import Broker
-from ddmq.cli.commands.workers import Workforce, in_words, of_all
+from ddmq.cli.commands.workers import Workforce, in_words, of_all, with_progress
 from ddmq.cli.errors import one_line
 from ddmq.cli.spec import Reply
 from ddmq.clock import Clock, date, span
@@ -23,10 +23,10 @@ from ddmq.settings import show
 from ddmq.storage.filesystem import CountedCalls, FileSystem
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from typing import TextIO
 
-    from ddmq import Overview, Running, WorkerSeen
+    from ddmq import Failure, Overview, Running, WorkerSeen
     from ddmq.cli.spec import Context, Number
     from ddmq.storage.workers import Workers
 
@@ -43,8 +43,10 @@ _REST = 20
 _LATELY, _LEAST = 75.0, 20.0
 #: How far a rate may be off however many messages tell it, and the fewest messages that do.
 _DOUBT, _FEWEST = 0.1, 4
-#: Messages that are shown of those that run for long, and seconds after which counts are old.
-_SLOWEST, _OLD = 3, 60.0
+#: Messages that are shown of those that run for long, and of those that failed.
+_SLOWEST, _LATEST = 3, 3
+#: Seconds after which counts are old, and for which a failure is of late.
+_OLD, _RECENT = 60.0, 3600.0
 #: Seconds after which a terminal is asked for its size again.
 _GLANCE = 0.25
 _SIGNALS = (signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
@@ -77,6 +79,10 @@ class Seen(NamedTuple):
     workers: Sequence[WorkerSeen]
     running: Sequence[tuple[float, WorkerSeen, Running]]
     """What has run for long, with the seconds that it has; the longest first."""
+    failures: Sequence[tuple[float, WorkerSeen, Failure]]
+    """What failed of late, with the seconds since then; the latest first."""
+    ends_in: tuple[float, float] | None
+    """The least and the most seconds until the jobs of live workers end; None: nobody knows."""
     rate: float | None
     """Messages a second of late; None: nobody knows yet."""
     overall: float | None
@@ -98,8 +104,12 @@ class Seen(NamedTuple):
 def panel(seen: Seen, columns: int, *, is_coloured: bool) -> list[str]:
     """Return what is shown of a queue on a terminal, in lines of so many columns at most."""
     runs = [
-        f"{span(length)}  {worker.host} slot {each.slot}  {each.text}"
+        f"{span(length)}  {worker.host} slot {each.slot}  {with_progress(each)}"
         for length, worker, each in seen.running
+    ]
+    runs += [
+        f"failed {span(ago)} ago  {worker.host}  {each.text}: {each.reason}"
+        for ago, worker, each in seen.failures
     ]
     lines = [cut(f"{seen.name}: {_messages(seen)}", columns)]
     if seen.counts is not None and columns > 2 * len(_PARTS):
@@ -112,6 +122,15 @@ def line(seen: Seen) -> str:
     """Return what is printed of a queue where no terminal is."""
     told = [_messages(seen), _pace(seen), _crew(seen), *_remarks(seen)]
     return printable(f"{seen.name}: {'; '.join(filter(None, told))}")
+
+
+def brief(seen: Seen) -> str:
+    """Say how far a queue is in a few words, for one line of a terminal."""
+    parts = _parts(seen)
+    told = [f"{seen.done:,} of {sum(parts):,} done", _pace(seen), _slots(seen)]
+    told += [f"{parts[-1]:,} dead"] if parts[-1] else []
+    told += _remarks(seen, briefly=True)
+    return printable(f"{seen.name}: {', '.join(filter(None, told))}")
 
 
 def bar(parts: Sequence[int], width: int, *, is_coloured: bool) -> str:
@@ -212,21 +231,32 @@ def _crew(seen: Seen) -> str:
     """Say who works, and how busy they are; empty: no worker is remembered."""
     if not seen.workers:
         return ""
-    slots = sum(each.slots for each in seen.workers if each.is_live)
-    text = f"; {seen.busy:,} of {slots:,} slots busy" if slots else ""
+    slots = _slots(seen)
+    text = f"; {slots}" if slots else ""
+    if seen.ends_in is not None:
+        text += f"; jobs end {between(*seen.ends_in)}"
     return f"workers: {of_all(seen.workers)}{text}"
 
 
-def _remarks(seen: Seen) -> list[str]:
+def _slots(seen: Seen) -> str:
+    """Say how many slots are busy; empty: there are none."""
+    slots = sum(each.slots for each in seen.workers if each.is_live)
+    return f"{seen.busy:,} of {slots:,} slots busy" if slots else ""
+
+
+def _remarks(seen: Seen, *, briefly: bool = False) -> list[str]:
     """Say what somebody should know, and do."""
     told = [seen.trouble] if seen.trouble else []
     if seen.paused:
         told.append(f"paused {seen.paused}; workers take nothing")
+    places = f"{quoted(seen.root)} {seen.name}"
+    if seen.counts is not None and seen.counts.dead and not briefly:
+        told.append(f"why messages are dead: `ddmq dead {places}`")
     waits = seen.counts is not None and (seen.counts.waiting or seen.counts.delayed)
     if waits and not any(worker.is_live for worker in seen.workers):
         ages = [worker.age for worker in seen.workers]
         length = f" for {span(min(ages))}" if ages else ""
-        submit = f"`ddmq-submit … {quoted(seen.root)} {seen.name} …`"
+        submit = f"`ddmq-submit … {places} …`"
         told.append(f"No worker has been seen{length}: submit some ({submit})")
     return told
 
@@ -249,17 +279,17 @@ class Watched:
         self._counted = -inf, 0
         #: How many were done when, of late.
         self._lately: list[tuple[float, int]] = []
-        #: What each busy worker runs, and when that was read.
-        self._runs: dict[Any, tuple[float, tuple[Running, ...]]] = {}
+        #: What each worker told, and when that was read.
+        self._told: dict[Any, tuple[float, WorkerSeen]] = {}
 
     @property
     def is_read_next(self) -> Any:
-        """The worker of which it was read longest ago what it runs; None: nobody is busy."""
-        busy = [_key(each) for each in self._workers if each.is_live and each.busy]
-        return min(busy, key=lambda key: self._runs.get(key, (-inf,))[0], default=None)
+        """The worker of which it was read longest ago what it tells; None: nobody tells."""
+        tell = [_key(each) for each in self._workers if each.tells]
+        return min(tell, key=lambda key: self._told.get(key, (-inf,))[0], default=None)
 
     def look(self, wanted: Callable[[WorkerSeen], bool]) -> None:
-        """List the workers; of those that are `wanted`, see what they have run for long."""
+        """List the workers; of those that are `wanted`, see what they tell."""
         if self._shown is None:
             self._shown = self._broker.with_workers(self.name, lambda each: each)
         try:  # without the checks that the broker makes, which cost more than the listing
@@ -271,13 +301,9 @@ class Watched:
             self._lately = []  # workers were forgotten that ended long ago
         self._lately = [x for x in self._lately if now - x[0] <= _LATELY]
         self._lately.append((now, done))
-        busy = {
-            _key(each): each for each in self._workers if each.is_live and each.busy
-        }
-        self._runs = {key: found for key, found in self._runs.items() if key in busy}
-        for key, worker in busy.items():
-            if wanted(worker):
-                self._runs[key] = now, worker.running
+        tell = {_key(each): each for each in self._workers if each.tells}
+        self._told = {key: found for key, found in self._told.items() if key in tell}
+        self._told.update((k, (now, x)) for k, x in tell.items() if wanted(x))
 
     def count(self) -> None:
         """Count the messages."""
@@ -315,6 +341,8 @@ class Watched:
             paused=str(paused or ""),
             workers=self._workers,
             running=self._slowest(),
+            failures=self._latest(),
+            ends_in=self._ends_in(),
             rate=rate,
             overall=_overall(self._workers),
             done_in=None if paused else self._done_in(counts, rate, lately),
@@ -337,12 +365,33 @@ class Watched:
         return done_within(left, [(rate, lately), (force.rate, told)])
 
     def _slowest(self) -> list[tuple[float, WorkerSeen, Running]]:
-        found = []
-        for worker in self._workers:
-            _, runs = self._runs.get(_key(worker), (0.0, ()))
-            now = worker.seen + worker.age
-            found += [(max(now - x.started, 0.0), worker, x) for x in runs]
+        found = [
+            (max(now - run.started, 0.0), worker, run)
+            for now, worker, told in self._tellers()
+            if worker.busy
+            for run in told.running
+        ]
         return sorted(found, key=lambda each: -each[0])[:_SLOWEST]
+
+    def _latest(self) -> list[tuple[float, WorkerSeen, Failure]]:
+        found = [
+            (max(now - failure.ended, 0.0), worker, failure)
+            for now, worker, told in self._tellers()
+            for failure in told.failures
+        ]
+        recent = [each for each in found if each[0] <= _RECENT]
+        return sorted(recent, key=lambda each: each[0])[:_LATEST]
+
+    def _ends_in(self) -> tuple[float, float] | None:
+        tellers = list(self._tellers())
+        ends = [max(x.ends - now, 0.0) for now, _, x in tellers if x.ends is not None]
+        return (min(ends), max(ends)) if ends else None
+
+    def _tellers(self) -> Iterator[tuple[float, WorkerSeen, WorkerSeen]]:
+        """Yield the time, by the file server's clock, a worker, and it when it was read."""
+        for worker in self._workers:
+            if (found := self._told.get(_key(worker))) is not None:
+                yield worker.seen + worker.age, worker, found[1]
 
 
 def _anyone(_: WorkerSeen) -> bool:
@@ -473,6 +522,43 @@ class Screen:
         self._out.flush()
 
 
+class Progress:
+    """How far one queue is, for those who wait for it; looked at as `--watch` does."""
+
+    def __init__(self, root: str, name: str, fs: FileSystem, clock: Clock) -> None:
+        broker, fs = _looker(root, fs)
+        self._clock = clock
+        self._queue = Watched(broker, name, clock)
+        self._watch = Watch([self._queue], _numbers(fs))
+        self._next: float | None = None
+
+    def told(self, every: float) -> str | None:
+        """Say it, unless it was said less than `every` seconds ago; then None."""
+        began = self._clock.monotonic()
+        if self._next is None:
+            [seen] = self._watch.begin(raises=False)
+        elif began < self._next:
+            return None
+        else:
+            [seen] = self._watch.refresh()
+        now = self._clock.monotonic()
+        self._next = now + max(every, (now - began) * _REST)
+        return brief(seen)
+
+
+def _looker(root: str, fs: FileSystem) -> tuple[Broker, FileSystem]:
+    """Return a broker that only looks, and its file system, which counts the calls."""
+    if not isinstance(fs.calls, CountedCalls):
+        fs = FileSystem(CountedCalls())
+    return Broker(root, clean=False, fs=fs), fs
+
+
+def _numbers(fs: FileSystem) -> Mapping[str, int]:
+    """Return how often each call was made."""
+    assert isinstance(fs.calls, CountedCalls)
+    return fs.calls.numbers
+
+
 class _Stopped(BaseException):
     """A signal asks us to end."""
 
@@ -487,10 +573,8 @@ def watch(
     every = seconds or (EVERY if screen.is_terminal else EVERY_LINE)
     if not isinstance(every, (int, float)) or not 0 < every < inf:
         raise InvalidArgument(f"--watch is {show(every)}; it must be positive seconds")
-    fs, clock = context.fs, Clock()
-    if not isinstance(fs.calls, CountedCalls):
-        fs = FileSystem(CountedCalls())
-    broker = Broker(root, clean=False, fs=fs)  # it only looks
+    clock = Clock()
+    broker, fs = _looker(root, context.fs)
     queues = [Watched(broker, name, clock) for name in names or broker.queues()]
     if not queues:
         raise QueueNotFound(f"{root}: there is no queue; make one with `ddmq create`")
@@ -506,7 +590,7 @@ def watch(
         try:
             for number in ours:
                 signal.signal(number, stop)
-            look = Watch(queues, fs.calls.numbers)
+            look = Watch(queues, _numbers(fs))
             _go_on(look, screen, float(every), clock, raises=bool(names))
         finally:
             # From now on a signal ends us at once, also where the terminal takes nothing.

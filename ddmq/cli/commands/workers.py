@@ -15,7 +15,7 @@ from ddmq.printable import printable
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from ddmq import Counts, WorkerSeen
+    from ddmq import Counts, Running, WorkerSeen
     from ddmq.cli.spec import Context
 
 _HEAD = (
@@ -43,7 +43,7 @@ class Arguments(NamedTuple):
 
 
 def workers(told: Arguments, context: Context) -> Reply:
-    """Show who works on queues, and what has run for long."""
+    """Show who works on queues, what has run for long, and what failed of late."""
     broker = Broker(told.root, fs=context.fs)
     value, lines = {}, []
     for name in told.queue or broker.queues():
@@ -100,13 +100,26 @@ def _row(found: WorkerSeen) -> tuple[str, ...]:
 
 
 def _runs(found: WorkerSeen) -> list[str]:
-    """Return a line for each message that has run for long, first the one that began first."""
-    runs = sorted(found.running, key=lambda each: each.started)
-    return [
-        f"    slot {each.slot}  {span(max(found.age + found.seen - each.started, 0))}"
-        f"  {each.id}  {each.text}"
-        for each in runs
+    """Return a line for each message that has run for long, first the one that began first.
+
+    Then one for each of the latest failures.
+    """
+    now = found.age + found.seen
+    runs = [
+        f"    slot {each.slot}  {span(max(now - each.started, 0))}"
+        f"  {each.id}  {with_progress(each)}"
+        for each in sorted(found.running, key=lambda each: each.started)
     ]
+    failed = [
+        f"    failed {span(max(now - each.ended, 0))} ago  {each.id}  {each.text}: {each.reason}"
+        for each in found.failures
+    ]
+    return runs + failed
+
+
+def with_progress(run: Running) -> str:
+    """Say which message runs, and how far it is where its command said so."""
+    return f"{run.text} ({run.progress})" if run.progress else run.text
 
 
 class Workforce(NamedTuple):
@@ -122,6 +135,8 @@ class Workforce(NamedTuple):
     """Seconds until all that is there now is done, at that rate; None: nobody knows."""
     unseen_for: float
     """Seconds since a worker gave a sign of life."""
+    done: int
+    """Messages that they acked, with those that ended and are still remembered."""
 
     @classmethod
     def of(cls, found: Sequence[WorkerSeen], counts: Counts) -> Workforce | None:
@@ -143,6 +158,7 @@ class Workforce(NamedTuple):
             rate=rate,
             done_in=left / rate if rate and left else None,
             unseen_for=min(each.age for each in found),
+            done=sum(each.acked for each in found),
         )
 
     def told(self, counts: Counts) -> str:

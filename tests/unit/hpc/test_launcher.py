@@ -110,6 +110,24 @@ def test_those_without_a_message_are_listened_to_for_what_they_print(launcher, t
     assert descriptor == command._standing.streams[-1].read_end
 
 
+@pytest.mark.parametrize("persistent", [False, True])
+def test_a_command_says_how_far_it_is_and_the_next_one_forgets_it(
+    launcher, taken, persistent
+):
+    says = 'case $line in *far*) echo "slot $DDMQ_SLOT" > "$DDMQ_PROGRESS" ;; esac'
+    script = f"line=$1\n{says}"
+    if persistent:
+        script = ACK.replace("id=", f"{says}\nid=", 1)
+    each = launcher("sh", "-c", script, "sh", persistent=persistent)
+    for text in ("far", "near", "far"):
+        commands = {slot: each.launch([taken(text)], slot) for slot in (1, 2)}
+        for command in commands.values():
+            ended(command)
+        for slot, command in commands.items():
+            assert command.progress() == f"slot {slot}" * (text == "far")
+    each.close()
+
+
 def test_they_end_when_they_are_dismissed(launcher, taken):
     each = launcher("sh", "-c", ACK, "sh", persistent=True)
     assert each.dismiss()  # there are none
@@ -123,9 +141,11 @@ def test_they_end_when_they_are_dismissed(launcher, taken):
 def test_what_can_not_be_started_leaves_nothing(launcher, taken, tmp_path):
     given = {"persistent": True, "output_dir": str(tmp_path / "out")}
     each, message = launcher("no-such-program", **given), taken()
-    before = os.listdir("/proc/self/fd")
+    open_files = []
     for _ in range(3):
         with pytest.raises(CommandNotFound, match="no-such-program"):
             each.launch([message], 1)
-    assert os.listdir("/proc/self/fd") == before
+        open_files.append(os.listdir("/proc/self/fd"))
+    # In the first one is the file in which commands of the slot say how far they are.
+    assert open_files[0] == open_files[1] == open_files[2]
     assert not [p for p in (tmp_path / "out").rglob("*") if p.is_file()]

@@ -14,8 +14,10 @@ from unit.storage.test_workers import WorkerName
 
 from ddmq import Broker
 from ddmq.hpc.execution import Execution
+from ddmq.hpc.limits import Deadline
 from ddmq.hpc.options import WorkerOptions
 from ddmq.hpc.presence import Presence
+from ddmq.hpc.progress import Progress
 from ddmq.hpc.running_command import Invocation
 from ddmq.storage.filesystem import FileSystem
 from ddmq.storage.workers import ENDED
@@ -54,9 +56,16 @@ def node(broker, job):
 
 
 @pytest.fixture
-def running(taken, surroundings):
+def progress():
+    made = Progress()
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def running(taken, surroundings, progress):
     """A command that runs until the test ends."""
-    given = surroundings("sleep", "600")
+    given = surroundings("sleep", "600")._replace(progress=progress)
     command = Invocation([Execution(taken("sample 1"), 1, given.options)], given)
     yield command
     command.kill()
@@ -140,14 +149,41 @@ def test_all_workers_of_a_queue_rename_ten_times_a_second_at_most(
     assert 2 <= min(counts.values()) <= max(counts.values()) <= 4
 
 
-def test_what_runs_for_long_is_told(node, broker, clock, running):
+def test_what_runs_for_long_is_told(node, broker, clock, running, progress):
     node.presence.look([running])
     assert broker.workers("q", running=True)[0].running == ()
     passes(clock, node, 30, [running])
     [told] = broker.workers("q", running=True)[0].running
-    assert (told.slot, told.text) == (1, "sample 1")
+    assert (told.slot, told.text, told.progress) == (1, "sample 1", "")
+    with open(progress.path, "w") as said_by_command:
+        said_by_command.write("40%\n")
+    passes(clock, node, 20, [running])
+    [told] = broker.workers("q", running=True)[0].running
+    assert told.progress == "40%"
     passes(clock, node, 20)
     assert broker.workers("q", running=True)[0].running == ()
+
+
+def test_what_failed_of_late_is_told_and_when_the_job_ends(
+    broker, clock, job, taken, root
+):
+    ends = clock.time() + 5000
+    node = Node(broker, job._replace(deadline=Deadline(ends)))
+    node.presence.look([])
+    assert broker.workers("q", running=True)[0].ends is None
+    assert not list((root / "q" / "workers").glob("*.slots"))
+    for number in range(5):
+        clock.advance(1)
+        node.settler.reject(taken(f"sample {number}"), f"reason {number}")
+    failed = clock.time()
+    passes(clock, node, 30)
+    [seen] = broker.workers("q", running=True)
+    told = [(each.text, each.reason) for each in seen.failures]
+    assert told == [(f"sample {n}", f"reason {n}") for n in (2, 3, 4)]
+    assert seen.failures[-1].ended == pytest.approx(failed, abs=0.01)
+    assert seen.ends == pytest.approx(ends, abs=1)
+    node.presence.end()
+    assert not list((root / "q" / "workers").glob("*.slots"))
 
 
 def test_work_is_what_slots_did_that_has_ended(node, broker, clock, running):

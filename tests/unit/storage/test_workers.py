@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support import Calls, Crash
 
-from ddmq import Broker, Running
+from ddmq import Activity, Broker, Failure, Running
 from ddmq.diagnose.doctor import diagnose
 from ddmq.storage.filesystem import FileSystem
 from ddmq.storage.store import Store
@@ -134,7 +134,8 @@ def test_in_a_queue_that_is_shared_others_may_rename_and_read(root, clock, named
     broker = Broker(root, create=True, clock=clock)
     broker.create_queue("s", mode=0o2770)
     broker.with_workers("s", lambda each: each.show(None, named()))
-    broker.with_workers("s", lambda each: each.tell("0" * 16, [Running(1, "a", 1, "")]))
+    runs = Activity((Running(1, "a", 1, ""),))
+    broker.with_workers("s", lambda each: each.tell("0" * 16, runs))
     place = root / "s" / "workers"
     assert stat.S_IMODE(place.stat().st_mode) == 0o2770
     assert {stat.S_IMODE(path.stat().st_mode) for path in place.iterdir()} == {0o660}
@@ -179,26 +180,35 @@ def test_the_rate_is_that_of_the_busy_slots(workers, named):
 
 
 def test_what_runs_for_long_is_told_in_a_file(workers, place, named):
-    runs = [Running(2, "a1", 1700000000.5, "sample \x1b[2J")]
+    runs = (Running(2, "a1", 1700000000.5, "sample \x1b[2J", "40%"),)
+    failures = (Failure("b1", 1700000003.5, "sample 2", "exit 1"),)
     workers.show(None, named(busy=1, state=WORKING))
-    workers.tell(named().token, runs)
+    workers.tell(named().token, Activity(runs, failures, 1700000100.0))
     [seen] = workers.all(running=True)
-    assert list(seen.running) == runs
+    assert (seen.running, seen.failures, seen.ends) == (runs, failures, 1700000100.0)
     assert workers.all()[0].running == ()
-    workers.tell(named().token, [])
+    workers.tell(named().token, Activity())
     assert len(os.listdir(place)) == 1
 
 
 def test_that_file_is_bounded(workers, place, named):
     workers.show(None, named(busy=1, state=WORKING))
-    workers.tell(
-        named().token, [Running(n, "a", 1.0, "\U0001f41f" * 999) for n in range(999)]
-    )
+    fish = "\U0001f41f" * 999
+    runs = tuple(Running(n, "a", 1.0, fish) for n in range(999))
+    failures = tuple(Failure("a", 1.0, fish, fish) for n in range(999))
+    workers.tell(named().token, Activity(runs, failures))
     [file] = place.glob("*.slots")
     assert MOST_BYTES / 2 < file.stat().st_size <= MOST_BYTES
     [seen] = workers.all(running=True)
-    assert len(seen.running) > 20
+    assert len(seen.running) > 15
     assert {len(each.text) for each in seen.running} == {200}
+    assert [len(each.reason) for each in seen.failures] == [200] * 3
+
+
+def _told(fields):
+    return b'{"running": [{%s}], "failures": [{%s}], "ends": 1e11}' % (
+        (fields.encode(),) * 2
+    )
 
 
 @pytest.mark.parametrize(
@@ -208,9 +218,14 @@ def test_that_file_is_bounded(workers, place, named):
         b"{",
         b"[" * 100_000,
         b"[1, null, {}]",
-        b'[{"slot": 1, "id": 2, "started": 3, "text": "a"}]',
-        b'[{"slot": true, "id": "a", "started": 3, "text": "a"}]',
-        b'[{"slot": 1, "id": "a", "started": 1e999, "text": "a"}]',
+        b'{"running": 1, "failures": {}, "ends": []}',
+        b'{"running": [1, null, {}], "failures": [1, {}], "ends": -1}',
+        _told('"slot": 1, "id": 2, "started": 3, "text": "a", "progress": ""'),
+        _told('"slot": true, "id": "a", "started": 3, "text": "a", "progress": ""'),
+        _told('"slot": 1, "id": "a", "started": 1e999, "text": "a", "progress": ""'),
+        _told('"slot": 1, "id": "a", "started": 3, "text": "a", "progress": 1'),
+        _told('"id": "a", "ended": "x", "text": "a", "reason": "a"'),
+        _told('"id": "a", "ended": 1, "text": "a", "reason": []'),
         b"\xff",
         "link",
         "fifo",
@@ -221,7 +236,7 @@ def test_whatever_is_in_its_place_tells_nothing(workers, place, named, data, tmp
     workers.show(None, named(busy=1, state=WORKING))
     file = place / f"{named().token}.slots"
     if data == "link":
-        sound = json.dumps([Running(1, "a", 1.0, "x")._asdict()])
+        sound = json.dumps({"running": [Running(1, "a", 1.0, "x")._asdict()]})
         (tmp_path / "secret").write_text(sound)
         file.symlink_to(tmp_path / "secret")
     elif data == "fifo":
@@ -230,7 +245,9 @@ def test_whatever_is_in_its_place_tells_nothing(workers, place, named, data, tmp
         file.mkdir()
     else:
         file.write_bytes(data)
-    assert [each.running for each in workers.all(running=True)] == [()]
+    [seen] = workers.all(running=True)
+    assert (seen.running, seen.failures) == ((), ())
+    assert seen.ends is None or seen.ends == 1e11
 
 
 # A crash
@@ -239,14 +256,14 @@ def test_whatever_is_in_its_place_tells_nothing(workers, place, named, data, tmp
 def test_a_crash_before_any_call_disturbs_nobody(broker, root, clock, named):
     """Whatever it leaves is a worker that is lost, or a draft."""
     broker.publish("q", "a")
-    runs = [Running(1, "a", 1.0, "x")]
+    runs = Activity((Running(1, "a", 1.0, "x"),))
 
     def lives(workers):
         workers.show(None, named())
         workers.tell(named().token, runs)
         workers.show(named(), named(busy=1))
         workers.look(named().token)
-        workers.tell(named().token, [])
+        workers.tell(named().token, Activity())
         workers.show(named(busy=1), named(state=ENDED))
 
     for number in range(99):
@@ -278,7 +295,7 @@ def test_a_crash_before_any_call_disturbs_nobody(broker, root, clock, named):
 def test_what_ended_is_forgotten_after_a_week(broker, workers, place, named, clock):
     workers.show(None, named(1, state=ENDED))
     workers.show(None, named(2))
-    workers.tell(named(2).token, [Running(1, "a", 1.0, "")])
+    workers.tell(named(2).token, Activity((Running(1, "a", 1.0, ""),)))
     workers.drain("all")
     for path in place.glob("*.slots"):
         os.utime(path, (clock.time(), clock.time()))

@@ -13,8 +13,8 @@ from ddmq import Broker
 def test_view_shows_a_table(sh, root):
     sh.ok("publish", root, "testmq", "x")
     head, row = sh.ok("view", root).split("\n")
-    assert head.split() == ["queue", "waiting", "work", "delayed", "dead"]
-    assert row.split() == ["testmq", "1", "0", "0", "0"]
+    assert head.split() == ["queue", "waiting", "work", "delayed", "dead", "done"]
+    assert row.split() == ["testmq", "1", "0", "0", "0", "-"]
 
 
 def made_older(root, seconds):
@@ -33,7 +33,7 @@ def test_view_tells_what_nobody_renews(sh, root):
     made_older(root, 6 * 60)
     sh.ok("consume", root, "testmq")
     _, row, below = sh.ok("view", root).split("\n")
-    assert row.split() == ["testmq", "0", "3", "0", "0"]
+    assert row.split() == ["testmq", "0", "3", "0", "0", "-"]
     assert below == "testmq: 3 at work (2 not renewed for 6 minutes, back in 4 minutes)"
     shown = json.loads(sh.ok("view", root, "--format", "json"))["testmq"]
     assert (shown["work"], shown["not_renewed"]) == (3, 2)

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
+from support import FakeClock
 
 from ddmq import Broker
 from ddmq.cli.commands import wait
+from ddmq.cli.commands.watch import Progress
 from ddmq.cli.spec import Context
 from ddmq.storage.filesystem import FileSystem
+from ddmq.storage.workers import WorkerName
 
 
 def test_several_queues_are_waited_for_in_one_time(sh, root, monkeypatch):
@@ -42,9 +47,9 @@ def waiting_once(_, name, timeout, progress):
 def told(root, monkeypatch):
     """Return a function that waits for a queue, and returns what was shown meanwhile."""
 
-    def told(*, is_watched):
+    def told(*, is_watched, progress=False):
         shown = []
-        arguments = wait.Arguments(str(root), ["testmq"], None)
+        arguments = wait.Arguments(str(root), ["testmq"], None, progress)
         context = Context(
             FileSystem(), shown.append, is_typed=True, is_watched=is_watched
         )
@@ -88,3 +93,50 @@ def test_who_waited_is_told_what_is_still_to_be_run_or_failed(sh, root):
     held = broker.with_follow_ups("testmq", lambda x: x.claim(x.all()[0], 60))
     broker.with_follow_ups("testmq", lambda each: each.fail(held, 0, 0))
     assert "testmq: --then failed" in sh.ok("wait", root, "testmq")
+
+
+# How far it is
+
+
+def test_who_asks_sees_how_far_it_is_and_when_it_is_done(told, root):
+    broker = Broker(root)
+    broker.publish_many("testmq", ["x"] * 30)
+    fields = dict.fromkeys(WorkerName._fields, 0)
+    now = int(time.time() * 1000)
+    fields.update(token="0" * 16, state="working", job="", host="a", every=60)
+    fields.update(time=now, started=now - 100_000, slots=4, busy=4, acked=10)
+    shown = WorkerName(**{**fields, "work": 400_000})
+    broker.with_workers("testmq", lambda each: each.show(None, shown))
+    [line] = told(is_watched=True, progress=True)
+    assert line.startswith(
+        "testmq: 10 of 40 done, 6 messages a minute overall, done in"
+    )
+    assert line.endswith("4 of 4 slots busy")
+
+
+def test_without_a_terminal_these_are_lines(told, root, capfd):
+    Broker(root).publish("testmq", "x")
+    assert told(is_watched=False, progress=True) == []
+    [line] = capfd.readouterr().err.splitlines()
+    assert "testmq: 0 of 1 done, No worker has been seen: submit some" in line
+
+
+def test_whether_messages_are_dead_is_its_exit_status(sh, root):
+    assert sh.ok("wait", root, "testmq", "--progress") == ""
+    broker = Broker(root)
+    broker.publish("testmq", "x")
+    broker.reject(broker.consume("testmq"))
+    assert sh.ok("wait", root, "testmq") == ""
+    status, out, _ = sh("wait", root, "testmq", "--progress")
+    assert (status, out) == (4, f"testmq: 1 dead: `ddmq dead {root} testmq` says why\n")
+
+
+def test_it_is_not_said_more_often_than_every_so_many_seconds(root):
+    clock, broker = FakeClock(), Broker(root)
+    broker.publish("testmq", "x")
+    progress = Progress(str(root), "testmq", FileSystem(), clock)
+    assert "0 of 1 done" in progress.told(5)
+    clock.advance(4)
+    assert progress.told(5) is None
+    clock.advance(2)
+    assert "0 of 1 done" in progress.told(5)

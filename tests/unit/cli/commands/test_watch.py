@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 from support import FakeClock
 
 import ddmq
-from ddmq import Broker, Running, WorkerSeen
+from ddmq import Activity, Broker, Failure, Running, WorkerSeen
 from ddmq.cli.commands.watch import (
     CALLS_TO_COUNT,
     CALLS_TO_LOOK,
@@ -48,7 +48,7 @@ MINUTE, HOUR = 60, 3600
 def worker(**fields):
     usual = dict.fromkeys(WorkerSeen._fields, 0)
     usual.update(host="node11", process=5, job="", state="working", slots=16, busy=15)
-    usual.update(running=())
+    usual.update(running=(), failures=(), ends=None)
     return WorkerSeen(**{**usual, **fields})
 
 
@@ -65,6 +65,8 @@ def seen(**fields):
         rate=None,
         overall=None,
         done_in=None,
+        failures=[],
+        ends_in=None,
     )
     return usual._replace(**fields)
 
@@ -73,17 +75,26 @@ def seen(**fields):
 
 
 def test_a_panel_says_how_far_how_fast_and_who():
-    runs = [(12.2 * MINUTE, worker(), Running(3, "a1", 0.0, "sample 18"))]
+    runs = [(12.2 * MINUTE, worker(), Running(3, "a1", 0.0, "sample 18", "40%"))]
+    failure = Failure("a2", 0.0, "sample 7", "exit 1: no such file")
     workers = [worker(), worker(state="draining", busy=1), worker(state="lost")]
     found = seen(
-        workers=workers, running=runs, rate=41 / 60, overall=0.5, done_in=(1500, 2400)
+        workers=workers,
+        running=runs,
+        failures=[(600, worker(), failure)],
+        ends_in=(600, 900),
+        rate=41 / 60,
+        overall=0.5,
+        done_in=(1500, 2400),
     )
     assert panel(found, 99, is_coloured=False) == [
         "jobs: 3,200 done, 96 at work, 1,700 waiting, 0 delayed, 4 dead",
         "[" + "#" * 62 + "=" + "." * 33 + "x]",
         "  41 messages a minute now, 30 messages a minute overall, done in 25 to 40 min",
-        "  workers: 1 working, 1 draining, 1 lost; 16 of 32 slots busy",
-        "  12 minutes  node11 slot 3  sample 18",
+        "  workers: 1 working, 1 draining, 1 lost; 16 of 32 slots busy; jobs end in 10 to 15 min",
+        "  12 minutes  node11 slot 3  sample 18 (40%)",
+        "  failed 10 minutes ago  node11  sample 7: exit 1: no such file",
+        "  why messages are dead: `ddmq dead /scratch/mq jobs`",
     ]
 
 
@@ -184,7 +195,7 @@ class Queue:
         self.watched = Watched(looking, "q", self.clock)
         self.watch = Watch([self.watched], self.calls.numbers)
 
-    def shows(self, number, runs=(), **fields):
+    def shows(self, number, runs=(), failures=(), ends=None, **fields):
         """Let a worker show itself."""
         now = int(self.clock.time() * 1000)
         usual = dict.fromkeys(WorkerName._fields, 0)
@@ -194,7 +205,7 @@ class Queue:
 
         def show(workers):
             workers.show(self._names.get(number), name)
-            workers.tell(name.token, runs)
+            workers.tell(name.token, Activity(tuple(runs), tuple(failures), ends))
 
         self.broker.with_workers("q", show)
         self._names[number] = name
@@ -256,6 +267,33 @@ def test_the_slowest_messages_are_those_of_busy_workers(queue):
         queue.clock.advance(2)
         [found] = queue.watch.refresh()
     assert [each.text for _, _, each in found.running] == ["text 90", "text 30", "new"]
+
+
+def test_the_latest_failures_are_shown_of_workers_that_are_idle_too(queue):
+    now = queue.clock.time()
+    for number, ago in enumerate((30, 3700, 60, 90, 4)):
+        failure = Failure("a", now - ago, f"text {ago}", "exit 1")
+        queue.shows(number, failures=[failure], failed=1, busy=number % 2)
+    [found] = queue.watch.begin(raises=True)
+    told = [each.text for _, _, each in found.failures]
+    assert told == ["text 4", "text 30", "text 60"]
+    assert found.failures[0][0] == pytest.approx(4, abs=1)
+    queue.shows(4, state=ENDED, failed=1)
+    queue.watched.look(lambda _: False)
+    told = [each.text for _, _, each in queue.watched.seen().failures]
+    assert told == ["text 30", "text 60", "text 90"]
+
+
+def test_it_is_known_between_which_times_the_jobs_end(queue):
+    now = queue.clock.time()
+    for number, ends in enumerate((now + 900, now + 600, None)):
+        queue.shows(number, runs=[Running(0, "a", now, "x")], ends=ends)
+    [found] = queue.watch.begin(raises=True)
+    assert found.ends_in == pytest.approx((600, 900), abs=1)
+    queue.clock.advance(700)
+    assert queue.watched.seen().ends_in == pytest.approx((600, 900), abs=1)
+    queue.watched.look(lambda _: False)
+    assert queue.watched.seen().ends_in == pytest.approx((0, 200), abs=1)
 
 
 @pytest.mark.parametrize("messages", [0, 400])

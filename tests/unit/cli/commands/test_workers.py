@@ -7,7 +7,7 @@ import os
 
 import pytest
 
-from ddmq import Broker, Running
+from ddmq import Activity, Broker, Running
 from ddmq.clock import Clock
 from ddmq.storage.workers import ENDED, WORKING, WorkerName
 
@@ -26,7 +26,7 @@ def shows(root):
 
         def show(workers):
             workers.show(None, name)
-            workers.tell(name.token, runs)
+            workers.tell(name.token, Activity(tuple(runs)))
 
         Broker(root).with_workers("testmq", show)
 
@@ -77,7 +77,9 @@ def test_programs_get_all_of_it(sh, root, shows):
     found = json.loads(sh.ok("workers", root, "--format", "json"))["testmq"]
     assert [each["state"] for each in found] == ["working", "ended"]
     assert found[0]["rate"] == 32
-    assert found[0]["running"] == [{"slot": 3, "id": "a1", "started": 5.0, "text": "x"}]
+    assert found[0]["running"] == [
+        {"slot": 3, "id": "a1", "started": 5.0, "text": "x", "progress": ""}
+    ]
     request = json.dumps({"cmd": "workers", "root": str(root), "queue": ["testmq"]})
     assert json.loads(sh.ok("json", request))["testmq"][0]["acked"] == 8
 
@@ -101,7 +103,7 @@ def last_line(sh, root):
 
 def test_view_says_how_far_it_is(sh, root, shows):
     publish(root, 1000)
-    assert last_line(sh, root).split() == ["testmq", "1000", "0", "0", "0"]
+    assert last_line(sh, root).split() == ["testmq", "1000", "0", "0", "0", "-"]
     shows(1, acked=100, work=1_600_000)  # each takes 16 s: a message a second
     shows(2, busy=0, state="idle")
     shows(3, busy=0, state=ENDED, acked=9)
@@ -109,6 +111,7 @@ def test_view_says_how_far_it_is(sh, root, shows):
         "2 workers, 16 of 32 slots busy, 60 messages a minute, done in about 17 minutes"
     )
     assert last_line(sh, root) == f"testmq: {line}"
+    assert sh.ok("view", root).splitlines()[1].split()[-1] == "109"
     told = json.loads(sh.ok("view", root, "--format", "json"))["testmq"]
     assert told["waiting"] == 1000
     assert told["workers"] == {
@@ -116,6 +119,7 @@ def test_view_says_how_far_it_is(sh, root, shows):
         "slots": 32,
         "busy": 16,
         "rate": 1,
+        "done": 109,
         "done_in": 1000,
         "unseen_for": pytest.approx(4, abs=30),
     }
