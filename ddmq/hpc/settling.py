@@ -55,6 +55,12 @@ def asks_for_later(outcome: Outcome, options: WorkerOptions) -> bool:
     return outcome.code in options.retry_free or outcome.answer == "release"
 
 
+def _failure(message: Message, reason: str, now: float) -> Failure:
+    """Return what others may want to see of a failure."""
+    text = text_of(message.message)
+    return Failure(message.id, now, text[:MOST_TEXT], reason[:MOST_TEXT])
+
+
 class _Owed(NamedTuple):
     """What is to be done with a message as soon as the file system does it."""
 
@@ -218,7 +224,7 @@ class Settler:
 
     def reject(self, message: Message, reason: str) -> None:
         """Make a message a dead letter that could not be run."""
-        self._note_failure(message, reason)
+        self.failures.append(_failure(message, reason, self._clock.time()))
         try:
             self._broker.reject(self._heartbeat.stop(message), reason)
         except (LeaseLost, *AWAY) as error:  # then it comes back, and is rejected then
@@ -304,7 +310,8 @@ class Settler:
         options, message = self._options, execution.message
         warn(f"message {message.id}: {reason}")
         now, stderr = self._clock.time(), execution.tail()
-        self._note_failure(message, ": ".join((reason, *stderr.splitlines()[-1:])))
+        why = ": ".join((reason, *stderr.splitlines()[-1:]))
+        self.failures.append(_failure(message, why, now))
         details = {
             "exit": outcome.exit,
             "signal": outcome.signal,
@@ -328,11 +335,6 @@ class Settler:
                 self._broker.nack, delay=delay, reason=reason, details=details
             )
         self._do(ended, "failed", act)
-
-    def _note_failure(self, message: Message, reason: str) -> None:
-        """Keep in mind what others may want to see."""
-        text, now = text_of(message.message)[:MOST_TEXT], self._clock.time()
-        self.failures.append(Failure(message.id, now, text, reason[:MOST_TEXT]))
 
     def _succeed(self, ended: Ended) -> None:
         """Keep the result, for which the lease must hold, and ack.

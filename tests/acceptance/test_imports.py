@@ -128,7 +128,7 @@ def ours(modules):
         ("publish", "publish"),
         ("consume", "consume"),
         ("ack", "settle"),
-        ("view", "queues"),
+        ("view", "view"),
         ("dead", "dead_letters"),
     ],
 )

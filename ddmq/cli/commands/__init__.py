@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 #: The module of each command, in the order of the help. No other module is imported to run it.
 MODULES = {
-    "view": "queues",
+    "view": "view",
     "workers": "workers",
     "peek": "peek",
     "show": "peek",

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from ddmq import Overview
-    from ddmq.cli.commands.watch import Progress
     from ddmq.cli.spec import Context, Number
+    from ddmq.cli.watching import Progress
     from ddmq.storage.names import FollowUp
 
 
@@ -51,7 +51,7 @@ def wait(told: Arguments, context: Context) -> Reply:
 
     def tell(name: str) -> None:
         if told.progress:
-            from ddmq.cli.commands.watch import EVERY, Progress  # rarely needed
+            from ddmq.cli.watching import EVERY, Progress  # rarely needed
 
             if name not in progress:
                 progress[name] = Progress(told.root, name, context.fs, clock)

@@ -9,8 +9,8 @@ from support import FakeClock
 
 from ddmq import Broker
 from ddmq.cli.commands import wait
-from ddmq.cli.commands.watch import Progress
 from ddmq.cli.spec import Context
+from ddmq.cli.watching import Progress
 from ddmq.storage.filesystem import FileSystem
 from ddmq.storage.workers import WorkerName
 

@@ -1,0 +1,225 @@
+"""What is shown of a queue that is watched, as text: pure."""
+
+from __future__ import annotations
+
+from math import sqrt
+from typing import TYPE_CHECKING, NamedTuple
+
+from ddmq.cli.workforce import in_words, of_all, with_progress
+from ddmq.clock import span
+from ddmq.printable import printable, quoted
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from ddmq import Counts, Failure, Running, WorkerSeen
+
+#: Seconds after which counts are old.
+_OLD = 60.0
+#: How far a rate may be off however many messages tell it, and the fewest messages that do.
+_DOUBT, _FEWEST = 0.1, 4
+#: The parts of a bar: a name, a character and a colour for each.
+_PARTS = (
+    ("done", "#", "32"),
+    ("at work", "=", "36"),
+    ("waiting", ".", "37"),
+    ("delayed", "~", "33"),
+    ("dead", "x", "31"),
+)
+#: For each unit the fewest seconds that are told in it, and its length.
+_UNITS = ((2 * 86400, 86400, "days"), (7200, 3600, "h"), (120, 60, "min"), (0, 1, "s"))
+
+
+class Seen(NamedTuple):
+    """What is known of a queue."""
+
+    root: str
+    name: str
+    counts: Counts | None
+    """None: it could never be counted."""
+    done: int
+    """Messages that were acked by workers, as far as these are still remembered."""
+    counted: float
+    """Seconds since the messages were counted."""
+    paused: str
+    """Who paused it; empty: nobody did."""
+    workers: Sequence[WorkerSeen]
+    running: Sequence[tuple[float, WorkerSeen, Running]]
+    """What has run for long, with the seconds that it has; the longest first."""
+    failures: Sequence[tuple[float, WorkerSeen, Failure]]
+    """What failed of late, with the seconds since then; the latest first."""
+    ends_in: tuple[float, float] | None
+    """The least and the most seconds until the jobs of live workers end; None: nobody knows."""
+    rate: float | None
+    """Messages a second of late; None: nobody knows yet."""
+    overall: float | None
+    """The same since the first worker started that is remembered."""
+    done_in: tuple[float, float] | None
+    """The least and the most seconds until all is done; None: nobody knows."""
+    trouble: str = ""
+    """Why it could not be looked at; empty: it could."""
+
+    @property
+    def busy(self) -> int:
+        """How many slots are busy."""
+        return sum(each.busy for each in self.workers if each.is_live)
+
+
+def panel(seen: Seen, columns: int, *, is_coloured: bool) -> list[str]:
+    """Return what is shown of a queue on a terminal, in lines of so many columns at most."""
+    runs = [
+        f"{span(length)}  {worker.host} slot {each.slot}  {with_progress(each)}"
+        for length, worker, each in seen.running
+    ]
+    runs += [
+        f"failed {span(ago)} ago  {worker.host}  {each.text}: {each.reason}"
+        for ago, worker, each in seen.failures
+    ]
+    lines = [cut(f"{seen.name}: {_messages(seen)}", columns)]
+    if seen.counts is not None and columns > 2 * len(_PARTS):
+        lines.append(bar(_parts(seen), columns - 2, is_coloured=is_coloured))
+    below = [_pace(seen), _crew(seen), *runs, *_remarks(seen)]
+    return lines + [cut(f"  {each}", columns) for each in below if each]
+
+
+def line(seen: Seen) -> str:
+    """Return what is printed of a queue where no terminal is."""
+    told = [_messages(seen), _pace(seen), _crew(seen), *_remarks(seen)]
+    return printable(f"{seen.name}: {'; '.join(filter(None, told))}")
+
+
+def brief(seen: Seen) -> str:
+    """Say how far a queue is in a few words, for one line of a terminal."""
+    parts = _parts(seen)
+    told = [f"{seen.done:,} of {sum(parts):,} done", _pace(seen), _slots(seen)]
+    told += [f"{parts[-1]:,} dead"] if parts[-1] else []
+    told += _remarks(seen, briefly=True)
+    return printable(f"{seen.name}: {', '.join(filter(None, told))}")
+
+
+def bar(parts: Sequence[int], width: int, *, is_coloured: bool) -> str:
+    """Return a bar with the parts of a whole, in brackets; a part of which there is any is seen."""
+    whole = sum(parts)
+    exact = [part * width / whole if whole else 0.0 for part in parts]
+    cells = [max(int(share), int(share > 0)) for share in exact]
+    while sum(cells) > width:
+        cells[cells.index(max(cells))] -= 1
+    while whole and sum(cells) < width:
+        lacks = [share - cell for share, cell in zip(exact, cells)]
+        cells[lacks.index(max(lacks))] += 1
+    text = ""
+    for (_, char, colour), cell in zip(_PARTS, cells):
+        piece = char * cell
+        text += f"\x1b[{colour}m{piece}\x1b[0m" if is_coloured and cell else piece
+    return f"[{text}{' ' * (width - sum(cells))}]"
+
+
+def done_within(
+    left: int, rates: Iterable[tuple[float | None, int]]
+) -> tuple[float, float] | None:
+    """Return the least and the most seconds until `left` messages are done; None: unknown.
+
+    For each rate, in messages a second, it is given how many messages tell it. Of few, it may be
+    far off: by the square root of their number.
+    """
+    bounds = []
+    for rate, number in rates:
+        if rate and number >= _FEWEST:
+            doubt = max(1 / sqrt(number), _DOUBT)
+            bounds.append((left / rate / (1 + doubt), left / rate / (1 - doubt)))
+    if not left or not bounds:
+        return None
+    return min(low for low, _ in bounds), max(high for _, high in bounds)
+
+
+def between(low: float, high: float) -> str:
+    """Say a range of times from now, in seconds: `in 25 to 40 min`, `in about 3 h`."""
+    first, second = _in_unit(low), _in_unit(high)
+    if first == second:
+        return f"in about {second[0]:,} {second[1]}"
+    if first[1] == second[1]:
+        return f"in {first[0]:,} to {second[0]:,} {second[1]}"
+    return f"in {first[0]:,} {first[1]} to {second[0]:,} {second[1]}"
+
+
+def _in_unit(seconds: float) -> tuple[int, str]:
+    length, unit = next((x, unit) for least, x, unit in _UNITS if seconds >= least)
+    return max(round(seconds / length), 1), unit
+
+
+def cut(text: str, columns: int) -> str:
+    """Return as much of a text as a line of a terminal holds, with nothing that is obeyed."""
+    text = printable(text)
+    if text.isascii():
+        return text[:columns]
+    from unicodedata import east_asian_width  # rarely needed
+
+    width = 0
+    for place, char in enumerate(text):
+        width += 2 if east_asian_width(char) in "WF" else 1
+        if width > columns:
+            return text[:place]
+    return text
+
+
+def _parts(seen: Seen) -> tuple[int, ...]:
+    """Return how many messages are in each part of the bar."""
+    waiting, work, delayed, dead = seen.counts or (0, 0, 0, 0)
+    return seen.done, work, waiting, delayed, dead
+
+
+def _messages(seen: Seen) -> str:
+    """Say how many messages are in each state."""
+    if seen.counts is None:
+        return "not counted yet"
+    numbers = zip(_PARTS, _parts(seen))
+    told = ", ".join(f"{number:,} {name}" for (name, _, _), number in numbers)
+    return (
+        f"{told} (counted {span(seen.counted)} ago)" if seen.counted >= _OLD else told
+    )
+
+
+def _pace(seen: Seen) -> str:
+    """Say how fast it goes, and when all is done; empty: nobody works, or did."""
+    told = []
+    if seen.rate is not None and (seen.rate or seen.busy):
+        told.append(f"{in_words(seen.rate) if seen.rate else 'nothing done'} now")
+    if seen.overall:
+        told.append(f"{in_words(seen.overall)} overall")
+    if seen.done_in is not None:
+        told.append(f"done {between(*seen.done_in)}")
+    return ", ".join(told) or ("how fast it goes is not known yet" * bool(seen.busy))
+
+
+def _crew(seen: Seen) -> str:
+    """Say who works, and how busy they are; empty: no worker is remembered."""
+    if not seen.workers:
+        return ""
+    slots = _slots(seen)
+    text = f"; {slots}" if slots else ""
+    if seen.ends_in is not None:
+        text += f"; jobs end {between(*seen.ends_in)}"
+    return f"workers: {of_all(seen.workers)}{text}"
+
+
+def _slots(seen: Seen) -> str:
+    """Say how many slots are busy; empty: there are none."""
+    slots = sum(each.slots for each in seen.workers if each.is_live)
+    return f"{seen.busy:,} of {slots:,} slots busy" if slots else ""
+
+
+def _remarks(seen: Seen, *, briefly: bool = False) -> list[str]:
+    """Say what somebody should know, and do."""
+    told = [seen.trouble] if seen.trouble else []
+    if seen.paused:
+        told.append(f"paused {seen.paused}; workers take nothing")
+    places = f"{quoted(seen.root)} {seen.name}"
+    if seen.counts is not None and seen.counts.dead and not briefly:
+        told.append(f"why messages are dead: `ddmq dead {places}`")
+    waits = seen.counts is not None and (seen.counts.waiting or seen.counts.delayed)
+    if waits and not any(worker.is_live for worker in seen.workers):
+        ages = [worker.age for worker in seen.workers]
+        length = f" for {span(min(ages))}" if ages else ""
+        submit = f"`ddmq-submit … {places} …`"
+        told.append(f"No worker has been seen{length}: submit some ({submit})")
+    return told

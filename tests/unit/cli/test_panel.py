@@ -1,0 +1,145 @@
+"""What is said of a queue that is watched."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ddmq import Failure, Running, WorkerSeen
+from ddmq.cli.panel import Seen, bar, between, cut, done_within, line, panel
+from ddmq.message import Counts
+
+MINUTE, HOUR = 60, 3600
+
+
+def worker(**fields):
+    usual = dict.fromkeys(WorkerSeen._fields, 0)
+    usual.update(host="node11", process=5, job="", state="working", slots=16, busy=15)
+    usual.update(running=(), failures=(), ends=None)
+    return WorkerSeen(**{**usual, **fields})
+
+
+def seen(**fields):
+    usual = Seen(
+        root="/scratch/mq",
+        name="jobs",
+        counts=Counts(waiting=1700, work=96, delayed=0, dead=4),
+        done=3200,
+        counted=0.0,
+        paused="",
+        workers=[worker()],
+        running=[],
+        rate=None,
+        overall=None,
+        done_in=None,
+        failures=[],
+        ends_in=None,
+    )
+    return usual._replace(**fields)
+
+
+def test_a_panel_says_how_far_how_fast_and_who():
+    runs = [(12.2 * MINUTE, worker(), Running(3, "a1", 0.0, "sample 18", "40%"))]
+    failure = Failure("a2", 0.0, "sample 7", "exit 1: no such file")
+    workers = [worker(), worker(state="draining", busy=1), worker(state="lost")]
+    found = seen(
+        workers=workers,
+        running=runs,
+        failures=[(600, worker(), failure)],
+        ends_in=(600, 900),
+        rate=41 / 60,
+        overall=0.5,
+        done_in=(1500, 2400),
+    )
+    assert panel(found, 99, is_coloured=False) == [
+        "jobs: 3,200 done, 96 at work, 1,700 waiting, 0 delayed, 4 dead",
+        "[" + "#" * 62 + "=" + "." * 33 + "x]",
+        "  41 messages a minute now, 30 messages a minute overall, done in 25 to 40 min",
+        "  workers: 1 working, 1 draining, 1 lost; 16 of 32 slots busy; jobs end in 10 to 15 min",
+        "  12 minutes  node11 slot 3  sample 18 (40%)",
+        "  failed 10 minutes ago  node11  sample 7: exit 1: no such file",
+        "  why messages are dead: `ddmq dead /scratch/mq jobs`",
+    ]
+
+
+def test_where_messages_wait_and_nobody_works_it_says_what_to_do():
+    gone = [worker(state="lost", age=720.0), worker(state="ended", age=9000.0)]
+    submit = "submit some (`ddmq-submit … /scratch/mq jobs …`)"
+    told = line(seen(workers=gone))
+    assert f"No worker has been seen for 12 minutes: {submit}" in told
+    assert f"No worker has been seen: {submit}" in line(seen(workers=[]))
+    for nothing_to_do in (seen(), seen(workers=gone, counts=Counts(0, 0, 0, 4))):
+        assert "No worker" not in line(nothing_to_do)
+
+
+def test_nothing_is_said_of_what_is_not_known():
+    assert "how fast it goes is not known yet" in line(seen())
+    idle = seen(workers=[worker(state="idle", busy=0)], counts=Counts(0, 0, 0, 0))
+    assert line(idle).endswith("0 dead; workers: 1 idle; 0 of 16 slots busy")
+    assert line(seen(counts=None, workers=[], trouble="away")) == (
+        "jobs: not counted yet; away"
+    )
+    assert "(counted 5 minutes ago)" in line(seen(counted=300.0))
+    assert "counted" not in line(seen(counted=20.0))
+
+
+def test_what_others_wrote_is_not_obeyed():
+    evil = worker(host="evil\x1b[2J", state="working")
+    runs = [(20.0, evil, Running(3, "a1", 0.0, "x\n\x9b1A"))]
+    told = seen(workers=[evil], running=runs, trouble="\x1b", paused="by \x1b]0;")
+    text = "".join(panel(told, 200, is_coloured=False)) + line(told)
+    assert not re.search(r"[\x00-\x1f\x80-\x9f]", text)
+    assert "evil\\x1b[2J slot 3  x\\n\\x9b1A" in text
+
+
+@given(st.lists(st.integers(0, 10**7), min_size=5, max_size=5), st.integers(5, 300))
+def test_a_bar_has_its_width_and_shows_every_part(parts, width):
+    shown = bar(parts, width, is_coloured=False)
+    assert len(shown) == width + 2
+    for part, char in zip(parts, "#=.~x"):
+        assert (char in shown) == (part > 0)
+    coloured = bar(parts, width, is_coloured=True)
+    assert re.sub(r"\x1b\[\d+m", "", coloured) == shown
+    assert coloured.count("\x1b") == 2 * sum(part > 0 for part in parts)
+
+
+@given(st.integers(1, 120))
+def test_no_line_is_wider_than_the_terminal(columns):
+    runs = [(20.0, worker(), Running(3, "a1", 0.0, "測試 " * 90))]
+    for shown in panel(seen(running=runs), columns, is_coloured=False):
+        assert len(shown) <= columns
+
+
+def test_a_character_that_takes_two_columns_is_not_cut_in_halves():
+    assert cut("a測試", 3) == "a測"
+    assert cut("a測試", 4) == "a測"
+    assert cut("a測試", 5) == "a測試"
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "said"),
+    [
+        (25 * MINUTE, 40 * MINUTE, "in 25 to 40 min"),
+        (25 * MINUTE, 25.2 * MINUTE, "in about 25 min"),
+        (50 * MINUTE, 3 * HOUR, "in 50 min to 3 h"),
+        (0.1, 4, "in 1 to 4 s"),
+        (30 * HOUR, 100 * HOUR, "in 30 h to 4 days"),
+    ],
+)
+def test_a_time_is_told_as_a_range(low, high, said):
+    assert between(low, high) == said
+
+
+def test_the_range_is_wider_the_fewer_messages_tell_it():
+    assert done_within(100, [(1.0, 10**6)]) == pytest.approx((90.9, 111.1), abs=0.1)
+    assert done_within(100, [(1.0, 4)]) == pytest.approx((66.7, 200), abs=0.1)
+    both = done_within(100, [(1.0, 10**6), (2.0, 10**6)])
+    assert both == pytest.approx((45.5, 111.1), abs=0.1)
+
+
+def test_without_enough_messages_nobody_knows_when_it_is_done():
+    assert done_within(100, [(1.0, 3), (None, 0), (0.0, 50)]) is None
+    assert done_within(0, [(1.0, 50)]) is None

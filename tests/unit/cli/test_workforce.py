@@ -1,0 +1,48 @@
+"""The workers of a queue, all together."""
+
+from __future__ import annotations
+
+import pytest
+from unit.cli.test_panel import worker
+
+from ddmq import Counts, Running
+from ddmq.cli.workforce import Workforce, in_words, of_all, with_progress
+
+COUNTS = Counts(waiting=90, work=10, delayed=0, dead=0)
+
+
+def test_of_busy_ones_that_finished_nothing_yet_the_others_tell_the_rate():
+    done = worker(busy=4, slots=4, acked=8, work=80.0)  # each takes 10 s: 0.4 a second
+    fresh, idle = worker(busy=4, slots=4), worker(busy=0, slots=4)
+    ended = worker(state="ended", slots=4, busy=0, acked=5)
+    force = Workforce.of([done, fresh, idle, ended], COUNTS)
+    assert (force.workers, force.slots, force.busy, force.done) == (3, 12, 8, 13)
+    assert (force.rate, force.done_in) == pytest.approx((0.8, 100 / 0.8))
+    assert Workforce.of([], COUNTS) is None
+    unknown = Workforce.of([fresh], COUNTS)
+    assert (unknown.rate, unknown.done_in) == (None, None)
+
+
+@pytest.mark.parametrize(
+    ("rate", "said"),
+    [
+        (10, "600 messages a minute"),
+        (1 / 60, "1 message a minute"),
+        (0.05, "3 messages a minute"),
+        (1 / 3600, "1 message an hour"),
+        (0.5 / 60, "30 messages an hour"),
+    ],
+)
+def test_a_rate_is_told_by_the_minute_or_the_hour(rate, said):
+    assert in_words(rate) == said
+
+
+def test_states_are_counted_in_the_order_in_which_they_are_met():
+    found = [worker(state=state) for state in ("idle", "working", "idle")]
+    assert of_all(found) == "2 idle, 1 working"
+    assert of_all([]) == "no worker has been seen"
+
+
+def test_what_a_command_said_stands_behind_its_text():
+    assert with_progress(Running(1, "a", 0.0, "sample 1", "40%")) == "sample 1 (40%)"
+    assert with_progress(Running(1, "a", 0.0, "sample 1")) == "sample 1"
