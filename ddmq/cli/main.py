@@ -18,6 +18,7 @@ from ddmq.cli.spec import (
     flags_in,
     version,
     with_dashes,
+    with_values,
 )
 from ddmq.clock import Clock
 from ddmq.errors import QueueNotFound, RootNotFound, did_you_mean
@@ -70,6 +71,7 @@ def _run(words: list[str]) -> int:
     command, others = _found(words)
     # Options may stand before, between and after the positional arguments.
     written = with_dashes(others, flags_in(command.arguments))
+    written = with_values(written, command.arguments)
     values = vars(parser_of(command).parse_intermixed_args(written))
     if any(values[name] for name in _VERBOSITY):
         import logging  # slow to import, and rarely needed

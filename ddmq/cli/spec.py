@@ -390,6 +390,25 @@ def with_dashes(words: Sequence[str], flags: Iterable[str]) -> list[str]:
     return written
 
 
+def with_values(words: Sequence[str], fields: Any) -> list[str]:
+    """Write `--flag=VALUE` for a flag alone, where what follows can't be its value."""
+    written = list(words)
+    for _, argument in arguments_in(fields):
+        if "const" not in argument.shown:
+            continue
+        flags, read = argument.flags.split(), argument.kind.read
+        assert read is not None
+        for number, (word, following) in enumerate(zip(words, words[1:])):
+            if word == "--":
+                break
+            if word in flags:
+                try:
+                    read(following)
+                except InvalidArgument:
+                    written[number] = f"{flags[-1]}={argument.shown['const']}"
+    return written
+
+
 def apart(words: Sequence[str], *fields: Any) -> tuple[list[str], list[str]]:
     """Return the positional words, and the options of these fields with their values."""
     takes_value = {

@@ -11,6 +11,7 @@ from ddmq.cli.spec import (
     NAMES,
     NUMBER,
     PAIRS,
+    SECONDS,
     AddPair,
     Command,
     Help,
@@ -29,6 +30,7 @@ from ddmq.cli.spec import (
     switch,
     switches,
     with_dashes,
+    with_values,
 )
 from ddmq.errors import InvalidArgument
 
@@ -184,6 +186,27 @@ def test_only_known_options_before_two_dashes_get_dashes() -> None:
         *words[1:],
         *after,
     ]
+
+
+class Watched(NamedTuple):
+    """An option whose value may be left out."""
+
+    root: str = positional("where")
+    watch: Any = option("-w --watch", "how often", SECONDS, alone=0)
+
+
+@pytest.mark.parametrize(
+    ("words", "written"),
+    [
+        (["--watch", "mq", "5"], ["--watch=0", "mq", "5"]),
+        (["-w", "mq"], ["--watch=0", "mq"]),
+        (["mq", "-w", "5m"], ["mq", "-w", "5m"]),
+        (["mq", "--watch"], ["mq", "--watch"]),
+        (["--", "--watch", "mq"], ["--", "--watch", "mq"]),
+    ],
+)
+def test_a_flag_alone_takes_no_word_that_is_not_its_value(words, written) -> None:
+    assert with_values(words, Watched) == written
 
 
 def test_the_help_names_everything(capsys: pytest.CaptureFixture) -> None:
