@@ -9,7 +9,7 @@ from ddmq.errors import StorageError
 from ddmq.hpc import journal
 
 #: What becomes of a message for good, or until it runs again. All other runs tell nothing.
-_TELLING = ("acked", "failed")
+_TELLING = ("acked", "failed", "dead")
 
 
 class Row(NamedTuple):
@@ -45,8 +45,11 @@ def manifest(queue_path: str, directory: str) -> list[Row]:
 
 def _counts_more(run: journal.Run, other: journal.Run | None) -> bool:
     """Tell whether a run says more of its message: an ack is final, whatever the clocks say."""
-    if other is None or run.result != other.result:
-        return other is None or run.result == "acked"
+    if other is None:
+        return True
+    is_acked = run.result == "acked"
+    if is_acked != (other.result == "acked"):
+        return is_acked
     return run.start > other.start
 
 

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from ddmq.message import Message
 
 _RETRY_FIRST, _RETRY_LONGEST = 1.0, 30.0
+#: What a failure is in the journal: the message is tried again, or dead.
+_FAILED = ("failed", "dead")
 #: Seconds until a message is tried again that asked for it, where no backoff is given.
 _LATER = 1.0
 #: Seconds until a message is tried again for which a disk or this node had no room.
@@ -143,7 +145,7 @@ class Settler:
         owed = self._owed.get(message.id)
         if owed is not None and owed.ended is not None:
             nacked = message.failures > execution.message.failures
-            if owed.result == "released" or (owed.result == "failed" and nacked):
+            if owed.result == "released" or (owed.result in _FAILED and nacked):
                 del self._owed[message.id]
                 self._record(owed.ended, owed.result)
                 return False
@@ -334,7 +336,8 @@ class Settler:
             act = partial(
                 self._broker.nack, delay=delay, reason=reason, details=details
             )
-        self._do(ended, "failed", act)
+        is_dead = is_fatal or is_tired or not message.may_requeue
+        self._do(ended, "dead" if is_dead else "failed", act)
 
     def _succeed(self, ended: Ended) -> None:
         """Keep the result, for which the lease must hold, and ack.
@@ -471,14 +474,15 @@ class Settler:
         self._heartbeat.stop(execution.message)
         is_logged = self._is_logged(result)
         execution.close(save=is_logged, acked=result == "acked")
-        self.numbers[result] = self.numbers.get(result, 0) + 1
+        counted = "failed" if result in _FAILED else result
+        self.numbers[counted] = self.numbers.get(counted, 0) + 1
         self.peak_kib = max(self.peak_kib, ended.outcome.peak_kib)
         self.seconds += execution.duration / len(execution.command.executions)
-        if result == "failed":
+        if result in _FAILED:
             self.failed.add(execution.message.id)
         elif result in ("acked", "moved"):
             self.failed.discard(execution.message.id)
-        if result in ("failed", "released"):  # no earlier look has seen it
+        if result in (*_FAILED, "released"):  # no earlier look has seen it
             self.back_at = max(self.back_at, self._clock.monotonic())
         # What is called acked already and was lost has two lines: the second one tells.
         is_noted = execution.token in self._noted

@@ -43,7 +43,7 @@ def test_each_message_has_one_row_in_the_order_of_the_runs(told):
 
 
 def test_the_run_that_succeeded_counts_and_else_the_last(told):
-    failed = {"result": "failed", "exit": 3}
+    failed = {"result": "dead", "exit": 3}
     [a, b] = told(
         *(
             run_of("a", 1.0),

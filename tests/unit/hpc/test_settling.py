@@ -105,6 +105,25 @@ def test_the_journal_names_the_text_and_what_took_too_long(settler, ended, job, 
     job.journal.close()
 
 
+def test_the_journal_tells_what_is_dead_from_what_is_tried_again(
+    broker, settler, ended, job, root
+):
+    mine = settler(retries=1, fatal=(9,))
+    for run, result in {
+        ended("exit 1"): "failed",  # once more
+        ended("exit 9"): "dead",
+        ended("exit 2", requeue=False): "dead",
+        ended("exit 3", requeue_limit=1): "failed",
+    }.items():
+        mine.settle(run)
+        job.journal.flush()
+        last = list(journal.read(f"{root}/q"))
+        told = {each.text: each.result for each in last}
+        assert told[run.execution.message.message] == result
+    assert mine.numbers["failed"] == len(mine.failed) == 4
+    assert broker.view("q")["q"] == (2, 0, 0, 2)
+
+
 def test_an_ack_that_came_too_late_is_taken_back(broker, settler, ended, root, job):
     """Somebody else has the message, so the journal says that its lease was lost."""
     mine, late = settler(), ended("exit 0")
