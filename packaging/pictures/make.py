@@ -79,14 +79,14 @@ def main() -> None:
         pictures = TOP / "docs" / "pictures"
         pictures.mkdir(exist_ok=True)
         for name, screen in screens.items():
-            (pictures / f"{name}.svg").write_text(as_svg(screen))
+            (pictures / f"{name}.svg").write_text(screen)
         photograph(place / "report.html", pictures)
     finally:
         cluster.stop()
         shutil.rmtree(place, ignore_errors=True)
 
 
-def run(cluster: Cluster, place: Path, pyte: object) -> dict[str, object]:
+def run(cluster: Cluster, place: Path, pyte: object) -> dict[str, str]:
     """Let the jobs work; return what was seen on terminals."""
     root = place / "scratch" / "mq"
     broker = Broker(root, create=True)
@@ -113,7 +113,7 @@ def run(cluster: Cluster, place: Path, pyte: object) -> dict[str, object]:
         cluster.kill_node("n4")
         broker.drain("jobs", host="n2")
         terminal.watch(20)
-        screens["view"] = terminal.screen
+        screens["view"] = as_svg(terminal.screen)
         broker.wait("jobs", 1800)
     time.sleep(15)  # the workers say that they have ended
     for name, words in {
@@ -123,7 +123,7 @@ def run(cluster: Cluster, place: Path, pyte: object) -> dict[str, object]:
         line = [sys.executable, "-m", "ddmq", *words]
         with Terminal(line, place, environ, pyte) as terminal:
             terminal.watch(5)
-            screens[name] = terminal.screen
+            screens[name] = as_svg(terminal.screen)
     line = [sys.executable, "-m", "ddmq", "report", "scratch/mq", "jobs"]
     done = subprocess.run(
         [*line, "-o", str(place / "report.html")], cwd=place, env=environ, check=False
@@ -161,6 +161,7 @@ class Terminal:
 
     def __exit__(self, *_: object) -> None:
         self._process.send_signal(signal.SIGINT)
+        self.watch(5)  # it writes more, and would wait for ever if nobody read it
         self._process.wait()
         os.close(self._master)
 
