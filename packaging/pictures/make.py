@@ -2,7 +2,7 @@
 
     pip install pyte && python packaging/pictures/make.py
 
-As root, as `tests/slurm` needs it. 5,000 messages are done by 16 jobs on 4 nodes: one of a hundred takes
+As root, as `tests/slurm` needs it, where there is no `/scratch` yet. 5,000 messages are done by 16 jobs on 4 nodes: one of a hundred takes
 long, three kinds of failure come up, one node is lost, and another one is drained. The view is
 taken from a terminal emulator, the report from headless Chromium.
 """
@@ -19,7 +19,6 @@ import signal
 import struct
 import subprocess
 import sys
-import tempfile
 import termios
 import time
 from pathlib import Path
@@ -71,7 +70,8 @@ def main() -> None:
     import pyte
 
     install()
-    place = Path(tempfile.mkdtemp(prefix="ddmq-pictures-", dir="/dev/shm"))
+    place = Path("/scratch")  # as in the docs; there must be none yet
+    place.mkdir()
     cluster = Cluster(place / "slurm")
     try:
         cluster.start()
@@ -88,7 +88,7 @@ def main() -> None:
 
 def run(cluster: Cluster, place: Path, pyte: object) -> dict[str, str]:
     """Let the jobs work; return what was seen on terminals."""
-    root = place / "scratch" / "mq"
+    root = place / "mq"
     broker = Broker(root, create=True)
     broker.update_settings(message_timeout=20)
     broker.publish_many("jobs", [f"sample_{n:04}.fq.gz" for n in range(MESSAGES)])
@@ -106,7 +106,7 @@ def run(cluster: Cluster, place: Path, pyte: object) -> dict[str, str]:
     submit += ["-j", str(SLOTS), "--time", "10m", "--retries", "1", "--", command]
     environ = {**cluster.environ, "PYTHONPATH": str(TOP)}
     cluster.run(*submit, env=environ, cwd=str(place))
-    view = [sys.executable, "-m", "ddmq", "view", "scratch/mq", "jobs", "--watch"]
+    view = [sys.executable, "-m", "ddmq", "view", "/scratch/mq", "jobs", "--watch"]
     screens = {}
     with Terminal(view, place, environ, pyte) as terminal:
         terminal.watch(35)
@@ -117,14 +117,14 @@ def run(cluster: Cluster, place: Path, pyte: object) -> dict[str, str]:
         broker.wait("jobs", 1800)
     time.sleep(15)  # the workers say that they have ended
     for name, words in {
-        "workers": ["workers", "-a", "scratch/mq", "jobs"],
-        "dead": ["dead", "scratch/mq", "jobs"],
+        "workers": ["workers", "-a", "/scratch/mq", "jobs"],
+        "dead": ["dead", "/scratch/mq", "jobs"],
     }.items():
         line = [sys.executable, "-m", "ddmq", *words]
         with Terminal(line, place, environ, pyte) as terminal:
             terminal.watch(5)
             screens[name] = as_svg(terminal.screen)
-    line = [sys.executable, "-m", "ddmq", "report", "scratch/mq", "jobs"]
+    line = [sys.executable, "-m", "ddmq", "report", "/scratch/mq", "jobs"]
     done = subprocess.run(
         [*line, "-o", str(place / "report.html")], cwd=place, env=environ, check=False
     )
