@@ -14,6 +14,7 @@ PACKAGE = Path(ddmq.__file__).parent
 #: Lowest first; a module may import only what is listed before it.
 CORE = [
     "ddmq.printable",
+    "ddmq.renamed",
     "ddmq.errors",
     "ddmq.log",
     "ddmq.storage.background",

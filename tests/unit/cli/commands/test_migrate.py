@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from former import ROOT, former_root
 from former import make as maker
-from support import Crash, crashing_before, losing_reply
+from support import Calls, Crash, crashing_before, losing_reply
 
 import ddmq
 from ddmq import Broker
@@ -203,6 +203,22 @@ def test_a_reply_that_is_lost_loses_nothing_and_doubles_nothing(tmp_path):
         migrated(old, new, fs, queues=["nacked"])
         assert texts(new, "nacked") == ["x", "y"], number
         assert len(list((old / "nacked" / "migrated").iterdir())) == 2, number
+
+
+def test_a_key_is_forgotten_when_no_power_cut_can_bring_its_file_back(old, new):
+    made = []
+
+    def call(_, name, function, arguments):
+        made.append((name, str(arguments[-1])))
+        return function(*arguments)
+
+    migrated(old, new, FileSystem(Calls(call)), queues=["nacked"])
+    last = max(n for n, each in enumerate(made) if "/migrated/" in each[1])
+    forgotten = [n for n, (name, at) in enumerate(made) if "/keys/" in at]
+    forgotten = [n for n in forgotten if made[n][0] == "unlink"]
+    assert len(forgotten) == 2
+    between = [name for name, _ in made[last : forgotten[0]]]
+    assert between.count("fsync") == 4  # the queue, and what else the file was in
 
 
 @pytest.mark.slow
