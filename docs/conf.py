@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import ddmq
 
@@ -58,6 +58,13 @@ def place(_: Sphinx, page: str, text: list[str]) -> None:
     text[0] = re.sub(r"\[([^\]\[]+)\]\(([^)#:\s]+)(#[\w-]+)?\)", link, text[0])
 
 
+def separate(_: Sphinx, *told: Any) -> None:
+    """Let code in a docstring end where it ends: reStructuredText can't read `DdmqError`s."""
+    lines: list[str] = told[-1]
+    lines[:] = [re.sub(r"(`[^`]+`)(?=\w)", r"\1\\ ", line) for line in lines]
+
+
 def setup(app: Sphinx) -> None:
-    """Let Sphinx call us for each page."""
+    """Let Sphinx call us for each page, and for each docstring."""
     app.connect("source-read", place)
+    app.connect("autodoc-process-docstring", separate)
