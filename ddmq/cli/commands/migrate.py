@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, NamedTuple
 
-from ddmq import Broker, DdmqError, InvalidArgument, QueueNotFound, StorageError
+from ddmq import Broker, InvalidArgument, QueueNotFound, StorageError
 from ddmq.cli.commands import ANY_QUEUES, FORCE
 from ddmq.cli.former import WORK, FormerMessage, FormerName, FormerQueue, NoMessage
 from ddmq.cli.spec import Command, Reply, positional, switch
@@ -62,12 +62,12 @@ class Counted(NamedTuple):
 
 def migrate(told: Migrate, context: Context) -> Reply:
     """Take over what ddmq 0.9.14 left, each queue into one of the same name."""
+    old = _checked_root(told.old)
     broker = Broker(told.new, create=told.force, fs=context.fs)
+    if old == broker.root:
+        raise InvalidArgument(f"{old}: old and new root are the same directory")
+    context.fs.hold_below(old)
     try:
-        old = os.path.realpath(told.old)
-        if old == broker.root:
-            raise InvalidArgument(f"{old}: old and new root are the same directory")
-        context.fs.hold_below(old)
         lock = f"{broker.root}/{_LOCK}"
         with exclusive(lock, broker.settings().lock_timeout):
             counts = {
@@ -75,10 +75,6 @@ def migrate(told: Migrate, context: Context) -> Reply:
                 for queue in _queues(old, told.queues, context.fs)
             }
             context.fs.discard(lock)  # who waits for it opens the next one
-    except ValueError as error:
-        if isinstance(error, DdmqError):
-            raise
-        raise InvalidArgument(f"{told.old!r:.80}: {error}") from error
     except OSError as error:
         raise StorageError(error) from error
     is_whole = not any(each.held or each.left_out for each in counts.values())
@@ -87,6 +83,12 @@ def migrate(told: Migrate, context: Context) -> Reply:
         "\n".join(each.plain(name) for name, each in counts.items()),
         status=0 if is_whole else 1,
     )
+
+
+def _checked_root(path: str) -> str:
+    if not path or "\0" in path:
+        raise InvalidArgument(f"old root {path!r:.80} is not the path of a directory")
+    return os.path.realpath(path)
 
 
 def _queues(root: str, names: list[str] | None, fs: FileSystem) -> list[FormerQueue]:

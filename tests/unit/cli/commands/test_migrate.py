@@ -161,7 +161,8 @@ def test_it_says_what_it_can_not_take_over(sh, old, new, tmp_path):
     assert "No such file" in sh.error("migrate", "-f", tmp_path / "none", new)
     assert "the same directory" in sh.wrong("migrate", "-f", new, new)
     assert "no queue of ddmq 0.9 in here" in sh.error("migrate", new, old, "-f")
-    assert "null byte" in sh.wrong("migrate", "-f", "a\0b", new)
+    for no_path in ("", "a\0b"):
+        assert "not the path" in sh.wrong("migrate", "-f", no_path, new)
 
 
 def test_the_error_for_an_old_queue_names_the_command(sh, old):
