@@ -92,6 +92,13 @@ def _explained(method: _Method) -> _Method:
             raise self._explain(error) from error
         except _TheirError as wrapped:
             raise wrapped.error from None
+        except TypeError:
+            from ddmq.renamed import former_keyword  # rarely needed
+
+            told = former_keyword(method.__name__, kwargs)
+            if told is None:
+                raise
+            raise InvalidArgument(told) from None
 
     return cast("_Method", call)
 
@@ -152,6 +159,15 @@ class Broker:
     def __repr__(self) -> str:
         """Say which root it is a client of."""
         return f"Broker({self.root!r}{', create=True' if self._create else ''})"
+
+    if not TYPE_CHECKING:  # types know all that there is
+
+        def __getattr__(self, name: str) -> Any:
+            """Say what a method of ddmq 0.9 is called now."""
+            from ddmq.renamed import former_method  # rarely needed
+
+            text = f"{type(self).__name__!r} object has no attribute {name!r}"
+            raise AttributeError(text + former_method(name))
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Let another process have a broker with the same root and options, as when pickled."""

@@ -237,7 +237,8 @@ def check_layout(text: str, path: str) -> str:
     if not lines:
         raise InvalidSettings(
             f"{path}: it has no line `{LAYOUT_LINE}`; put it back if the queue was made by "
-            f"ddmq {LAYOUT_SINCE} or later, else delete the queue and create it again"
+            f"ddmq {LAYOUT_SINCE} or later; take it over with `ddmq migrate` if ddmq 0.9 made it; "
+            "else delete the queue and create it again"
         )
     if len(lines) > 1:
         raise InvalidSettings(

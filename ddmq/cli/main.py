@@ -173,6 +173,7 @@ def _replied(command: Command, arguments: Any, context: Context) -> Reply:
 def top_parser() -> Parser:
     """Return the parser that shows all commands."""
     from ddmq.cli import json_api
+    from ddmq.cli.completion import SHELLS, ShowCompletion
 
     parser = Parser(
         prog="ddmq",
@@ -186,6 +187,12 @@ def top_parser() -> Parser:
         "--version",
         action=ShowVersion,
         help="show the version, also of what ddmq needs, and end",
+    )
+    parser.add_argument(
+        "--completion",
+        choices=SHELLS,
+        action=ShowCompletion,
+        help="show what lets a shell complete words, and end",
     )
     shown = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for command in [*map(commands.find, commands.MODULES), json_api.COMMAND]:

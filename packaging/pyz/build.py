@@ -53,7 +53,7 @@ def ours() -> Iterator[tuple[str, bytes]]:
     """Yield the names and contents of ddmq's own files."""
     yield "__main__.py", (HERE / "__main__.py").read_bytes()
     yield "LICENSE", (TOP / "LICENSE").read_bytes()
-    for pattern in ("*.py", "*.sh"):
+    for pattern in ("*.py", "*.sh", "completion/ddmq.*"):
         for path in (TOP / "ddmq").rglob(pattern):
             yield path.relative_to(TOP).as_posix(), path.read_bytes()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 from importlib import metadata
 from pathlib import Path
 
@@ -25,6 +26,14 @@ def test_the_wheel_is_what_is_tested():
 def test_both_commands_are_installed():
     names = {script.name for script in metadata.distribution("ddmq").entry_points}
     assert names == {"ddmq", "ddmq-submit", "ddmq-worker"}
+
+
+@installed
+def test_completion_and_pages_for_man_are_shipped():
+    here = Path(ddmq.__file__).parent / "cli" / "completion"
+    assert {path.suffix for path in here.glob("ddmq.*")} == {".bash", ".fish", ".zsh"}
+    pages = {path.name for path in Path(sys.prefix).glob("share/man/man1/ddmq*.1")}
+    assert pages == {"ddmq.1", "ddmq-submit.1", "ddmq-worker.1"}
 
 
 @installed

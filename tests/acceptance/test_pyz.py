@@ -80,6 +80,10 @@ def test_the_libraries_are_inside(ddmq, root):
     run(*ddmq, "purge", root, "jobs")
 
 
+def test_what_completes_words_is_inside(ddmq):
+    assert "_shtab_ddmqworker" in run(*ddmq, "--completion", "bash")[0]
+
+
 def test_the_first_word_makes_it_a_worker(ddmq, root, tmp_path):
     run(*ddmq, "publish", root, "jobs", "a")
     command = ["touch", f"{tmp_path}/{{}}.made"]
@@ -152,7 +156,8 @@ def test_it_holds_what_runs_anywhere_and_its_licenses(pyz):
         names = archive.namelist()
         dates = {info.date_time for info in archive.infolist()}
     assert dates == {(1980, 1, 1, 0, 0, 0)}
-    assert {Path(n).suffix for n in names} == {".py", ".sh", ""}
+    shells = {".bash", ".fish", ".zsh"}  # what `--completion` prints
+    assert {Path(n).suffix for n in names} == {".py", ".sh", "", *shells}
     assert len([n for n in names if n.endswith("LICENSE")]) == 3
 
 

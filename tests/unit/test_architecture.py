@@ -14,6 +14,7 @@ PACKAGE = Path(ddmq.__file__).parent
 #: Lowest first; a module may import only what is listed before it.
 CORE = [
     "ddmq.printable",
+    "ddmq.renamed",
     "ddmq.errors",
     "ddmq.log",
     "ddmq.storage.background",
@@ -96,6 +97,7 @@ ABOVE = [
     "ddmq.hpc.submit",
     "ddmq.hpc.chain",
     "ddmq.cli.input",
+    "ddmq.cli.former",
     "ddmq.diagnose.finding",
     "ddmq.diagnose.check.space",
     "ddmq.diagnose.check.children",
@@ -130,6 +132,7 @@ ABOVE = [
     "ddmq.cli.commands.transfer",
     "ddmq.cli.commands.cancel",
     "ddmq.cli.commands.export",
+    "ddmq.cli.commands.migrate",
     "ddmq.cli.commands.wait",
     "ddmq.cli.commands.config",
     "ddmq.cli.commands.diagnose",

@@ -40,6 +40,7 @@ MODULES = {
     "clean": "queues",
     "export": "export",
     "import": "export",
+    "migrate": "migrate",
     "dead": "dead_letters",
     "log": "log",
     "results": "results",

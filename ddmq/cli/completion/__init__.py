@@ -1,0 +1,24 @@
+"""What `ddmq --completion SHELL` prints: the files here, made by `packaging/completion.py`."""
+
+from __future__ import annotations
+
+import argparse
+from importlib import resources
+from typing import Any
+
+#: The shells that have one; each completes the words of all three programs.
+SHELLS = ("bash", "zsh", "fish")
+
+
+def completion(shell: str) -> str:
+    """Return what a shell reads to complete the words of our commands."""
+    return (resources.files(__name__) / f"ddmq.{shell}").read_text(encoding="utf-8")
+
+
+class ShowCompletion(argparse.Action):
+    """Prints it, and ends."""
+
+    def __call__(self, parser: Any, _: Any, values: Any, __: Any = None) -> None:
+        """Print it."""
+        print(completion(values), end="")
+        parser.exit()
