@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 from contextlib import suppress
+from itertools import product
+from operator import itemgetter
 from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
 from ddmq.clock import date
@@ -74,6 +76,19 @@ class Run(NamedTuple):
     """Which of its logs there are: `out`, `err`, or both with a space between them."""
     batch: int = 1
     """How many messages its command had at once. Duration, CPU time and memory are of them all."""
+
+
+#: The types of a run's values, in all ways in which they are sound. JSON tells 1 from 1.0, and
+#: either may be a time.
+_SOUND = frozenset(
+    (str, start, duration, str, exit_, signal, str, str, int, int, cpu)
+    + (str, str, bool, str, str, int)
+    for start, duration, cpu, exit_, signal in product(
+        *[(float, int)] * 3, (int, type(None)), (str, type(None))
+    )
+)
+_values_of = itemgetter(*Run._fields)
+_decoder = json.JSONDecoder()
 
 
 class Journal:
@@ -154,15 +169,29 @@ def read(queue_path: str) -> Iterator[Run]:
     A journal that can't be read is left out, which is told. So is each line that is no run;
     how many there were is told in the end. StorageError: their directory can't be read.
     """
+    return (run for _, runs in read_each(queue_path) for run in runs)
+
+
+def read_each(queue_path: str) -> Iterator[tuple[str, Iterator[Run]]]:
+    """Yield the name of each journal, and the runs in it, which are to be read before the next.
+
+    What is left out is told as by `read`.
+    """
     skipped = 0
+
+    def runs_in(lines: Iterator[bytes]) -> Iterator[Run]:
+        nonlocal skipped
+        for line in lines:
+            run = _parsed(line)
+            if run is None:
+                skipped += 1
+            else:
+                yield run
+
     try:
         with _Journals(queue_path) as journals:
-            for line in journals.all_lines():
-                run = _parsed(line)
-                if run is None:
-                    skipped += 1
-                else:
-                    yield run
+            for name in journals.unmerged():
+                yield name, runs_in(journals.lines(name))
     except OSError as error:
         raise StorageError(error) from error
     if skipped:
@@ -216,12 +245,10 @@ class _Journals:
         """Open one; OSError where somebody planted a link, a FIFO or a device."""
         return self.folder.ordinary_file(name)
 
-    def all_lines(self) -> Iterator[bytes]:
-        """Yield the lines of all, but for those that were merged into others."""
+    def unmerged(self) -> list[str]:
+        """Return the names of all, but for those that were merged into others."""
         merged = {name for each in self.names for name in self.sources(each)}
-        for name in self.names:
-            if name not in merged:
-                yield from self.lines(name)
+        return [name for name in self.names if name not in merged]
 
     def lines(self, name: str) -> Iterator[bytes]:
         """Yield the lines of one, of which there are none if it is gone or can't be read."""
@@ -291,30 +318,33 @@ def _lines(file: BinaryIO, most: int) -> Iterator[bytes]:
 
 
 def _parsed(line: bytes) -> Run | None:
-    """Read a line; None: it is no run, or holds a number or text that no worker writes."""
+    """Read a line; None: it is no run, or holds a number or text that no worker writes.
+
+    There may be a million of them, so this asks for what is sound all at once.
+    """
     try:
-        values = {**Run._field_defaults, **json.loads(line)}
-        run = Run(**{field: values[field] for field in Run._fields})
+        text = line.decode("utf-8", "surrogatepass")
+        values, end = _decoder.raw_decode(text)  # quicker than `json.loads`
+        if text[end:].strip():
+            return None
+        try:
+            run = Run._make(_values_of(values))
+        except KeyError:
+            run = Run._make(_values_of({**Run._field_defaults, **values}))
+        if tuple(map(type, run)) not in _SOUND:
+            return None
     except (ValueError, TypeError, KeyError, RecursionError):
         return None
-    texts = [run.id, run.result, run.host, run.job, run.log, run.text, run.output]
-    texts.append(run.logged)
-    texts += [] if run.signal is None else [run.signal]
-    times = run.start, run.duration, run.cpu
-    numbers = run.slot, run.peak_kib, run.batch, 0 if run.exit is None else run.exit
-    flags = [run.timed_out]
     sound = (
-        all(isinstance(text, str) for text in texts)
-        and all(isinstance(flag, bool) for flag in flags)
-        and all(_is_number(time, float, _LONGEST) for time in times)
-        and all(_is_number(number, int, _LARGEST) for number in numbers)
+        0 <= run.start <= _LONGEST
+        and 0 <= run.duration <= _LONGEST
+        and 0 <= run.cpu <= _LONGEST
+        and 0 <= run.slot <= _LARGEST
+        and 0 <= run.peak_kib <= _LARGEST
+        and 0 <= run.batch <= _LARGEST
+        and (run.exit is None or 0 <= run.exit <= _LARGEST)
     )
     return run if sound else None
-
-
-def _is_number(value: object, kind: type, most: float) -> bool:
-    """Tell whether this is a number of some kind, from 0 to `most`: so neither true nor NaN."""
-    return type(value) in (int, kind) and 0 <= value <= most  # type: ignore[operator]
 
 
 def durations(queue_path: str) -> list[float]:
