@@ -39,7 +39,8 @@ _MERGED = 200
 _LONGEST, _LARGEST = 1e10, 1e18
 #: Characters of a message that are kept. As JSON, each takes twelve bytes at most.
 _MOST_TEXT = 1000
-_COMPACTED = "compacted-"
+#: How the names of those begin into which others were merged.
+COMPACTED = "compacted-"
 #: Seconds without a line after which a journal's worker is taken for ended.
 _ENDED_AFTER = 7 * 86400.0
 
@@ -254,7 +255,7 @@ class _Journals:
         """Yield the lines of one, of which there are none if it is gone or can't be read."""
         try:
             with self.opened(name) as file:
-                if name.startswith(_COMPACTED):
+                if name.startswith(COMPACTED):
                     file.readline(JOURNAL_LINE)
                 yield from _lines(file, JOURNAL_BYTES)
         except FileNotFoundError:  # somebody compacts them
@@ -264,7 +265,7 @@ class _Journals:
 
     def sources(self, name: str) -> list[str]:
         """Return the journals that a compacted one took in: its first line names them."""
-        if not name.startswith(_COMPACTED):
+        if not name.startswith(COMPACTED):
             return []
         try:
             with self.opened(name) as file:
@@ -405,7 +406,7 @@ def _merge(journals: _Journals, names: list[str]) -> None:
                     merged.writelines(sound)
             merged.flush()
             os.fsync(merged.fileno())
-        folder.move(draft, folder, f"{_COMPACTED}{new_token()}{JOURNAL_SUFFIX}")
+        folder.move(draft, folder, f"{COMPACTED}{new_token()}{JOURNAL_SUFFIX}")
     except OSError:
         folder.discard(draft)
         raise

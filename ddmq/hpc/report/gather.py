@@ -9,8 +9,9 @@ from collections import Counter
 from math import ceil, inf
 from typing import TYPE_CHECKING, NamedTuple
 
-from ddmq.hpc.journal import how
+from ddmq.hpc.journal import COMPACTED, how
 from ddmq.hpc.report.binned import Histogram, Piece, Timeline
+from ddmq.storage.layout import JOURNAL_SUFFIX
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -241,7 +242,8 @@ class Gatherer:
     # Runs
 
     def add_runs(self, queue: str, name: str, runs: Iterable[Run]) -> None:
-        """Take in a journal; `name` is that of its worker's first file, without its end."""
+        """Take in a journal, given the name of its file."""
+        name = _worker_name(name)
         counted, results = self._queues.setdefault(queue, [0, 0]), self._results
         since, acked, worker = self._since, self._acked, None
         slow, late = _least(self._slowest, SLOWEST), _least(self._latest, LATEST)
@@ -509,6 +511,13 @@ def last_line(said: Any, text: str) -> str:
     if len(text) >= 3:
         line = line.replace(text, "{}")
     return _number.sub("#", line)[:_TEXT]
+
+
+def _worker_name(journal: str) -> str:
+    """Return what all journals of one worker have in common; empty: several are merged in it."""
+    if journal.startswith(COMPACTED):
+        return ""
+    return journal.removesuffix(JOURNAL_SUFFIX).rpartition(".")[0]
 
 
 def _how_of(seen: Seen) -> str:
