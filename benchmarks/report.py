@@ -20,7 +20,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from support import QUEUE, Table, Target, arguments, scratch
+from support import QUEUE, Target, arguments, scratch
 
 from ddmq import Broker
 from ddmq.hpc.journal import Run
@@ -28,7 +28,8 @@ from ddmq.hpc.journal import Run
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-BEGAN = 1_790_000_000.0
+#: What ended a week ago is forgotten by the queue, so it ended an hour ago or some more.
+BEGAN = time.time() - 12 * 3600
 SLOTS, NODES = 8, 50
 #: Of so many runs one fails, and one is a straggler.
 FAILS, STRAGGLES = 200, 2000
@@ -147,10 +148,21 @@ def main() -> int:
     told = parser.parse_args()
     lines = told.lines or (100_000 if told.quick else 1_000_000)
     with scratch(told.dir) as directory:
-        root, page = str(made(directory / "mq", lines, told.workers)), directory / "page.html"
+        root, page = (
+            str(made(directory / "mq", lines, told.workers)),
+            directory / "page.html",
+        )
         print(f"{lines:,} lines of {told.workers} workers")
         asked = {
-            "log --slowest 10": ("log", root, QUEUE, "--format", "json", "--slowest", "10"),
+            "log --slowest 10": (
+                "log",
+                root,
+                QUEUE,
+                "--format",
+                "json",
+                "--slowest",
+                "10",
+            ),
             "report": ("report", root, QUEUE, "-o", str(page)),
         }
         for name, words in asked.items():

@@ -82,8 +82,10 @@ class Run(NamedTuple):
 #: The types of a run's values, in all ways in which they are sound. JSON tells 1 from 1.0, and
 #: either may be a time.
 _SOUND = frozenset(
-    (str, start, duration, str, exit_, signal, str, str, int, int, cpu)
-    + (str, str, bool, str, str, int)
+    (
+        *(str, start, duration, str, exit_, signal, str, str, int, int, cpu),
+        *(str, str, bool, str, str, int),
+    )
     for start, duration, cpu, exit_, signal in product(
         *[(float, int)] * 3, (int, type(None)), (str, type(None))
     )

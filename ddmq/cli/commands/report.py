@@ -64,7 +64,7 @@ def report(told: Arguments, context: Context) -> Reply:
     found, source = _gathered(broker, told.queues, since, now, context)
     value: dict[str, Any] = {}
     if context.is_for_programs or not context.is_typed:
-        from ddmq.hpc.report.numbers import flat, numbers
+        from ddmq.hpc.report.numbers import numbers
 
         value = numbers(found, source)
     shown = value
@@ -120,7 +120,7 @@ def _page(found: Gathered, source: Source) -> str:
 
     plotly = script()
     charts = {} if plotly is None else figures(found)
-    return page(found, source, sections(found, source), charts, plotly)
+    return page(source, sections(found, source), charts, plotly)
 
 
 def moment_of(text: str, now: float) -> float:

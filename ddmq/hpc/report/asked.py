@@ -17,7 +17,9 @@ _memory = re.compile(
     r"(?:--(mem-per-cpu|mem)=|(?<![a-z_])(pmem|mem|h_vmem|mem_free)=)'?(\d{1,9})([KMGT]?)",
     re.IGNORECASE,
 )
-_time = re.compile(r"(?:--time=|walltime=|h_rt=)'?(?:(\d{1,4})-)?(\d{1,6}):(\d\d):(\d\d)")
+_time = re.compile(
+    r"(?:--time=|walltime=|h_rt=)'?(?:(\d{1,4})-)?(\d{1,6}):(\d\d):(\d\d)"
+)
 _slots = re.compile(r"(?:--cpus-per-task=|ncpus=|-pe \S+ )'?(\d{1,6})")
 _KIB = {"K": 1, "M": 1024, "G": 1024**2, "T": 1024**3}
 #: What is asked for each processor, not for a job.

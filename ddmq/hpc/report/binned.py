@@ -43,10 +43,7 @@ class Histogram:
         if not values:
             return
         low, counts = SMALLEST, self.counts
-        keys = [
-            int(log2(value if value > low else low) * PER_DOUBLE + _SHIFT)
-            for value in values
-        ]
+        keys = [int(log2(max(low, value)) * PER_DOUBLE + _SHIFT) for value in values]
         for key, number in Counter(keys).items():
             counts[key] = counts.get(key, 0) + number
         self.number += len(values)

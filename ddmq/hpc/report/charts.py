@@ -157,10 +157,7 @@ def _workers(found: Gathered) -> dict[str, Any]:
     for count, (worker, shares) in enumerate(rows(found, PIECES), 1):
         names.append(escape(worker_name(count, worker)))
         cells.append(
-            [
-                _mean(shares[n : n + together])
-                for n in range(0, len(shares), together)
-            ]
+            [_mean(shares[n : n + together]) for n in range(0, len(shares), together)]
         )
     # The colours go from a faint one to the full one, and so fit to white and to black.
     faint = _faint(BLUE, 0.1)
@@ -174,7 +171,16 @@ def _workers(found: Gathered) -> dict[str, Any]:
                 "zmin": 0,
                 "zmax": 100,
                 "colorscale": [[0, faint], [1, BLUE]],
-                "colorbar": {"title": {"text": "busy, %"}, "thickness": 10, "len": 1},
+                "colorbar": {
+                    "title": {"text": "busy, %", "side": "top"},
+                    "orientation": "h",
+                    "thickness": 8,
+                    "len": 0.5,
+                    "x": 0,
+                    "xanchor": "left",
+                    "y": 1,
+                    "yanchor": "bottom",
+                },
                 "hovertemplate": "%{y}<br>%{x}<br>%{z} % busy<extra></extra>",
             }
         ],
@@ -213,7 +219,12 @@ def _figure(
             "font": {"family": _FONT, "size": 12, "color": GREY},
             "paper_bgcolor": "rgba(0,0,0,0)",
             "plot_bgcolor": "rgba(0,0,0,0)",
-            "xaxis": {"automargin": True, "showgrid": False, "zeroline": False, **(x or {})},
+            "xaxis": {
+                "automargin": True,
+                "showgrid": False,
+                "zeroline": False,
+                **(x or {}),
+            },
             "yaxis": {
                 "automargin": True,
                 "title": {"text": escape(printable(y))},

@@ -6,7 +6,7 @@ import heapq
 import re
 from array import array
 from collections import Counter
-from math import ceil, inf
+from math import inf
 from typing import TYPE_CHECKING, NamedTuple
 
 from ddmq.hpc.journal import COMPACTED, how
@@ -75,6 +75,18 @@ class Group:
         self.ids: list[str] = []
         self.codes: Counter[int | None] = Counter()
         self.reason: str | None = None
+
+    def take_in(self, other: Group) -> None:
+        """Add those of another kind."""
+        self.runs += other.runs
+        self.letters += other.letters
+        self.text = self.text or other.text
+        if len(self.ids) <= IDS:
+            self.ids += other.ids
+        self.codes.update(other.codes)
+        if other.letters:
+            same = self.reason in (None, other.reason)
+            self.reason = other.reason if same else ""
 
 
 class Worker:
@@ -250,7 +262,21 @@ class Gatherer:
         seconds: list[float] = []
         peaks: list[float] = []
         for run in runs:  # a million of them: what is inside is written to be quick
-            id_, start, duration, result, _, _, host, job, slot, peak, cpu, *_, batch = run
+            (
+                id_,
+                start,
+                duration,
+                result,
+                _,
+                _,
+                host,
+                job,
+                slot,
+                peak,
+                cpu,
+                *_,
+                batch,
+            ) = run
             if start < since:
                 continue
             end, share = start + duration, 1.0
@@ -353,12 +379,18 @@ class Gatherer:
             if each.seen < self._since or each.seen < each.started:
                 continue
             alike = known.get((each.host[:63], each.process), [])
-            its = [w for w in alike if w.first < each.seen + 60 and w.last > each.started - 60]
+            its = [
+                w
+                for w in alike
+                if w.first < each.seen + 60 and w.last > each.started - 60
+            ]
             if not its:
                 if len(self._workers) >= WORKERS:
                     continue
                 idle = Worker(queue, each.host, each.job, each.process)
-                self._workers[queue, f"{each.started}", each.host, f"{each.process}"] = idle
+                self._workers[
+                    queue, f"{each.started}", each.host, f"{each.process}"
+                ] = idle
                 its = [idle]
             worker = its[0]
             worker.is_shown = True
@@ -394,7 +426,9 @@ class Gatherer:
             slots = [p.busy for p in there.pieces(span.start, span.end, PIECES)]
             width = busy.width
             tail = _tail(span, pieces, slots, width)
-        dead = self._dead - (self._dead & set(filter(self._dead.__contains__, self._acked)))
+        dead = self._dead - (
+            self._dead & set(filter(self._dead.__contains__, self._acked))
+        )
         return Gathered(
             runs=sum(self._results.values()),
             results=dict(self._results.most_common(50)),
@@ -444,9 +478,7 @@ def _main_span(line: Timeline, workers: Sequence[Worker]) -> tuple[Span | None, 
     return Span(min(w.first for w in within), max(w.last for w in within)), left_out
 
 
-def rows(
-    gathered: Gathered, most: int
-) -> Iterator[tuple[Worker, list[float | None]]]:
+def rows(gathered: Gathered, most: int) -> Iterator[tuple[Worker, list[float | None]]]:
     """Yield each worker with the share of its slots that was busy, in pieces of the time.
 
     None: it was not there.
@@ -475,7 +507,9 @@ def shares(worker: Worker, line: Timeline, span: Span, most: int) -> list[float 
     return found
 
 
-def _tail(span: Span, pieces: list[Piece], slots: list[float], width: float) -> Tail | None:
+def _tail(
+    span: Span, pieces: list[Piece], slots: list[float], width: float
+) -> Tail | None:
     """Find the last moment at which nearly as many slots were busy as ever."""
     most = max((piece.busy for piece in pieces), default=0.0)
     if most <= 0:
@@ -496,7 +530,9 @@ def _least(heap: list[tuple[float, int, Long]], most: int) -> float:
 
 
 def _in_order(heap: list[tuple[float, int, Long]]) -> list[Long]:
-    return [long for _, _, long in sorted(heap, key=lambda each: each[:2], reverse=True)]
+    return [
+        long for _, _, long in sorted(heap, key=lambda each: each[:2], reverse=True)
+    ]
 
 
 def last_line(said: Any, text: str) -> str:

@@ -112,7 +112,9 @@ def flat(value: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
             yield from _rows(part, 1, inner)
 
 
-def _rows(part: str, number: int, value: Any, name: str = "") -> Iterator[dict[str, Any]]:
+def _rows(
+    part: str, number: int, value: Any, name: str = ""
+) -> Iterator[dict[str, Any]]:
     if isinstance(value, (dict, list)):
         pairs = value.items() if isinstance(value, dict) else enumerate(value, 1)
         for key, inner in pairs:

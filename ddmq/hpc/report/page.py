@@ -7,22 +7,27 @@ no script but those that it names by their sums.
 from __future__ import annotations
 
 import json
+import re
 from html import escape
 from typing import TYPE_CHECKING, Any
 
 from ddmq.clock import date
-from ddmq.hpc.report.sections import Blocks, Command, Share, sentence
+from ddmq.hpc.report.sections import Blocks, Command, Share
 from ddmq.printable import printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from ddmq.hpc.report.gather import Gathered
     from ddmq.hpc.report.sections import Cell, Section, Source, Table
 
+#: Characters of a word of a command that stands in one line.
+_SHORT = 30
+#: The space between a number and its unit, at which no line ends.
+_unit = re.compile(r"(?<=[0-9]) (?=%|[KMG]iB\b|(?:s|min|h|d)\b)")
+_code = re.compile("`([^`]*)`")
 NO_CHARTS = (
     "This page has tables alone: to have charts in it too, install plotly where it is made, by "
-    "pip install 'ddmq[report]', and make it once more."
+    "`pip install 'ddmq[report]'`, and make it once more."
 )
 _STYLE = """
 :root { color-scheme: light dark; --back: #fff; --text: #1c2126; --soft: #59636e;
@@ -53,7 +58,8 @@ a { color: inherit; text-underline-offset: .2em }
 .facts dd { margin: 0; font-size: 1.35rem; font-variant-numeric: tabular-nums }
 section { padding: 1.5rem 0; border-bottom: 1px solid var(--line) }
 .chart { min-height: 320px; width: 100%; overflow: hidden }
-.wide { overflow-x: auto; max-height: 34rem; overflow-y: auto }
+.wide { overflow-x: auto }
+.long { max-height: 34rem; overflow-y: auto }
 table { border-collapse: collapse; font-size: .85rem; line-height: 1.35; min-width: 50% }
 caption { text-align: left; font-weight: 600; padding: .5rem 0; white-space: nowrap }
 th, td { text-align: right; padding: .25rem .75rem .25rem 0; border-bottom: 1px solid var(--line);
@@ -64,6 +70,7 @@ td.text { white-space: normal; overflow-wrap: anywhere; min-width: 7rem; max-wid
 td.command { min-width: 16rem }
 code { font: .8rem/1.4 ui-monospace, monospace; background: var(--code); padding: .1rem .3rem;
   overflow-wrap: anywhere; user-select: all }
+code span { white-space: nowrap }
 .bar { display: inline-block; min-width: 6rem; padding-right: .25rem;
   background: linear-gradient(var(--fill), var(--fill)) no-repeat right / var(--w) 100% }
 .blocks { font: .7rem/1 ui-monospace, monospace; color: var(--mark); white-space: pre }
@@ -76,7 +83,7 @@ footer { padding: 1rem 1rem 3rem }
 @media print { :root { --back: #fff; --text: #000; --soft: #444; --line: #bbb }
   body { font-size: 11pt } nav, .skip, .modebar { display: none !important }
   header, main, footer { max-width: none; padding: 0 } section { break-inside: auto }
-  .chart, tr { break-inside: avoid } .wide { max-height: none; overflow: visible }
+  .chart, tr { break-inside: avoid } .wide, .long { max-height: none; overflow: visible }
   td.text { min-width: 0 } th { position: static } details:not([open]) { display: none } }
 """
 #: Draws the charts, and draws them anew as wide as paper is while the page is printed.
@@ -88,8 +95,9 @@ _DRAW = """
     var place = document.getElementById("chart-" + name);
     if (!place) { return; }
     Plotly.newPlot(place, charts[name].data, charts[name].layout,
-      {responsive: true, displaylogo: false, displayModeBar: false});
+      {displaylogo: false, displayModeBar: false});
     drawn.push(place);
+    new ResizeObserver(function () { Plotly.Plots.resize(place); }).observe(place);
   });
   window.addEventListener("beforeprint", function () {
     drawn.forEach(function (place) { Plotly.relayout(place, {width: 660}); });
@@ -102,7 +110,6 @@ _DRAW = """
 
 
 def page(
-    found: Gathered,
     source: Source,
     parts: Sequence[Section],
     charts: Mapping[str, Any],
@@ -119,12 +126,12 @@ def page(
             '<link rel="icon" href="data:,">\n',
             f"<title>{_text(title)}</title>\n<style>{_STYLE}</style>\n</head>\n<body>\n",
             '<a class="skip" href="#what">Skip to what it was</a>\n',
-            *_header(title, found, source, parts, has_charts=plotly is not None),
+            *_header(title, parts, has_charts=plotly is not None),
             "<main>\n",
             *(
                 piece
                 for part in parts
-                for piece in _section(part, has_chart=bool(scripts) and part.name in charts)
+                for piece in _section(part, charts if scripts else None)
             ),
             "</main>\n",
             f"<footer>Made {_text(date(source.made))} by <code>ddmq report</code> from "
@@ -140,7 +147,10 @@ def _policy(scripts: Sequence[str]) -> str:
     import base64  # only this needs them
     import hashlib
 
-    sums = [base64.b64encode(hashlib.sha256(each.encode()).digest()).decode() for each in scripts]
+    sums = [
+        base64.b64encode(hashlib.sha256(each.encode()).digest()).decode()
+        for each in scripts
+    ]
     allowed = " ".join(f"'sha256-{sum_}'" for sum_ in sums) or "'none'"
     return (
         f"default-src 'none'; script-src {allowed}; style-src 'unsafe-inline'; "
@@ -163,33 +173,38 @@ def _scripts(scripts: Sequence[str], charts: Mapping[str, Any]) -> Iterator[str]
 
 def _header(
     title: str,
-    found: Gathered,
-    source: Source,
     parts: Sequence[Section],
     *,
     has_charts: bool,
 ) -> Iterator[str]:
     yield f"<header>\n<h1>{_text(title)}</h1>\n"
     if not has_charts:
-        yield f'<p class="soft">{_text(NO_CHARTS)}</p>\n'
+        yield f'<p class="soft">{_typed(NO_CHARTS)}</p>\n'
     yield '<nav aria-label="Parts of this page"><ul>'
-    yield from (f'<li><a href="#{part.name}">{_text(part.title)}</a></li>' for part in parts)
+    yield from (
+        f'<li><a href="#{part.name}">{_text(part.title)}</a></li>' for part in parts
+    )
     yield "</ul></nav>\n</header>\n"
 
 
-def _section(part: Section, *, has_chart: bool) -> Iterator[str]:
+def _section(part: Section, charts: Mapping[str, Any] | None) -> Iterator[str]:
     yield f'<section id="{part.name}" aria-labelledby="title-{part.name}">\n'
     yield f'<h2 id="title-{part.name}">{_text(part.title)}</h2>\n'
     for number, words in enumerate(part.words):
         kind = ' class="lead"' if part.name == "what" and number == 0 else ""
-        yield f"<p{kind}>{_text(words)}</p>\n"
-    if has_chart:
+        yield f"<p{kind}>{_typed(words)}</p>\n"
+        if number == 0 and part.facts:
+            yield '<dl class="facts">'
+            for name, fact in part.facts:
+                yield f"<div><dt>{_text(name)}</dt><dd>{_text(fact)}</dd></div>"
+            yield "</dl>\n"
+    if charts is not None and part.name in charts:
         label = f"{part.chart}; its numbers are in the table below"
         yield f'<div class="chart" id="chart-{part.name}" role="img" aria-label="{_text(label)}">'
         yield "</div>\n"
     for table in part.tables:
         if table.rows:
-            yield from _table(table, folded=table.folded and has_chart)
+            yield from _table(table, folded=table.folded and charts is not None)
     yield "</section>\n"
 
 
@@ -197,7 +212,8 @@ def _table(table: Table, *, folded: bool) -> Iterator[str]:
     if folded:
         yield f"<details><summary>Numbers: {_text(table.title)}</summary>\n"
     # What may be wider than a phone is scrolled by itself, by the keyboard too.
-    yield f'<div class="wide" tabindex="0" role="region" aria-label="{_text(table.title)}">'
+    kind = "wide long" if table.folded else "wide"
+    yield f'<div class="{kind}" tabindex="0" role="region" aria-label="{_text(table.title)}">'
     yield f"<table><caption>{_text(table.title)}</caption>\n<thead><tr>"
     texts = [_is_text(table, column) for column in range(len(table.header))]
     for name, is_text in zip(table.header, texts):
@@ -218,9 +234,9 @@ def _is_text(table: Table, column: int) -> bool:
     return named or isinstance(first, (Command, Blocks))
 
 
+#: The columns that hold words.
 _WORDS = frozenset(
-    ["result", "it means", "queue", "message", "host", "ended with", "last line", "a message"]
-    + ["look at", "redrive", "which are", "worker", "job"]
+    ["result", "it means", "queue", "message", "host", "ended with", "last line", "a message", "look at", "redrive", "it redrives", "worker", "job"]
 )
 
 
@@ -229,14 +245,23 @@ def _cell(cell: Cell, *, is_text: bool) -> str:
         wide = min(max(cell.share, 0.0), 1.0)
         return f'<td><span class="bar" style="--w:{wide:.1%}">{_text(cell.text)}</span></td>'
     if isinstance(cell, Command):
-        return f'<td class="text command"><code>{_text(cell.text)}</code></td>'
+        return f'<td class="text command"><code>{_words(cell.text)}</code></td>'
     if isinstance(cell, Blocks):
         return f'<td><span class="blocks" aria-hidden="true">{_text(cell.text)}</span></td>'
     return f"<td{' class=text' if is_text else ''}>{_text(cell)}</td>"
 
 
+def _words(command: str) -> str:
+    """Return a command of which no short word is broken."""
+    words = (_text(word) for word in command.split(" "))
+    return " ".join(f"<span>{w}</span>" if len(w) <= _SHORT else w for w in words)
+
+
+def _typed(words: str) -> str:
+    """Return a paragraph, in which what stands between backticks is code."""
+    text = _unit.sub("\u00a0", _text(words))
+    return _code.sub(r"<code>\1</code>", text)
+
+
 def _text(text: str) -> str:
     return escape(printable(text))
-
-
-__all__ = ["page", "sentence"]

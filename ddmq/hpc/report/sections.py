@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING, NamedTuple, Union
 
 from ddmq.clock import date
 from ddmq.hpc.report.binned import rounded_up
-from ddmq.hpc.report.gather import FULL, OTHERS, PIECES, rows
+from ddmq.hpc.report.gather import FULL, OTHERS, PIECES, Group, rows
 from ddmq.printable import printable, quoted
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from ddmq.hpc.report.asked import Asked
     from ddmq.hpc.report.binned import Histogram
-    from ddmq.hpc.report.gather import Gathered, Group, Kind, Long, Worker
+    from ddmq.hpc.report.gather import Gathered, Kind, Long, Worker
 
 #: Groups of failures, hosts, and hosts by name that are shown.
 GROUPS, HOSTS, NAMED = 40, 20, 4
@@ -57,7 +57,7 @@ class Table(NamedTuple):
     header: Sequence[str]
     rows: Sequence[Sequence[Cell]]
     folded: bool = False
-    """Whether it is shown on demand only, as a chart has the same."""
+    """Whether it is shown on demand only, on a page with charts."""
 
 
 class Section(NamedTuple):
@@ -66,9 +66,12 @@ class Section(NamedTuple):
     name: str
     title: str
     words: Sequence[str]
+    """Paragraphs; what stands between backticks is typed."""
     tables: Sequence[Table] = ()
     chart: str = ""
     """What its chart shows, in words; empty: it has none."""
+    facts: Sequence[tuple[str, str]] = ()
+    """Names, and what is most important."""
 
 
 class Source(NamedTuple):
@@ -93,7 +96,7 @@ def count(number: int, what: str) -> str:
 def length(seconds: float) -> str:
     """Return a length of time with two units at most: 0.14 s, 12 min 30 s, 2 d 4 h."""
     if seconds < 10:
-        return f"{seconds:.2f} s"
+        return f"{seconds:.2f}".rstrip("0").rstrip(".") + " s"
     if seconds < 100:
         return f"{seconds:.0f} s"
     whole = round(seconds)
@@ -120,7 +123,7 @@ def size(kib: float) -> str:
 def percent(part: float, whole: float) -> str:
     """Return a part in per cent: 98 %, 0.3 %."""
     if whole <= 0:
-        return "–"
+        return "-"
     number = 100 * part / whole
     return f"{number:.0f} %" if number >= 10 or number == 0 else f"{number:.1g} %"
 
@@ -159,7 +162,9 @@ def sentence(found: Gathered, source: Source) -> str:
     whole = found.done + found.failed
     text = f"{count(whole, 'message')} of {queues}: {found.done:,} done, {found.failed:,} failed"
     text += f", in {length(found.span.seconds)}"
-    text += f"; {hours(found.used)} core hours used of {hours(found.allocated)} allocated"
+    text += (
+        f"; {hours(found.used)} core hours used of {hours(found.allocated)} allocated"
+    )
     text += f" ({percent(found.used, found.allocated)})"
     text += f"; {date(found.span.start)} to {date(found.span.end)}, {_where(found)}."
     return text
@@ -185,8 +190,7 @@ def _what(found: Gathered, source: Source) -> Section:
             "A slot counts as one core, since the journals do not tell how many cores a job had: "
             "allocated is each worker's slots times its life. That is from its start to its end, "
             "if the queue still knows the worker; else, from the begin of its first run to the "
-            "end of its last one. "
-            + _known(found)
+            "end of its last one. " + _known(found)
         )
     if found.left_out:
         words.append(
@@ -202,14 +206,26 @@ def _what(found: Gathered, source: Source) -> Section:
         [printable(name), f"{number:,}", _MEANING.get(name, "")]
         for name, number in found.results.items()
     ]
-    tables = [Table("Runs by what became of them", ("result", "runs", "it means"), results)]
+    tables = [
+        Table("Runs by what became of them", ("result", "runs", "it means"), results)
+    ]
     if len(source.queues) > 1:
         each = [
             [printable(name), f"{good:,}", f"{bad:,}"]
             for name, (good, bad) in found.queues.items()
         ]
         tables.insert(0, Table("Queues", ("queue", "runs done", "runs failed"), each))
-    return Section("what", "What it was", words, tables if found.runs else [])
+    if found.span is None:
+        return Section("what", "What it was", words)
+    facts = [
+        ("messages", f"{found.done + found.failed:,}"),
+        ("done", f"{found.done:,}"),
+        ("failed", f"{found.failed:,}"),
+        ("wall time", length(found.span.seconds)),
+        ("core hours used", f"{hours(found.used)} of {hours(found.allocated)}"),
+        ("slots busy", percent(found.occupied, found.allocated)),
+    ]
+    return Section("what", "What it was", words, tables, facts=facts)
 
 
 _MEANING = {
@@ -237,7 +253,7 @@ def _slots(found: Gathered) -> Section:
         f"{hours(found.allocated)}. At most {peak:,.0f} slots were busy at once, and {most:,.0f} "
         f"were there, in the mean of {length(found.width)}."
     ]
-    table = [
+    table: list[list[Cell]] = [
         [
             short_date(piece.start, found.width),
             f"{piece.busy:,.1f}",
@@ -284,7 +300,7 @@ def _throughput(found: Gathered) -> Section:
         f"at most, in {length(found.width)}."
     ]
     most = max(rates, default=0.0) or 1.0
-    table = [
+    table: list[list[Cell]] = [
         [
             short_date(piece.start, found.width),
             Share(f"{rate:,.1f}", rate / most),
@@ -316,11 +332,10 @@ def _durations(found: Gathered) -> Section:
     return Section("durations", title, words, tables, chart)
 
 
-def _bars(histogram: Histogram, shown: object, title: str) -> Table:
+def _bars(histogram: Histogram, write: Callable[[float], str], title: str) -> Table:
     bars = histogram.bars()
-    write = length if shown is length else size
     most = max(bar.number for bar in bars)
-    table = [
+    table: list[list[Cell]] = [
         [
             f"{write(bar.low)} to {write(bar.high)}",
             Share(f"{bar.number:,}", bar.number / most),
@@ -351,50 +366,25 @@ def _longs(title: str, runs: Iterable[Long]) -> Table:
 def _failures(found: Gathered, source: Source) -> Section:
     title, failed = "Failures", sum(group.runs for _, group in found.groups)
     if not found.groups:
-        return Section("failures", title, ["No run failed, and there is no dead letter."])
+        return Section(
+            "failures", title, ["No run failed, and there is no dead letter."]
+        )
     words = [
         f"{count(failed, 'run')} failed, of {found.runs:,}. {count(found.failed, 'message')} failed "
         f"for good and did not succeed later. {count(found.letters, 'dead letter')} "
-        f"{'is' if found.letters == 1 else 'are'} in the queue now."
+        f"{'is' if found.letters == 1 else 'are'} left now."
     ]
     words += _blamed(found)
     words.append(
         "What a command said last is known of dead letters alone: the journals do not keep it. "
         "{} stands for the text of the message, # for a long number."
     )
-    hosts: dict[tuple[str, str], set[str]] = {}
-    for kind, _ in found.groups:
-        hosts.setdefault((kind.how, kind.line), set()).add(kind.host)
-    all_hosts = {each.host for each in found.workers} - {OTHERS}
-    several = len(source.queues) > 1
-    table: list[list[Cell]] = []
-    for kind, group in found.groups[:GROUPS]:
-        where = printable(f"{kind.queue}: {kind.host}" if several else kind.host)
-        table.append(
-            [
-                printable(kind.how),
-                where,
-                printable(kind.line) or "(not kept)",
-                f"{group.runs:,}",
-                f"{group.letters:,}",
-                printable(group.text),
-                _verdict(kind, group, hosts[kind.how, kind.line], all_hosts),
-                *_redriven(kind, group, found, source),
-            ]
-        )
-    header = ("ended with", "host", "last line", "runs", "dead now", "a message", "look at")
-    tables = [
-        Table(
-            "By how the command ended, host, and last line of standard error",
-            (*header, "redrive", "which are"),
-            table,
-        )
-    ]
+    tables = [_over_hosts(found, source), _on_hosts(found, source)]
     left = found.groups[GROUPS:]
     if left:
         runs, letters = sum(g.runs for _, g in left), sum(g.letters for _, g in left)
         words.append(
-            f"{count(len(left), 'more group')} with {count(runs, 'run')} and "
+            f"{count(len(left), 'more row')} of single hosts with {count(runs, 'run')} and "
             f"{count(letters, 'dead letter')} are not shown."
         )
     by_host = _by_host(found)
@@ -403,13 +393,75 @@ def _failures(found: Gathered, source: Source) -> Section:
             "Hosts on which most failed",
             ("host", "runs", "failed", "share"),
             [
-                [printable(host), f"{runs:,}", f"{bad:,}", Share(percent(bad, runs), bad / runs)]
+                [
+                    printable(host),
+                    f"{runs:,}",
+                    f"{bad:,}",
+                    Share(percent(bad, runs), bad / runs),
+                ]
                 for host, runs, bad in by_host[:HOSTS]
                 if bad
             ],
         )
     )
     return Section("failures", title, words, tables)
+
+
+def _over_hosts(found: Gathered, source: Source) -> Table:
+    """Return the failures of all hosts together: whether it is the message or the node."""
+    all_hosts = {each.host for each in found.workers} - {OTHERS}
+    merged: dict[Kind, Group] = {}
+    hosts: dict[Kind, Counter[str]] = {}
+    for kind, group in found.groups:
+        alike = kind._replace(host="")
+        merged.setdefault(alike, Group()).take_in(group)
+        hosts.setdefault(alike, Counter())[kind.host] += group.runs
+    order = sorted(
+        merged, key=lambda kind: (-merged[kind].runs, -merged[kind].letters, kind)
+    )
+    table = [
+        [
+            *_named(kind, source),
+            f"{merged[kind].runs:,}",
+            f"{merged[kind].letters:,}",
+            printable(merged[kind].text),
+            _verdict(hosts[kind], all_hosts),
+            *_redriven(kind, merged[kind], found, source),
+        ]
+        for kind in order[:GROUPS]
+    ]
+    header = ("ended with", "last line", "runs", "dead now", "a message", "look at")
+    title = "By how the command ended and the last line of its standard error"
+    return Table(title, (*header, "redrive", "it redrives"), table)
+
+
+def _on_hosts(found: Gathered, source: Source) -> Table:
+    """Return the same for each host."""
+    table = [
+        [
+            *_named(kind, source),
+            printable(kind.host),
+            f"{group.runs:,}",
+            f"{group.letters:,}",
+            *_redriven(kind, group, found, source),
+        ]
+        for kind, group in found.groups[:GROUPS]
+    ]
+    header = (
+        "ended with",
+        "last line",
+        "host",
+        "runs",
+        "dead now",
+        "redrive",
+        "which are",
+    )
+    return Table("The same for each host", header, table, folded=True)
+
+
+def _named(kind: Kind, source: Source) -> tuple[str, str]:
+    how = f"{kind.queue}: {kind.how}" if len(source.queues) > 1 else kind.how
+    return printable(how), printable(kind.line) or "(not kept)"
 
 
 def _by_host(found: Gathered) -> list[tuple[str, int, int]]:
@@ -439,28 +491,31 @@ def _blamed(found: Gathered) -> list[str]:
     return words[:5]
 
 
-def _verdict(kind: Kind, group: Group, hosts: set[str], all_hosts: set[str]) -> str:
+def _verdict(hosts: Counter[str], all_hosts: set[str]) -> str:
     """Say whether it is the message or the node, as far as this tells."""
-    if kind.host in ("", OTHERS):
-        return "–"
-    if len(hosts) > 1:
-        return f"the messages: {len(hosts)} of {len(all_hosts)} hosts"
+    known = [
+        host for host, number in hosts.items() if number and host not in ("", OTHERS)
+    ]
+    if sum(hosts.values()) < _ENOUGH or not known:
+        return "too few to tell"
     if len(all_hosts) <= 1:
         return "one host ran all"
-    if max(group.runs, group.letters) < _ENOUGH:
-        return "too few to tell"
-    return "the node: no other host"
+    if len(known) > 1:
+        return f"the messages: {len(known)} of {len(all_hosts)} hosts"
+    return f"the node: {printable(known[0])} alone"
 
 
-def _redriven(kind: Kind, group: Group, found: Gathered, source: Source) -> tuple[Cell, str]:
+def _redriven(
+    kind: Kind, group: Group, found: Gathered, source: Source
+) -> tuple[Cell, str]:
     """Return the command that redrives a group, and how many dead letters it means."""
     if not group.letters:
-        return "–", "none is a dead letter now"
+        return "-", "none is left"
     words = ["ddmq", "redrive", quoted(source.root), quoted(kind.queue)]
     if group.letters <= len(group.ids):
-        return Command(" ".join([*words, quoted(",".join(group.ids))])), "these"
+        return Command(" ".join([*words, quoted(",".join(group.ids))])), "these alone"
     code = next(iter(group.codes)) if len(group.codes) == 1 else None
-    reason = group.reason or ""
+    reason = group.reason or ("timed out" if kind.how == "timed out" else "")
     if code is not None:
         words += ["--code", str(code)]
     if reason and printable(reason) == reason and len(reason) < 200:
@@ -470,10 +525,16 @@ def _redriven(kind: Kind, group: Group, found: Gathered, source: Source) -> tupl
     meant = sum(
         number
         for (queue, its_code, its_reason), number in found.reasons.items()
-        if queue == kind.queue and (code is None or its_code == code) and reason in its_reason
+        if queue == kind.queue
+        and (code is None or its_code == code)
+        and reason in its_reason
     )
     # Beyond those that are counted one by one, nobody knows.
-    these = "these" if meant == group.letters else f"{max(meant, group.letters):,} dead letters"
+    these = (
+        "these"
+        if meant == group.letters
+        else f"{max(meant, group.letters):,} dead letters"
+    )
     return Command(" ".join(words)), these
 
 
@@ -493,9 +554,13 @@ def _memory(found: Gathered, source: Source) -> Section:
     else:
         words.append("The journals tell no command's memory.")
     if found.batches and memory.number:
-        words.append("With --batch, a command is counted once for each of its messages.")
+        words.append(
+            "With --batch, a command is counted once for each of its messages."
+        )
     for queue, asked in source.asked.items():
-        words += [_advice(found, printable(queue), asked, several=len(source.queues) > 1)]
+        words += [
+            _advice(found, printable(queue), asked, several=len(source.queues) > 1)
+        ]
     if not source.asked:
         words.append(
             "The journals do not tell what the jobs asked for, and no job script of ddmq-submit is "
@@ -516,7 +581,9 @@ def _advice(found: Gathered, queue: str, asked: Asked, *, several: bool) -> str:
         parts.append(f"{length(asked.seconds)} of time")
     who = f"The latest job script of {queue}" if several else "The latest job script"
     if not parts:
-        return " ".join([f"{who} asked for no memory and no time.", *_needed(found, slots)])
+        return " ".join(
+            [f"{who} asked for no memory and no time.", *_needed(found, slots)]
+        )
     return " ".join([f"{who} asked for {' and '.join(parts)}.", *_needed(found, slots)])
 
 
@@ -564,7 +631,9 @@ def _workers(found: Gathered) -> Section:
     several = len(found.queues) > 1
     for number, each in enumerate(found.workers, 1):
         there = each.seconds * each.slots
-        name = worker_name(number, each) + (f" ({printable(each.queue)})" if several else "")
+        name = worker_name(number, each) + (
+            f" ({printable(each.queue)})" if several else ""
+        )
         table.append(
             [
                 name,
@@ -575,7 +644,7 @@ def _workers(found: Gathered) -> Section:
                 f"{each.done:,}",
                 f"{each.failed:,}",
                 Share(percent(each.busy, there), each.busy / there if there else 0.0),
-                size(each.peak_kib) if each.peak_kib else "–",
+                size(each.peak_kib) if each.peak_kib else "-",
                 Blocks(blocks(shares.get(id(each), []))),
             ]
         )
@@ -594,7 +663,18 @@ def _workers(found: Gathered) -> Section:
             f"{count(unknown, 'row')} may be of several workers: of journals that `ddmq log "
             "--compact` merged, host and job are known, not the process."
         )
-    header = ("worker", "job", "slots", "from", "for", "done", "failed", "busy", "memory", "")
+    header = (
+        "worker",
+        "job",
+        "slots",
+        "from",
+        "for",
+        "done",
+        "failed",
+        "busy",
+        "memory",
+        "",
+    )
     tables = [Table("Workers, as they began", header, table, folded=True)]
     chart = "How busy each worker was over time" if found.span is not None else ""
     return Section("workers", title, words, tables, chart)
@@ -623,7 +703,7 @@ def _tail(found: Gathered) -> Section:
     idle = max(tail.there - tail.busy, 0.0)
     wall = found.span.seconds
     words = [
-        f"From the last moment at which {FULL:.0%} of the most slots were busy, it took "
+        f"From the last moment at which {FULL * 100:.0f} % of the most slots were busy, it took "
         f"{length(tail.seconds)} to the end: {percent(tail.seconds, wall)} of the time. Of "
         f"{hours(tail.there)} slot hours that were there meanwhile, {hours(idle)} were idle: "
         f"{percent(idle, found.allocated)} of all that was allocated. (To {length(found.width)}.)"
@@ -631,6 +711,6 @@ def _tail(found: Gathered) -> Section:
     if tail.seconds > wall / 20 and idle > 0:
         words.append(
             "To shorten it, publish the longest messages first, or with a priority of their own; "
-            "and let workers end that find nothing to do (--until-empty)."
+            "and let workers end as soon as nothing waits (without `--until-done`)."
         )
     return Section("tail", title, words, [_longs("The last to end", found.latest)])
