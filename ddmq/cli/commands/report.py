@@ -7,7 +7,7 @@ import re
 import stat
 import sys
 from math import inf
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from ddmq import Broker, InvalidArgument, StorageError
 from ddmq.cli.commands import QUEUES, ROOT
@@ -25,8 +25,6 @@ if TYPE_CHECKING:
 
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _date = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
-#: Runs after which it is told how many there were.
-_TOLD_EVERY = 50_000
 
 
 class Arguments(NamedTuple):
@@ -62,12 +60,6 @@ def report(told: Arguments, context: Context) -> Reply:
     now = Clock().own_ns() / 1e9
     since = None if told.since is None else moment_of(told.since, now)
     found, source = _gathered(broker, told.queues, since, now, context)
-    value: dict[str, Any] = {}
-    if context.is_for_programs or not context.is_typed:
-        from ddmq.hpc.report.numbers import numbers
-
-        value = numbers(found, source)
-    shown = value
     from ddmq.hpc.report.sections import sentence
 
     plain = sentence(found, source)
@@ -79,7 +71,12 @@ def report(told: Arguments, context: Context) -> Reply:
             return Reply({}, "")
         _write(told.output, data)
         plain = f"{printable(told.output)}: {plain}"
-    return Reply(value, plain, shown)
+    if context.is_typed and not context.is_for_programs:
+        return Reply({}, plain)
+    from ddmq.hpc.report.numbers import flat, numbers
+
+    value = numbers(found, source)
+    return Reply(value, plain, rows=list(flat(value)))
 
 
 def _gathered(
@@ -94,7 +91,7 @@ def _gathered(
     from ddmq.hpc.report.gather import Gatherer
     from ddmq.hpc.report.sections import Source
 
-    gatherer, scripts = Gatherer(-inf if since is None else since), {}
+    gatherer, scripts = Gatherer(-inf if since is None else since, now), {}
     for queue in dict.fromkeys(queues):
         for seen in broker.contents(queue):
             if seen.state == "waiting":  # all dead letters come before these
@@ -102,9 +99,9 @@ def _gathered(
             if seen.state == "dead":
                 gatherer.add_letter(queue, seen)
         path = f"{broker.root}/{queue}"
-        for name, runs in journal.read_each(path):
+        for number, (name, runs) in enumerate(journal.read_each(path), 1):
             gatherer.add_runs(queue, name, runs)
-            context.tell(f"{name}")
+            context.tell(f"{number:,} journals")
         gatherer.add_workers(queue, broker.workers(queue))
         found = asked(path)
         if found is not None:

@@ -35,6 +35,8 @@ _TEXT = 200
 #: This share of the runs tells where the main part of the time is; what is farther from it than
 #: so many times its length is by a wrong clock.
 _MAIN, _FAR, _NEAR = 0.001, 3.0, 3600.0
+#: Seconds that a clock may be ahead of ours.
+_AHEAD = 86400.0
 #: From the last moment at which this share of the most slots was busy on, the rest is the tail.
 FULL = 0.9
 OTHERS = "(others)"
@@ -81,8 +83,7 @@ class Group:
         self.runs += other.runs
         self.letters += other.letters
         self.text = self.text or other.text
-        if len(self.ids) <= IDS:
-            self.ids += other.ids
+        self.ids = (self.ids + other.ids)[:IDS]
         self.codes.update(other.codes)
         if other.letters:
             same = self.reason in (None, other.reason)
@@ -196,8 +197,9 @@ class Gathered(NamedTuple):
 class Gatherer:
     """Takes in journals, dead letters and workers, in this order: letters, runs, workers."""
 
-    def __init__(self, since: float = -inf) -> None:
+    def __init__(self, since: float = -inf, now: float = inf) -> None:
         self._since = since
+        self._now = now
         self._workers: dict[tuple[str, str, str, str], Worker] = {}
         self._more: set[int] = set()
         self._results: Counter[str] = Counter()
@@ -240,7 +242,7 @@ class Gatherer:
         # Only what all of them say can tell them from others.
         same = group.reason in (None, seen.reason)
         group.reason = seen.reason if same else ""
-        if len(group.ids) <= IDS:
+        if len(group.ids) < IDS:
             group.ids.append(seen.id)
 
     def _group(self, kind: Kind) -> Group:
@@ -409,7 +411,7 @@ class Gatherer:
         for worker in workers:
             worker.slots = max(worker.slots, 1)
             busy.take_in(worker.line)
-        span, left_out = _main_span(busy, workers)
+        span, left_out = _main_span(busy, workers, self._now + _AHEAD)
         pieces: list[Piece] = []
         slots: list[float] = []
         tail, width = None, busy.width
@@ -456,10 +458,13 @@ class Gatherer:
         )
 
 
-def _main_span(line: Timeline, workers: Sequence[Worker]) -> tuple[Span | None, int]:
+def _main_span(
+    line: Timeline, workers: Sequence[Worker], latest: float
+) -> tuple[Span | None, int]:
     """Return from when to when almost all was, and how many runs began far from that.
 
-    A node whose clock is years off would else make one point of all that is right.
+    A node whose clock is years off would else make one point of all that is right. What began
+    when the others did is believed to have ended when it says, if that is over.
     """
     low, high = line.share_begun(_MAIN), line.share_begun(1 - _MAIN)
     if low is None or high is None:
@@ -472,10 +477,13 @@ def _main_span(line: Timeline, workers: Sequence[Worker]) -> tuple[Span | None, 
         for key, each in line.bins.items()
         if not begin <= key * line.width <= end
     )
-    within = [w for w in workers if begin <= w.first and w.last <= end]
-    if not within:
-        return Span(low, high), left_out
-    return Span(min(w.first for w in within), max(w.last for w in within)), left_out
+    starts = [worker.first for worker in workers if begin <= worker.first <= end]
+    ends = [
+        worker.last
+        for worker in workers
+        if begin <= worker.first <= end and worker.last <= latest
+    ]
+    return Span(min(starts, default=low), max(ends, default=high)), left_out
 
 
 def rows(gathered: Gathered, most: int) -> Iterator[tuple[Worker, list[float | None]]]:

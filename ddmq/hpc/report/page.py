@@ -236,7 +236,21 @@ def _is_text(table: Table, column: int) -> bool:
 
 #: The columns that hold words.
 _WORDS = frozenset(
-    ["result", "it means", "queue", "message", "host", "ended with", "last line", "a message", "look at", "redrive", "it redrives", "worker", "job"]
+    [
+        "result",
+        "it means",
+        "queue",
+        "message",
+        "host",
+        "ended with",
+        "last line",
+        "a message",
+        "look at",
+        "redrive",
+        "it redrives",
+        "worker",
+        "job",
+    ]
 )
 
 

@@ -125,7 +125,9 @@ def percent(part: float, whole: float) -> str:
     if whole <= 0:
         return "-"
     number = 100 * part / whole
-    return f"{number:.0f} %" if number >= 10 or number == 0 else f"{number:.1g} %"
+    if 0 < number < 0.1:
+        return "< 0.1 %"
+    return f"{number:.0f} %" if number >= 9.95 or number == 0 else f"{number:.1f} %"
 
 
 def hours(seconds: float) -> str:
@@ -529,13 +531,9 @@ def _redriven(
         and (code is None or its_code == code)
         and reason in its_reason
     )
-    # Beyond those that are counted one by one, nobody knows.
-    these = (
-        "these"
-        if meant == group.letters
-        else f"{max(meant, group.letters):,} dead letters"
-    )
-    return Command(" ".join(words)), these
+    if meant <= group.letters:
+        return Command(" ".join(words)), "these alone"
+    return Command(" ".join(words)), f"{meant:,} dead letters, these among them"
 
 
 # Memory, and what to ask for
