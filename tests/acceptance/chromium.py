@@ -123,21 +123,21 @@ class Chromium:
         elif method:
             self._events.append(method)
 
-    def open(self, path, width, height=900, *, scheme="light", media="screen"):
-        """Open a file in a window of some size, and wait until it is drawn."""
-        self.do(
-            "Emulation.setDeviceMetricsOverride",
-            width=width,
-            height=height,
-            deviceScaleFactor=1,
-            mobile=False,
-        )
-        features = [{"name": "prefers-color-scheme", "value": scheme}]
-        self.do("Emulation.setEmulatedMedia", media=media, features=features)
+    def open(self, path, width, *, scheme="light", media="screen"):
+        """Open a file in a window of some width, and wait until it is drawn."""
+        self.resize(width, scheme=scheme, media=media)
         self._events.clear()
         self.do("Page.navigate", url=f"file://{path}")
         while "Page.loadEventFired" not in self._events:
             self._next()
+        self.settle()
+
+    def resize(self, width, *, scheme="light", media="screen"):
+        """Give the window another width, colour scheme or medium, and wait until it is drawn."""
+        size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False}
+        self.do("Emulation.setDeviceMetricsOverride", **size)
+        features = [{"name": "prefers-color-scheme", "value": scheme}]
+        self.do("Emulation.setEmulatedMedia", media=media, features=features)
         self.settle()
 
     def settle(self):
@@ -145,6 +145,14 @@ class Chromium:
         self.value(
             "new Promise(done => requestAnimationFrame(() => requestAnimationFrame("
             "() => setTimeout(() => done(true), 50))))"
+        )
+
+    def becomes_true(self, expression):
+        """Tell whether an expression in the page is true, now or soon."""
+        return self.value(
+            "new Promise(done => { const end = Date.now() + 30000; const look = () => "
+            f"({expression}) ? done(true) : Date.now() > end ? done(false) : "
+            "setTimeout(look, 20); look() })"
         )
 
     def value(self, expression):
@@ -176,3 +184,18 @@ class Chromium:
         clip = {"x": 0, "y": 0, "scale": 1, **{k: size[k] for k in ("width", "height")}}
         told = self.do("Page.captureScreenshot", clip=clip, captureBeyondViewport=True)
         return base64.b64decode(told["data"])
+
+    def colours(self, points):
+        """Return the colours of the whole page at some points; the browser reads its own PNG."""
+        png = base64.b64encode(self.screenshot()).decode()
+        return self.value(
+            "(async () => { const picture = new Image();"
+            f"picture.src = 'data:image/png;base64,{png}'; await picture.decode();"
+            "const canvas = document.createElement('canvas');"
+            "canvas.width = picture.width; canvas.height = picture.height;"
+            "const drawn = canvas.getContext('2d'); drawn.drawImage(picture, 0, 0);"
+            "const data = drawn.getImageData(0, 0, picture.width, picture.height).data;"
+            f"return {json.dumps(points)}.map(([x, y]) => {{"
+            "const at = 4 * (Math.round(y) * picture.width + Math.round(x));"
+            "return [...data.slice(at, at + 3)] }) })()"
+        )

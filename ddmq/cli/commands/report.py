@@ -128,7 +128,7 @@ def moment_of(text: str, now: float) -> float:
         length = parse_seconds(text)
     except (ValueError, InvalidArgument) as error:
         raise InvalidArgument(f"--since {show(text)} is no time") from error
-    if not is_number(length) or length < 0:
+    if not is_number(length) or not 0 <= length < inf:
         raise InvalidArgument(f"--since {show(text)} is no time")
     return now - float(length)
 

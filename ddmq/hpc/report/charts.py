@@ -26,6 +26,8 @@ _CELLS = 150_000
 _HEIGHT = 320
 #: How high a worker is drawn, and what is the least and the most for all of them.
 _ROW, _LEAST, _MOST = 14, 140, 900
+#: Characters of a worker's name that are drawn.
+_NAME = 24
 
 
 def script() -> str | None:
@@ -155,7 +157,7 @@ def _workers(found: Gathered) -> dict[str, Any]:
         together *= 2
     cells, names = [], []
     for count, (worker, shares) in enumerate(rows(found, PIECES), 1):
-        names.append(escape(worker_name(count, worker)))
+        names.append(escape(worker_name(count, worker)[:_NAME]))
         cells.append(
             [_mean(shares[n : n + together]) for n in range(0, len(shares), together)]
         )
@@ -189,6 +191,9 @@ def _workers(found: Gathered) -> dict[str, Any]:
     layout = figure["layout"]
     layout["height"] = min(max(number * _ROW, _LEAST), _MOST) + 80
     layout["yaxis"].update(type="category", autorange="reversed", nticks=25)
+    # What makes room for itself on three sides at once never finds its place on a phone.
+    layout["xaxis"].update(tickangle=0, automargin=False)
+    layout["margin"].update(t=60, b=40)
     del layout["yaxis"]["rangemode"]
     return figure
 

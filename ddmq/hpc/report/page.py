@@ -84,7 +84,9 @@ footer { padding: 1rem 1rem 3rem }
   body { font-size: 11pt } nav, .skip, .modebar { display: none !important }
   header, main, footer { max-width: none; padding: 0 } section { break-inside: auto }
   .chart, tr { break-inside: avoid } .wide, .long { max-height: none; overflow: visible }
-  td.text { min-width: 0 } th { position: static } details:not([open]) { display: none } }
+  table { font-size: 7.5pt } td, th { white-space: normal; padding-right: .5em }
+  td.text, td.command, .bar { min-width: 0 } .blocks { font-size: 3.5pt } code { font-size: 7pt }
+  th { position: static } details:not([open]) { display: none } }
 """
 #: Draws the charts, and draws them anew as wide as paper is while the page is printed.
 _DRAW = """

@@ -33,9 +33,9 @@ def test_the_script_of_each_scheduler_is_understood(scheduler, option, whole):
 def test_what_the_script_does_not_say_is_not_known():
     assert parsed("") == parsed("#!/bin/sh\necho --mem=5G\n") == Asked()
     assert parsed("#SBATCH --time=1-02:00:00\n") == Asked(None, None, 93600.0)
-    assert parsed("#SBATCH --mem=" + "9" * 99 + "\n#SBATCH --cpus-per-task=0\n") == Asked(
-        None, 999999999 << 10, None
-    )
+    assert parsed(
+        "#SBATCH --mem=" + "9" * 99 + "\n#SBATCH --cpus-per-task=0\n"
+    ) == Asked(None, 999999999 << 10, None)
 
 
 def test_the_latest_script_counts_and_nothing_else_does(tmp_path):

@@ -16,7 +16,9 @@ def test_there_are_no_charts_of_nothing(gathered):
 
 
 def test_what_was_busy_and_there_is_drawn(gathered, run):
-    found = gathered([run(start=0.0, duration=64.0), run(slot=2, start=0.0, duration=32.0)])
+    found = gathered(
+        [run(start=0.0, duration=64.0), run(slot=2, start=0.0, duration=32.0)]
+    )
     there, busy = figures(found)["slots"]["data"]
     assert (there["name"], busy["name"]) == ("there", "busy")
     assert busy["y"][0] == 2.0
@@ -44,7 +46,9 @@ def test_bars_hold_all_runs(gathered, run):
 
 
 def test_each_worker_is_a_row(gathered, run):
-    found = gathered([run(start=0.0, duration=4.0), run(host="n2", start=4.0, duration=4.0)])
+    found = gathered(
+        [run(start=0.0, duration=4.0), run(host="n2", start=4.0, duration=4.0)]
+    )
     [drawn] = figures(found)["workers"]["data"]
     assert drawn["y"] == ["1 n1", "2 n2"]
     first, second = drawn["z"]

@@ -167,7 +167,9 @@ def test_the_tail_begins_when_not_all_slots_are_busy_any_more(gathered, run):
 
 
 def test_each_worker_is_told_by_the_share_of_its_slots_that_was_busy(gathered, run):
-    found = gathered([run(start=0.0, duration=8.0), run(slot=2, start=4.0, duration=4.0)])
+    found = gathered(
+        [run(start=0.0, duration=8.0), run(slot=2, start=4.0, duration=4.0)]
+    )
     [(worker, shares)] = rows(found, 16)
     assert worker.slots == 2
     assert shares[:4] == [0.5] * 4
@@ -220,7 +222,9 @@ def test_what_is_kept_does_not_grow_with_workers_and_failures(run, monkeypatch):
 
 
 def test_runs_of_a_very_long_name_are_of_one_worker(gathered, run):
-    found = gathered([run(host="h" * 999, job="j" * 999), run(host="h" * 999, job="j" * 999)])
+    found = gathered(
+        [run(host="h" * 999, job="j" * 999), run(host="h" * 999, job="j" * 999)]
+    )
     [worker] = found.workers
     assert (len(worker.host), len(worker.job), worker.done) == (200, 200, 2)
 

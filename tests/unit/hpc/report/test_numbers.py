@@ -16,7 +16,12 @@ def test_the_numbers_are_those_that_the_page_tells(gathered, run, letter, source
     assert told["cores"] == {"used": 16.0, "busy": 20.0, "allocated": 20.0}
     assert told["durations"]["number"] == 1
     [group] = told["failures"]
-    assert (group["how"], group["host"], group["runs"], group["dead"]) == ("exit 2", "n2", 1, 1)
+    assert (group["how"], group["host"], group["runs"], group["dead"]) == (
+        "exit 2",
+        "n2",
+        1,
+        1,
+    )
     assert sum(each["done"] for each in told["timeline"]) == 1
     assert [each["host"] for each in told["workers"]] == ["n1", "n2"]
 

@@ -56,7 +56,9 @@ def made(gathered, run, letter, source):
 def hostile(run, letter):
     names = {"host": HOSTILE, "job": HOSTILE, "text": HOSTILE, "signal": HOSTILE}
     runs = [run(result="dead", **names), run(result=HOSTILE, **names), run(**names)]
-    letters = [letter("a", HOSTILE, HOSTILE, host=HOSTILE, stderr=HOSTILE, signal=HOSTILE)]
+    letters = [
+        letter("a", HOSTILE, HOSTILE, host=HOSTILE, stderr=HOSTILE, signal=HOSTILE)
+    ]
     return runs, letters
 
 
@@ -76,18 +78,20 @@ def test_what_others_wrote_is_text(made, run, letter, source, plotly):
 def test_nothing_is_loaded_from_anywhere(made, run, plotly):
     elements = Elements(made([run()], plotly=plotly))
     for _, attributes in elements.found:
-        for name in ("src", "href", "action", "srcset"):
-            assert attributes.get(name, "#")[:5] in ("data:", attributes.get(name, "#")[:5]) and (
-                attributes.get(name, "#").startswith(("#", "data:"))
-            )
-    [policy] = [each["content"] for each in elements.all("meta") if "http-equiv" in each]
+        for name in attributes.keys() & {"src", "href", "action", "srcset"}:
+            assert attributes[name].startswith(("#", "data:"))
+    [policy] = [
+        each["content"] for each in elements.all("meta") if "http-equiv" in each
+    ]
     assert "default-src 'none'" in policy
 
 
 def test_only_the_scripts_of_the_page_may_run(made, run):
     text = made([run()], plotly=PLOTLY)
     scripts = re.findall(r"<script>(.*?)</script>", text, re.DOTALL)
-    sums = [base64.b64encode(hashlib.sha256(s.encode()).digest()).decode() for s in scripts]
+    sums = [
+        base64.b64encode(hashlib.sha256(s.encode()).digest()).decode() for s in scripts
+    ]
     assert re.findall(r"'sha256-([^']+)'", text) == sums
     assert len(scripts) == 2
     assert "script-src 'none'" in made([run()])
@@ -116,7 +120,9 @@ def test_it_can_be_used_by_the_keyboard_and_read_aloud(made, run):
     elements = Elements(made([run()], plotly=PLOTLY))
     assert elements.all("html")[0]["lang"] == "en"
     sections_ = [each["id"] for each in elements.all("section")]
-    assert [each["href"] for each in elements.all("a")][1:] == [f"#{id_}" for id_ in sections_]
+    assert [each["href"] for each in elements.all("a")][1:] == [
+        f"#{id_}" for id_ in sections_
+    ]
     ids = {each["id"] for _, each in elements.found if "id" in each}
     assert {each["aria-labelledby"] for each in elements.all("section")} <= ids
     scrolled = [each for each in elements.all("div") if "wide" in each.get("class", "")]

@@ -19,7 +19,16 @@ from ddmq.hpc.report.sections import (
     size,
 )
 
-NAMES = ["what", "slots", "throughput", "durations", "failures", "memory", "workers", "tail"]
+NAMES = [
+    "what",
+    "slots",
+    "throughput",
+    "durations",
+    "failures",
+    "memory",
+    "workers",
+    "tail",
+]
 
 
 def part(name, found, source):
@@ -70,7 +79,10 @@ def test_all_parts_are_there_in_their_order(gathered, run, source):
 
 
 def test_one_sentence_says_what_it_was(gathered, run, source):
-    runs = [run(cpu=1800.0, duration=3600.0), run(id="b", result="dead", host="n2", exit=1)]
+    runs = [
+        run(cpu=1800.0, duration=3600.0),
+        run(id="b", result="dead", host="n2", exit=1),
+    ]
     told = sentence(gathered(runs), source)
     assert told.startswith("2 messages of queue jobs: 1 done, 1 failed, in 1 h; ")
     assert "0.50 core hours used of 1.00 allocated (50 %)" in told
@@ -78,7 +90,9 @@ def test_one_sentence_says_what_it_was(gathered, run, source):
 
 
 def test_how_busy_slots_were_is_told_over_time(gathered, run, source):
-    found = gathered([run(start=0.0, duration=64.0), run(slot=2, start=0.0, duration=32.0)])
+    found = gathered(
+        [run(start=0.0, duration=64.0), run(slot=2, start=0.0, duration=32.0)]
+    )
     slots = part("slots", found, source)
     assert "75 % of the slot hours that were there were busy" in slots.words[0]
     [table] = slots.tables
@@ -94,10 +108,16 @@ def test_messages_are_counted_in_the_unit_that_suits_them(gathered, run, source)
 
 
 def test_half_and_nearly_all_durations_are_told(gathered, run, source):
-    runs = [run(duration=10.0) for _ in range(18)] + [run(duration=100.0), run(duration=400.0)]
+    runs = [run(duration=10.0) for _ in range(18)] + [
+        run(duration=100.0),
+        run(duration=400.0),
+    ]
     words = part("durations", gathered(runs), source).words[0]
     assert "Of 20 runs that succeeded, half took less than 10 s" in words
-    assert "95 % less than 1 min 43 s, and the longest 6 min 40 s; 34 s in the mean" in words
+    assert (
+        "95 % less than 1 min 43 s, and the longest 6 min 40 s; 34 s in the mean"
+        in words
+    )
 
 
 def test_the_slowest_are_named_by_their_text(gathered, run, source):
@@ -108,12 +128,17 @@ def test_the_slowest_are_named_by_their_text(gathered, run, source):
 
 
 def failed(run, number, *, host, exit_=2):
-    return [run(id=f"{host}-{n}", result="dead", exit=exit_, host=host) for n in range(number)]
+    return [
+        run(id=f"{host}-{n}", result="dead", exit=exit_, host=host)
+        for n in range(number)
+    ]
 
 
 def dead(letter, number, *, host):
     reason = f"exit status 2 on {host}"
-    return [letter(f"{host}-{n}", reason, host=host, stderr="bad") for n in range(number)]
+    return [
+        letter(f"{host}-{n}", reason, host=host, stderr="bad") for n in range(number)
+    ]
 
 
 def test_a_node_is_told_from_messages(gathered, run, letter, source):
@@ -122,7 +147,10 @@ def test_a_node_is_told_from_messages(gathered, run, letter, source):
     runs += failed(run, 4, host="n1") + failed(run, 3, host="n2")
     letters = dead(letter, 4, host="n1") + dead(letter, 3, host="n2")
     failures = part("failures", gathered(runs, letters), source)
-    assert "n3 failed 9.1 % of its runs, all others 1.2 %: look at that host." in failures.words
+    assert (
+        "n3 failed 9.1 % of its runs, all others 1.2 %: look at that host."
+        in failures.words
+    )
     node, messages = cells(failures.tables[0])
     assert node[:4] == ["exit 1", "(not kept)", "30", "0"]
     assert node[5:] == ["the node: n3 alone", "-", "none is left"]
@@ -168,7 +196,9 @@ def test_what_to_ask_for_follows_from_what_was_used(gathered, run, source):
     used, advice = memory.words
     assert "95 % less than 6" in used
     assert "none more than 3.0 GiB" in used
-    assert advice.startswith("The latest job script asked for 4.0 GiB a slot and 2 h of time.")
+    assert advice.startswith(
+        "The latest job script asked for 4.0 GiB a slot and 2 h of time."
+    )
     assert "For 4 slots, `-o mem=2500M` holds 95 %" in advice
     assert "`-o mem=13000M` the largest" in advice
     assert "A busy slot used 0.80 cores" in advice
@@ -195,6 +225,9 @@ def test_the_tail_is_told_with_what_it_cost(gathered, run, source):
     runs.append(run(slot=10, start=0.0, duration=6400.0, text="straggler"))
     tail = part("tail", gathered(runs), source)
     assert "it took 53 min 20 s to the end: 50 % of the time" in tail.words[0]
-    assert "Of 8.89 slot hours that were there meanwhile, 8.00 were idle: 45 %" in tail.words[0]
+    assert (
+        "Of 8.89 slot hours that were there meanwhile, 8.00 were idle: 45 %"
+        in tail.words[0]
+    )
     assert tail.words[1].startswith("To shorten it")
     assert cells(tail.tables[0])[0][0] == "straggler"
