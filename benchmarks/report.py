@@ -17,10 +17,11 @@ import shutil
 import subprocess
 import sys
 import time
+from importlib import util
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from support import QUEUE, Target, arguments, scratch
+from support import QUEUE, Table, Target, arguments, scratch
 
 from ddmq import Broker
 from ddmq.hpc.journal import Run
@@ -33,7 +34,7 @@ BEGAN = time.time() - 12 * 3600
 SLOTS, NODES = 8, 50
 #: Of so many runs one fails, and one is a straggler.
 FAILS, STRAGGLES = 200, 2000
-SECONDS, MEGABYTES, PAGE_MEGABYTES = Target(10), Target(300), Target(6)
+SECONDS, MEBIBYTES, PAGE_MEGABYTES = Target(10), Target(300), Target(6)
 #: Exit status and signal of what fails, and what it says last.
 FAILURES = (
     (2, None, "bad header"),
@@ -43,10 +44,11 @@ FAILURES = (
 
 
 class Ended(NamedTuple):
-    """What a command did."""
+    """What a command took."""
 
     seconds: float
-    megabytes: float
+    cpu: float
+    mebibytes: float
 
 
 def runs_of(worker: int, number: int) -> Iterator[Run]:
@@ -92,7 +94,7 @@ def made(root: Path, lines: int, workers: int) -> Path:
     (queue / "workers").mkdir()
     for worker in range(workers):
         number = lines // workers + (worker < lines % workers)
-        stem, end, acked, failed = "", BEGAN, 0, 0
+        end, acked, failed = BEGAN, 0, 0
         process = 1000 + worker
         host = f"n{worker % NODES:03d}"
         stem = f"{host}-{process}-{worker:016x}"
@@ -136,7 +138,8 @@ def measured(*words: str) -> Ended:
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
         raise SystemExit(f"ddmq {words[0]} ended with {process.returncode}")
-    return Ended(time.perf_counter() - began, used.ru_maxrss / 1024)
+    took = time.perf_counter() - began
+    return Ended(took, used.ru_utime + used.ru_stime, used.ru_maxrss / 1024)
 
 
 def main() -> int:
@@ -148,29 +151,36 @@ def main() -> int:
     told = parser.parse_args()
     lines = told.lines or (100_000 if told.quick else 1_000_000)
     with scratch(told.dir) as directory:
-        root, page = (
-            str(made(directory / "mq", lines, told.workers)),
-            directory / "page.html",
-        )
-        print(f"{lines:,} lines of {told.workers} workers")
+        page = directory / "page.html"
+        root = str(made(directory / "mq", lines, told.workers))
         asked = {
-            "log --slowest 10": (
-                "log",
-                root,
-                QUEUE,
-                "--format",
-                "json",
-                "--slowest",
-                "10",
-            ),
-            "report": ("report", root, QUEUE, "-o", str(page)),
+            "log --slowest 10": ("log", "--format", "json", "--slowest", "10"),
+            "report": ("report", "-o", str(page)),
         }
-        for name, words in asked.items():
-            print(name, measured(*words))
-        print(page.stat().st_size)
+        title = f"{lines:,} lines of {told.workers} workers"
+        table = Table(title, "command", "seconds", "", "CPU", "MiB at most", "")
+        for name, (command, *words) in asked.items():
+            took = measured(command, root, QUEUE, *words)
+            table.add(
+                name,
+                f"{took.seconds:.1f}",
+                SECONDS.verdict(took.seconds),
+                f"{took.cpu:.1f}",
+                f"{took.mebibytes:.0f}",
+                MEBIBYTES.verdict(took.mebibytes),
+            )
+        missed = table.show()
+        sizes = Table("The page", "charts", "MB", "")
+        has_charts = util.find_spec("plotly") is not None
+        megabytes = page.stat().st_size / 1e6
+        sizes.add(
+            "with plotly" if has_charts else "none",
+            f"{megabytes:.2f}",
+            PAGE_MEGABYTES.verdict(megabytes),
+        )
         if told.keep:
             shutil.copyfile(page, told.keep)
-    return 0
+        return sizes.show() | missed
 
 
 if __name__ == "__main__":
