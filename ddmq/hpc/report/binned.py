@@ -129,18 +129,23 @@ class Timeline:
         return found
 
     def add(self, start: float, end: float, weight: float = 1.0) -> Bin:
-        """Note that something was busy from `start` to `end`; return the bin of its end."""
-        width, bins = self.width, self.bins
-        first, last = bins.get(int(start // width)), bins.get(int(end // width))
+        """Note that something was busy from `start` to `end`; return the bin of its end.
+
+        Neither is before 1970.
+        """
+        per, bins = 1 / self.width, self.bins  # exact, as widths are powers of two
+        begun, ended = int(start * per), int(end * per)
+        first, last = bins.get(begun), bins.get(ended)
         if first is None or last is None:
             self.at(end)  # each may make all bins wider
             first, last = self.at(start), self.at(end)
-            width = self.width
+            per = 1 / self.width
+            begun, ended = int(start * per), int(end * per)
         first.began += 1
         first.net += weight
-        first.moment += weight * (start % width)
+        first.moment += weight * (start - begun / per)
         last.net -= weight
-        last.moment -= weight * (end % width)
+        last.moment -= weight * (end - ended / per)
         return last
 
     def widen(self) -> None:

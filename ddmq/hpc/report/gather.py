@@ -264,21 +264,9 @@ class Gatherer:
         seconds: list[float] = []
         peaks: list[float] = []
         for run in runs:  # a million of them: what is inside is written to be quick
-            (
-                id_,
-                start,
-                duration,
-                result,
-                _,
-                _,
-                host,
-                job,
-                slot,
-                peak,
-                cpu,
-                *_,
-                batch,
-            ) = run
+            id_, start, duration, result = run[:4]
+            host, job, slot, peak, cpu = run[6:11]
+            batch = run[16]
             if start < since:
                 continue
             end, share = start + duration, 1.0
