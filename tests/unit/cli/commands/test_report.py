@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 import json
 import os
 import pty
@@ -179,6 +180,19 @@ def test_where_nothing_can_be_written_nothing_is_left(sh, root, tmp_path):
     assert "none/r.html: No such file or directory" in told
     assert sh.wrong("report", root, "testmq", "-o", "x\0y")
     assert os.listdir(tmp_path) == ["mq"]
+
+
+def test_a_disk_that_fails_leaves_what_was_there(sh, root, tmp_path, monkeypatch):
+    (tmp_path / "r.html").write_text("old")
+
+    def fail(_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", fail)
+    told = sh.error("report", root, "testmq", "-o", tmp_path / "r.html")
+    assert "r.html: No space left on device" in told
+    assert (tmp_path / "r.html").read_text() == "old"
+    assert sorted(os.listdir(tmp_path)) == ["mq", "r.html"]
 
 
 @pytest.mark.slow

@@ -55,8 +55,11 @@ def test_a_worker_that_ran_nothing_was_there_all_the_same(gathered, run, seen):
     assert found.allocated == 10 + 20
 
 
-def test_a_worker_with_the_same_number_at_another_time_is_another(gathered, run, seen):
-    found = gathered([run()], workers=[seen(started=90_000.0, seen=90_010.0)])
+@pytest.mark.parametrize("started", [10.0, 90_000.0])
+def test_a_worker_with_the_same_number_at_another_time_is_another(
+    gathered, run, seen, started
+):
+    found = gathered([run()], workers=[seen(started=started, seen=started + 10)])
     assert len(found.workers) == 2
 
 

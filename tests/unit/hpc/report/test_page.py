@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import json
 import re
 from html.parser import HTMLParser
 
@@ -95,6 +96,14 @@ def test_only_the_scripts_of_the_page_may_run(made, run):
     assert re.findall(r"'sha256-([^']+)'", text) == sums
     assert len(scripts) == 2
     assert "script-src 'none'" in made([run()])
+
+
+def test_no_text_of_a_chart_ends_the_script_that_it_stands_in(source):
+    charts = {"slots": {"data": HOSTILE}}
+    text = page(source, [], charts, PLOTLY)
+    [data] = re.findall(r'id="charts">(.*?)</script>', text, re.DOTALL)
+    assert json.loads(data) == charts
+    assert "<" not in data
 
 
 def test_every_chart_has_its_numbers_in_a_table(made, run):
