@@ -230,7 +230,7 @@ def _answer(reply: Reply, form: str) -> None:
     elif reply.is_empty or (form == "csv" and not shown):
         text = ""
     elif form == "csv":
-        text = _as_csv(shown)
+        text = _as_csv(shown if reply.rows is None else reply.rows)
     elif form == "json":
         text = printable_json(shown)
     else:

@@ -66,6 +66,8 @@ class Reply(NamedTuple):
     """What to do when the answer can't be given."""
     is_empty: bool = False
     """Whether nothing is printed, in any format."""
+    rows: Any = None
+    """What `--format csv` prints, where that is not what the others print."""
 
 
 class Command(NamedTuple):

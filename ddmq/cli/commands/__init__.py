@@ -44,6 +44,7 @@ MODULES = {
     "dead": "dead_letters",
     "log": "log",
     "results": "results",
+    "report": "report",
     "redrive": "dead_letters",
     "wait": "wait",
     "config": "config",

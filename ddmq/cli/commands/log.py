@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from heapq import nsmallest
 from typing import TYPE_CHECKING, NamedTuple
 
 from ddmq import Broker
@@ -38,18 +39,18 @@ def log(told: Arguments, context: Context) -> Reply:
     if told.compact:
         number = journal.compact(path, Clock().own_ns() / 1e9)
         return Reply({"compacted": number}, f"{number} journals compacted")
-    runs = sorted(
-        (
-            run
-            for run in journal.read(path)
-            if told.host in (None, run.host)
-            and not (told.failed and run.result in ("acked", "released"))
-        ),
-        key=lambda run: run.start,
+    wanted = (
+        run
+        for run in journal.read(path)
+        if told.host in (None, run.host)
+        and not (told.failed and run.result in ("acked", "released"))
     )
-    if told.slowest is not None:
-        slowest = sorted(runs, key=lambda run: run.duration, reverse=True)
-        runs = slowest[: positive(told.slowest)]
+    if told.slowest is not None:  # of a million, only these are kept
+        runs = nsmallest(
+            positive(told.slowest), wanted, key=lambda run: (-run.duration, run.start)
+        )
+    else:
+        runs = sorted(wanted, key=lambda run: run.start)
     shown, lines = [run._asdict() for run in runs], map(journal.told, runs)
     return Reply({"runs": shown}, "\n".join(map(printable, lines)), shown)
 

@@ -81,6 +81,62 @@ def test_what_is_no_run_is_left_out_and_counted(tmp_path, caplog):
     assert journal.durations(str(tmp_path)) == [1.0]  # the end of it is recent
 
 
+@pytest.mark.parametrize(
+    "values",
+    [
+        {},
+        {"exit": None, "signal": "SIGKILL", "timed_out": True},
+        {"text": "samples/a b.txt", "host": "n1.x-y", "log": "/l", "logged": "out err"},
+        {"start": 1e10, "duration": 0.0, "cpu": 123456.789, "peak_kib": 10**17},
+    ],
+)
+def test_a_line_that_is_read_quickly_is_what_a_worker_wrote(values):
+    line, run = line_with(**values), run_of("x")._replace(**values)
+    assert journal._usual.fullmatch(line.decode())
+    assert journal._parsed(line) == journal._as_json(line) == run
+    assert [*map(type, journal._parsed(line))] == [*map(type, run)]
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        *(
+            {"text": text}
+            for text in ('"', "\\", "\n", "\x1f", "\x7f", "\xe9", "\ud800", "\u2028")
+        ),
+        *({"start": 1}, {"duration": 1e-9}, {"cpu": 1e300}, {"peak_kib": 10**18}),
+        *({"signal": "x y"}, {"signal": ""}, {"slot": 1.0}, {"more": 1}),
+    ],
+)
+def test_a_line_that_is_not_read_quickly_is_read_as_json(values):
+    line = line_with(**values)
+    assert not journal._usual.fullmatch(line.decode())
+    assert journal._parsed(line) == (
+        None if {"cpu", "slot"} & values.keys() else journal._as_json(line)
+    )
+
+
+@pytest.mark.parametrize(
+    ("was", "becomes"),
+    [
+        (b'"x"', b'"\tx"'),
+        (b'"x"', b'"\xc3\xa9"'),
+        (b'"x"', b'"\xff"'),
+        (b'"slot": 1', b'"slot": 01'),
+        (b'"start": 1.0', b'"start": 1.'),
+        (b'"start": 1.0', b'"start": 9' + b"9" * 400 + b".0"),
+        (b'"batch": 1}', b'"batch": 1} '),
+        (b'"batch": 1}', b'"batch": 1}{'),
+    ],
+)
+def test_both_ways_of_reading_find_the_same_in_what_nobody_writes(was, becomes):
+    line = line_with().replace(was, becomes)
+    assert line != line_with()
+    found = journal._as_json(line)
+    sound = found is not None and found.start < 1e10
+    assert journal._parsed(line) == (found if sound else None)
+
+
 def test_a_line_that_is_still_being_written_is_no_wrong_one(tmp_path, caplog):
     journal_with(tmp_path, line_with(id="a"), b'{"id": "b", "st')
     assert [run.id for run in journal.read(str(tmp_path))] == ["a"]

@@ -1,0 +1,69 @@
+"""What the latest job of a queue asked its scheduler for, as its script tells."""
+
+from __future__ import annotations
+
+import os
+import re
+from contextlib import suppress
+from typing import NamedTuple
+
+from ddmq.hpc.folder import reached
+
+#: Scripts that are looked at, and bytes of one: what is asked for stands at its beginning.
+_SCRIPTS, _BYTES = 1000, 16 << 10
+_script = re.compile(r"ddmq-[0-9a-f]{16}\.sh")
+_option = re.compile(r"#(?:SBATCH|PBS|\$) (.{1,500})", re.ASCII)
+_memory = re.compile(
+    r"(?:--(mem-per-cpu|mem)=|(?<![a-z_])(pmem|mem|h_vmem|mem_free)=)'?(\d{1,9})([KMGT]?)",
+    re.IGNORECASE,
+)
+_time = re.compile(
+    r"(?:--time=|walltime=|h_rt=)'?(?:(\d{1,4})-)?(\d{1,6}):(\d\d):(\d\d)"
+)
+_slots = re.compile(r"(?:--cpus-per-task=|ncpus=|-pe \S+ )'?(\d{1,6})")
+_KIB = {"K": 1, "M": 1024, "G": 1024**2, "T": 1024**3}
+#: What is asked for each processor, not for a job.
+_EACH = ("mem-per-cpu", "pmem", "h_vmem", "mem_free")
+
+
+class Asked(NamedTuple):
+    """What a job asked for; None: its script does not say."""
+
+    slots: int | None = None
+    memory_kib: float | None = None
+    """Of the whole job."""
+    seconds: float | None = None
+
+
+def asked(queue_path: str) -> Asked | None:
+    """Return what the latest job script of `ddmq-submit` asked for; None: there is none.
+
+    Whoever may write to the queue may have written it, so it is read as data, and briefly.
+    """
+    with suppress(OSError), reached(*os.path.split(queue_path), "jobs") as jobs:
+        names = [name for name in jobs.names() if _script.fullmatch(name)]
+        found = [(jobs.status(name), name) for name in names[:_SCRIPTS]]
+        times = [(each.modified_ns, name) for each, name in found if each is not None]
+        if times:
+            with jobs.ordinary_file(max(times)[1]) as file:
+                return parsed(file.read(_BYTES).decode("utf-8", "replace"))
+    return None
+
+
+def parsed(script: str) -> Asked:
+    """Read the options of a job script; the last one of a kind counts."""
+    slots = memory = seconds = None
+    each = False
+    for option in _option.findall(script):
+        for found in _slots.finditer(option):
+            slots = int(found[1])
+        for found in _memory.finditer(option):
+            key = (found[1] or found[2]).lower()
+            each = key in _EACH
+            memory = float(int(found[3]) * _KIB[found[4].upper() or "M"])
+        for found in _time.finditer(option):
+            days, hours, minutes, rest = (int(part or 0) for part in found.groups())
+            seconds = float(((days * 24 + hours) * 60 + minutes) * 60 + rest)
+    if memory is not None and each:
+        memory *= slots or 1
+    return Asked(slots or None, memory, seconds)
