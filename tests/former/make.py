@@ -21,6 +21,8 @@ import yaml
 def main(wheel: str, directory: str) -> None:
     """Make a root with three queues, with messages that wait and that were consumed."""
     sys.path.insert(0, wheel)
+    from ddmq import broker  # first: to import it may take the time once, or not
+
     load, now, bits = yaml.load, [1_700_000_000.25], random.Random(14)
     # The package was written for a pyyaml that needs no loader.
     yaml.load = lambda stream: load(stream, yaml.SafeLoader)
@@ -31,8 +33,6 @@ def main(wheel: str, directory: str) -> None:
 
     time.time = tick
     uuid.uuid4 = lambda: SimpleNamespace(hex=f"{bits.getrandbits(128):032x}")
-    from ddmq import broker
-
     b = broker(directory, create=True)
     for text in ("a", "b", "c"):
         b.publish("letters", text)
