@@ -5,7 +5,8 @@
 Makes a queue with the journals of 200 workers: stragglers, three kinds of failures, and dead
 letters with what their commands said. Then it runs both commands, and prints the time and the
 most memory of each, and how large the page is. Exits with 1 when a target is missed. That of
-time is for the CPU, as a machine may do something else meanwhile; a busy one takes more of that, too.
+time is for the CPU, as a machine may do something else meanwhile; a busy one takes more of
+that, too.
 """
 
 from __future__ import annotations
