@@ -5,6 +5,7 @@ A figure is what plotly.js takes, in JSON types. Plotly reads tags in all texts,
 
 from __future__ import annotations
 
+from contextlib import suppress
 from html import escape
 from typing import TYPE_CHECKING, Any
 
@@ -32,13 +33,21 @@ _NAME = 24
 
 def script() -> str | None:
     """Return the text of plotly.js; None: plotly is not installed."""
-    from importlib import resources  # slow to import, and only this needs it
+    from importlib import util  # only this needs it
 
     try:
-        path = resources.files("plotly") / "package_data" / "plotly.min.js"
-        return path.read_text(encoding="utf-8")
-    except (ImportError, OSError):
+        found = util.find_spec(
+            "plotly"
+        )  # its package is large, and need not be imported
+    except (ImportError, ValueError):
         return None
+    for place in (found and found.submodule_search_locations) or ():
+        with (
+            suppress(OSError),
+            open(f"{place}/package_data/plotly.min.js", encoding="utf-8") as file,
+        ):
+            return file.read()
+    return None
 
 
 def figures(found: Gathered) -> dict[str, dict[str, Any]]:

@@ -324,6 +324,10 @@ class Gatherer:
             process = name.rsplit("-", 2)[1:2]
             number = int(process[0]) if process and process[0].isdigit() else None
             found = Worker(queue, host[:_TEXT], job[:_TEXT], number)
+            # In the end, all have the bins of the widest, so why begin with finer ones?
+            found.line.widen_to(
+                max((each.line.width for each in self._workers.values()), default=0)
+            )
             found = self._workers.setdefault(key, found)
         return found
 
