@@ -45,8 +45,8 @@ function _shtab_ddmq_using
   test "$_shtab_ddmq_cmdpath" = "$argv"
 end
 
-set -g _shtab_ddmq_commands view workers peek show status create delete publish forget consume ack nack release reject renew move cancel pause resume drain purge clean export import migrate dead log results redrive wait config check doctor json
-set -g _shtab_ddmq_opts_with_value --clients --code --completion --delay --format --from-file --host --job --key --lock-timeout --mode --number --only --output --priority --reason --requeue-limit --requeue-prio --set --slowest --timeout --unset --watch -l -n -o -p -t -w
+set -g _shtab_ddmq_commands view workers peek show status create delete publish forget consume ack nack release reject renew move cancel pause resume drain purge clean export import migrate dead log results report redrive wait config check doctor json
+set -g _shtab_ddmq_opts_with_value --clients --code --completion --delay --format --from-file --host --job --key --lock-timeout --mode --number --only --output --priority --reason --requeue-limit --requeue-prio --set --since --slowest --timeout --unset --watch -l -n -o -p -t -w
 
 complete -c ddmq -e
 complete -c ddmq -f
@@ -301,6 +301,15 @@ complete -c ddmq -n '_shtab_ddmq_using results' -s d -l debug -d 'say everything
 complete -c ddmq -n '_shtab_ddmq_using results' -s s -l silent -d 'say errors only'
 complete -c ddmq -n '_shtab_ddmq_using results; and test $_shtab_ddmq_npos -eq 0' -ka "(__fish_complete_directories)" -d 'the directory of the queues, on storage all clients share'
 complete -c ddmq -n '_shtab_ddmq_using results; and test $_shtab_ddmq_npos -eq 2' -ka "(__fish_complete_directories)" -d 'the --output-dir of the workers'
+complete -c ddmq -n '_shtab_ddmq_using; and test $_shtab_ddmq_npos -eq 0' -a report -d 'Make a page that tells what a run was, from the journals.'
+complete -c ddmq -n '_shtab_ddmq_using report' -s h -l help -d 'show this help message and exit'
+complete -c ddmq -n '_shtab_ddmq_using report' -s o -l output -xka "(__fish_complete_path (commandline -ct))" -d 'the page, which is there whole or not at all; standard output by default'
+complete -c ddmq -n '_shtab_ddmq_using report' -l since -x -d 'only what began since: 2030-01-31, 2030-01-31T12:00, or 2h: so long ago'
+complete -c ddmq -n '_shtab_ddmq_using report' -l format -xka "plain json yaml csv" -d 'how to print; plain by default'
+complete -c ddmq -n '_shtab_ddmq_using report' -s v -l verbose -d 'say more'
+complete -c ddmq -n '_shtab_ddmq_using report' -s d -l debug -d 'say everything, and count the system calls'
+complete -c ddmq -n '_shtab_ddmq_using report' -s s -l silent -d 'say errors only'
+complete -c ddmq -n '_shtab_ddmq_using report; and test $_shtab_ddmq_npos -eq 0' -ka "(__fish_complete_directories)" -d 'the directory of the queues, on storage all clients share'
 complete -c ddmq -n '_shtab_ddmq_using; and test $_shtab_ddmq_npos -eq 0' -a redrive -d 'Put dead letters back in line, their counts at zero.'
 complete -c ddmq -n '_shtab_ddmq_using redrive' -s h -l help -d 'show this help message and exit'
 complete -c ddmq -n '_shtab_ddmq_using redrive' -l reason -x -d 'only those whose reason holds this text'
@@ -313,6 +322,7 @@ complete -c ddmq -n '_shtab_ddmq_using redrive; and test $_shtab_ddmq_npos -eq 0
 complete -c ddmq -n '_shtab_ddmq_using; and test $_shtab_ddmq_npos -eq 0' -a wait -d 'Wait until nothing waits, is at work or delayed.'
 complete -c ddmq -n '_shtab_ddmq_using wait' -s h -l help -d 'show this help message and exit'
 complete -c ddmq -n '_shtab_ddmq_using wait' -s t -l timeout -x -d 'give up after so many seconds, with exit status 1'
+complete -c ddmq -n '_shtab_ddmq_using wait' -l progress -d 'say how far it is, how fast, and when it is done; exit status 4 if messages are dead'
 complete -c ddmq -n '_shtab_ddmq_using wait' -l format -xka "plain json yaml" -d 'how to print; plain by default'
 complete -c ddmq -n '_shtab_ddmq_using wait' -s v -l verbose -d 'say more'
 complete -c ddmq -n '_shtab_ddmq_using wait' -s d -l debug -d 'say everything, and count the system calls'

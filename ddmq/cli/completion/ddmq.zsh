@@ -30,6 +30,7 @@ _shtab_ddmq_commands() {
     reject:'Make consumed messages dead letters at once.'
     release:'Give consumed messages back unharmed; it does not count.'
     renew:'Prolong the leases of consumed messages.'
+    report:'Make a page that tells what a run was, from the journals.'
     results:'List which result belongs to which message, by the journals.'
     resume:'Let workers take messages of a paused queue again.'
     show:'Show one message whole: waiting, at work, delayed or dead.'
@@ -464,6 +465,21 @@ _shtab_ddmq_renew_options=(
 # guard to ensure default positional specs are added only once per session
 _shtab_ddmq_renew_defaults_added=0
 
+_shtab_ddmq_report_options=(
+  "(- : *)"{-h,--help}"[show this help message and exit]"
+  {-o,--output}"[the page, which is there whole or not at all\; standard output by default]:FILE:_files"
+  "--since[only what began since\: 2030-01-31, 2030-01-31T12\:00, or 2h\: so long ago]:TIME:"
+  "--format[how to print\; plain by default]:format:(plain json yaml csv)"
+  {-v,--verbose}"[say more]"
+  {-d,--debug}"[say everything, and count the system calls]"
+  {-s,--silent}"[say errors only]"
+  ":the directory of the queues, on storage all clients share:_files -/"
+  ":one queue, or several with commas:"
+)
+
+# guard to ensure default positional specs are added only once per session
+_shtab_ddmq_report_defaults_added=0
+
 _shtab_ddmq_results_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
   "--format[how to print\; plain by default]:format:(plain json yaml csv)"
@@ -539,6 +555,7 @@ _shtab_ddmq_view_defaults_added=0
 _shtab_ddmq_wait_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
   {-t,--timeout}"[give up after so many seconds, with exit status 1]:timeout:"
+  "--progress[say how far it is, how fast, and when it is done\; exit status 4 if messages are dead]"
   "--format[how to print\; plain by default]:format:(plain json yaml)"
   {-v,--verbose}"[say more]"
   {-d,--debug}"[say everything, and count the system calls]"
@@ -610,6 +627,7 @@ _shtab_ddmq() {
         reject) _arguments -C -s $_shtab_ddmq_reject_options ;;
         release) _arguments -C -s $_shtab_ddmq_release_options ;;
         renew) _arguments -C -s $_shtab_ddmq_renew_options ;;
+        report) _arguments -C -s $_shtab_ddmq_report_options ;;
         results) _arguments -C -s $_shtab_ddmq_results_options ;;
         resume) _arguments -C -s $_shtab_ddmq_resume_options ;;
         show) _arguments -C -s $_shtab_ddmq_show_options ;;

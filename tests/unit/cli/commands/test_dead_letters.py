@@ -55,7 +55,8 @@ def test_one_is_shown_whole(sh, root, failed):
     told = sh.ok("dead", root, "q", failed[2])
     assert "    | 9\n    | 9\n" in told
     assert "2 failures, 0 losses, priority " in told
-    assert told.count("failed: exit 9 after ") == 2
+    assert told.count("  failed: exit 9 after ") == 1
+    assert told.count("  dead: exit 9 after ") == 1
     assert told.count(" on node\n") == 2
     paths = [
         line.split()[1] for line in told.splitlines() if line.startswith("    log ")

@@ -73,7 +73,7 @@ def test_the_history_has_each_try_and_the_reason(sh, root, one_of_each):
     status, out, _ = sh("status", root, "q", dead, "-v")
     first, tried, reason = out.splitlines()
     assert (status, first, reason) == (4, f"{dead}  dead", "    exit status 1 on node")
-    assert "failed: exit 1 after " in tried
+    assert "  dead: exit 1 after " in tried
     assert tried.endswith(" s on node")
     _, out, _ = sh("status", root, "q", dead, "--history", "--format", "json")
     [row] = json.loads(out)
