@@ -6,9 +6,9 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 
 from ddmq.errors import QueueNotFound, StorageError
+from ddmq.holding.heartbeat import Heartbeat
 from ddmq.hpc.execution import CommandNotFound, Unfit
 from ddmq.hpc.faults import AWAY, is_for_good, may_pass, told
-from ddmq.hpc.heartbeat import Heartbeat
 from ddmq.hpc.limits import Limits
 from ddmq.hpc.poller import Poller
 from ddmq.hpc.presence import Presence
