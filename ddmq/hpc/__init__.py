@@ -5,15 +5,20 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from ddmq.hpc.library import Worker
     from ddmq.hpc.serving import Reject, Release, serve
 
-__all__ = ["Reject", "Release", "serve"]
+__all__ = ["Reject", "Release", "Worker", "serve"]
 
 
 def __getattr__(name: str) -> Any:
-    """Import what a command of the user's needs, which no worker does."""
+    """Import what a program of the user's needs, which no worker does."""
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if name == "Worker":
+        from ddmq.hpc.library import Worker
+
+        return Worker
     from ddmq.hpc import serving
 
     return getattr(serving, name)

@@ -93,6 +93,8 @@ ABOVE = [
     "ddmq.hpc.triage",
     "ddmq.hpc.presence",
     "ddmq.hpc.worker",
+    "ddmq.hpc.calling",
+    "ddmq.hpc.library",
     "ddmq.hpc.submit",
     "ddmq.hpc.chain",
     "ddmq.cli.input",
