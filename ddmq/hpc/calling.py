@@ -20,7 +20,7 @@ _name = re.compile(rf"({_part}(?:\.{_part})*):({_part}(?:\.{_part})*)", re.ASCII
 #: The program of another process: it finds modules where this one does.
 _START = (
     "import json, sys; sys.path[:] = json.loads(sys.argv[1]); "
-    "from ddmq.hpc.calling import main; main(sys.argv[2])"
+    "from ddmq.hpc.calling import main; main(*sys.argv[2:])"
 )
 
 
@@ -79,9 +79,12 @@ def function_named(name: str) -> Callable[..., Any]:
     return function
 
 
-def command_for(name: str) -> list[str]:
-    """Return a command that serves a function to `ddmq-worker --persistent`."""
-    return [sys.executable, "-c", _START, json.dumps(_paths()), name]
+def command_for(name: str, *words: str) -> list[str]:
+    """Return a command that serves a function to `ddmq-worker --persistent`.
+
+    With `words`, it is what makes the function from them.
+    """
+    return [sys.executable, "-c", _START, json.dumps(_paths()), name, *words]
 
 
 def _paths() -> Sequence[str]:
@@ -89,8 +92,9 @@ def _paths() -> Sequence[str]:
     return [os.path.abspath(path) for path in sys.path]
 
 
-def main(name: str) -> None:
+def main(name: str, *words: str) -> None:
     """Serve a function, as `command_for` says."""
     from ddmq.hpc.serving import serve
 
-    serve(function_named(name))
+    function = function_named(name)
+    serve(function(*words) if words else function)
