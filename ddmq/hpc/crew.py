@@ -59,7 +59,7 @@ class Crew:
         )
 
     def _submit(self, command: list[str], slurm: Mapping[str, Any]) -> None:
-        words = [*self._options, *_words_of(slurm)]
+        words = [*self._options, *words_of(slurm)]
         if not {"until_done", "until-done", "max_messages", "wait"} & slurm.keys():
             words.append("--forever")
         given = ["slurm", *words, *self._queue, "--", *command]
@@ -101,7 +101,7 @@ class Crew:
             self._process.wait()
 
 
-def _words_of(options: Mapping[str, Any]) -> list[str]:
+def words_of(options: Mapping[str, Any]) -> list[str]:
     """Return options as they are written on a command line; InvalidArgument: one is none."""
     words = []
     for name, value in options.items():

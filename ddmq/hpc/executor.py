@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import threading
 from concurrent import futures
@@ -29,6 +30,8 @@ _TIMEOUT = 60
 _LOOK_FIRST, _LOOK_LONGEST, _SHARE = 0.01, 1.0, 0.05
 #: Seconds between two looks for calls that are dead letters.
 _LOOK_FOR_DEAD = 2.0
+#: What the kernel says of a link, of what is no file, and of a file that is closed to us.
+_NO_RESULT = (errno.ELOOP, errno.EINVAL, errno.ENXIO, errno.EACCES, errno.EPERM)
 _CALLER = "ddmq.hpc.calls:Caller"
 
 
@@ -41,7 +44,11 @@ class CallFuture(futures.Future[Any]):
         self._executor = executor
 
     def cancel(self) -> bool:
-        """Take the call out of the queue if it waits; False: a worker has it, or it is done."""
+        """Take the call out of the queue if it waits; False: a worker has it, or it is done.
+
+        A call of a `map` is one of several in a bundle. It may still be made by a worker that
+        looked just before; then what comes of it is not used.
+        """
         if not self.done():
             self._executor.take_out([self])
         return self.cancelled()
@@ -280,7 +287,7 @@ class Executor(futures.Executor):
             self._close()
 
     def _collect_all(self) -> None:
-        pause, looked_for_dead = _LOOK_FIRST, self._clock.monotonic()
+        pause, looked_for_dead, is_away = _LOOK_FIRST, self._clock.monotonic(), False
         while True:
             self._news.clear()
             with self._lock:
@@ -297,9 +304,11 @@ class Executor(futures.Executor):
                     self._look_for_dead()
                     looked_for_dead = self._clock.monotonic()
                 why = self._workers.trouble(has_come=has_come)
+                is_away = False
             except DdmqError as error:  # a file server that is away comes back
-                warn(f"results are not looked for now, tried again: {error}")
-                has_come, why = False, ""
+                if not is_away:
+                    warn(f"results are not looked for now, tried again: {error}")
+                has_come, why, is_away = False, "", True
             if why:
                 self._fail(futures.BrokenExecutor(why))
             pause = _LOOK_FIRST if has_come else min(pause * 1.5, _LOOK_LONGEST)
@@ -311,8 +320,8 @@ class Executor(futures.Executor):
         """Take the results that have come since the last time; False: there are none."""
         new = [n for n in self._names() if n not in self._seen and is_result(n)]
         for name in new:
-            self._seen.add(name)
             answer = self._read(name)
+            self._seen.add(name)
             if answer is None:
                 warn(f"{self.results}/{name} is left out: it is no result of a call")
                 continue
@@ -334,11 +343,14 @@ class Executor(futures.Executor):
             raise DdmqError(f"{self.results}: {error.strerror}") from error
 
     def _read(self, name: str) -> Answer | None:
+        """Read a result; None: it is none. DdmqError: it can't be read now."""
         try:
             with self._answers.ordinary_file(name) as file:
                 return Answer.parse(file.read(MAX_RESULT + 1))
-        except OSError:
-            return None
+        except OSError as error:
+            if error.errno in _NO_RESULT:
+                return None
+            raise DdmqError(f"{self.results}/{name}: {error.strerror}") from error
 
     def _look_for_dead(self) -> None:
         """Fail the calls that no worker could make: their messages are dead letters."""

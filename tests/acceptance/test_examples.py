@@ -33,6 +33,7 @@ def blocks(document, title):
 EXAMPLES = [
     ("python.md", "A message in a `with` block"),
     ("hpc.md", "A worker in a program"),
+    ("hpc.md", "`concurrent.futures`"),
 ]
 
 
@@ -83,3 +84,14 @@ def test_a_worker_in_a_program_says_what_it_did(broker, root, here, capsys):
     broker.publish_many("jobs", ["a", "b", "bad"], requeue=False)
     run(code, root)
     assert capsys.readouterr().out == "2 acked, 1 failed \n"
+
+
+@pytest.mark.slow
+def test_an_executor_returns_what_functions_do(broker, root, here, capsys):
+    first, second = blocks(*EXAMPLES[2])
+    first, found = re.subn(r", slurm=dict\(.*?\)", ', "run1"', first)
+    assert found == 1
+    run(first, root)
+    assert capsys.readouterr().out.split() == ["A.TXT", "B.TXT", "C.TXT"]
+    run(second + "print(results)", root)
+    assert capsys.readouterr().out == "['A.TXT', 'B.TXT', 'C.TXT']\n"
