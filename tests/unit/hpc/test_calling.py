@@ -32,6 +32,8 @@ def wrapped(message):
     pass
 
 class Kind:
+    def __init__(self):
+        pass
     def method(self):
         pass
     @staticmethod
@@ -101,6 +103,7 @@ def test_a_function_of_the_program_itself_is_to_be_moved_to_a_module():
         *("their_tasks:os.system", "their_tasks:system", "their_tasks:wraps"),
         *("their_tasks:plain.__call__", "their_tasks:plain.__globals__"),
         *("their_tasks:plain.__class__", "their_tasks:Kind.__subclasses__"),
+        "their_tasks:Kind.__init__",
         *("their_tasks:number", "their_tasks:none", "their_tasks:first"),
         *("their_tasks:makes.<locals>.inside", "their_tasks:", "their_tasks"),
         *(":system", "their_tasks:plain\n", "their_tasks:plain;os", ""),

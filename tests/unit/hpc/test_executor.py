@@ -157,16 +157,31 @@ def test_a_call_that_waits_can_be_taken_out(made, work, tasks, broker):
     assert futures.wait([first, second], PATIENCE).not_done == set()
 
 
-def test_a_call_that_a_worker_has_can_not_be_taken_out(made, tasks, broker, work):
+def test_a_call_that_a_worker_has_can_not_be_taken_out(
+    made, tasks, broker, other, work
+):
     executor = made()
     results = executor.map(tasks.double, range(10))
     held = broker.consume("calls", 3)
     found = list(executor._pending.values())
     assert [future.cancel() for future in found] == [False] * 3 + [True] * 7
-    assert broker.to_cancel("calls").isdisjoint(message.id for message in held)
+    assert len(other.to_cancel("calls")) == 7
+    assert other.to_cancel("calls").isdisjoint(message.id for message in held)
     broker.release(held)
     assert work(10) == 3
     assert [next(results) for _ in range(3)] == [0, 2, 4]
+
+
+def test_the_call_of_a_submit_that_a_worker_has_goes_on(
+    made, tasks, broker, other, work
+):
+    future = made().submit(tasks.double, 1)
+    [held] = broker.consume("calls")
+    assert not future.cancel()
+    assert other.to_cancel("calls") == frozenset()
+    broker.release(held)
+    work(1)
+    assert future.result(PATIENCE) == 2
 
 
 def test_what_can_not_be_published_is_expected_of_nobody(made, tasks, broker):
