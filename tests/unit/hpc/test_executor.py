@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import gc
 import os
 import stat
 import sys
@@ -51,6 +52,7 @@ def made(broker, root, clock):
     for executor in all_:
         executor._fail(RuntimeError("the test is over"))
         executor.shutdown()
+    gc.collect()  # an exception, its traceback and its future hold each other, and brokers
 
 
 @pytest.fixture
