@@ -20,10 +20,12 @@ from typing import (
 from ddmq.clock import Clock
 from ddmq.errors import (
     DdmqError,
+    GarbageAhead,
     InvalidArgument,
     InvalidSettings,
     LeaseLost,
     QueueNotFound,
+    QueuePaused,
     RootNotFound,
     StorageError,
     did_you_mean,
@@ -53,7 +55,10 @@ from ddmq.storage.store import BUCKET_SIZE, BUNDLE_SIZE, Store
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
+    from types import TracebackType
 
+    from ddmq.holding.held import HeldMessage, Keeper
+    from ddmq.hpc.journal import Run
     from ddmq.storage.housekeeping import Swept
     from ddmq.storage.then import FollowUps
     from ddmq.storage.workers import Workers
@@ -61,7 +66,7 @@ if TYPE_CHECKING:
 STATES = Counts._fields
 _Result = TypeVar("_Result")
 _Method = TypeVar("_Method", bound="Callable[..., Any]")
-#: Seconds between two looks of `wait`: the first, and the longest.
+#: Seconds between two looks of who waits: the first, and the longest.
 _LOOK_FIRST, _LOOK_LONGEST = 0.05, 5.0
 _SETTLE = "settle what `consume` returned"
 
@@ -122,7 +127,8 @@ class Broker:
     directories get `mode` where it is given. With `clean` false, this client leaves the
     housekeeping to others. `lock_timeout`, in seconds, overrides the setting; only
     administration waits for locks. A broker may be used from several threads at once, and
-    after a fork; pickled, it becomes another one with the same options.
+    after a fork; pickled, it becomes another one with the same options. `with Broker(root) as b:`
+    closes it in the end.
 
     The errors of all methods are `DdmqError`s: `InvalidArgument` for a wrong argument (nothing
     was done), `RootNotFound`, `QueueNotFound`, `UnknownLayout`, `InvalidSettings`, and
@@ -154,6 +160,7 @@ class Broker:
         self._sizes = bucket_size, bundle_size
         self._root_file = SettingsFile(self.root, self._fs)
         self._open: dict[str, QueuePolicy] = {}
+        self._keeper: Keeper | None = None
         self._open_root()
 
     def __repr__(self) -> str:
@@ -189,6 +196,30 @@ class Broker:
         fs: FileSystem | None = self.__dict__.get("_fs")
         if fs is not None:
             fs.let_go()
+        keeper: Keeper | None = self.__dict__.get("_keeper")
+        if keeper is not None:
+            keeper.forget()
+
+    def __enter__(self) -> Broker:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Renew no lease any more, and close the directories that we hold.
+
+        Nothing is given back: what is still held comes back when its lease is over, since another
+        thread may work on it. A broker that is used again opens what it needs.
+        """
+        if self._keeper is not None:
+            self._keeper.close()
+        self._fs.let_go()
 
     @_explained
     def _open_root(self) -> None:
@@ -431,10 +462,14 @@ class Broker:
         queue: str,
         n: int = 1,
         *,
+        wait: float | None = 0,
         unless: Callable[[Message], str | None] | None = None,
         heed_pause: bool = False,
     ) -> list[Message]:
         """Lease up to `n` messages, the first in order; an empty list when none waits.
+
+        With `wait`, look again and again, the longer the more rarely, at least every 5 s, until
+        there is one, or `wait` seconds are over; None: wait without end.
 
         Each must be acked, nacked, released, rejected or renewed within its `timeout`. Else
         the next client that interacts with the queue requeues it. When thousands of leases
@@ -448,10 +483,58 @@ class Broker:
         None. It returns the reason for which the message must become a dead letter, or None.
 
         With `heed_pause`, as workers call it, nothing is taken from a queue that is paused, and
-        QueuePaused is raised. Otherwise that is told once, in a warning, and changes nothing.
+        QueuePaused is raised, after `wait` seconds. Otherwise that is told once, in a warning, and
+        changes nothing.
         """
         _check_count(n)
-        return self._visited(queue).consume(n, unless, heed_pause=heed_pause)
+        if wait == 0:
+            return self._visited(queue).consume(n, unless, heed_pause=heed_pause)
+        for is_last in self._looks("wait", wait):
+            try:
+                found = self._visited(queue).consume(n, unless, heed_pause=heed_pause)
+            except (QueuePaused, GarbageAhead):
+                if is_last:
+                    raise
+                continue
+            if found:
+                return found
+        return []
+
+    @contextmanager
+    def consume_one(
+        self, queue: str, *, wait: float | None = 0, heed_pause: bool = False
+    ) -> Iterator[HeldMessage | None]:
+        """Lease a message for a `with` block, at whose end it is settled; None when none came.
+
+        Inside of the block its lease is renewed. When the block ends, the message is acked; after
+        an exception it is nacked, and after KeyboardInterrupt or SystemExit released. What the
+        block has settled itself stays as it is. See `HeldMessage`.
+        """
+        found = self.consume(queue, wait=wait, heed_pause=heed_pause)
+        if not found:
+            yield None
+            return
+        with self._held(found[0]) as message:
+            yield message
+
+    def iter(
+        self, queue: str, *, wait: float | None = 0, heed_pause: bool = False
+    ) -> Iterator[HeldMessage]:
+        """Lease one message after the other, until the queue was empty for `wait` seconds.
+
+        Work on each in `with message:`, which renews and settles it: an iterator can't see an
+        exception. A message that is neither settled nor worked on comes back when its lease is
+        over.
+        """
+        while found := self.consume(queue, wait=wait, heed_pause=heed_pause):
+            yield self._held(found[0])
+
+    def _held(self, message: Message) -> HeldMessage:
+        from ddmq.holding.held import HeldMessage, Keeper  # not every client needs it
+
+        if self._keeper is None:
+            self._keeper = Keeper(self, self._clock)
+        return HeldMessage(message, self, self._keeper.heartbeat)
 
     @_explained
     def ack(self, message: Message | Iterable[Message]) -> None:
@@ -669,6 +752,16 @@ class Broker:
         wanted = {ids} if isinstance(ids, str) else None if ids is None else set(ids)
         return self._visited(queue).redrive(wanted)
 
+    def log(self, queue: str) -> Iterator[Run]:
+        """Yield the runs that workers noted of the messages of a queue, in no order.
+
+        What their journals hold that is no run is left out, and counted in a warning.
+        """
+        from ddmq.hpc import journal  # what workers write, and who asks for it may read
+
+        self.settings(queue)  # there must be such a queue
+        return journal.read(f"{self.root}/{queue}")
+
     @_explained
     def wait(
         self,
@@ -680,19 +773,29 @@ class Broker:
 
         `progress` is called with the queue's name before each pause.
         """
-        if timeout is not None:
-            check("timeout", DELAY, timeout)
-        deadline = self._clock.monotonic() + timeout if timeout is not None else None
-        pause = _LOOK_FIRST
-        while not self.is_empty(queue):
-            now = self._clock.monotonic()
-            if deadline is not None and now >= deadline:
-                return False
-            if progress is not None:
+        for is_last in self._looks("timeout", timeout):
+            if self.is_empty(queue):
+                return True
+            if progress is not None and not is_last:
                 progress(queue)
-            self._clock.sleep(min(pause, deadline - now if deadline else pause))
+        return False
+
+    def _looks(self, name: str, seconds: float | None) -> Iterator[bool]:
+        """Yield for each look of who waits so long: whether it is the last one.
+
+        The pauses between them grow, with jitter, so that a thousand clients do not look in step.
+        """
+        if seconds is not None:
+            check(name, DELAY, seconds)
+        clock, pause, is_last = self._clock, _LOOK_FIRST, False
+        deadline = None if seconds is None else clock.monotonic() + seconds
+        while not is_last:
+            is_last = deadline is not None and clock.monotonic() >= deadline
+            yield is_last
+            left = _LOOK_LONGEST if deadline is None else deadline - clock.monotonic()
+            if not is_last and left > 0:
+                clock.sleep(min(pause * _jitter(), _LOOK_LONGEST, left))
             pause = min(pause * 1.5, _LOOK_LONGEST)
-        return True
 
     @_explained
     def is_empty(self, queue: str) -> bool:
@@ -944,6 +1047,11 @@ def _lost_text(messages: list[Message]) -> str:
         f"message {ids}{more}: the lease is lost: it expired, or the message was settled "
         "already; others may have consumed it meanwhile"
     )
+
+
+def _jitter() -> float:
+    """Return a factor from 0.75 to 1.25, without the import of `random`."""
+    return 0.75 + os.urandom(1)[0] / 510
 
 
 def _check_count(n: Any) -> None:

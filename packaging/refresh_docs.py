@@ -29,6 +29,7 @@ BOXES = {
     "diagnose": "ddmq/diagnose: is a file system fit, is a queue well?",
     "hpc": "ddmq/hpc: workers and batch jobs",
     "broker": "ddmq: the public API",
+    "holding": "ddmq/holding: messages that are worked on",
     "storage": "ddmq/storage: what is on disk, and every transition",
     "": "ddmq: what all of them use",
 }

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import os
-import stat
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -21,22 +20,16 @@ from ddmq.cli.worker_arguments import (
 )
 from ddmq.clock import Clock
 from ddmq.errors import DdmqError
-from ddmq.hpc import journal
 from ddmq.hpc.faults import told
-from ddmq.hpc.guardian import Guardian
-from ddmq.hpc.limits import Deadline, Durations
 from ddmq.hpc.options import WorkerOptions
-from ddmq.hpc.preflight import check_all
-from ddmq.hpc.result import remove_leftovers_of_dead
-from ddmq.hpc.signals import Signals
-from ddmq.hpc.worker import Job, Summary, Worker
-from ddmq.log import warn
-from ddmq.printable import printable, quoted
+from ddmq.hpc.worker import Summary, deadline_from, work
+from ddmq.printable import printable
 from ddmq.storage.filesystem import CountedCalls, FileSystem
-from ddmq.storage.names import new_token
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
+
+    from ddmq.hpc.limits import Deadline
 
 BROKEN = 1
 SOME_FAILED = 4
@@ -87,59 +80,26 @@ def _work(
     clock, environ, fs = Clock(), schedulers.environment(), FileSystem(calls)
     broker = Broker(which.root, fs=fs, clock=clock)
     broker.settings(which.queue)  # an error here is the user's to mend
-    path = f"{broker.root}/{which.queue}"
-    what = "take, change and remove messages"
-    _warn_of_writers((broker.root, path), what, fs)
-    options = worker_options(given, environ)
-    check_all(options, broker)
-    what = "change what is kept there, and lead a command that writes there elsewhere"
-    kept = filter(None, (options.output_dir, options.log_dir))
-    _warn_of_writers(map(os.path.realpath, kept), what, fs)
-    if options.output_dir is not None:
-        remove_leftovers_of_dead(options.output_dir, path, fs)
-    mark = new_token()
-    environ.update(DDMQ_ROOT=broker.root, DDMQ_QUEUE=which.queue, DDMQ_WORKER=mark)
-    host = os.uname().nodename
-    with Signals(clock) as signals, Guardian(f"DDMQ_WORKER={mark}"):
-        deadline = deadline_of(given.job_end, environ, clock)
-        # How long messages take matters only where the end is known.
-        known = journal.durations(path) if deadline.at is not None else ()
-        job = Job(
-            host,
-            schedulers.job_id(environ),
-            environ,
-            signals,
-            deadline,
-            journal.Journal(path, host, clock, broker.mode_of(which.queue)),
-            Durations(known),
-            clock,
-        )
-        return Worker(broker, which.queue, command, options=options, job=job).run()
-
-
-def _warn_of_writers(directories: Iterable[str], what: str, fs: FileSystem) -> None:
-    """Say so where everybody may change what commands are run for, or what they made."""
-    for path in directories:
-        found = fs.status(path)
-        if found is not None and found.mode & stat.S_IWOTH:
-            warn(
-                f"everybody may write to {path}, so everybody can {what}; "
-                f"chmod o-w {quoted(path)}, unless all are to be trusted"
-            )
+    return work(
+        broker,
+        which.queue,
+        command,
+        options=worker_options(given, environ),
+        deadline=deadline_of(given.job_end, environ, clock),
+        environ=environ,
+        clock=clock,
+        fs=fs,
+    )
 
 
 def deadline_of(given: JobEnd, environ: dict[str, str], clock: Clock) -> Deadline:
     """Return when the job ends: the earliest time that the scheduler or the user says."""
-    scheduled = schedulers.end_time(environ)
-    ends = [scheduled, given.deadline]
-    if given.time is not None:
-        ends.append(clock.own_ns() / 1e9 + given.time)
-    known = [end for end in ends if end is not None]
-    return Deadline(
-        min(known) if known else None,
-        schedulers.least_remaining(environ),
-        given.min_remaining,
-        schedulers.warning(environ),
+    return deadline_from(
+        environ,
+        clock,
+        time=given.time,
+        at=given.deadline,
+        min_remaining=given.min_remaining,
     )
 
 

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import re
 import signal
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ddmq.clock import seconds_of
 from ddmq.errors import InvalidArgument
 from ddmq.hpc.placeholders import SLOTS, names_in, without_placeholders
+from ddmq.settings import is_number
 from ddmq.storage.names import check_queue_name
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
 #: EX_TEMPFAIL: try again later, it is not this message's fault.
 RETRY_FREE = frozenset((75,))
@@ -72,6 +73,74 @@ class WorkerOptions(NamedTuple):
     poll_max: float = 5.0
     spool: str = "/tmp"
     """Where outputs are kept while a command runs: a local disk."""
+
+    def checked(self) -> WorkerOptions:
+        """Return them; InvalidArgument where a program gave what no command line could say."""
+        for names, is_right, must in _RULES:
+            for name in names:
+                value = getattr(self, name)
+                if value is not _default(name) and not is_right(value):
+                    raise InvalidArgument(f"{name} is {value!r:.60}; it must be {must}")
+        for name in self.env:
+            variable(f"{name}=")
+        if self.output_name is not None:
+            output_name(self.output_name)
+            if self.output_dir is None:
+                raise InvalidArgument("output_name needs output_dir")
+        for code_, queue in self.on_exit.items():
+            on_exit(f"{code_}=queue:{queue}")
+        return self
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+
+
+def _is_time(value: Any) -> bool:
+    return is_number(value) and 0 <= value < 10**9
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str) and bool(value)
+
+
+def _default(name: str) -> object:
+    return WorkerOptions._field_defaults[name]
+
+
+_RULES: tuple[tuple[tuple[str, ...], Callable[[Any], bool], str], ...] = (
+    (
+        ("slots", "batch", "max_messages", "fast_failures", "log_limit"),
+        lambda value: _is_count(value) and value > 0,
+        "a positive number",
+    ),
+    (("retries",), _is_count, "a number"),
+    (("timeout", "grace", "wait", "poll_max"), _is_time, "a number of seconds"),
+    (
+        ("backoff",),
+        lambda value: isinstance(value, tuple) and all(map(_is_time, value)),
+        "a tuple of seconds",
+    ),
+    (
+        ("fatal", "retry_free"),
+        lambda value: isinstance(value, (set, frozenset))
+        and all(map(_is_count, value)),
+        "a set of exit statuses",
+    ),
+    (
+        ("max_failures", "max_failed_share"),
+        lambda value: is_number(value) and value > 0,
+        "a number above 0",
+    ),
+    (("until",), ("empty", "done", "forever").__contains__, "empty, done or forever"),
+    (("logs",), ("failed", "all", "none").__contains__, "failed, all or none"),
+    (("log_dir", "output_dir", "spool"), _is_text, "the path of a directory"),
+    (
+        ("then",),
+        lambda value: isinstance(value, tuple) and all(map(_is_text, value)),
+        "a tuple of words",
+    ),
+)
 
 
 def seconds(text: str) -> float:

@@ -10,9 +10,9 @@ from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 from ddmq.errors import DdmqError, LeaseLost
+from ddmq.holding.heartbeat import key_of
 from ddmq.hpc.execution import Ended
 from ddmq.hpc.faults import AWAY, BadOutput, is_for_good, may_pass, told
-from ddmq.hpc.heartbeat import key_of
 from ddmq.hpc.journal import Run, beginning
 from ddmq.hpc.placeholders import text_of
 from ddmq.hpc.runner import Outcome
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from ddmq.broker import Broker
+    from ddmq.holding.heartbeat import Heartbeat
     from ddmq.hpc.execution import Execution
-    from ddmq.hpc.heartbeat import Heartbeat
     from ddmq.hpc.options import WorkerOptions
     from ddmq.hpc.worker import Job
     from ddmq.message import Message

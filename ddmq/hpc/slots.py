@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ddmq.holding.heartbeat import key_of
 from ddmq.hpc.execution import Ended
-from ddmq.hpc.heartbeat import key_of
 from ddmq.hpc.launcher import Launcher
 from ddmq.log import warn
 

@@ -6,8 +6,8 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 from ddmq.errors import GarbageAhead, QueuePaused
+from ddmq.holding.heartbeat import key_of
 from ddmq.hpc.faults import AWAY, is_for_good
-from ddmq.hpc.heartbeat import key_of
 from ddmq.hpc.limits import AHEAD_AT_MOST
 
 if TYPE_CHECKING:
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from ddmq.broker import Broker
     from ddmq.clock import Clock
-    from ddmq.hpc.heartbeat import Heartbeat
+    from ddmq.holding.heartbeat import Heartbeat
     from ddmq.hpc.limits import Limits
     from ddmq.hpc.poller import Poller
     from ddmq.hpc.settling import Settler

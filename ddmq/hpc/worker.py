@@ -2,37 +2,44 @@
 
 from __future__ import annotations
 
+import os
+import stat
 from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 
+from ddmq import schedulers
 from ddmq.errors import QueueNotFound, StorageError
+from ddmq.holding.heartbeat import Heartbeat
 from ddmq.hpc.execution import CommandNotFound, Unfit
 from ddmq.hpc.faults import AWAY, is_for_good, may_pass, told
-from ddmq.hpc.heartbeat import Heartbeat
-from ddmq.hpc.limits import Limits
+from ddmq.hpc.guardian import Guardian
+from ddmq.hpc.journal import Journal, durations
+from ddmq.hpc.limits import Deadline, Durations, Limits
 from ddmq.hpc.poller import Poller
+from ddmq.hpc.preflight import check_all
 from ddmq.hpc.presence import Presence
+from ddmq.hpc.result import remove_leftovers_of_dead
 from ddmq.hpc.running_command import Surroundings
 from ddmq.hpc.settling import Settler
-from ddmq.hpc.signals import Suspects
+from ddmq.hpc.signals import Signals, Suspects
 from ddmq.hpc.slots import Slots
 from ddmq.hpc.stream import Output
 from ddmq.hpc.supply import Supply
 from ddmq.hpc.triage import Triage
 from ddmq.log import warn
+from ddmq.printable import quoted
+from ddmq.storage.names import new_token
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from ddmq.broker import Broker
     from ddmq.clock import Clock
     from ddmq.hpc.execution import Ended
-    from ddmq.hpc.journal import Journal
-    from ddmq.hpc.limits import Deadline, Durations
     from ddmq.hpc.options import WorkerOptions
-    from ddmq.hpc.signals import Signals
     from ddmq.hpc.then import Then
     from ddmq.message import Message
+    from ddmq.storage.filesystem import FileSystem
 
 _LONGEST_WAIT = 30.0
 
@@ -385,3 +392,81 @@ class Worker:
             then_is_left=then_is_left,
             then_has_failed=then is not None and then.has_failed,
         )
+
+
+def work(
+    broker: Broker,
+    queue: str,
+    command: Sequence[str],
+    *,
+    options: WorkerOptions,
+    deadline: Deadline,
+    environ: Mapping[str, str],
+    clock: Clock,
+    fs: FileSystem,
+) -> Summary:
+    """Try all that a worker will need, surround it with what it needs, and let it work.
+
+    In the main thread only, since it takes signals. DdmqError: something can't be used.
+    """
+    path = f"{broker.root}/{queue}"
+    what = "take, change and remove messages"
+    _warn_of_writers((broker.root, path), what, fs)
+    check_all(options, broker)
+    what = "change what is kept there, and lead a command that writes there elsewhere"
+    kept = filter(None, (options.output_dir, options.log_dir))
+    _warn_of_writers(map(os.path.realpath, kept), what, fs)
+    if options.output_dir is not None:
+        remove_leftovers_of_dead(options.output_dir, path, fs)
+    mark = new_token()
+    own = {"root": broker.root, "queue": queue, "worker": mark}
+    host = os.uname().nodename
+    with Signals(clock) as signals, Guardian(f"DDMQ_WORKER={mark}"):
+        # How long messages take matters only where the end is known.
+        known = durations(path) if deadline.at is not None else ()
+        job = Job(
+            host,
+            schedulers.job_id(environ),
+            schedulers.with_variables(environ, **own),
+            signals,
+            deadline,
+            Journal(path, host, clock, broker.mode_of(queue)),
+            Durations(known),
+            clock,
+        )
+        return Worker(broker, queue, command, options=options, job=job).run()
+
+
+def deadline_from(
+    environ: Mapping[str, str],
+    clock: Clock,
+    *,
+    time: float | None = None,
+    at: float | None = None,
+    min_remaining: float | None = None,
+) -> Deadline:
+    """Return when the job ends: in `time` seconds, `at` a time, or when the scheduler says.
+
+    The earliest counts.
+    """
+    ends = [schedulers.end_time(environ), at]
+    if time is not None:
+        ends.append(clock.own_ns() / 1e9 + time)
+    known = [end for end in ends if end is not None]
+    return Deadline(
+        min(known) if known else None,
+        schedulers.least_remaining(environ),
+        min_remaining,
+        schedulers.warning(environ),
+    )
+
+
+def _warn_of_writers(directories: Iterable[str], what: str, fs: FileSystem) -> None:
+    """Say so where everybody may change what commands are run for, or what they made."""
+    for path in directories:
+        found = fs.status(path)
+        if found is not None and found.mode & stat.S_IWOTH:
+            warn(
+                f"everybody may write to {path}, so everybody can {what}; "
+                f"chmod o-w {quoted(path)}, unless all are to be trusted"
+            )

@@ -75,7 +75,12 @@ WORKER = {
     *("ddmq.cli.spec", "ddmq.cli.worker_arguments"),
     *("ddmq.hpc.folder", "ddmq.hpc.poller", "ddmq.hpc.presence"),
     "ddmq.storage.workers",
-    *("ddmq.hpc.guardian", "ddmq.hpc.heartbeat", "ddmq.hpc.journal"),
+    *(
+        "ddmq.hpc.guardian",
+        "ddmq.holding",
+        "ddmq.holding.heartbeat",
+        "ddmq.hpc.journal",
+    ),
     *("ddmq.hpc.options", "ddmq.hpc.placeholders", "ddmq.hpc.result"),
     *("ddmq.hpc.runner", "ddmq.schedulers", "ddmq.hpc.settling"),
     *("ddmq.hpc.signals", "ddmq.hpc.stream", "ddmq.hpc.worker"),

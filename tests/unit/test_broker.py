@@ -23,6 +23,7 @@ from ddmq import (
     InvalidArgument,
     LeaseLost,
     QueueNotFound,
+    QueuePaused,
     StorageError,
     errors,
 )
@@ -640,6 +641,59 @@ def test_the_timeout_of_a_message_decides_when_it_is_told(broker, clock):
     assert quiet.overview("q")["q"].unrenewed == pytest.approx((2, 31, 29))
     clock.advance(99)
     assert quiet.overview("q")["q"].unrenewed == pytest.approx((3, 130, 0))
+
+
+def test_who_consumes_may_wait_for_a_message_that_comes_later(broker, other, clock):
+    other.publish("q", "a", delay=30)
+    began = clock.monotonic()
+    assert texts(broker.consume("q", wait=60)) == ["a"]
+    assert 30 <= clock.monotonic() - began < 40
+    assert broker.consume("q", wait=60) == []
+    assert clock.monotonic() - began >= 90
+
+
+@pytest.mark.parametrize("wait", [-1, "1", float("nan")])
+def test_who_consumes_waits_for_a_number_of_seconds(broker, wait):
+    with pytest.raises(InvalidArgument, match="wait is"):
+        broker.consume("q", wait=wait)
+
+
+def test_who_waits_without_end_looks_ever_more_rarely(broker, other, clock):
+    looks = []
+
+    def sleep(seconds):
+        looks.append(seconds)
+        clock.advance(seconds)
+        if len(looks) == 100:
+            other.publish("q", "a")
+
+    clock.sleep = sleep
+    assert texts(broker.consume("q", wait=None)) == ["a"]
+    assert looks[0] < 0.1
+    assert 3 < min(looks[20:]) <= max(looks[20:]) == 5
+
+
+def test_who_waits_heeds_a_pause_until_it_is_over(broker, other, clock):
+    broker.publish("q", "a")
+    broker.pause("q")
+    with pytest.raises(QueuePaused):
+        broker.consume("q", wait=10, heed_pause=True)
+    clock.sleep = lambda seconds: (clock.advance(seconds), other.resume("q"))
+    assert texts(broker.consume("q", wait=10, heed_pause=True)) == ["a"]
+
+
+def test_the_log_has_what_workers_noted(broker, root, clock):
+    from ddmq.hpc.journal import Journal, Run
+
+    assert list(broker.log("q")) == []
+    journal = Journal(f"{root}/q", "node", clock, None)
+    run = Run("id", 1.0, 2.0, "acked", 0, None, "node", "", 1, 0, 0.5, "")
+    journal.add(run)
+    journal.flush()
+    journal.close()
+    assert list(broker.log("q")) == [run]
+    with pytest.raises(QueueNotFound):
+        broker.log("none")
 
 
 def test_waiting_ends_when_all_is_settled(broker, other, clock):

@@ -8,8 +8,8 @@ from types import SimpleNamespace
 import pytest
 from hpc.inside import Hurried
 
+from ddmq.holding.heartbeat import Heartbeat
 from ddmq.hpc.execution import Ended, Execution
-from ddmq.hpc.heartbeat import Heartbeat
 from ddmq.hpc.journal import Journal
 from ddmq.hpc.limits import Deadline, Durations, Limits
 from ddmq.hpc.options import WorkerOptions

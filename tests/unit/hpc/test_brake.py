@@ -6,8 +6,8 @@ from types import SimpleNamespace
 
 import pytest
 
+from ddmq.holding.heartbeat import Heartbeat
 from ddmq.hpc.brake import Brake
-from ddmq.hpc.heartbeat import Heartbeat
 from ddmq.hpc.limits import Limits
 from ddmq.hpc.options import WorkerOptions
 from ddmq.hpc.settling import Settler

@@ -118,3 +118,36 @@ def test_a_command_is_split_as_a_shell_does_and_run_by_none():
 def test_what_is_no_command_is_refused(text):
     with pytest.raises(InvalidArgument, match="no command"):
         options.command_line(text)
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {},
+        {"slots": 3, "timeout": 0.5, "backoff": (1, 2.5), "retries": 0},
+        {"fatal": {2}, "on_exit": {137: "big"}, "env": {"A": "{slot}"}},
+        {"output_dir": "out", "output_name": "{id}.gz", "until": "done", "logs": "all"},
+        {"max_failures": 5.0, "then": ("sbatch", "collect.sh"), "log_limit": 1},
+    ],
+)
+def test_what_a_program_may_give(given):
+    told = options.WorkerOptions(**given)
+    assert told.checked() is told
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        *({"slots": n} for n in (0, -1, 1.5, True, "2")),
+        *({"timeout": n} for n in (-1, "5m", float("nan"), float("inf"))),
+        *({"wait": None}, {"retries": -1}, {"max_messages": 0}, {"log_limit": 0}),
+        *({"backoff": 5}, {"backoff": ("5",)}, {"fatal": [2]}, {"fatal": {-1}}),
+        *({"max_failures": 0}, {"until": "ever"}, {"logs": "some"}, {"log_dir": ""}),
+        *({"then": "sbatch"}, {"then": ("",)}, {"env": {"DDMQ_ID": "1"}}),
+        *({"env": {"a b": "1"}}, {"on_exit": {300: "q"}}, {"on_exit": {1: "a/b"}}),
+        *({"output_dir": "out", "output_name": "all"}, {"output_name": "{id}"}),
+    ],
+)
+def test_what_no_command_line_could_say_is_refused(given):
+    with pytest.raises(InvalidArgument):
+        options.WorkerOptions(**given).checked()

@@ -6,8 +6,8 @@ import os
 
 import pytest
 
+from ddmq.holding.heartbeat import Heartbeat
 from ddmq.hpc import journal
-from ddmq.hpc.heartbeat import Heartbeat
 from ddmq.hpc.options import WorkerOptions
 from ddmq.hpc.settling import TROUBLED, Settler
 

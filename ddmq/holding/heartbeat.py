@@ -41,7 +41,7 @@ _NEVER = float("inf")
 
 
 class Heartbeat:
-    """The heartbeat of a worker: it alone renews the leases that the worker holds.
+    """The heartbeat of a worker, or of a program: it alone renews the leases that are held.
 
     While it is entered, its thread renews them, however long the main thread is busy: with a
     result that is being synced, or a file system that hangs. A renewal that hangs holds up the
@@ -81,16 +81,15 @@ class Heartbeat:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        self.end()
+        self._thread.join(2 * _PATIENCE)  # it waits that long for a renewal that hangs
+        # A thread that hangs ends with the process.
+
+    def end(self) -> None:
+        """Let its thread end, and do not wait for that."""
         with self._changed:
             self._ended = True  # from now on it wakes nobody
             self._rouse()
-        self._thread.join(2 * _PATIENCE)  # it waits that long for a renewal that hangs
-        with self._changed:
-            if self._pipe is not None and not self._thread.is_alive():
-                for descriptor in self._pipe:
-                    os.close(descriptor)
-                self._pipe = None  # a renewal that hangs rouses nobody later
-        # A thread that hangs ends with the process.
 
     # What the main thread asks for
 
@@ -119,6 +118,18 @@ class Heartbeat:
                 return message
             self._changed.wait_for(lambda: not held.busy, _PATIENCE)
             return held.message
+
+    def present(self, message: Message) -> Message:
+        """Return a message under the name that it has now."""
+        with self._changed:
+            held = self._held.get(key_of(message))
+            return message if held is None else held.message
+
+    def holds(self, message: Message) -> bool:
+        """Tell whether a lease is renewed, and neither lost nor over."""
+        with self._changed:
+            held = self._held.get(key_of(message))
+            return held is not None and not held.is_over(self._clock.monotonic())
 
     def confirm(self, message: Message) -> None:
         """Renew a lease now, so that nobody else has the message for a while.
@@ -179,6 +190,11 @@ class Heartbeat:
             with self._changed:
                 self._looks_at = self._next_due()
             self._sleep(self._seconds_to(self._looks_at))
+        with self._changed:
+            assert self._pipe is not None
+            for descriptor in self._pipe:
+                os.close(descriptor)
+            self._pipe = None  # a renewal that hangs rouses nobody later
 
     def _sleep(self, seconds: float | None) -> None:
         """Wait until somebody rouses us, but not longer.

@@ -14,7 +14,7 @@ from support import Calls, FakeClock
 from ddmq import Broker
 from ddmq.clock import Clock
 from ddmq.errors import StorageError
-from ddmq.hpc.heartbeat import Heartbeat
+from ddmq.holding.heartbeat import Heartbeat
 from ddmq.storage.filesystem import FileSystem
 
 
@@ -120,8 +120,8 @@ class Threads(FakeClock):
 def test_renewals_that_hang_hold_up_others_only_where_they_are_too_many(
     root, broker, monkeypatch, hanging, done_beside
 ):
-    monkeypatch.setattr("ddmq.hpc.heartbeat._PATIENCE", 0.01)
-    monkeypatch.setattr("ddmq.hpc.heartbeat._HANGING", 2)
+    monkeypatch.setattr("ddmq.holding.heartbeat._PATIENCE", 0.01)
+    monkeypatch.setattr("ddmq.holding.heartbeat._HANGING", 2)
     broker.publish_many("q", list("abcd"), timeout=30)
     clock, go_on, begun, done = Threads(), threading.Event(), [], SimpleQueue()
     mine = Broker(root, clock=clock)
@@ -231,7 +231,7 @@ def test_whoever_settles_sees_the_name_that_a_renewal_makes(root, hanging, held)
 
 
 def test_nobody_waits_for_ever_for_a_renewal(root, broker, hanging, held, monkeypatch):
-    monkeypatch.setattr("ddmq.hpc.heartbeat._PATIENCE", 0.01)
+    monkeypatch.setattr("ddmq.holding.heartbeat._PATIENCE", 0.01)
     heartbeat, _, stack = hanging
     with pytest.raises(StorageError, match="hangs"):
         heartbeat.confirm(held)

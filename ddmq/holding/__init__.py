@@ -1,0 +1,1 @@
+"""Leases that are held: a message that renews itself while it is worked on, and the heartbeat."""

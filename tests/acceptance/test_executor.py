@@ -1,0 +1,156 @@
+"""An Executor with real workers: here, killed in the middle, and in a job."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import signal
+import subprocess
+import sys
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+from acceptance.workers import until
+
+import ddmq
+from ddmq import Broker
+from ddmq.hpc import CallFailed, Executor
+
+pytestmark = pytest.mark.slow
+TOP = Path(ddmq.__file__).parents[1]
+TASKS = """
+import os
+import signal
+import time
+
+def double(x):
+    return 2 * x
+
+def traced(x, place):
+    with open(os.path.join(place, f"{x}.{os.getpid()}"), "w"):
+        pass
+    time.sleep(0.01)
+    return [x, os.getpid()]
+
+def fails(x):
+    raise ValueError(x)
+
+def dies():
+    os.kill(os.getpid(), signal.SIGKILL)
+
+def leaves():
+    os._exit(0)
+"""
+#: A process that asks for calls, makes none, and is gone before they are made.
+FIRST = """
+import os, sys
+from ddmq.hpc import Executor
+import acceptance_calls as tasks
+executor = Executor(sys.argv[1], "run", slots=1)
+executor.submit(tasks.double, 1).result()
+executor.map(tasks.double, range(2, 30))
+os.kill(os.getpid(), 9)
+"""
+
+
+@pytest.fixture(autouse=True)
+def tasks(tmp_path, monkeypatch):
+    (tmp_path / "acceptance_calls.py").write_text(TASKS)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    yield __import__("acceptance_calls")
+    sys.modules.pop("acceptance_calls", None)
+
+
+def processes_of(executor):
+    return executor._workers._process
+
+
+def test_calls_are_made_by_a_worker_here(broker, root, tasks, capfd):
+    with Executor(root, slots=2) as executor:
+        one = executor.submit(tasks.double, 4)
+        assert list(executor.map(tasks.double, range(100))) == list(range(0, 200, 2))
+        assert one.result() == 8
+        with pytest.raises(ValueError, match="bad"):
+            executor.submit(tasks.fails, "bad").result()
+        process = processes_of(executor)
+    assert process.returncode is not None
+    assert broker.queues() == ["jobs"]
+    assert "102 acked" in capfd.readouterr().err
+
+
+def test_a_function_that_kills_its_process_fails_and_no_other(broker, root, tasks):
+    with Executor(root, slots=1) as executor:
+        assert executor.submit(tasks.double, 1).result() == 2
+        bad = [executor.submit(tasks.dies), executor.submit(tasks.leaves)]
+        assert list(executor.map(tasks.double, range(20))) == list(range(0, 40, 2))
+        assert isinstance(bad[0].exception(), CallFailed)
+        assert "SIGKILL" in str(bad[0].exception())
+        assert isinstance(bad[1].exception(), CallFailed)
+
+
+def test_a_worker_that_is_killed_in_the_middle_leaves_one_result_of_each_call(
+    broker, root, tasks, tmp_path
+):
+    broker.create_queue("killed")
+    broker.update_settings("killed", message_timeout=2)
+    place = tmp_path / "traces"
+    place.mkdir()
+    with Executor(root, "killed", slots=2) as executor:
+        results = executor.map(tasks.traced, range(300), [str(place)] * 300)
+        for number in (20, 100, 200):
+            until(lambda number=number: len(os.listdir(place)) > number)
+            processes_of(executor).send_signal(signal.SIGKILL)
+            before = processes_of(executor)
+            until(lambda before=before: processes_of(executor) is not before)
+        found = list(results)
+    assert [x for x, _ in found] == list(range(300))
+    kept = [n for n in os.listdir(executor.results) if not n.startswith(".")]
+    assert len(kept) == 300
+    assert broker.is_empty("killed")
+    assert broker.dead("killed") == []
+
+
+def test_another_process_finds_what_one_left_that_was_killed(broker, root, tmp_path):
+    environ = {**os.environ, "PYTHONPATH": f"{TOP}:{tmp_path}"}
+    done = subprocess.run(
+        [sys.executable, "-c", FIRST, str(root)], env=environ, check=False
+    )
+    assert done.returncode == -signal.SIGKILL
+    broker.update_settings("run", message_timeout=2)
+    allow = ["acceptance_calls"]
+    with Executor.attach(root, "run", allow=allow, slots=2) as executor:
+        assert [f.result() for f in executor.futures] == list(range(2, 60, 2))
+    assert broker.is_empty("run")
+
+
+def test_calls_are_made_by_workers_in_jobs(broker, root, tasks, tmp_path, monkeypatch):
+    bin_ = tmp_path / "bin"
+    bin_.mkdir()
+    worker = bin_ / "worker"
+    main = "import sys; from ddmq.cli.worker import main; sys.exit(main())"
+    words = f"env PYTHONPATH={shlex.quote(str(TOP))} {sys.executable} -c '{main}'"
+    worker.write_text(f'#!/bin/sh\nexec {words} "$@"\n')
+    worker.chmod(0o755)
+    (bin_ / "sbatch").write_text(
+        f"#!/bin/sh\ncat > {tmp_path}/script\nSLURM_JOB_ID=1 SLURM_SUBMIT_DIR={tmp_path} setsid bash {tmp_path}/script "
+        f"> {tmp_path}/said 2>&1 < /dev/null &\necho $! > {tmp_path}/job\n"
+        "echo Submitted batch job 1\n"
+    )
+    (bin_ / "sbatch").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{bin_}:{os.environ['PATH']}")
+    options = {"workers": 1, "j": 2, "time": "0:10:00", "worker": worker}
+    options["poll_max"] = "0.2"
+    with Executor(root, "run", slurm=options) as executor:
+        assert list(executor.map(tasks.double, range(20))) == list(range(0, 40, 2))
+    assert "#SBATCH --time=00:10:00" in (tmp_path / "script").read_text()
+    assert "run" in Broker(root).queues()
+    [seen] = broker.workers("run")
+    job = int((tmp_path / "job").read_text())
+    for _ in range(3):  # it was asked to drain, which it sees within a minute
+        with suppress(AssertionError):
+            until(lambda: not Path(f"/proc/{job}").exists())
+            break
+    assert "asked to drain" in (tmp_path / "said").read_text()
+    assert seen.job == "1"

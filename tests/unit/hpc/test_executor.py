@@ -1,0 +1,319 @@
+"""Futures on a queue, with the test as the only worker: what it makes is made."""
+
+from __future__ import annotations
+
+import errno
+import gc
+import os
+import stat
+import sys
+import threading
+from concurrent import futures
+
+import pytest
+
+from ddmq import Broker, InvalidArgument
+from ddmq.hpc import CallFailed, Executor
+from ddmq.hpc.calls import Caller
+
+TASKS = """
+def double(x, plus=0):
+    return 2 * x + plus
+
+def fails(x):
+    raise ValueError(x)
+"""
+#: Seconds for which a test waits for what comes within milliseconds.
+PATIENCE = 30
+
+
+@pytest.fixture(autouse=True)
+def tasks(tmp_path, monkeypatch):
+    """A module of a user's, in whose directory he is."""
+    (tmp_path / "executed_tasks.py").write_text(TASKS)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    yield __import__("executed_tasks")
+    sys.modules.pop("executed_tasks", None)
+
+
+@pytest.fixture
+def made(broker, root, clock):
+    """Return a function that makes an Executor which starts no workers; it is ended."""
+    all_ = []
+
+    def make(queue="calls", **options):
+        executor = Executor(root, queue, clock=clock, **options)
+        executor._workers.are_started = True
+        all_.append(executor)
+        return executor
+
+    yield make
+    for executor in all_:
+        executor._fail(RuntimeError("the test is over"))
+        executor.shutdown()
+    gc.collect()  # an exception, its traceback and its future hold each other, and brokers
+
+
+@pytest.fixture
+def other(broker, root, clock):
+    """Another client, which remembers nothing of the queue."""
+    return Broker(root, clock=clock)
+
+
+@pytest.fixture
+def work(broker, tmp_path):
+    """Return a function that makes so many calls, as a worker does; return how many it made."""
+
+    def work(number, queue="calls", allowed="executed_tasks"):
+        messages = broker.consume(queue, number)
+        for message in messages:
+            output = tmp_path / f".{message.id}"
+            Caller(allowed)(message.message, str(output))
+            output.rename(tmp_path / "ddmq-results" / queue / message.id)
+            broker.ack(message)
+        return len(messages)
+
+    return work
+
+
+def test_a_call_is_a_message_and_its_result_a_file(made, work, tasks, broker):
+    executor = made()
+    future = executor.submit(tasks.double, 4, plus=1)
+    assert not future.done()
+    [seen] = broker.peek("calls")
+    assert seen.message["function"] == "executed_tasks:double"
+    assert work(1) == 1
+    assert future.result(PATIENCE) == 9
+    assert os.listdir(executor.results) == [seen.id]
+
+
+def test_queue_and_results_are_for_their_user_alone(made, broker, root):
+    executor = made()
+    for path in (root / "calls", executor.results):
+        assert stat.S_IMODE(os.stat(path).st_mode) == 0o700
+    assert broker.settings("calls").message_timeout == 60
+
+
+def test_what_is_there_stays_as_it_is(made, broker, tmp_path):
+    broker.update_settings("q", message_timeout=5)
+    (tmp_path / "out").mkdir(0o755)
+    executor = made("q", results=tmp_path / "out")
+    assert broker.settings("q").message_timeout == 5
+    assert executor.results == f"{tmp_path}/out"
+    executor.shutdown()
+    assert "q" in broker.queues()
+    assert (tmp_path / "out").is_dir()
+
+
+def test_what_nobody_named_is_removed_in_the_end(made, broker, tasks, work, tmp_path):
+    executor = made(None)
+    future = executor.submit(tasks.double, 1)
+    work(1, executor.queue)
+    executor.shutdown()
+    assert future.result() == 2
+    assert broker.queues() == ["q"]
+    assert not (tmp_path / "ddmq-results").exists()
+
+
+def test_all_of_a_map_is_published_at_once_and_comes_in_order(made, work, tasks):
+    results = made().map(tasks.double, range(50))
+    assert work(100) == 50
+    assert list(results) == list(range(0, 100, 2))
+
+
+def test_a_map_can_make_several_calls_for_one_message(made, work, tasks):
+    results = made().map(tasks.double, range(50), range(50), chunksize=20)
+    assert work(100) == 3
+    assert list(results) == [3 * n for n in range(50)]
+    assert list(made("other").map(tasks.double, [])) == []
+    with pytest.raises(ValueError, match="chunksize"):
+        made("third").map(tasks.double, [1], chunksize=0)
+
+
+def test_a_map_that_is_left_takes_out_what_waits(made, work, tasks, other):
+    results = made().map(tasks.double, range(50))
+    work(1)
+    assert next(results) == 0
+    results.close()
+    assert other.consume("calls") == []
+
+
+def test_an_exception_is_that_of_the_call(made, work, tasks):
+    future = made().submit(tasks.fails, "bad")
+    work(1)
+    with pytest.raises(ValueError, match="bad") as found:
+        future.result(PATIENCE)
+    assert "in fails" in str(found.value.__cause__)
+
+
+def test_a_call_that_waits_can_be_taken_out(made, work, tasks, broker):
+    executor = made()
+    first, second = (executor.submit(tasks.double, n) for n in (1, 2))
+    assert first.cancel()
+    assert first.cancelled()
+    assert first.cancel()
+    assert work(10) == 1
+    assert second.result(PATIENCE) == 4
+    assert not second.cancel()
+    assert futures.wait([first, second], PATIENCE).not_done == set()
+
+
+def test_a_call_that_a_worker_has_can_not_be_taken_out(
+    made, tasks, broker, other, work
+):
+    executor = made()
+    results = executor.map(tasks.double, range(10))
+    held = broker.consume("calls", 3)
+    found = list(executor._pending.values())
+    assert [future.cancel() for future in found] == [False] * 3 + [True] * 7
+    assert len(other.to_cancel("calls")) == 7
+    assert other.to_cancel("calls").isdisjoint(message.id for message in held)
+    broker.release(held)
+    assert work(10) == 3
+    assert [next(results) for _ in range(3)] == [0, 2, 4]
+
+
+def test_the_call_of_a_submit_that_a_worker_has_goes_on(
+    made, tasks, broker, other, work
+):
+    future = made().submit(tasks.double, 1)
+    [held] = broker.consume("calls")
+    assert not future.cancel()
+    assert other.to_cancel("calls") == frozenset()
+    broker.release(held)
+    work(1)
+    assert future.result(PATIENCE) == 2
+
+
+def test_what_can_not_be_published_is_expected_of_nobody(made, tasks, broker):
+    executor = made()
+    with pytest.raises(InvalidArgument, match="no JSON"):
+        executor.submit(tasks.double, {1})
+    with pytest.raises(InvalidArgument, match="max_message_size"):
+        executor.submit(tasks.double, "x" * 2_000_000)
+    with pytest.raises(InvalidArgument, match="max_message_size"):
+        executor.map(tasks.double, ["x" * 2_000_000])
+    executor.shutdown()
+    assert broker.is_empty("calls")
+
+
+def test_only_functions_of_the_modules_that_workers_know_are_taken(made, tasks):
+    executor = made()
+    executor.submit(tasks.double, 1)
+    with pytest.raises(InvalidArgument, match=r"allow=\[…, 'posix'\]"):
+        executor.submit(os.getpid)
+    with pytest.raises(InvalidArgument, match="at the top of a module"):
+        executor.submit(lambda: 1)
+    both = made("both", allow=["json", "executed_tasks"])
+    both.submit(tasks.double, 1)
+
+
+def test_a_call_that_is_a_dead_letter_has_failed(made, tasks, broker, clock):
+    future = made().submit(tasks.double, 1)
+    broker.reject(broker.consume("calls"), "killed by SIGKILL", {"stderr": "oh\nno"})
+    clock.advance(3)
+    with pytest.raises(CallFailed, match="double was not called: killed by SIGKILL"):
+        future.result(PATIENCE)
+    assert "oh\nno" in str(future.exception())
+
+
+def test_what_is_no_result_is_left_out(made, work, tasks, tmp_path, caplog):
+    executor = made()
+    future = executor.submit(tasks.double, 1)
+    results = tmp_path / "ddmq-results" / "calls"
+    secret = tmp_path / "secret"
+    secret.write_text("secret")
+    (results / ("0" * 20)).symlink_to(secret)
+    os.mkfifo(results / ("1" * 20))
+    (results / ("2" * 20)).write_text("no JSON")
+    (results / ("3" * 20)).write_text('{"key": "x", "value": 1, "error": null}')
+    (results / "mine").write_text("not even a name of one")
+    work(1)
+    assert future.result(PATIENCE) == 2
+    executor.shutdown()
+    assert caplog.text.count("is left out") == 3
+
+
+def test_a_result_that_can_not_be_read_now_is_read_later(made, work, tasks, caplog):
+    def refuse(name):
+        if len(asked) < 3:
+            asked.append(name)
+            raise OSError(errno.EIO, "away", name)
+        return real(name)
+
+    executor = made()
+    asked, real = [], executor._answers.ordinary_file
+    executor._answers.ordinary_file = refuse
+    future = executor.submit(tasks.double, 1)
+    work(1)
+    assert future.result(PATIENCE) == 2
+    assert len(asked) == 3
+    assert caplog.text.count("tried again") == 1
+
+
+def test_the_calls_of_a_process_that_ended_are_found_again(
+    made, work, tasks, broker, clock
+):
+    first = made()
+    first.map(tasks.double, range(4))
+    first.submit(tasks.fails, "bad")
+    keys = sorted(first._pending)
+    broker.reject(broker.consume("calls"))
+    work(2)
+    [held] = broker.consume("calls")
+    other = Executor.attach(broker.root, "calls", clock=clock)
+    assert [future.key for future in other.futures] == keys
+    clock.advance(3)
+    with pytest.raises(CallFailed):
+        other.futures[0].result(PATIENCE)
+    assert [f.result(PATIENCE) for f in other.futures[1:3]] == [2, 4]
+    broker.release(held)
+    work(2)
+    assert other.futures[3].result(PATIENCE) == 6
+    assert isinstance(other.futures[4].exception(PATIENCE), ValueError)
+    assert not other._workers.are_started
+    other.shutdown()
+
+
+def test_after_the_end_no_call_is_taken(made, tasks):
+    executor = made()
+    executor.shutdown()
+    with pytest.raises(RuntimeError, match="after shutdown"):
+        executor.submit(tasks.double, 1)
+    executor.shutdown()
+
+
+def test_the_end_waits_or_does_not(made, tasks, work):
+    executor = made()
+    future = executor.submit(tasks.double, 1)
+    executor.shutdown(wait=False)
+    assert not future.done()
+    ending = threading.Thread(target=executor.shutdown)
+    ending.start()
+    assert ending.is_alive()
+    work(1)
+    ending.join(PATIENCE)
+    assert future.result() == 2
+
+
+def test_whatever_goes_wrong_with_looking_fails_the_calls(made, tasks, broker):
+    executor = made()
+
+    def look():
+        raise ZeroDivisionError("never thought of")
+
+    executor._look = look
+    future = executor.submit(tasks.double, 1)
+    with pytest.raises(futures.BrokenExecutor, match="never thought of"):
+        future.result(PATIENCE)
+
+
+def test_workers_that_can_not_go_on_fail_the_calls(made, tasks):
+    executor = made()
+    executor._workers.trouble = lambda *, has_come: "the worker ended with status 5"
+    future = executor.submit(tasks.double, 1)
+    with pytest.raises(futures.BrokenExecutor, match="status 5"):
+        future.result(PATIENCE)
+    with pytest.raises(RuntimeError):
+        executor.submit(tasks.double, 1)
