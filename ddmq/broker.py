@@ -595,10 +595,16 @@ class Broker:
         self._settle(message, _each(reject))
 
     @_explained
-    def move(self, message: Message | Iterable[Message], queue: str) -> None:
-        """Put consumed messages at the end of another ready queue, their counts unchanged."""
+    def move(
+        self, message: Message | Iterable[Message], queue: str, *, anew: bool = False
+    ) -> None:
+        """Put consumed messages at the end of another ready queue.
+
+        Their counts are unchanged, or zero with `anew`: for who is done with them here.
+        """
         target = self._known(queue)
-        self._settle(message, _each(lambda q, _, lease: q.move(lease, target)))
+        act = _each(lambda q, _, lease: q.move(lease, target, anew=anew))
+        self._settle(message, act)
 
     @_explained
     def move_waiting(

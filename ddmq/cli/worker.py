@@ -114,7 +114,7 @@ def worker_options(given: WorkerArguments, environ: dict[str, str]) -> WorkerOpt
     if outputs.output_dir is not None:
         outputs = outputs._replace(output_dir=os.path.abspath(outputs.output_dir))
     values: dict[str, Any] = {}
-    for part in (running, given.failing, outputs, stopping):
+    for part in (running, given.succeeding, given.failing, outputs, stopping):
         values.update(part._asdict())
     values.update(max_failures=failures, max_failed_share=share)
     return WorkerOptions(**values, spool=environ.get("TMPDIR", "/tmp"))

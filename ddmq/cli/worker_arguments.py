@@ -187,6 +187,18 @@ class Failing(NamedTuple):
     )
 
 
+class Succeeding(NamedTuple):
+    """What follows when a command succeeded."""
+
+    on_success: options.Next | None = option(
+        "--on-success",
+        "queue:NAME moves the message on to another queue of this root; lines:NAME publishes "
+        "each line of what the command wrote to $DDMQ_OUTPUT there",
+        Kind(options.on_success),
+        metavar="queue:NAME|lines:NAME",
+    )
+
+
 class Outputs(NamedTuple):
     """Where what commands print and write goes."""
 
@@ -329,6 +341,7 @@ class WorkerArguments(NamedTuple):
     """All options of `ddmq-worker`, as its help groups them."""
 
     running: Running = group(Running, "running a message")
+    succeeding: Succeeding = group(Succeeding, "when it succeeded")
     failing: Failing = group(Failing, "when it failed")
     outputs: Outputs = group(Outputs, "outputs")
     stopping: Stopping = group(Stopping, "when to stop")
@@ -381,6 +394,11 @@ def given_to_worker(
         )
     if values.output_name is not None and values.output_dir is None:
         parser.error("--output-name needs --output-dir")
+    if values.on_success is not None:
+        if values.on_success.queue == values.queue:
+            parser.error("--on-success: the next queue must be another one")
+        if values.on_success.kind == "lines" and values.output_dir is None:
+            parser.error("--on-success lines:NAME needs --output-dir")
     if values.log_dir is not None and values.logs != "none":
         for name in ("group", "tag"):
             if getattr(values, name):

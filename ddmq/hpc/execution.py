@@ -12,6 +12,8 @@ from ddmq.hpc.signals import DRAIN
 from ddmq.storage.names import new_token
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from ddmq.hpc.options import WorkerOptions
     from ddmq.hpc.runner import Outcome
     from ddmq.hpc.running_command import Command
@@ -147,6 +149,10 @@ class Execution:
     def may_have_result(self) -> bool:
         """Whether its command was told where to write one."""
         return self._result is not None
+
+    def lines(self) -> Iterator[str]:
+        """Yield the lines of what the command wrote, without those that are empty."""
+        return iter(()) if self._result is None else self._result.lines()
 
     def keep_result(self, *, sync: bool) -> None:
         """Make what the command wrote the one result of its message."""

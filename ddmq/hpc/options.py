@@ -24,6 +24,14 @@ _with_units = re.compile(f"(?:{_part.pattern})+")
 _UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
 
 
+class Next(NamedTuple):
+    """What goes on in another queue when a command succeeded."""
+
+    kind: str
+    """`queue`: the message. `lines`: each line of its output, as a message."""
+    queue: str
+
+
 class WorkerOptions(NamedTuple):
     """Everything that `ddmq-worker` can be told about its work. Times are in seconds."""
 
@@ -44,6 +52,8 @@ class WorkerOptions(NamedTuple):
     retry_free: frozenset[int] = RETRY_FREE
     on_exit: Mapping[int, str] = {}
     """The queue to which a message is moved, by exit status."""
+    on_success: Next | None = None
+    """Where a message goes on, or its output, when its command succeeded."""
     retries: int = 3
     """How often a message without a requeue_limit is tried again."""
     backoff: tuple[float, ...] = ()
@@ -227,6 +237,14 @@ def on_exit(text: str) -> tuple[int, str]:
     if kind != "queue":
         raise InvalidArgument(f"{text!r} is not CODE=queue:NAME")
     return code(status), check_queue_name(name)
+
+
+def on_success(text: str) -> Next:
+    """Read queue:NAME or lines:NAME."""
+    kind, _, name = text.partition(":")
+    if kind not in ("queue", "lines"):
+        raise InvalidArgument(f"{text!r} is neither queue:NAME nor lines:NAME")
+    return Next(kind, check_queue_name(name))
 
 
 def output_name(text: str) -> str:

@@ -45,6 +45,9 @@ def check_all(options: WorkerOptions, broker: Broker) -> None:
     for code, queue in options.on_exit.items():
         with _explained(f"--on-exit {code}=queue:{queue}"):
             broker.move([], queue)  # moves nothing, and opens it
+    if options.on_success is not None:
+        with _explained(f"--on-success {':'.join(options.on_success)}"):
+            broker.move([], options.on_success.queue)
     if options.then:
         _require_program(options.then[0])
 

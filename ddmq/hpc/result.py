@@ -7,14 +7,16 @@ import os
 import re
 import stat
 from contextlib import ExitStack, suppress
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 from ddmq.hpc.faults import BadOutput, may_pass
 from ddmq.hpc.folder import Folder, reached
+from ddmq.settings import MAX_BYTES
 from ddmq.storage.names import DROPPED, FOREIGN, Dead, new_token
 
 if TYPE_CHECKING:
-    from collections.abc import Container
+    from collections.abc import Container, Iterator
 
     from ddmq.hpc.output_names import Reservation
     from ddmq.storage.filesystem import FileSystem
@@ -144,6 +146,34 @@ class Result:
                 raise
             try_output(self._directory)  # raises what is wrong with it
             raise self._bad(f"no result: {error.strerror}") from error
+
+    def lines(self) -> Iterator[str]:
+        """Yield the lines of what the command wrote, without those that are empty.
+
+        None, if it wrote nothing. BadOutput: what it made has no lines that can be messages.
+        """
+        with ExitStack() as stack:
+            kept = stack.enter_context(Folder.open(self._directory))
+            unfinished = stack.enter_context(kept.below(UNFINISHED))
+            inside = stack.enter_context(self.inside(unfinished))
+            if not self._was_made(inside):
+                return
+            try:
+                descriptor = os.open(self._id, _LOOK, dir_fd=inside.descriptor)
+            except PermissionError as error:
+                raise self._bad("not to be read by its own worker") from error
+            stack.callback(os.close, descriptor)
+            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+                raise self._bad("no file, and has no lines")
+            file = stack.enter_context(open(descriptor, "rb", closefd=False))
+            # One that is too long for any message is cut, and too long all the same.
+            for line in iter(partial(file.readline, MAX_BYTES + 3), b""):
+                try:
+                    text = line.rstrip(b"\r\n").decode()
+                except UnicodeDecodeError as error:
+                    raise self._bad("no text: it is not UTF-8") from error
+                if text:
+                    yield text
 
     def _take_out(self, unfinished: Folder, kept: Folder, *, sync: bool) -> bool:
         """Move the output to where results are; False: the command wrote none."""

@@ -184,7 +184,7 @@ class Settler:
         """
         plain = [e for e in ended if e.went_well and not e.execution.may_have_result]
         plain = [e for e in plain if not (e.execution.lost or e.execution.was_killed)]
-        if len(plain) < 2:
+        if len(plain) < 2 or self._options.on_success is not None:
             return set()
         # Those of one range stand together, so that one rename acks them.
         plain.sort(key=lambda e: key_of(e.execution.message))
@@ -340,16 +340,21 @@ class Settler:
         self._do(ended, "dead" if is_dead else "failed", act)
 
     def _succeed(self, ended: Ended) -> None:
-        """Keep the result, for which the lease must hold, and ack.
+        """Keep the result, for which the lease must hold, and ack or move on.
 
         When the ack's reply was lost, only the ack is repeated: a lease that an ack has
         removed can't be renewed.
         """
         owed = _Owed(partial(self._succeed, ended), ended, "acked")
         with self._boundary(ended, owed):
-            if not ended.execution.may_have_result or self._keep_result(ended):
-                self._note_acks([ended])
-                self._do(ended, "acked", self._broker.ack)
+            if ended.execution.may_have_result and not self._keep_result(ended):
+                return
+            self._note_acks([ended])
+            act: Callable[[Message], None] = self._broker.ack
+            goes_on = self._options.on_success
+            if goes_on is not None and goes_on.kind == "queue":
+                act = partial(self._broker.move, queue=goes_on.queue, anew=True)
+            self._do(ended, "acked", act)
 
     def _keep_result(self, ended: Ended) -> bool:
         """Keep the result; False: it can't be kept, and the message is settled for that."""
@@ -357,6 +362,7 @@ class Settler:
         self._heartbeat.confirm(execution.message)
         durable = self._broker.settings(self._queue).durable
         try:
+            self._publish_lines(execution)
             execution.keep_result(sync=durable)
         except BadOutput as error:
             self._fail(ended, str(error))
@@ -374,17 +380,37 @@ class Settler:
             return False
         return True
 
+    def _publish_lines(self, execution: Execution) -> None:
+        """Publish the lines of an output, all at once, in the queue that is to have them.
+
+        The key holds whoever runs the message again, since we died before the ack, or whose lease
+        was lost meanwhile: the lines of the first run count. It is never forgotten: a worker that
+        was suspended here for long would publish its lines as well.
+        """
+        goes_on = self._options.on_success
+        if goes_on is None or goes_on.kind != "lines":
+            return
+        key = f"lines of {self._queue}/{execution.message.id}"
+        try:
+            self._broker.publish_many(goes_on.queue, execution.lines(), key=key)
+        except (BadOutput, *AWAY):
+            raise
+        except DdmqError as error:
+            why = f"its lines can't be published in {goes_on.queue}: {error}"
+            raise BadOutput(why) from error
+
     def _do(self, ended: Ended, result: str, act: Callable[[Message], None]) -> None:
         """Do what was decided; while the file system refuses, owe it and keep the lease."""
         execution = ended.execution
         owed = _Owed(partial(self._do, ended, result, act), ended, result)
+        goes_on = self._options.on_success and self._options.on_success.kind
         try:
             with self._boundary(ended, owed):
                 execution.message = self._heartbeat.stop(execution.message)
                 act(execution.message)
                 self._record(ended, result)
         except DdmqError as error:
-            if result != "moved":
+            if result != "moved" and (result, goes_on) != ("acked", "queue"):
                 raise
             self._fail(ended, f"{self._reason(ended)}; it can't be moved: {error}")
 

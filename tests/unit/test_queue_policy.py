@@ -167,6 +167,22 @@ def test_a_rejected_message_is_never_tried_again(broker):
     assert "rejected" in dead["b"].reason
 
 
+@pytest.mark.parametrize(("anew", "count"), [(False, 1), (True, 0)])
+@pytest.mark.parametrize("together", [1, 20])
+def test_what_is_moved_keeps_its_counts_unless_it_begins_anew(
+    broker, anew, count, together
+):
+    broker.create_queue("other")
+    broker.publish_many("q", ["x"] * together, timeout=77, durable=False)
+    [message] = broker.consume("q")
+    broker.nack(message)
+    [message] = broker.consume("q")
+    broker.move(message, "other", anew=anew)
+    [moved] = broker.consume("other")
+    assert (moved.id, moved.timeout) == (message.id, 77)
+    assert moved.failures == count
+
+
 def test_an_ack_of_what_was_moved_leaves_it_where_it_waits_now(broker):
     broker.create_queue("other")
     message = consumed(broker)

@@ -70,6 +70,24 @@ def test_what_means_nothing_is_wrong_usage(words, capsys):
     assert "see `ddmq-worker -h`" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("words", "why"),
+    [
+        (["--on-success", "queue:jobs"], "the next queue must be another one"),
+        (["--on-success", "lines:next"], "lines:NAME needs --output-dir"),
+    ],
+)
+def test_what_goes_on_goes_to_another_queue_and_lines_come_from_an_output(
+    words, why, capsys
+):
+    parser = worker_parser()
+    with pytest.raises(SystemExit, match="2"):
+        given_to_worker(parser, [*words, "/mq", "jobs"], [])
+    assert why in capsys.readouterr().err
+    told = ["--on-success", "lines:next", "--output-dir", "out", "/mq", "jobs"]
+    assert given_to_worker(parser, told, []).on_success == ("lines", "next")
+
+
 def test_a_name_of_results_needs_their_directory(capsys):
     parser = worker_parser()
     with pytest.raises(SystemExit, match="2"):

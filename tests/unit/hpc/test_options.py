@@ -83,6 +83,14 @@ def test_a_queue_to_move_to_has_a_proper_name():
             options.on_exit(text)
 
 
+def test_what_goes_on_is_the_message_or_the_lines_of_its_output():
+    assert options.on_success("queue:b") == ("queue", "b")
+    assert options.on_success("lines:b") == ("lines", "b")
+    for text in ("b", "queue", "queue:", "words:b", "lines:../b"):
+        with pytest.raises(InvalidArgument):
+            options.on_success(text)
+
+
 @pytest.mark.parametrize("text", ["{/.}.gz", "{id}", "run-{sample}_{//}"])
 def test_the_name_of_a_result_stands_for_its_message(text):
     assert options.output_name(text) == text

@@ -7,7 +7,7 @@ import os
 import pytest
 
 from ddmq.errors import DdmqError
-from ddmq.hpc.options import WorkerOptions
+from ddmq.hpc.options import Next, WorkerOptions
 from ddmq.hpc.preflight import check_all
 from ddmq.hpc.result import NAMES, UNFINISHED
 
@@ -19,6 +19,7 @@ def test_what_can_be_used_is_used_and_left_clean(broker, tmp_path):
         log_dir=f"{tmp_path}/log",
         spool=str(tmp_path),
         on_exit={137: "other"},
+        on_success=Next("queue", "other"),
         stdin=True,
     )
     check_all(options, broker)
@@ -43,6 +44,10 @@ def test_more_commands_that_stay_than_open_files_are_refused(broker):
         ({"spool": "{}/file", "stdin": True}, "TMPDIR {}/file can't be used: "),
         ({"spool": "{}/file", "group": True}, "TMPDIR {}/file can't be used: "),
         ({"on_exit": {1: "none"}}, "--on-exit 1=queue:none can't be used: "),
+        (
+            {"on_success": Next("lines", "none")},
+            "--on-success lines:none can't be used: ",
+        ),
     ],
 )
 def test_what_can_not_be_used_is_named(broker, tmp_path, options, named):

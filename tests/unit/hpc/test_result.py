@@ -34,6 +34,14 @@ def test_a_result_replaces_an_earlier_one(tmp_path):
     assert (tmp_path / "id").read_text() == "second"
 
 
+def test_the_lines_of_what_was_written_are_read_where_its_command_wrote_it(tmp_path):
+    result = Result(str(tmp_path), "id", TOKEN)
+    assert list(result.lines()) == []
+    with open(result.path, "wb") as file:
+        file.write("one\r\n\n tw\u00f6 \nthree".encode())
+    assert list(result.lines()) == ["one", " tw\u00f6 ", "three"]
+
+
 @pytest.mark.parametrize("sync", [True, False])
 def test_a_result_is_synced_before_it_has_its_name_and_the_name_after(
     tmp_path, monkeypatch, sync
