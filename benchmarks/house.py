@@ -136,11 +136,11 @@ class House:
         What is reached through is an attribute that holds an object of ours: one that some
         class of the package sets to something of the package, or takes as an argument.
         """
-        ours = set()
+        ours, classes = set(), self.classes()
         for node in self._nodes():
             if isinstance(node, ast.Assign) and isinstance(node.value, ast.Call):
                 made = getattr(node.value.func, "id", "")
-                if made in self.classes():
+                if made in classes:
                     ours |= {
                         t.attr for t in node.targets if isinstance(t, ast.Attribute)
                     }

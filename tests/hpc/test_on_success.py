@@ -11,8 +11,8 @@ from hpc.inside import run
 from support import Crash, crashing_before
 
 from ddmq import Broker
+from ddmq.holding.heartbeat import Heartbeat
 from ddmq.hpc.execution import Ended, Execution
-from ddmq.hpc.heartbeat import Heartbeat
 from ddmq.hpc.journal import Journal
 from ddmq.hpc.manifest import manifest
 from ddmq.hpc.options import Next, WorkerOptions

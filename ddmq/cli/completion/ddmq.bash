@@ -594,7 +594,7 @@ complete -o bashdefault -F _shtab_ddmq ddmq
 
 # Completion of ddmq-worker, made by packaging/completion.py.
 
-_shtab_ddmqworker_option_strings=(-h --help -v --version -j --slots --stdin --batch --persistent --env --bind --timeout --grace --term-signal --fatal --retry-free --on-exit --retries --backoff --group --tag --log-dir --logs --log-limit --output-dir --output-name --wait --until-done --forever --max-messages --max-failures --fast-failures --no-brake --then --then-even-if-dead --poll-max --time --deadline --min-remaining -d --debug --exit-zero)
+_shtab_ddmqworker_option_strings=(-h --help -v --version -j --slots --stdin --batch --persistent --env --bind --timeout --grace --term-signal --on-success --fatal --retry-free --on-exit --retries --backoff --group --tag --log-dir --logs --log-limit --output-dir --output-name --wait --until-done --forever --max-messages --max-failures --fast-failures --no-brake --then --then-even-if-dead --poll-max --time --deadline --min-remaining -d --debug --exit-zero)
 
 _shtab_ddmqworker_pos_0_COMPGEN=_shtab_compgen_dirs
 _shtab_ddmqworker___log_dir_COMPGEN=_shtab_compgen_dirs
@@ -770,7 +770,7 @@ complete -o bashdefault -F _shtab_ddmqworker ddmq-worker
 
 # Completion of ddmq-submit, made by packaging/completion.py.
 
-_shtab_ddmqsubmit_option_strings=(-h --help -v --version --workers --max-workers -j --slots --time -o --option --chain --requeue --worker --dry-run --stdin --batch --persistent --env --bind --timeout --grace --term-signal --fatal --retry-free --on-exit --retries --backoff --group --tag --log-dir --logs --log-limit --output-dir --output-name --wait --until-done --forever --max-messages --max-failures --fast-failures --no-brake --then --then-even-if-dead --poll-max --deadline --min-remaining -d --debug --exit-zero)
+_shtab_ddmqsubmit_option_strings=(-h --help -v --version --workers --max-workers -j --slots --time -o --option --chain --requeue --worker --dry-run --stdin --batch --persistent --env --bind --timeout --grace --term-signal --on-success --fatal --retry-free --on-exit --retries --backoff --group --tag --log-dir --logs --log-limit --output-dir --output-name --wait --until-done --forever --max-messages --max-failures --fast-failures --no-brake --then --then-even-if-dead --poll-max --deadline --min-remaining -d --debug --exit-zero)
 
 _shtab_ddmqsubmit_pos_1_COMPGEN=_shtab_compgen_dirs
 _shtab_ddmqsubmit___worker_COMPGEN=_shtab_compgen_files

@@ -410,7 +410,7 @@ function _shtab_ddmqworker_using
 end
 
 set -g _shtab_ddmqworker_commands 
-set -g _shtab_ddmqworker_opts_with_value --backoff --batch --deadline --env --fast-failures --fatal --grace --log-dir --log-limit --logs --max-failures --max-messages --min-remaining --on-exit --output-dir --output-name --poll-max --retries --retry-free --slots --term-signal --then --time --timeout --wait -j
+set -g _shtab_ddmqworker_opts_with_value --backoff --batch --deadline --env --fast-failures --fatal --grace --log-dir --log-limit --logs --max-failures --max-messages --min-remaining --on-exit --on-success --output-dir --output-name --poll-max --retries --retry-free --slots --term-signal --then --time --timeout --wait -j
 
 complete -c ddmq-worker -e
 complete -c ddmq-worker -f
@@ -426,6 +426,7 @@ complete -c ddmq-worker -n _shtab_ddmqworker_using -l bind -d 'give each slot it
 complete -c ddmq-worker -n _shtab_ddmqworker_using -l timeout -x -d 'seconds that a command may run'
 complete -c ddmq-worker -n _shtab_ddmqworker_using -l grace -x -d 'seconds from the request to end to SIGKILL; 10 by default'
 complete -c ddmq-worker -n _shtab_ddmqworker_using -l term-signal -x -d 'the signal by which a drain asks commands to end; TERM by default'
+complete -c ddmq-worker -n _shtab_ddmqworker_using -l on-success -x -d 'queue:NAME moves the message on to another queue of this root; lines:NAME publishes each line of what the command wrote to $DDMQ_OUTPUT there'
 complete -c ddmq-worker -n _shtab_ddmqworker_using -l fatal -x -d 'exit statuses that make a message a dead letter at once: 2,64-70'
 complete -c ddmq-worker -n _shtab_ddmqworker_using -l retry-free -x -d 'exit statuses after which it is tried again and nothing counts; 75 by default'
 complete -c ddmq-worker -n _shtab_ddmqworker_using -l on-exit -x -d 'move the message to another queue of this root; 128 + n stands for signal n'
@@ -503,7 +504,7 @@ function _shtab_ddmqsubmit_using
 end
 
 set -g _shtab_ddmqsubmit_commands 
-set -g _shtab_ddmqsubmit_opts_with_value --backoff --batch --chain --deadline --env --fast-failures --fatal --grace --log-dir --log-limit --logs --max-failures --max-messages --max-workers --min-remaining --on-exit --option --output-dir --output-name --poll-max --retries --retry-free --slots --term-signal --then --time --timeout --wait --worker --workers -j -o
+set -g _shtab_ddmqsubmit_opts_with_value --backoff --batch --chain --deadline --env --fast-failures --fatal --grace --log-dir --log-limit --logs --max-failures --max-messages --max-workers --min-remaining --on-exit --on-success --option --output-dir --output-name --poll-max --retries --retry-free --slots --term-signal --then --time --timeout --wait --worker --workers -j -o
 
 complete -c ddmq-submit -e
 complete -c ddmq-submit -f
@@ -527,6 +528,7 @@ complete -c ddmq-submit -n _shtab_ddmqsubmit_using -l bind -d 'give each slot it
 complete -c ddmq-submit -n _shtab_ddmqsubmit_using -l timeout -x -d 'seconds that a command may run'
 complete -c ddmq-submit -n _shtab_ddmqsubmit_using -l grace -x -d 'seconds from the request to end to SIGKILL; 10 by default'
 complete -c ddmq-submit -n _shtab_ddmqsubmit_using -l term-signal -x -d 'the signal by which a drain asks commands to end; TERM by default'
+complete -c ddmq-submit -n _shtab_ddmqsubmit_using -l on-success -x -d 'queue:NAME moves the message on to another queue of this root; lines:NAME publishes each line of what the command wrote to $DDMQ_OUTPUT there'
 complete -c ddmq-submit -n _shtab_ddmqsubmit_using -l fatal -x -d 'exit statuses that make a message a dead letter at once: 2,64-70'
 complete -c ddmq-submit -n _shtab_ddmqsubmit_using -l retry-free -x -d 'exit statuses after which it is tried again and nothing counts; 75 by default'
 complete -c ddmq-submit -n _shtab_ddmqsubmit_using -l on-exit -x -d 'move the message to another queue of this root; 128 + n stands for signal n'
