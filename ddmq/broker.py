@@ -98,7 +98,7 @@ def _explained(method: _Method) -> _Method:
         except _TheirError as wrapped:
             raise wrapped.error from None
         except TypeError:
-            from ddmq.renamed import former_keyword  # rarely needed
+            from ddmq.former.renamed import former_keyword  # rarely needed
 
             told = former_keyword(method.__name__, kwargs)
             if told is None:
@@ -171,7 +171,7 @@ class Broker:
 
         def __getattr__(self, name: str) -> Any:
             """Say what a method of ddmq 0.9 is called now."""
-            from ddmq.renamed import former_method  # rarely needed
+            from ddmq.former.renamed import former_method  # rarely needed
 
             text = f"{type(self).__name__!r} object has no attribute {name!r}"
             raise AttributeError(text + former_method(name))

@@ -30,6 +30,7 @@ BOXES = {
     "hpc": "ddmq/hpc: workers and batch jobs",
     "broker": "ddmq: the public API",
     "holding": "ddmq/holding: messages that are worked on",
+    "former": "ddmq/former: the first ddmq, for those who come from it",
     "storage": "ddmq/storage: what is on disk, and every transition",
     "": "ddmq: what all of them use",
 }

@@ -18,7 +18,10 @@ if TYPE_CHECKING:
 
 #: Bytes of a result. Whoever collects it reads no more.
 MAX_RESULT = 64 << 20
-_TOO_LARGE = f"what it returned is over {MAX_RESULT} bytes as JSON; write it to a file, and return the path"
+_TOO_LARGE = (
+    f"what it returned is over {MAX_RESULT} bytes as JSON; "
+    "write it to a file, and return the path"
+)
 #: Characters of an exception that are kept, and of its traceback.
 _LONGEST_TEXT, _LONGEST_TRACEBACK = 10_000, 100_000
 

@@ -251,7 +251,12 @@ class Executor(futures.Executor):
 
     # The end
 
-    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:  # noqa: FBT001, FBT002
+    def shutdown(
+        self,
+        wait: bool = True,  # noqa: FBT001, FBT002 - as in the standard library
+        *,
+        cancel_futures: bool = False,
+    ) -> None:
         """Take no more calls; when all are made, end the workers.
 
         With `wait`, return after that. With `cancel_futures`, calls that wait are not made.
@@ -278,7 +283,7 @@ class Executor(futures.Executor):
     # What its thread does
 
     def _collect(self) -> None:
-        """Look for results until all have come after the end; whatever goes wrong fails the calls."""
+        """Look for results until all have come after the end; what goes wrong fails the calls."""
         try:
             self._collect_all()
         except Exception as error:  # noqa: BLE001 - nobody else is told, and all would wait

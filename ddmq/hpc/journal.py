@@ -84,8 +84,23 @@ class Run(NamedTuple):
 #: either may be a time.
 _SOUND = frozenset(
     (
-        *(str, start, duration, str, exit_, signal, str, str, int, int, cpu),
-        *(str, str, bool, str, str, int),
+        str,
+        start,
+        duration,
+        str,
+        exit_,
+        signal,
+        str,
+        str,
+        int,
+        int,
+        cpu,
+        str,
+        str,
+        bool,
+        str,
+        str,
+        int,
     )
     for start, duration, cpu, exit_, signal in product(
         *[(float, int)] * 3, (int, type(None)), (str, type(None))
@@ -343,7 +358,7 @@ def _lines(file: BinaryIO, most: int) -> Iterator[bytes]:
 def _parsed(line: bytes) -> Run | None:
     """Read a line; None: it is no run, or holds a number or text that no worker writes."""
     usual = _usual.fullmatch(line.decode("latin-1"))
-    run = _as_json(line) if usual is None else _as_usual(*usual.groups())
+    run = _as_json(line) if usual is None else _as_usual(usual.groups())
     if run is None:
         return None
     sound = (
@@ -358,25 +373,26 @@ def _parsed(line: bytes) -> Run | None:
     return run if sound else None
 
 
-def _as_usual(
-    id_: str,
-    start: str,
-    duration: str,
-    result: str,
-    exit_: str,
-    signal: str,
-    host: str,
-    job: str,
-    slot: str,
-    peak_kib: str,
-    cpu: str,
-    log: str,
-    text: str,
-    timed_out: str,
-    output: str,
-    logged: str,
-    batch: str,
-) -> Run:
+def _as_usual(fields: tuple[str, ...]) -> Run:
+    (
+        id_,
+        start,
+        duration,
+        result,
+        exit_,
+        signal,
+        host,
+        job,
+        slot,
+        peak_kib,
+        cpu,
+        log,
+        text,
+        timed_out,
+        output,
+        logged,
+        batch,
+    ) = fields
     return Run(
         id_,
         float(start),

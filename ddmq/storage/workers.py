@@ -4,8 +4,8 @@ All of it is for people. No message depends on it, so whatever is wrong with it 
 worker's name is that of an empty file, and says everything but what runs in its slots; each change
 is one rename, and a new name holds the worker's own token, so none can overwrite another. Two other
 kinds of names are there: `<token>.slots`, the file in which a worker tells what runs for long and
-what failed, and `drain.…`, by which somebody asks workers to drain. Anybody who may write to the queue may make
-any name, so what is read from them is a text that others wrote.
+what failed, and `drain.…`, by which somebody asks workers to drain. Anybody who may write to the
+queue may make any name, so what is read from them is a text that others wrote.
 """
 
 from __future__ import annotations

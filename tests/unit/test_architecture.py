@@ -14,7 +14,7 @@ PACKAGE = Path(ddmq.__file__).parent
 #: Lowest first; a module may import only what is listed before it.
 CORE = [
     "ddmq.printable",
-    "ddmq.renamed",
+    "ddmq.former.renamed",
     "ddmq.errors",
     "ddmq.log",
     "ddmq.storage.background",
@@ -110,7 +110,7 @@ ABOVE = [
     "ddmq.hpc.submit",
     "ddmq.hpc.chain",
     "ddmq.cli.input",
-    "ddmq.cli.former",
+    "ddmq.former.queues",
     "ddmq.diagnose.finding",
     "ddmq.diagnose.check.space",
     "ddmq.diagnose.check.children",

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from ddmq import Broker, InvalidArgument, QueueNotFound, StorageError
 from ddmq.cli.commands import ANY_QUEUES, FORCE
-from ddmq.cli.former import WORK, FormerMessage, FormerName, FormerQueue, NoMessage
 from ddmq.cli.spec import Command, Reply, positional, switch
 from ddmq.clock import Clock, date
+from ddmq.former.queues import WORK, FormerMessage, FormerName, FormerQueue, NoMessage
 from ddmq.log import warn
 from ddmq.message import encode_message
 from ddmq.storage.locks import exclusive

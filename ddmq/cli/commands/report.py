@@ -59,7 +59,7 @@ def report(told: Arguments, context: Context) -> Reply:
         )
     now = Clock().own_ns() / 1e9
     since = None if told.since is None else moment_of(told.since, now)
-    found, source = _gathered(broker, told.queues, since, now, context)
+    found, source = _gathered(broker, told.queues, context, since=since, now=now)
     from ddmq.hpc.report.sections import sentence
 
     plain = sentence(found, source)
@@ -82,9 +82,10 @@ def report(told: Arguments, context: Context) -> Reply:
 def _gathered(
     broker: Broker,
     queues: list[str],
+    context: Context,
+    *,
     since: float | None,
     now: float,
-    context: Context,
 ) -> tuple[Gathered, Source]:
     """Read dead letters, journals and workers of all queues."""
     from ddmq.hpc.report.asked import asked

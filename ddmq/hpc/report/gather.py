@@ -274,7 +274,8 @@ class Gatherer:
                 share, self._batches = 1 / batch, True
             if worker is None or host != worker.host or job != worker.job:
                 worker = self._worker(queue, name, host, job)
-            ended = worker.line.add(start, end, share)
+            line = worker.line
+            ended = line.add(start, end, share)
             results[result] += 1
             if result in _DONE:
                 ended.done += 1
@@ -325,9 +326,9 @@ class Gatherer:
             number = int(process[0]) if process and process[0].isdigit() else None
             found = Worker(queue, host[:_TEXT], job[:_TEXT], number)
             # In the end, all have the bins of the widest, so why begin with finer ones?
-            found.line.widen_to(
-                max((each.line.width for each in self._workers.values()), default=0)
-            )
+            widest = max((x.line.width for x in self._workers.values()), default=0)
+            line = found.line
+            line.widen_to(widest)
             found = self._workers.setdefault(key, found)
         return found
 

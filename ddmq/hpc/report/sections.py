@@ -265,13 +265,15 @@ def _slots(found: Gathered) -> Section:
         for piece, there in zip(found.busy, found.there)
     ]
     header = ("from", "slots busy", "slots there", "busy")
-    return _timed(found, "slots", "Slots busy and slots there", words, header, table)
+    title = "Slots busy and slots there"
+    return _timed("slots", title, found, words=words, header=header, table=table)
 
 
 def _timed(
-    found: Gathered,
     name: str,
     title: str,
+    found: Gathered,
+    *,
     words: Sequence[str],
     header: Sequence[str],
     table: Sequence[Sequence[Cell]],
@@ -311,7 +313,8 @@ def _throughput(found: Gathered) -> Section:
         for piece, rate in zip(found.busy, rates)
     ]
     header = ("from", f"done a {unit}", f"failed a {unit}")
-    return _timed(found, "throughput", "Throughput", words, header, table)
+    title = "Throughput"
+    return _timed("throughput", title, found, words=words, header=header, table=table)
 
 
 def _durations(found: Gathered) -> Section:
@@ -372,8 +375,8 @@ def _failures(found: Gathered, source: Source) -> Section:
             "failures", title, ["No run failed, and there is no dead letter."]
         )
     words = [
-        f"{count(failed, 'run')} failed, of {found.runs:,}. {count(found.failed, 'message')} failed "
-        f"for good and did not succeed later. {count(found.letters, 'dead letter')} "
+        f"{count(failed, 'run')} failed, of {found.runs:,}. "
+        f"{count(found.failed, 'message')} failed for good and did not succeed later. {count(found.letters, 'dead letter')} "
         f"{'is' if found.letters == 1 else 'are'} left now."
     ]
     words += _blamed(found)

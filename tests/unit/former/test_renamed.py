@@ -8,7 +8,8 @@ from inspect import signature
 import pytest
 
 import ddmq
-from ddmq import Broker, InvalidArgument, renamed
+from ddmq import Broker, InvalidArgument
+from ddmq.former import renamed
 
 
 @pytest.mark.parametrize(

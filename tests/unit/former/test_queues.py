@@ -7,7 +7,7 @@ import os
 import pytest
 from former import former_root
 
-from ddmq.cli.former import FormerName, FormerQueue, NoMessage, options_of
+from ddmq.former.queues import FormerName, FormerQueue, NoMessage, options_of
 from ddmq.storage.filesystem import FileSystem
 from ddmq.storage.names import MAX_PRIORITY
 

@@ -1,0 +1,1 @@
+"""What the first ddmq, 0.9, called things and left on disk."""
