@@ -155,7 +155,7 @@ def _assert_nothing_unfinished_is_left(
     made = os.listdir(keys) if os.path.isdir(keys) else []
     named = {os.readlink(f"{keys}/{name}")[:61] for name in made}
     left -= named
-    if failed in ("symlink", "readlink", "open"):
+    if failed in ("symlink", "readlink", "open", "rename"):
         left = {path for path in left if key_of_draft(path) is None}
     if failed in ("rename", "symlink", "readlink", "open", "lstat", "listdir"):
         left = {path for path in left if not path.endswith(".range")}

@@ -486,6 +486,7 @@ CONSUMING = [
         _cancelling,
         _to_cancel(_publish("a")),
         lambda states: [*states.values()] == ["dead"],
+        retries=True,  # what can't be listed waits, and is dead as soon as it is claimed
     ),
     Scene(
         "consume",
