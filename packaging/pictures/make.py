@@ -116,14 +116,6 @@ def run(cluster: Cluster, place: Path, pyte: object) -> dict[str, str]:
         screens["view"] = as_svg(terminal.screen)
         broker.wait("jobs", 1800)
     time.sleep(15)  # the workers say that they have ended
-    for name, words in {
-        "workers": ["workers", "-a", "/scratch/mq", "jobs"],
-        "dead": ["dead", "/scratch/mq", "jobs"],
-    }.items():
-        line = [sys.executable, "-m", "ddmq", *words]
-        with Terminal(line, place, environ, pyte) as terminal:
-            terminal.watch(5)
-            screens[name] = as_svg(terminal.screen)
     line = [sys.executable, "-m", "ddmq", "report", "/scratch/mq", "jobs"]
     done = subprocess.run(
         [*line, "-o", str(place / "report.html")], cwd=place, env=environ, check=False
