@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 
 import pytest
@@ -123,6 +124,7 @@ def test_they_end_when_they_are_dismissed(launcher, taken):
 def test_what_can_not_be_started_leaves_nothing(launcher, taken, tmp_path):
     given = {"persistent": True, "output_dir": str(tmp_path / "out")}
     each, message = launcher("no-such-program", **given), taken()
+    gc.collect()  # what other tests left is not let go of in the middle
     before = os.listdir("/proc/self/fd")
     for _ in range(3):
         with pytest.raises(CommandNotFound, match="no-such-program"):
