@@ -9,9 +9,7 @@ from pathlib import Path
 
 import pytest
 
-import ddmq
-
-TOP = Path(ddmq.__file__).parents[1]
+TOP = Path(__file__).parents[2]
 TASKS = """
 def work(text: str) -> str:
     if text == "bad":
