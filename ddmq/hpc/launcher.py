@@ -52,7 +52,9 @@ class Launcher:
         if slot not in self._progress:
             self._progress[slot] = None
             with suppress(OSError):
-                self._progress[slot] = progress = Progress()
+                self._progress[slot] = progress = Progress(
+                    self._surroundings.options.spool
+                )
                 if progress.descriptor > most_files() // 2:
                     progress.close()
                     self._progress[slot] = None

@@ -11,8 +11,9 @@ from ddmq.broker import Broker
 from ddmq.clock import Clock
 from ddmq.errors import DdmqError, InvalidArgument, did_you_mean
 from ddmq.hpc.calling import command_for, function_named, name_of
-from ddmq.hpc.options import WorkerOptions
+from ddmq.hpc.options import WorkerOptions, on_success, signal_number
 from ddmq.hpc.worker import deadline_from, work
+from ddmq.settings import is_number
 from ddmq.storage.filesystem import FileSystem
 
 if TYPE_CHECKING:
@@ -50,7 +51,13 @@ class Worker:
         self._broker.settings(queue)
         self._queue = queue
         self._ends = {"time": time, "at": deadline, "min_remaining": min_remaining}
-        self._options = _checked(options, self._environ)
+        for name, value in self._ends.items():
+            if value is not None and not is_number(value):
+                raise InvalidArgument(
+                    f"{'deadline' if name == 'at' else name} is {value!r:.60}; "
+                    "it must be a number of seconds"
+                )
+        self._options = _checked(options, self._environ, queue)
 
     def run(self, function: Callable[..., Any] | str) -> Summary:
         """Call a function for each message until the queue is empty; return what was done.
@@ -83,7 +90,9 @@ class Worker:
         )
 
 
-def _checked(options: dict[str, Any], environ: dict[str, str]) -> WorkerOptions:
+def _checked(
+    options: dict[str, Any], environ: dict[str, str], queue: str
+) -> WorkerOptions:
     """Return what a worker is told; InvalidArgument: there is no such option."""
     known = [name for name in WorkerOptions._fields if name not in _NOT_HERE]
     for name in options:
@@ -96,8 +105,18 @@ def _checked(options: dict[str, Any], environ: dict[str, str]) -> WorkerOptions:
         "slots": schedulers.slots(environ),
         "spool": environ.get("TMPDIR", "/tmp"),
     }
-    given = {**defaults, **options}
-    for name in ("log_dir", "output_dir"):
-        if given.get(name) is not None:
-            given[name] = os.path.abspath(given[name])
-    return WorkerOptions(**given, persistent=True).checked()
+    given = {
+        name: os.fspath(value) if isinstance(value, os.PathLike) else value
+        for name, value in {**defaults, **options}.items()
+    }
+    if isinstance(given.get("on_success"), str):
+        given["on_success"] = on_success(given["on_success"])
+    if isinstance(given.get("term_signal"), str):
+        given["term_signal"] = signal_number(given["term_signal"])
+    told = WorkerOptions(**given, persistent=True).checked(queue)
+    places = {
+        name: os.path.abspath(place)
+        for name in ("log_dir", "output_dir")
+        if (place := getattr(told, name)) is not None
+    }
+    return told._replace(**places)

@@ -84,8 +84,11 @@ class WorkerOptions(NamedTuple):
     spool: str = "/tmp"
     """Where outputs are kept while a command runs: a local disk."""
 
-    def checked(self) -> WorkerOptions:
-        """Return them; InvalidArgument where a program gave what no command line could say."""
+    def checked(self, queue: str) -> WorkerOptions:
+        """Return them; InvalidArgument where a program gave what no command line could say.
+
+        `queue` is the one that the worker consumes.
+        """
         for names, is_right, must in _RULES:
             for name in names:
                 value = getattr(self, name)
@@ -97,8 +100,14 @@ class WorkerOptions(NamedTuple):
             output_name(self.output_name)
             if self.output_dir is None:
                 raise InvalidArgument("output_name needs output_dir")
-        for code_, queue in self.on_exit.items():
-            on_exit(f"{code_}=queue:{queue}")
+        for code_, name in self.on_exit.items():
+            on_exit(f"{code_}=queue:{name}")
+        if self.on_success is not None:
+            kind, name = on_success(":".join(self.on_success))
+            if name == queue:
+                raise InvalidArgument("on_success: the next queue must be another one")
+            if kind == "lines" and self.output_dir is None:
+                raise InvalidArgument("on_success with lines needs output_dir")
         return self
 
 
@@ -112,6 +121,10 @@ def _is_time(value: Any) -> bool:
 
 def _is_text(value: Any) -> bool:
     return isinstance(value, str) and bool(value)
+
+
+def _is_signal(value: Any) -> bool:
+    return isinstance(value, int) and value in set(signal.Signals)
 
 
 def _default(name: str) -> object:
@@ -142,6 +155,32 @@ _RULES: tuple[tuple[tuple[str, ...], Callable[[Any], bool], str], ...] = (
         lambda value: is_number(value) and value > 0,
         "a number above 0",
     ),
+    (
+        ("bind", "brake", "group", "tag", "stdin", "persistent", "then_even_if_dead"),
+        lambda value: isinstance(value, bool),
+        "True or False",
+    ),
+    (("term_signal",), _is_signal, "the number of a signal"),
+    (
+        ("env",),
+        lambda value: isinstance(value, dict)
+        and all(map(_is_text, value))
+        and all(isinstance(text, str) for text in value.values()),
+        "a dict of names and texts",
+    ),
+    (
+        ("on_exit",),
+        lambda value: isinstance(value, dict)
+        and all(map(_is_count, value))
+        and all(map(_is_text, value.values())),
+        "a dict of exit statuses and names of queues",
+    ),
+    (
+        ("on_success",),
+        lambda value: isinstance(value, Next) and all(map(_is_text, value)),
+        "queue:NAME or lines:NAME",
+    ),
+    (("output_name",), _is_text, "a text with placeholders"),
     (("until",), ("empty", "done", "forever").__contains__, "empty, done or forever"),
     (("logs",), ("failed", "all", "none").__contains__, "failed, all or none"),
     (("log_dir", "output_dir", "spool"), _is_text, "the path of a directory"),

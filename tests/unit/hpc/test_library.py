@@ -8,7 +8,7 @@ import pytest
 
 from ddmq import DdmqError, InvalidArgument, QueueNotFound
 from ddmq.hpc import Worker
-from ddmq.hpc.options import WorkerOptions
+from ddmq.hpc.options import Next, WorkerOptions
 
 
 def test_options_are_those_of_the_worker(broker, root, tmp_path, monkeypatch):
@@ -25,6 +25,11 @@ def test_options_are_those_of_the_worker(broker, root, tmp_path, monkeypatch):
         spool="/var/tmp",
     )
     assert Worker(root, "q", slots=2)._options.slots == 2
+    told = Worker(
+        root, "q", output_dir=tmp_path, on_success="lines:n", term_signal="INT"
+    )
+    assert told._options.on_success == Next("lines", "n")
+    assert (told._options.term_signal, told._options.output_dir) == (2, str(tmp_path))
 
 
 @pytest.mark.parametrize(
@@ -34,6 +39,22 @@ def test_options_are_those_of_the_worker(broker, root, tmp_path, monkeypatch):
         ({"batch": 2}, "batch is no option"),
         ({"stdin": True}, "stdin is no option"),
         ({"slots": 0}, "slots is 0; it must be a positive number"),
+        ({"on_success": "queue:q"}, "must be another one"),
+        ({"on_success": Next("queue", "q")}, "must be another one"),
+        ({"on_success": "lines:n"}, "needs output_dir"),
+        ({"on_success": ("queue", "n")}, "it must be queue:NAME or lines:NAME"),
+        ({"on_success": "move:n"}, "neither queue:NAME nor"),
+        ({"env": {"A": 1}}, "a dict of names and texts"),
+        ({"env": "x"}, "a dict of names and texts"),
+        ({"on_exit": [3]}, "a dict of exit statuses"),
+        ({"log_dir": 5}, "the path of a directory"),
+        ({"term_signal": "NONE"}, "is no signal"),
+        ({"term_signal": 1000}, "the number of a signal"),
+        ({"bind": "x"}, "True or False"),
+        ({"output_name": 5, "output_dir": "out"}, "a text with placeholders"),
+        ({"time": "1:00:00"}, "time is '1:00:00'; it must be a number of seconds"),
+        ({"deadline": "x"}, "deadline is 'x'"),
+        ({"min_remaining": "5m"}, "min_remaining is '5m'"),
     ],
 )
 def test_what_is_no_option_is_refused(broker, root, options, why):

@@ -140,7 +140,7 @@ def test_what_is_no_command_is_refused(text):
 )
 def test_what_a_program_may_give(given):
     told = options.WorkerOptions(**given)
-    assert told.checked() is told
+    assert told.checked("q") is told
 
 
 @pytest.mark.parametrize(
@@ -158,4 +158,4 @@ def test_what_a_program_may_give(given):
 )
 def test_what_no_command_line_could_say_is_refused(given):
     with pytest.raises(InvalidArgument):
-        options.WorkerOptions(**given).checked()
+        options.WorkerOptions(**given).checked("q")

@@ -56,8 +56,8 @@ def node(broker, job):
 
 
 @pytest.fixture
-def progress():
-    made = Progress()
+def progress(tmp_path):
+    made = Progress(str(tmp_path))
     yield made
     made.close()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 
 import pytest
 
@@ -10,8 +11,8 @@ from ddmq.hpc.progress import Progress
 
 
 @pytest.fixture
-def progress():
-    made = Progress()
+def progress(tmp_path):
+    made = Progress(str(tmp_path))
     yield made
     made.close()
 
@@ -48,8 +49,23 @@ def test_whatever_is_in_it_it_is_a_short_text(progress, data, said):
     assert progress.said() == said
 
 
-def test_it_is_in_no_directory_and_gone_when_it_is_closed():
-    progress = Progress()
-    assert os.readlink(progress.path).startswith("/memfd:")
+def test_it_is_its_owners_alone_and_gone_when_it_is_closed(tmp_path):
+    progress = Progress(str(tmp_path))
+    assert stat.S_IMODE(os.stat(progress.path).st_mode) == 0o600
     progress.close()
-    assert not os.path.lexists(progress.path)
+    assert os.listdir(tmp_path) == []
+
+
+def test_it_does_not_fill_the_disk(progress):
+    file = os.open(progress.path, os.O_WRONLY | os.O_APPEND)
+    for number in range(3):
+        os.write(file, b"x\n" * 10**5 + b"%d\n" % number)
+        assert progress.said() == f"{number}"
+        assert os.stat(progress.path).st_size == 0
+    os.close(file)
+
+
+def test_what_somebody_removed_is_no_trouble(progress):
+    os.unlink(progress.path)
+    progress.forget()
+    assert progress.said() == ""
