@@ -6,7 +6,7 @@ import json
 import os
 import re
 from contextlib import suppress
-from itertools import product
+from itertools import groupby, product
 from operator import itemgetter
 from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
@@ -20,7 +20,7 @@ from ddmq.storage.layout import (
     JOURNAL_LINE,
     JOURNAL_SUFFIX,
 )
-from ddmq.storage.names import new_token
+from ddmq.storage.names import new_token, random_below
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -36,6 +36,13 @@ _FLUSH_EVERY = 1.0
 _RECENT_FILES, _RECENT_BYTES = 20, 1 << 18
 #: Journals that are merged into one, so that their names fit into its first line.
 _MERGED = 200
+#: So many journals may be there before workers merge some; how many of them one looks at, and how
+#: large these may be.
+_MANY, _LOOKED_AT, _SMALL = 200, 100, 1 << 16
+#: How often journals are listed that somebody merges meanwhile.
+_READINGS = 5
+#: How a line begins that says from which journal the next ones are; bytes of it beside the name.
+_FROM, _FROM_BYTES = b'{"from": ', 12
 #: The longest time, in seconds, that is believed, and the largest of all other numbers.
 _LONGEST, _LARGEST = 1e10, 1e18
 #: Characters of a message that are kept. As JSON, each takes twelve bytes at most.
@@ -200,6 +207,11 @@ class Journal:
             os.close(self._file)
             self._file = None
 
+    def tidy(self) -> None:
+        """Merge some of those that others wrote long ago, if this one was written."""
+        if self._files and not self._broken:
+            tidy(self._queue_path, self._clock.own_ns() / 1e9)
+
 
 def read(queue_path: str) -> Iterator[Run]:
     """Yield the runs in all journals of a queue, in no order.
@@ -228,8 +240,8 @@ def read_each(queue_path: str) -> Iterator[tuple[str, Iterator[Run]]]:
 
     try:
         with _Journals(queue_path) as journals:
-            for name in journals.unmerged():
-                yield name, runs_in(journals.lines(name))
+            for name, lines in journals.parts():
+                yield name, runs_in(lines)
     except OSError as error:
         raise StorageError(error) from error
     if skipped:
@@ -254,14 +266,10 @@ class _Journals:
 
     def __enter__(self) -> _Journals:
         try:
-            everything = [] if self._held is None else self._held.names()
+            self.look()
         except OSError as error:
             self.__exit__(type(error), error, None)
             raise
-        self.names = [
-            n for n in everything if n.endswith(JOURNAL_SUFFIX) and n[0] != "."
-        ]
-        self.names.sort()
         return self
 
     def __exit__(
@@ -273,6 +281,13 @@ class _Journals:
         if self._held is not None:
             self._held.__exit__(kind, error, trace)
 
+    def look(self) -> None:
+        """List them."""
+        everything = [] if self._held is None else self._held.names()
+        self.names = sorted(
+            n for n in everything if n.endswith(JOURNAL_SUFFIX) and n[0] != "."
+        )
+
     @property
     def folder(self) -> Folder:
         """Return their directory, where there are any."""
@@ -283,20 +298,36 @@ class _Journals:
         """Open one; OSError where somebody planted a link, a FIFO or a device."""
         return self.folder.ordinary_file(name)
 
-    def unmerged(self) -> list[str]:
-        """Return the names of all, but for those that were merged into others."""
-        merged = {name for each in self.names for name in self.sources(each)}
-        return [name for name in self.names if name not in merged]
+    def parts(self) -> Iterator[tuple[str, Iterator[bytes]]]:
+        """Yield the name under which each was written, and its lines, once, wherever they are.
 
-    def lines(self, name: str) -> Iterator[bytes]:
-        """Yield the lines of one, of which there are none if it is gone or can't be read."""
+        Somebody may merge them meanwhile: what is gone is looked for again.
+        """
+        done: set[str] = set()
+        for _ in range(_READINGS):
+            merged = {name for each in self.names for name in self.sources(each)}
+            is_whole = True
+            for name in self.names:
+                if name in merged or name in done:
+                    continue
+                try:
+                    with self.opened(name) as file:
+                        for source, lines in _parts(name, file, done):
+                            yield source, self._readable(name, lines)
+                except FileNotFoundError:
+                    is_whole = False
+                    continue
+                except OSError as error:
+                    warn(f"{self.path}/{name} is left out: {error.strerror}")
+                done.add(name)
+            if is_whole:
+                return
+            self.look()
+
+    def _readable(self, name: str, lines: Iterator[bytes]) -> Iterator[bytes]:
+        """Yield lines as far as they can be read."""
         try:
-            with self.opened(name) as file:
-                if name.startswith(COMPACTED):
-                    file.readline(JOURNAL_LINE)
-                yield from _lines(file, JOURNAL_BYTES)
-        except FileNotFoundError:  # somebody compacts them
-            return
+            yield from lines
         except OSError as error:
             warn(f"{self.path}/{name} is left out: {error.strerror}")
 
@@ -336,6 +367,32 @@ class _Journals:
     def remove(self, name: str) -> None:
         """Remove one, if we may."""
         self.folder.discard(name)
+
+
+def _parts(
+    name: str, file: BinaryIO, done: set[str]
+) -> Iterator[tuple[str, Iterator[bytes]]]:
+    """Yield the journals in a file, of which a compacted one has several, but for those `done`.
+
+    The lines of each are to be read before the next. `done` gets their names.
+    """
+    if not name.startswith(COMPACTED):
+        yield name, _lines(file, JOURNAL_BYTES)
+        return
+    file.readline(JOURNAL_LINE)
+    origin = name
+
+    def origin_of(line: bytes) -> str:
+        nonlocal origin
+        if line.startswith(_FROM):
+            with suppress(ValueError, RecursionError):  # somebody else's
+                origin = str(json.loads(line)["from"])
+        return origin
+
+    for source, lines in groupby(_lines(file, JOURNAL_BYTES), origin_of):
+        if source not in done:
+            done.add(source)
+            yield source, (line for line in lines if not line.startswith(_FROM))
 
 
 def _lines(file: BinaryIO, most: int) -> Iterator[bytes]:
@@ -453,12 +510,30 @@ def compact(queue_path: str, now: float) -> int:
                     journals.remove(name)
         with _Journals(queue_path) as journals:
             ended = [name for name in journals.names if journals.has_ended(name, now)]
+            done: set[str] = set()
             for group in _grouped(ended, journals):
                 if len(group) > 1:
-                    _merge(journals, group)
+                    _merge(journals, group, done)
     except OSError as error:
         raise StorageError(error) from error
     return len(ended)
+
+
+def tidy(queue_path: str, now: float) -> None:
+    """Merge some journals of workers that ended, where there are many: a worker's part in it.
+
+    So their number stays bounded, whoever works. It looks at a hundred of them at most.
+    """
+    with suppress(OSError), _Journals(queue_path) as journals:
+        if len(journals.names) <= _MANY:
+            return
+        start = random_below(len(journals.names))
+        some = (journals.names[start:] + journals.names[:start])[:_LOOKED_AT]
+        ended = [name for name in some if journals.has_ended(name, now)]
+        small = [name for name in ended if journals.size(name) <= _SMALL]
+        group = next(_grouped(small, journals))
+        if len(group) > 1:
+            _merge(journals, group, set())
 
 
 def _grouped(names: list[str], journals: _Journals) -> Iterator[list[str]]:
@@ -466,7 +541,7 @@ def _grouped(names: list[str], journals: _Journals) -> Iterator[list[str]]:
     group: list[str] = []
     total = JOURNAL_LINE
     for name in names:
-        size = journals.size(name)
+        size = journals.size(name) + _FROM_BYTES + len(json.dumps(name))
         if group and (len(group) == _MERGED or total + size > JOURNAL_BYTES):
             yield group
             group, total = [], JOURNAL_LINE
@@ -475,16 +550,20 @@ def _grouped(names: list[str], journals: _Journals) -> Iterator[list[str]]:
     yield group  # which may be empty
 
 
-def _merge(journals: _Journals, names: list[str]) -> None:
-    """Write what is sound in some journals to one, and remove them."""
+def _merge(journals: _Journals, names: list[str], done: set[str]) -> None:
+    """Write what is sound in some journals to one, and remove them.
+
+    What is `done` is in another one already: two clients may merge the same at the same time.
+    """
     folder, draft = journals.folder, f".{new_token()}"
     try:
         with open(folder.new_file(draft), "wb") as merged:
             merged.write(json.dumps({"compacted": names}).encode() + b"\n")
             for name in names:
                 with journals.opened(name) as file:
-                    sound = filter(_parsed, _lines(file, JOURNAL_BYTES))
-                    merged.writelines(sound)
+                    for source, lines in _parts(name, file, done):
+                        merged.write(json.dumps({"from": source}).encode() + b"\n")
+                        merged.writelines(line for line in lines if _parsed(line))
             merged.flush()
             os.fsync(merged.fileno())
         folder.move(draft, folder, f"{COMPACTED}{new_token()}{JOURNAL_SUFFIX}")

@@ -175,6 +175,7 @@ class Worker:
                 self._abandon()
                 self._journal.flush()
                 self._journal.close()
+                self._journal.tidy()
                 self._presence.end()
 
     def _work(self) -> None:

@@ -265,6 +265,83 @@ def test_old_journals_are_merged_once(tmp_path):
     assert sorted(run.id for run in journal.read(str(tmp_path))) == ["a", "b", "c"]
 
 
+@pytest.fixture
+def old(tmp_path):
+    """Three journals of workers that ended long ago, with a run each."""
+    for name in "abc":
+        journal_with(tmp_path, line_with(id=name), name=f"{name}.jsonl")
+        os.utime(tmp_path / "journal" / f"{name}.jsonl", (1, 1))
+    return tmp_path / "journal"
+
+
+def ids(place):
+    return sorted(run.id for run in journal.read(str(place)))
+
+
+def test_what_two_merge_at_the_same_time_is_read_once(tmp_path, old, monkeypatch):
+    with monkeypatch.context() as patched:
+        patched.setattr(journal._Journals, "remove", lambda *_: None)
+        journal.compact(str(tmp_path), 1e9)
+    for path in old.glob("compacted-*"):  # as if the other one did not see it
+        path.rename(tmp_path / path.name)
+    journal.compact(str(tmp_path), 1e9)
+    for path in tmp_path.glob("compacted-*"):
+        path.rename(old / path.name)
+        os.utime(old / path.name, (1, 1))
+    assert len(os.listdir(old)) == 2
+    assert ids(tmp_path) == ["a", "b", "c"]
+    for path in old.iterdir():
+        os.utime(path, (1, 1))
+    journal.compact(str(tmp_path), 1e9)
+    assert len(os.listdir(old)) == 1
+    assert ids(tmp_path) == ["a", "b", "c"]
+
+
+@pytest.mark.parametrize("after", [0, 1, 2])
+def test_what_is_merged_while_it_is_read_is_read_once(tmp_path, old, after):
+    found = []
+    for number, (_, runs) in enumerate(journal.read_each(str(tmp_path))):
+        found += [run.id for run in runs]
+        if number == after:
+            journal.compact(str(tmp_path), 1e9)
+    assert sorted(found) == ["a", "b", "c"]
+
+
+def test_each_run_of_a_merged_journal_is_told_with_its_own(tmp_path, old):
+    journal.compact(str(tmp_path), 1e9)
+    [_] = os.listdir(old)
+    found = {name: [x.id for x in runs] for name, runs in journal.read_each(tmp_path)}
+    assert found == {f"{name}.jsonl": [name] for name in "abc"}
+
+
+def test_no_name_of_a_journal_reads_as_lines_of_it(tmp_path, old):
+    evil = 'x"}\n{"from": "d.jsonl"}\n\udcff.jsonl'
+    journal_with(tmp_path, line_with(id="evil"), name=evil)
+    os.utime(old / evil, (1, 1))
+    journal_with(tmp_path, line_with(id="d"), name="d.jsonl")
+    journal.compact(str(tmp_path), 1e9)
+    assert ids(tmp_path) == ["a", "b", "c", "d", "evil"]
+    [merged] = old.glob("compacted-*")
+    with open(merged, "ab") as file:
+        file.write(b'{"from": \n{"from": [1]}\n' + line_with(id="e"))
+    assert ids(tmp_path) == ["a", "b", "c", "d", "e", "evil"]
+
+
+def test_a_worker_merges_what_others_left_where_there_is_much(
+    tmp_path, old, kept, monkeypatch
+):
+    kept.tidy()  # it wrote nothing
+    kept.add(run_of("d"))
+    kept.flush()
+    kept.close()
+    kept.tidy()
+    assert len(os.listdir(old)) == 4
+    monkeypatch.setattr(journal, "_MANY", 3)
+    kept.tidy()
+    assert len(os.listdir(old)) == 2  # its own is too young
+    assert ids(tmp_path) == ["a", "b", "c", "d"]
+
+
 def test_durations_are_those_of_successes(tmp_path, kept):
     assert journal.durations(str(tmp_path)) == []
     kept.add(run_of("a", 2.0))
