@@ -63,6 +63,14 @@ def _failure(message: Message, reason: str, now: float) -> Failure:
     return Failure(message.id, now, text[:MOST_TEXT], reason[:MOST_TEXT])
 
 
+def _at_last(act: Callable[[], None]) -> None:
+    """Try something at the end, which others wait for."""
+    try:
+        act()
+    except DdmqError as error:  # so it is with each: all are tried
+        warn(str(error))
+
+
 class _Owed(NamedTuple):
     """What is to be done with a message as soon as the file system does it."""
 
@@ -458,7 +466,7 @@ class Settler:
         and keeps nothing else back. What is left comes back when its lease is over.
         """
         for each in list(self._owed.values()):
-            self._at_last(each.again)
+            _at_last(each.again)
         left = [e for id_, e in self.unsettled.items() if id_ not in self._owed]
         until = self._clock.monotonic() + _LAST_WAIT
         while (left := self._not_ended(left)) and self._clock.monotonic() < until:
@@ -481,17 +489,11 @@ class Settler:
                 continue
             ended = Ended(execution, outcome)
             if outcome.succeeded:
-                self._at_last(partial(self.settle, ended))
+                _at_last(partial(self.settle, ended))
             id_ = execution.message.id
             if id_ in self.unsettled and id_ not in self._owed:
-                self._at_last(partial(self.release, ended))
+                _at_last(partial(self.release, ended))
         return others
-
-    def _at_last(self, act: Callable[[], None]) -> None:
-        try:
-            act()
-        except DdmqError as error:  # so it is with each: all are tried
-            warn(str(error))
 
     def _record(self, ended: Ended, result: str) -> None:
         """Count what became of a message, keep its logs, and write the journal."""

@@ -376,7 +376,8 @@ def _failures(found: Gathered, source: Source) -> Section:
         )
     words = [
         f"{count(failed, 'run')} failed, of {found.runs:,}. "
-        f"{count(found.failed, 'message')} failed for good and did not succeed later. {count(found.letters, 'dead letter')} "
+        f"{count(found.failed, 'message')} failed for good and did not succeed later. "
+        f"{count(found.letters, 'dead letter')} "
         f"{'is' if found.letters == 1 else 'are'} left now."
     ]
     words += _blamed(found)
