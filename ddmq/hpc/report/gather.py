@@ -323,8 +323,9 @@ class Gatherer:
     def _result_of(self, result: str) -> str:
         """Return as what a result that was not seen yet is counted: anybody may write any text."""
         result = result[:_TEXT]
-        is_counted = result in _KNOWN or result in self._results
-        return result if is_counted or len(self._results) < RESULTS else OTHERS
+        if result in _KNOWN or result in self._results:
+            return result
+        return result if len(self._results.keys() - _KNOWN) < RESULTS else OTHERS
 
     def _worker(self, queue: str, name: str, host: str, job: str) -> Worker:
         """Return the worker of a run; those that are too many are one."""
