@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ from former import make as maker
 from support import Calls, Crash, crashing_before, losing_reply
 
 import ddmq
-from ddmq import Broker, DdmqError, InvalidArgument
+from ddmq import Broker, InvalidArgument
 from ddmq.cli.commands.migrate import Migrate, migrate
 from ddmq.cli.spec import Context
 from ddmq.storage.filesystem import FileSystem
@@ -367,6 +368,19 @@ def test_a_crash_anywhere_and_then_another_root_doubles_nothing(tmp_path):
     assert refused > 10
 
 
+def doing_before(number, act):
+    """Do something before the call of this number, from 0; return also when that was done."""
+    done = []
+
+    def call(n, _, function, arguments):
+        if n == number:
+            done.append(n)
+            act()
+        return function(*arguments)
+
+    return FileSystem(Calls(call)), done
+
+
 @pytest.mark.deep
 @pytest.mark.parametrize("is_killed", [False, True])
 def test_two_at_once_into_two_roots_take_each_message_once(tmp_path, is_killed):
@@ -376,27 +390,19 @@ def test_two_at_once_into_two_roots_take_each_message_once(tmp_path, is_killed):
         old = former_root(tmp_path / f"old{number}")
         roots = [tmp_path / f"{which}{number}" for which in ("new", "other")]
         second = FileSystem(crashing_before(number // 2)) if is_killed else FileSystem()
-        is_over = True
 
-        def call(n, _, function, arguments, old=old, other=roots[1], fs=second):
-            nonlocal is_over
-            if n == number:
-                is_over = False
-                try:
-                    migrated(old, other, fs, queues=["nacked"])
-                except (Crash, DdmqError):
-                    pass
-            return function(*arguments)
+        def act(old=old, other=roots[1], fs=second):
+            with suppress(Crash, InvalidArgument):
+                migrated(old, other, fs, queues=["nacked"])
 
-        try:
-            migrated(old, roots[0], FileSystem(Calls(call)), queues=["nacked"])
-        except InvalidArgument:
-            pass
-        for root in (*roots, *roots):
-            try:
-                migrated(old, root, queues=["nacked"])
-            except InvalidArgument:
-                assert root == roots[0]
+        fs, done = doing_before(number, act)
+        with suppress(InvalidArgument):
+            migrated(old, roots[0], fs, queues=["nacked"])
+        is_over = not done
+        with suppress(InvalidArgument):  # if the other one is to be finished first
+            migrated(old, roots[0], queues=["nacked"])
+        for root in reversed(roots):
+            migrated(old, root, queues=["nacked"])
         found = [text for root in roots for text in texts(root, "nacked")]
         assert sorted(found) == ["x", "y"], number
         number += 3 if is_killed else 1
