@@ -166,12 +166,17 @@ class FormerQueue:
             if ".ddmq" in filename
         ]
 
-    def access(self) -> int:
-        """Return the permission bits that both the old root and this queue have."""
+    def access(self, group: int) -> int:
+        """Return the permission bits that both the old root and this queue have.
+
+        Those of the group are what members of `group` are surely allowed.
+        """
         bits = 0o777
         for path in (self._root, self.path):
-            found = self._fs.status(path)
-            bits &= 0 if found is None else stat.S_IMODE(found.mode)
+            found = os.lstat(path)
+            bits &= found.st_mode
+            if found.st_gid != group:
+                bits &= ~stat.S_IRWXG | (found.st_mode & stat.S_IRWXO) << 3
         return bits
 
     def _listing(self, place: str) -> list[str]:

@@ -201,18 +201,19 @@ class _Migration:
             umask = os.umask(0o077)
             os.umask(umask)
         bits = 0o777 & ~umask if shared is None else shared
-        mode = stat.S_IRWXU | (bits & self._queue.access() & 0o077)
+        root = os.lstat(self._broker.root)
+        group = root.st_gid if root.st_mode & stat.S_ISGID else os.getegid()
+        mode = stat.S_IRWXU | (bits & self._queue.access(group) & 0o077)
         if mode & 0o022 or (shared is not None and mode & stat.S_IRWXG):
             mode |= stat.S_ISGID
         return mode
 
     def _warn_of_readers(self) -> None:
         """Warn if the new queue lets more people read than the old one did; it stays so."""
-        path, bits = f"{self._broker.root}/{self._queue.name}", 0o044
-        for each in (self._broker.root, path):
-            found = self._fs.status(each)
-            bits &= 0 if found is None else found.mode
-        more = bits & ~self._queue.access()
+        path = f"{self._broker.root}/{self._queue.name}"
+        root, found = os.lstat(self._broker.root), os.lstat(path)
+        bits = root.st_mode & found.st_mode & 0o044
+        more = bits & ~self._queue.access(found.st_gid)
         if more:
             who = "all users" if more & 0o004 else "its group"
             warn(

@@ -287,6 +287,29 @@ def test_a_queue_that_exists_keeps_its_mode_and_more_readers_are_told(
         assert who in caplog.text
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+@pytest.mark.parametrize(
+    ("old_queue", "mode", "is_told"),
+    [(0o750, "700", True), (0o2770, "700", True), (0o755, "2750", False)],
+)
+def test_another_group_gets_what_everybody_could_do(
+    old, tmp_path, umask, caplog, old_queue, mode, is_told
+):
+    umask(0o022)
+    os.chown(old / "nacked", -1, os.getegid() + 4711)
+    for path, bits in ((old, 0o755), (old / "nacked", old_queue)):
+        path.chmod(bits)
+    for new in (tmp_path / "made", tmp_path / "found"):
+        Broker(new, create=True)
+        new.chmod(0o2770)
+    migrated(old, tmp_path / "made", queues=["nacked"], copy=True)
+    assert permissions(tmp_path / "made" / "nacked") == mode
+    assert "may read it" not in caplog.text
+    Broker(tmp_path / "found").create_queue("nacked")
+    migrated(old, tmp_path / "found", queues=["nacked"])
+    assert ("its group may read it" in caplog.text) == is_told
+
+
 def begun(old, new):
     """Kill a migration when it has published its first message."""
 
