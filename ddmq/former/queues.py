@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import stat
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ddmq.errors import InvalidArgument, InvalidSettings
@@ -30,8 +32,10 @@ if TYPE_CHECKING:
 
     from ddmq.storage.filesystem import FileSystem
 
-#: Where the first ddmq kept what was consumed; and where we put what we take, and have taken.
-WORK, TAKING, TAKEN = "work", "migrating", "migrated"
+#: Where the first ddmq kept what was consumed; and where we put what we have taken.
+WORK, TAKEN = "work", "migrated"
+#: Where we put what we take: a directory for each new root, named by a hash of its path.
+_TAKING = re.compile(r"migrating(?:-[0-9a-f]{16})?", re.ASCII)
 #: What it did unless a `ddmq.yaml` said otherwise.
 _DEFAULTS = {"message_timeout": 600, "priority": 999, "requeue_prio": 0}
 _NAME = re.compile(
@@ -69,7 +73,8 @@ class FormerName(NamedTuple):
         found = _NAME.fullmatch(filename)
         if found is None:
             return None
-        if place != TAKING and (place == WORK) != (found["expiry"] is not None):
+        is_taken = _TAKING.fullmatch(place) is not None
+        if not is_taken and (place == WORK) != (found["expiry"] is not None):
             return None
         expiry = None
         if found["expiry"] is not None:
@@ -104,11 +109,16 @@ class FormerMessage(NamedTuple):
 
 
 class FormerQueue:
-    """The directory of one queue of the first ddmq. No link in it is followed."""
+    """The directory of one queue of the first ddmq. No link in it is followed.
 
-    def __init__(self, root: str, name: str, fs: FileSystem) -> None:
+    What is taken goes into a directory of the new root's own, so that of two migrations into
+    different roots one alone has a message, whenever they are killed and run again.
+    """
+
+    def __init__(self, root: str, name: str, fs: FileSystem, new_root: str) -> None:
         self.name = check_queue_name(name)
         self.path = f"{root}/{name}"
+        self.taking = taking_for(new_root)
         self._root = root
         self._fs = fs
 
@@ -124,7 +134,7 @@ class FormerQueue:
     def names(self) -> tuple[list[FormerName], list[str]]:
         """Return the names of all messages in their order, and paths that look like some."""
         known, strange = [], []
-        for place in ("", WORK, TAKING):
+        for place in ("", WORK, self.taking):
             for filename in self._listing(place):
                 name = FormerName.parse(filename, place)
                 if name is not None:
@@ -132,6 +142,42 @@ class FormerQueue:
                 elif ".ddmq" in filename:
                     strange.append(f"{place}/{filename}" if place else filename)
         return sorted(known, key=lambda name: name.order), strange
+
+    def check_target(self) -> None:
+        """Raise InvalidArgument if a migration into another root is to be finished first."""
+        others = self.elsewhere()
+        if not others or self._listing(self.taking):
+            return
+        other = f"{self.path}/{os.path.dirname(others[0])}"
+        raise InvalidArgument(
+            f"{other}: has messages that a migration into another root took and did not finish; "
+            "run it again into that root, which publishes none twice. If that root is gone for "
+            f"good, rename the directory to {self.taking}: all in it is published into this one"
+        )
+
+    def elsewhere(self) -> list[str]:
+        """Return the paths of messages that migrations into other roots have taken."""
+        return [
+            f"{place}/{filename}"
+            for place in sorted(self._listing(""))
+            if place != self.taking and _TAKING.fullmatch(place)
+            if self._fs.is_directory(f"{self.path}/{place}")
+            for filename in self._listing(place)
+            if ".ddmq" in filename
+        ]
+
+    def access(self, group: int) -> int:
+        """Return the permission bits that both the old root and this queue have.
+
+        Those of the group are what members of `group` are surely allowed.
+        """
+        bits = 0o777
+        for path in (self._root, self.path):
+            found = os.lstat(path)
+            bits &= found.st_mode
+            if found.st_gid != group:
+                bits &= ~stat.S_IRWXG | (found.st_mode & stat.S_IRWXO) << 3
+        return bits
 
     def _listing(self, place: str) -> list[str]:
         path = f"{self.path}/{place}" if place else self.path
@@ -171,24 +217,28 @@ class FormerQueue:
 
     def take(self, name: FormerName) -> bool:
         """Take a file away from all clients of the first ddmq; False: it is gone."""
-        source, target = f"{self.path}/{name.path}", self._in(TAKING, name)
+        source, target = f"{self.path}/{name.path}", self._in(self.taking, name)
         return source == target or self._fs.rename(source, target)
 
     def finish(self, name: FormerName) -> None:
         """Put a file that was taken, and whose message is published, where all of these are."""
-        self._fs.rename(self._in(TAKING, name), self._in(TAKEN, name))
+        self._fs.rename(self._in(self.taking, name), self._in(TAKEN, name))
 
     def prepare(self) -> None:
         """Make the directories for what is taken; no link may stand in their places."""
-        for place in (TAKING, TAKEN):
+        for place in (self.taking, TAKEN):
             self._fs.mkdir(f"{self.path}/{place}")
             self._fs.require_directory(f"{self.path}/{place}")
 
     def sync(self) -> None:
         """Let a power cut undo none of the renames made so far."""
-        for place in (TAKEN, TAKING, WORK):
+        for place in (TAKEN, self.taking, WORK):
             self._fs.sync_directory(f"{self.path}/{place}")
         self._fs.sync_directory(self.path)
+
+    def tidy(self) -> None:
+        """Remove the directory for what is taken, if nothing is in it."""
+        self._fs.rmdir(f"{self.path}/{self.taking}")
 
     def settings(self) -> tuple[dict[str, Any], list[str]]:
         """Return the settings that differ from the defaults of then, and what is wrong."""
@@ -217,6 +267,14 @@ class FormerQueue:
 
     def _in(self, place: str, name: FormerName) -> str:
         return f"{self.path}/{place}/{name.filename}"
+
+
+def taking_for(new_root: str) -> str:
+    """Return the name of the directory for what is taken into a root."""
+    import hashlib  # slow to import
+
+    path = os.fsencode(os.path.realpath(new_root))
+    return f"migrating-{hashlib.sha256(path).hexdigest()[:16]}"
 
 
 def options_of(row: Mapping[str, Any], priority: int) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from typing import TYPE_CHECKING, NamedTuple
 
 from ddmq import Broker, InvalidArgument, QueueNotFound, StorageError
@@ -13,6 +14,7 @@ from ddmq.former.queues import WORK, FormerMessage, FormerName, FormerQueue, NoM
 from ddmq.log import warn
 from ddmq.message import encode_message
 from ddmq.storage.locks import exclusive
+from ddmq.storage.roots import shared_mode
 from ddmq.storage.settings_file import SettingsFile
 
 if TYPE_CHECKING:
@@ -70,9 +72,12 @@ def migrate(told: Migrate, context: Context) -> Reply:
     try:
         lock = f"{broker.root}/{_LOCK}"
         with exclusive(lock, broker.settings().lock_timeout):
+            found = _queues(old, told.queues, context.fs, broker.root)
+            for queue in found:
+                queue.check_target()
             counts = {
                 queue.name: _Migration(told, context, broker, queue).counted()
-                for queue in _queues(old, told.queues, context.fs)
+                for queue in found
             }
             context.fs.discard(lock)  # who waits for it opens the next one
     except OSError as error:
@@ -91,10 +96,13 @@ def _checked_root(path: str) -> str:
     return os.path.realpath(path)
 
 
-def _queues(root: str, names: list[str] | None, fs: FileSystem) -> list[FormerQueue]:
+def _queues(
+    root: str, names: list[str] | None, fs: FileSystem, new_root: str
+) -> list[FormerQueue]:
     """Return the queues that are asked for, or all that the first ddmq made."""
     if names is not None:
-        queues = [FormerQueue(root, name, fs) for name in dict.fromkeys(names)]
+        names = list(dict.fromkeys(names))
+        queues = [FormerQueue(root, name, fs, new_root) for name in names]
         for queue in queues:
             if not queue.is_one():
                 raise QueueNotFound(
@@ -107,7 +115,7 @@ def _queues(root: str, names: list[str] | None, fs: FileSystem) -> list[FormerQu
         if not fs.is_directory(f"{root}/{name}"):
             continue
         try:
-            queue = FormerQueue(root, name, fs)
+            queue = FormerQueue(root, name, fs, new_root)
         except InvalidArgument as error:
             warn(f"left out: {error}, and give it to the old directory")
             continue
@@ -125,10 +133,11 @@ class _Migration:
     """One queue being taken over.
 
     Unless a copy is asked for, a message goes through four steps: its file is renamed into
-    `migrating/`, where no old client looks; the message is published with a key made of the
-    file's name; the file is renamed into `migrated/`; the key is forgotten. What is killed
-    between two steps is found in `migrating/` by the next run, which publishes with the same key
-    and so adds nothing. A key is forgotten only when no power cut can bring its file back.
+    `migrating-…/`, where no old client looks, nor a migration into another root; the message is
+    published with a key made of the file's name; the file is renamed into `migrated/`; the key is
+    forgotten. What is killed between two steps is found in `migrating-…/` by the next run, which
+    publishes with the same key and so adds nothing. A key is forgotten only when no power cut can
+    bring its file back.
     """
 
     def __init__(
@@ -145,9 +154,12 @@ class _Migration:
     def counted(self) -> Counted:
         """Take over all messages, and count them."""
         queue, broker = self._queue, self._broker
-        if self._told.force:
-            broker.create_queue(queue.name)
+        is_made = self._told.force and broker.create_queue(
+            queue.name, mode=self._mode()
+        )
         limit = broker.settings(queue.name).max_message_size
+        if not is_made:
+            self._warn_of_readers()
         self._take_settings()
         if not self._told.copy:
             queue.prepare()
@@ -167,6 +179,7 @@ class _Migration:
             if sum(numbers.values()) % 100 == 0:
                 self._tell(f"{queue.name}: {sum(numbers.values()):,} messages")
         self._forget(done)
+        queue.tidy()
         held = len(self._held_until)
         if held:
             until = date(max(self._held_until))
@@ -178,12 +191,44 @@ class _Migration:
             warn(f"{queue.path}: left out: {self._left_out} in all")
         return Counted(numbers[True], numbers[False], held, self._left_out)
 
+    def _mode(self) -> int:
+        """Return the mode of a new queue: what it has by default, cut to what the old one lets.
+
+        The group may write only where what others write gets the group, too (setgid).
+        """
+        shared = shared_mode(self._broker.root, self._fs)
+        if shared is None:
+            umask = os.umask(0o077)
+            os.umask(umask)
+        bits = 0o777 & ~umask if shared is None else shared
+        root = os.lstat(self._broker.root)
+        group = root.st_gid if root.st_mode & stat.S_ISGID else os.getegid()
+        mode = stat.S_IRWXU | (bits & self._queue.access(group) & 0o077)
+        if mode & 0o022 or (shared is not None and mode & stat.S_IRWXG):
+            mode |= stat.S_ISGID
+        return mode
+
+    def _warn_of_readers(self) -> None:
+        """Warn if the new queue lets more people read than the old one did; it stays so."""
+        path = f"{self._broker.root}/{self._queue.name}"
+        root, found = os.lstat(self._broker.root), os.lstat(path)
+        bits = root.st_mode & found.st_mode & 0o044
+        more = bits & ~self._queue.access(found.st_gid)
+        if more:
+            who = "all users" if more & 0o004 else "its group"
+            warn(
+                f"{path}: {who} may read it, and could not read the old {self._queue.path}; see "
+                "`chmod`"
+            )
+
     def _messages(self, limit: int) -> Iterator[tuple[FormerName, FormerMessage]]:
         """Yield all that can be published; note what is held, and tell what is no message."""
         now = Clock().own_ns() / 1e9
         names, strange = self._queue.names()
         for path in strange:
             self._leave_out(path, "not a name of ddmq 0.9")
+        for path in self._queue.elsewhere():
+            self._leave_out(path, "taken by a migration into another root; finish that")
         for name in names:
             is_held = name.place == WORK and (name.expiry or 0) > now
             if is_held and not self._told.work:

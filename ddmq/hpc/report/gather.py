@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 #: What is kept one by one: workers, groups of failures, dead letters, slowest runs, latest ends.
 WORKERS, GROUPS, LETTERS, SLOWEST, LATEST = 1000, 2000, 100_000, 20, 5
+#: Kinds of results, besides those that workers write; and workers that are counted beyond those.
+RESULTS, MORE = 50, 100_000
 #: Ids of dead letters that one command can name.
 IDS = 5
 #: Numbers that are counted together.
@@ -41,6 +43,7 @@ _AHEAD = 86400.0
 FULL = 0.9
 OTHERS = "(others)"
 _DONE, _FAILED = frozenset(["acked", "moved"]), frozenset(["failed", "dead"])
+_KNOWN = _DONE | _FAILED | {"released", "lost"}
 _number = re.compile(r"0x[0-9a-fA-F]+|[0-9]{4,}")
 
 
@@ -276,7 +279,10 @@ class Gatherer:
                 worker = self._worker(queue, name, host, job)
             line = worker.line
             ended = line.add(start, end, share)
-            results[result] += 1
+            if result in results:
+                results[result] += 1
+            else:
+                results[self._result_of(result)] += 1
             if result in _DONE:
                 ended.done += 1
                 worker.done += 1
@@ -314,13 +320,21 @@ class Gatherer:
         self._durations.add_all(seconds)
         self._memory.add_all(peaks)
 
+    def _result_of(self, result: str) -> str:
+        """Return as what a result that was not seen yet is counted: anybody may write any text."""
+        result = result[:_TEXT]
+        if result in _KNOWN or result in self._results:
+            return result
+        return result if len(self._results.keys() - _KNOWN) < RESULTS else OTHERS
+
     def _worker(self, queue: str, name: str, host: str, job: str) -> Worker:
         """Return the worker of a run; those that are too many are one."""
-        key = (queue, name, host, job)
+        key = (queue, name, host[:_TEXT], job[:_TEXT])
         found = self._workers.get(key)
         if found is None:
             if len(self._workers) >= WORKERS:
-                self._more.add(hash(key))
+                if len(self._more) < MORE:
+                    self._more.add(hash(key))
                 key, host, job, name = (queue, OTHERS, "", ""), OTHERS, "", ""
             process = name.rsplit("-", 2)[1:2]
             number = int(process[0]) if process and process[0].isdigit() else None
@@ -338,7 +352,7 @@ class Gatherer:
                 self._dead.add(hash(run.id))
             else:
                 self._more_dead += 1
-        end, letter = how(run), self._letters.get((queue, run.id))
+        end, letter = how(run)[:_TEXT], self._letters.get((queue, run.id))
         line = letter.line if letter is not None and letter.how == end else ""
         group = self._group(Kind(queue, end, run.host[:_TEXT], line))
         group.runs += 1
@@ -426,7 +440,7 @@ class Gatherer:
         )
         return Gathered(
             runs=sum(self._results.values()),
-            results=dict(self._results.most_common(50)),
+            results=dict(self._results.most_common()),
             done=sum(worker.done for worker in workers),
             failed=len(dead) + self._more_dead,
             span=span,

@@ -7,17 +7,24 @@ import os
 import pytest
 from former import former_root
 
-from ddmq.former.queues import FormerName, FormerQueue, NoMessage, options_of
+from ddmq.former.queues import (
+    FormerName,
+    FormerQueue,
+    NoMessage,
+    options_of,
+    taking_for,
+)
 from ddmq.storage.filesystem import FileSystem
 from ddmq.storage.names import MAX_PRIORITY
 
 ID = "ddmq" + "0" * 32
+NEW = "/new"
 
 
 @pytest.fixture
 def letters(tmp_path):
     root = str(former_root(tmp_path / "old"))
-    return FormerQueue(root, "letters", FileSystem(root=root))
+    return FormerQueue(root, "letters", FileSystem(root=root), NEW)
 
 
 def name_of(filename, place=""):
@@ -46,7 +53,7 @@ def test_the_name_without_the_expiry_is_the_same_wherever_a_message_is():
     waiting = name_of(f"999.17.{ID}")
     held = name_of(f"1700000600.999.17.{ID}", "work")
     assert (waiting.key, waiting.expiry, held.expiry) == (held.key, None, 1700000600)
-    assert name_of(held.filename, "migrating").key == held.key
+    assert name_of(held.filename, taking_for(NEW)).key == held.key
     assert name_of(f"{10**19}.999.17.{ID}", "work").expiry == 0
     assert name_of(f"{10**19}.17.{ID}").priority == MAX_PRIORITY
 
@@ -148,15 +155,15 @@ def test_a_queue_of_this_ddmq_or_behind_a_link_is_none_of_the_first(letters, tmp
     (tmp_path / "old" / "linked").symlink_to("letters")
     (tmp_path / "old" / "new" / "work").mkdir(parents=True)
     (tmp_path / "old" / "new" / "ddmq.yaml").write_text("")
-    assert FormerQueue(root, "new", fs).is_one()
+    assert FormerQueue(root, "new", fs, NEW).is_one()
     (tmp_path / "old" / "new" / "ready").mkdir()
-    assert not FormerQueue(root, "new", fs).is_one()
-    assert not FormerQueue(root, "linked", fs).is_one()
+    assert not FormerQueue(root, "new", fs, NEW).is_one()
+    assert not FormerQueue(root, "linked", fs, NEW).is_one()
 
 
 def test_no_message_goes_where_a_link_leads(letters, tmp_path):
     (tmp_path / "elsewhere").mkdir()
-    os.symlink(tmp_path / "elsewhere", f"{letters.path}/migrating")
+    os.symlink(tmp_path / "elsewhere", f"{letters.path}/{letters.taking}")
     with pytest.raises(NotADirectoryError):
         letters.prepare()
 

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ from former import make as maker
 from support import Calls, Crash, crashing_before, losing_reply
 
 import ddmq
-from ddmq import Broker
+from ddmq import Broker, InvalidArgument
 from ddmq.cli.commands.migrate import Migrate, migrate
 from ddmq.cli.spec import Context
 from ddmq.storage.filesystem import FileSystem
@@ -51,6 +52,10 @@ def migrated(old, new, fs=None, **more):
     given = {"queues": None, "force": True, "copy": False, "work": False, **more}
     context = Context(fs or FileSystem(), lambda _: None, is_typed=True)
     return migrate(Migrate(str(old), str(new), **given), context)
+
+
+def permissions(path):
+    return f"{path.stat().st_mode & 0o7777:o}"
 
 
 def files(root):
@@ -220,6 +225,211 @@ def test_a_key_is_forgotten_when_no_power_cut_can_bring_its_file_back(old, new):
     assert len(forgotten) == 2
     between = [name for name, _ in made[last : forgotten[0]]]
     assert between.count("fsync") == 4  # the queue, and what else the file was in
+
+
+@pytest.mark.parametrize(
+    ("old_root", "old_queue", "new_root", "mask", "mode"),
+    [
+        (0o755, 0o700, 0o755, 0o022, "700"),
+        (0o700, 0o755, 0o755, 0o022, "700"),
+        (0o755, 0o755, 0o755, 0o022, "755"),
+        (0o755, 0o755, 0o755, 0o077, "700"),
+        (0o755, 0o500, 0o755, 0o022, "700"),
+        (0o777, 0o775, 0o755, 0o022, "755"),
+        (0o777, 0o775, 0o755, 0o002, "2775"),
+        (0o777, 0o1777, 0o755, 0o000, "2777"),
+        (0o755, 0o700, 0o2770, 0o022, "700"),
+        (0o755, 0o750, 0o2770, 0o022, "2750"),
+        (0o2770, 0o2770, 0o2770, 0o022, "2770"),
+        (0o2775, 0o2775, 0o2770, 0o022, "2770"),
+    ],
+)
+@pytest.mark.parametrize("copy", [False, True])
+def test_a_new_queue_lets_nobody_in_whom_the_old_one_kept_out(
+    old, new, umask, caplog, old_root, old_queue, new_root, mask, mode, copy
+):
+    Broker(new, create=True)
+    for path, bits in ((old, old_root), (old / "nacked", old_queue), (new, new_root)):
+        path.chmod(bits)
+    umask(mask)
+    migrated(old, new, queues=["nacked"], copy=copy)
+    found = [new / "nacked", *(p for p in (new / "nacked").iterdir() if p.is_dir())]
+    assert {permissions(path) for path in found if path.name != "keys"} == {mode}
+    assert texts(new, "nacked") == ["x", "y"]
+    assert os.umask(mask) == mask
+    assert "may read it" not in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("old_queue", "new_root", "new_queue", "who"),
+    [
+        (0o700, 0o755, 0o755, "all users may read it"),
+        (0o750, 0o755, 0o755, "all users may read it"),
+        (0o700, 0o755, 0o2770, "its group may read it"),
+        (0o750, 0o755, 0o2770, None),
+        (0o700, 0o700, 0o755, None),
+        (0o755, 0o755, 0o700, None),
+    ],
+)
+@pytest.mark.parametrize("force", [False, True])
+def test_a_queue_that_exists_keeps_its_mode_and_more_readers_are_told(
+    old, new, umask, caplog, old_queue, new_root, new_queue, who, force
+):
+    umask(0o022)
+    Broker(new, create=True).create_queue("nacked", mode=new_queue)
+    for path, bits in ((old, 0o755), (old / "nacked", old_queue), (new, new_root)):
+        path.chmod(bits)
+    migrated(old, new, queues=["nacked"], force=force)
+    assert permissions(new / "nacked") == f"{new_queue:o}"
+    if who is None:
+        assert "may read it" not in caplog.text
+    else:
+        assert who in caplog.text
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+@pytest.mark.parametrize(
+    ("old_queue", "mode", "is_told"),
+    [(0o750, "700", True), (0o2770, "700", True), (0o755, "2750", False)],
+)
+def test_another_group_gets_what_everybody_could_do(
+    old, tmp_path, umask, caplog, old_queue, mode, is_told
+):
+    umask(0o022)
+    os.chown(old / "nacked", -1, os.getegid() + 4711)
+    for path, bits in ((old, 0o755), (old / "nacked", old_queue)):
+        path.chmod(bits)
+    for new in (tmp_path / "made", tmp_path / "found"):
+        Broker(new, create=True)
+        new.chmod(0o2770)
+    migrated(old, tmp_path / "made", queues=["nacked"], copy=True)
+    assert permissions(tmp_path / "made" / "nacked") == mode
+    assert "may read it" not in caplog.text
+    Broker(tmp_path / "found").create_queue("nacked")
+    migrated(old, tmp_path / "found", queues=["nacked"])
+    assert ("its group may read it" in caplog.text) == is_told
+
+
+def begun(old, new):
+    """Kill a migration when it has published its first message."""
+
+    def call(_, name, function, arguments):
+        if name == "rename" and "/migrated/" in str(arguments[1]):
+            raise Crash
+        return function(*arguments)
+
+    with pytest.raises(Crash):
+        migrated(old, new, FileSystem(Calls(call)), queues=["nacked"])
+    [taking] = (old / "nacked").glob("migrating-*")
+    return taking
+
+
+@pytest.mark.parametrize("copy", [False, True])
+def test_what_was_begun_into_one_root_is_not_done_into_another(
+    sh, old, new, tmp_path, copy
+):
+    taking, other = begun(old, new), tmp_path / "other"
+    assert texts(new, "nacked") == ["x"]
+    words = ["migrate", "-f", *(["--copy"] if copy else []), old, other]
+    error = sh.wrong(*words)
+    assert f"{taking}: has messages that a migration into another root took" in error
+    assert Broker(other).queues() == []  # nor were those before it taken
+    sh.ok("migrate", old, new, "nacked")
+    assert texts(new, "nacked") == ["x", "y"]
+    assert not taking.exists()
+    assert sh.ok("migrate", "-f", old, other, "nacked") == "nacked: 0 migrated"
+
+
+def test_when_the_first_root_is_gone_a_rename_lets_another_one_have_all(
+    sh, old, new, tmp_path
+):
+    taking, other = begun(old, new), tmp_path / "other"
+    error = sh.wrong("migrate", "-f", old, other, "nacked")
+    name = error.split("rename the directory to ")[1].split(":")[0]
+    taking.rename(taking.with_name(name))
+    sh.ok("migrate", old, other, "nacked", "-f")
+    assert texts(other, "nacked") == ["x", "y"]
+
+
+def test_of_two_that_were_begun_at_once_each_is_finished_by_itself(
+    sh, old, new, tmp_path, caplog
+):
+    taking, other = begun(old, new), tmp_path / "other"
+    aside = taking.rename(tmp_path / taking.name)
+    begun(old, other)
+    aside.rename(taking)
+    status, out, _ = sh("migrate", old, new, "nacked")
+    expected = "nacked: 1 migrated, of which 1 were at work; 1 left out\n"
+    assert (status, out) == (1, expected)
+    assert "taken by a migration into another root" in caplog.text
+    assert sh.ok("migrate", old, other, "nacked") == "nacked: 1 migrated"
+    assert (texts(new, "nacked"), texts(other, "nacked")) == (["x"], ["y"])
+
+
+@pytest.mark.deep
+def test_a_crash_anywhere_and_then_another_root_doubles_nothing(tmp_path):
+    number, is_over, refused = 0, False, 0
+    while not is_over:
+        old = former_root(tmp_path / f"old{number}")
+        roots = [tmp_path / f"{which}{number}" for which in ("new", "other")]
+        try:
+            fs = FileSystem(crashing_before(number))
+            migrated(old, roots[0], fs, queues=["nacked"])
+            is_over = True
+        except Crash:
+            pass
+        try:
+            migrated(old, roots[1], queues=["nacked"])
+        except InvalidArgument:
+            refused += 1
+        for root in roots:
+            migrated(old, root, queues=["nacked"])
+        found = [text for root in roots for text in texts(root, "nacked")]
+        assert sorted(found) == ["x", "y"], number
+        number += 1
+    assert number > 50
+    assert refused > 10
+
+
+def doing_before(number, act):
+    """Do something before the call of this number, from 0; return also when that was done."""
+    done = []
+
+    def call(n, _, function, arguments):
+        if n == number:
+            done.append(n)
+            act()
+        return function(*arguments)
+
+    return FileSystem(Calls(call)), done
+
+
+@pytest.mark.deep
+@pytest.mark.parametrize("is_killed", [False, True])
+def test_two_at_once_into_two_roots_take_each_message_once(tmp_path, is_killed):
+    """Before any call of the first one, the second one runs, to its end or until it is killed."""
+    number, is_over = 0, False
+    while not is_over:
+        old = former_root(tmp_path / f"old{number}")
+        roots = [tmp_path / f"{which}{number}" for which in ("new", "other")]
+        second = FileSystem(crashing_before(number // 2)) if is_killed else FileSystem()
+
+        def act(old=old, other=roots[1], fs=second):
+            with suppress(Crash, InvalidArgument):
+                migrated(old, other, fs, queues=["nacked"])
+
+        fs, done = doing_before(number, act)
+        with suppress(InvalidArgument):
+            migrated(old, roots[0], fs, queues=["nacked"])
+        is_over = not done
+        with suppress(InvalidArgument):  # if the other one is to be finished first
+            migrated(old, roots[0], queues=["nacked"])
+        for root in reversed(roots):
+            migrated(old, root, queues=["nacked"])
+        found = [text for root in roots for text in texts(root, "nacked")]
+        assert sorted(found) == ["x", "y"], number
+        number += 3 if is_killed else 1
+    assert number > 50
 
 
 @pytest.mark.slow

@@ -224,6 +224,29 @@ def test_what_is_kept_does_not_grow_with_workers_and_failures(run, monkeypatch):
     assert sum(worker.failed for worker in found.workers) == 100
 
 
+def test_what_is_kept_does_not_grow_with_results_that_no_worker_writes(gathered, run):
+    runs = [run(result="lost")]
+    runs += [run(id=f"{n}", result=f"{n:03}" + "r" * 5000) for n in range(100)]
+    known = ["acked", "moved", "failed", "dead", "released", "lost"]
+    runs += [run(id=result, result=result) for result in (*known, *known)]
+    found = gathered([*runs, runs[1], runs[100]])
+    assert (found.runs, found.results["(others)"]) == (115, 51)
+    assert len(found.results) == 50 + 1 + len(known)
+    assert [found.results[result] for result in known] == [2, 2, 2, 2, 2, 3]
+    assert found.results[f"{0:03}" + "r" * 197] == 2
+    assert max(map(len, found.results)) == 200
+
+
+def test_what_is_kept_does_not_grow_with_workers_that_are_one_row(run, monkeypatch):
+    monkeypatch.setattr(gather, "WORKERS", 10)
+    monkeypatch.setattr(gather, "MORE", 20)
+    gatherer = Gatherer()
+    for n in range(100):
+        gatherer.add_runs("jobs", f"h{n}-{n}-0.1.jsonl", [run(host=f"h{n}")])
+    found = gatherer.gathered()
+    assert (found.more_workers, found.done) == (20, 100)
+
+
 def test_runs_of_a_very_long_name_are_of_one_worker(gathered, run):
     found = gathered(
         [run(host="h" * 999, job="j" * 999), run(host="h" * 999, job="j" * 999)]
