@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 import subprocess
-import sys
 from typing import TYPE_CHECKING, Any
 
 from ddmq.errors import DdmqError, InvalidArgument
+from ddmq.hpc.calling import program
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 _STARTS = 10
 #: A worker that drains when whoever started it has ended, however that was.
 _LOCAL = """
-import os, signal, sys, threading
+import os, signal, threading
 def watch():
     os.read(0, 1)
     os.kill(os.getpid(), signal.SIGTERM)
@@ -24,7 +24,7 @@ threading.Thread(target=watch, daemon=True).start()
 from ddmq.cli.worker import main
 sys.exit(main())
 """
-_SUBMIT = "import sys; from ddmq.cli.submit import main; sys.exit(main())"
+_SUBMIT = "from ddmq.cli.submit import main; sys.exit(main())"
 _option = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
 
 
@@ -49,7 +49,7 @@ class Crew:
             more = ["--forever", "--poll-max", "0.2"]
             more += [] if slots is None else ["-j", str(slots)]
             given = [*self._options, *more, *self._queue, "--", *command]
-            self._words = [sys.executable, "-c", _LOCAL, *given]
+            self._words = program(_LOCAL, *given)
             self._start_here()
         self.are_started = True
 
@@ -64,7 +64,7 @@ class Crew:
             words.append("--forever")
         given = ["slurm", *words, *self._queue, "--", *command]
         done = subprocess.run(
-            [sys.executable, "-c", _SUBMIT, *given],
+            program(_SUBMIT, *given),
             capture_output=True,
             text=True,
             check=False,
