@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
 import threading
 from concurrent import futures
 from contextlib import suppress
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from ddmq.broker import Broker
 from ddmq.clock import Clock
-from ddmq.errors import DdmqError, InvalidArgument
+from ddmq.errors import DdmqError, InvalidArgument, StorageError
 from ddmq.hpc.calling import command_for, name_of
 from ddmq.hpc.calls import MAX_RESULT, Answer, Call, CallFailed, checked
 from ddmq.hpc.crew import Crew
@@ -33,6 +34,8 @@ _LOOK_FOR_DEAD = 2.0
 #: What the kernel says of a link, of what is no file, and of a file that is closed to us.
 _NO_RESULT = (errno.ELOOP, errno.EINVAL, errno.ENXIO, errno.EACCES, errno.EPERM)
 _CALLER = "ddmq.hpc.calls:Caller"
+_OF_OTHERS = stat.S_IWGRP | stat.S_IWOTH
+_SHARED = "shared=True trusts all who may write there with every function that workers may call"
 
 
 class CallFuture(futures.Future[Any]):
@@ -65,6 +68,10 @@ class Executor(futures.Executor):
     default that is `ddmq-results/<queue>` in the current directory. Where neither has a name,
     both are removed when all is done, unless Slurm jobs may still use them.
 
+    Whoever may write there can have every function of those modules called, and say what it
+    returned. So where others may write to queue or results, or replace the queue since they may
+    write to the root, that is an InvalidArgument, unless `shared` says that it is meant so.
+
     `slurm` has the options of `ddmq-submit slurm`, and of its workers: `dict(workers=20, j=16,
     time="1:00:00")`. Without it a worker is started here, with so many `slots`; by default as
     many as there are processors.
@@ -79,6 +86,7 @@ class Executor(futures.Executor):
         results: str | os.PathLike[str] | None = None,
         slots: int | None = None,
         slurm: Mapping[str, Any] | None = None,
+        shared: bool = False,
         clock: Clock | None = None,
     ) -> None:
         """Make the queue and the directory of results; workers come with the first call."""
@@ -89,13 +97,22 @@ class Executor(futures.Executor):
         self._is_temporary = queue is None and results is None and slurm is None
         self.queue = f"calls-{new_token()}" if queue is None else queue
         self._allowed = {allow} if isinstance(allow, str) else set(allow)
+        self.results = _place_of(results, self.queue)
+        place = f"{self._broker.root}/{self.queue}"
+        if not shared:
+            _require_own_names(self._broker.root)
+            _require_own(place)
+            _require_own(self.results)
         if self._broker.create_queue(self.queue, mode=0o700):
             self._broker.update_settings(self.queue, message_timeout=_TIMEOUT)
-        self.results = os.path.abspath(results or f"ddmq-results/{self.queue}")
-        if not os.path.isdir(self.results):
-            os.makedirs(os.path.dirname(self.results), exist_ok=True)
-            os.mkdir(self.results, 0o700)
-        self._answers = Folder.open(self.results)
+        self._answers = _opened(self.results)
+        if not shared:  # by now they are there, and nobody else can take their place
+            try:
+                _require_own(place)
+                _require_own(self.results, self._answers.own_status())
+            except BaseException:
+                self._answers.close()
+                raise
         self._workers = Crew(self._broker.root, self.queue, self.results)
         self._slots, self._slurm = slots, slurm
         self._run = f"{self._clock.time_ns():019d}{new_token()[:4]}"
@@ -115,8 +132,16 @@ class Executor(futures.Executor):
         """Find the calls of a run again, whose process has ended: they are in `futures`.
 
         `options` are those of the Executor. Workers are started only where `allow` says what
-        they may call; others that were started before go on.
+        they may call; others that were started before go on. Nothing is made: QueueNotFound,
+        and InvalidArgument where the directory of results is missing.
         """
+        results = _place_of(options.get("results"), queue)
+        with Broker(root) as broker:
+            broker.settings(queue)
+        if not os.path.isdir(results):
+            raise InvalidArgument(
+                f"{results}: no such directory; say where the results of the run are: results="
+            )
         found = cls(root, queue, **options)
         found._find()
         return found
@@ -182,7 +207,8 @@ class Executor(futures.Executor):
         try:
             while found:
                 left = None if ends is None else ends - self._clock.monotonic()
-                result = found.pop().result(left)
+                result = found[-1].result(left)
+                found.pop()
                 if is_many:
                     yield from result
                 else:
@@ -417,3 +443,54 @@ class Executor(futures.Executor):
         if self._allowed and self._pending:
             self._start()
         self._watch()
+
+
+def _place_of(results: str | os.PathLike[str] | None, queue: str) -> str:
+    """Return the directory of results."""
+    return os.path.abspath(results or f"ddmq-results/{queue}")
+
+
+def _opened(results: str) -> Folder:
+    """Open the directory of results, which is made for us alone where it is missing."""
+    try:
+        os.makedirs(os.path.dirname(results), exist_ok=True)
+        with suppress(FileExistsError):
+            os.mkdir(results, 0o700)
+        return Folder.open(results)
+    except OSError as error:
+        raise StorageError(error) from error
+
+
+def _require_own_names(root: str) -> None:
+    """Raise InvalidArgument where others may put another directory in the place of a queue."""
+    with suppress(FileNotFoundError):  # the broker says that
+        mode = os.stat(root).st_mode
+        if mode & _OF_OTHERS and not mode & stat.S_ISVTX:
+            raise InvalidArgument(
+                f"{root}: others may write there, and so replace a queue; `chmod go-w` or "
+                f"`chmod +t` it, or use a root of your own; {_SHARED}"
+            )
+
+
+def _require_own(path: str, held: os.stat_result | None = None) -> None:
+    """Raise InvalidArgument where others may write to a directory; it need not be there yet.
+
+    `held` is the one that was opened: it must be the one that is there.
+    """
+    try:
+        found = os.lstat(path)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise StorageError(error) from error
+    if not stat.S_ISDIR(found.st_mode):
+        what = "is a link, or no directory; name the directory itself"
+    elif found.st_uid != os.geteuid():
+        what = "belongs to somebody else; name another one"
+    elif found.st_mode & _OF_OTHERS:
+        what = "may be written to by others; `chmod -R go-w` it, or name another one"
+    elif held is not None and not os.path.samestat(found, held):
+        what = "is another directory than a moment ago; try again"
+    else:
+        return
+    raise InvalidArgument(f"{path}: it {what}; {_SHARED}")

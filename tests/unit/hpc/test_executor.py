@@ -12,7 +12,7 @@ from concurrent import futures
 
 import pytest
 
-from ddmq import Broker, InvalidArgument
+from ddmq import Broker, InvalidArgument, QueueNotFound
 from ddmq.hpc import CallFailed, Executor
 from ddmq.hpc.calls import Caller
 
@@ -23,6 +23,7 @@ def double(x, plus=0):
 def fails(x):
     raise ValueError(x)
 """
+pytestmark = pytest.mark.usefixtures("umask")
 #: Seconds for which a test waits for what comes within milliseconds.
 PATIENCE = 30
 
@@ -317,3 +318,89 @@ def test_workers_that_can_not_go_on_fail_the_calls(made, tasks):
         future.result(PATIENCE)
     with pytest.raises(RuntimeError):
         executor.submit(tasks.double, 1)
+
+
+def open_queue(root, results):
+    (root / "q").chmod(0o770)
+
+
+def linked_queue(root, results):
+    (root / "q").rename(root.parent / "elsewhere")
+    (root / "q").symlink_to(root.parent / "elsewhere")
+
+
+def open_results(root, results):
+    results.mkdir()
+    results.chmod(0o757)
+
+
+def linked_results(root, results):
+    (results.parent / "mine").mkdir(0o700)
+    results.symlink_to("mine")
+
+
+def open_root(root, results):
+    root.chmod(0o775)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "advice"),
+    [
+        (open_queue, "/q: it may be written to by others; `chmod"),
+        (linked_queue, "/q: it is a link"),
+        (open_results, "/out: it may be written to by others"),
+        (linked_results, "/out: it is a link"),
+        (open_root, "others may write there, and so replace a queue; `chmod"),
+    ],
+)
+def test_where_others_may_write_no_calls_are_made(
+    made, broker, root, tmp_path, spoil, advice, clock
+):
+    results = tmp_path / "out"
+    spoil(root, results)
+    was_there = results.exists()
+    with pytest.raises(InvalidArgument, match=advice) as found:
+        made("q", results=results)
+    assert "shared=True" in str(found.value)
+    assert results.exists() == was_there
+    results.mkdir(exist_ok=True)
+    with pytest.raises((InvalidArgument, QueueNotFound)):
+        Executor.attach(root, "q", results=results, clock=clock)
+
+
+@pytest.mark.parametrize("spoil", [open_queue, open_results, linked_results, open_root])
+def test_that_others_may_write_can_be_meant(made, broker, root, tmp_path, spoil):
+    spoil(root, tmp_path / "out")
+    made("q", results=tmp_path / "out", shared=True)
+
+
+def test_of_a_root_for_all_nobody_removes_what_another_made(made, broker, root):
+    root.chmod(0o1777)
+    made("q")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file away")
+@pytest.mark.parametrize("which", ["mq/q", "out"])
+def test_what_belongs_to_somebody_else_is_not_used(made, broker, tmp_path, which):
+    (tmp_path / "out").mkdir()
+    os.chown(tmp_path / which, 12345, -1)
+    with pytest.raises(InvalidArgument, match=f"{which}: it belongs to somebody else"):
+        made("q", results=tmp_path / "out")
+
+
+def test_to_attach_makes_nothing(broker, root, tmp_path, clock):
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(QueueNotFound):
+        Executor.attach(root, "none", clock=clock)
+    with pytest.raises(InvalidArgument, match="results="):
+        Executor.attach(root, "q", clock=clock)
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_the_call_for_which_a_map_did_not_wait_longer_is_taken_out(
+    made, tasks, other, clock
+):
+    results = made().map(tasks.double, range(20), timeout=0)
+    with pytest.raises(futures.TimeoutError):
+        next(results)
+    assert other.consume("calls") == []
