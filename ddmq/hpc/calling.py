@@ -90,7 +90,7 @@ def program(code: str, *words: str) -> list[str]:
 
     It looks for modules where this process does, wherever it starts, and nowhere else.
     """
-    paths = [os.path.abspath(path) for path in sys.path if isinstance(path, str)]
+    paths = [os.path.abspath(path) for path in sys.path]
     return [sys.executable, "-c", _PATHS + code, str(len(paths)), *paths, *words]
 
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 import errno
 import gc
 import os
+import shutil
 import stat
 import sys
 import threading
+import types
 from concurrent import futures
 
 import pytest
@@ -76,6 +78,21 @@ def work(broker, tmp_path):
         return len(messages)
 
     return work
+
+
+@pytest.fixture
+def later(clock):
+    """Return a function that lets time pass until something comes of a future, and returns that."""
+
+    def later(future, seconds=20):
+        for _ in range(PATIENCE * 50):
+            if futures.wait([future], 0.02).done:
+                return future.exception() or future.result()
+            clock.advance(seconds)
+            future._executor._news.set()  # it may think that a look took so long
+        raise AssertionError("nothing comes of it")
+
+    return later
 
 
 def test_a_call_is_a_message_and_its_result_a_file(made, work, tasks, broker):
@@ -404,3 +421,86 @@ def test_the_call_for_which_a_map_did_not_wait_longer_is_taken_out(
     with pytest.raises(futures.TimeoutError):
         next(results)
     assert other.consume("calls") == []
+
+
+def test_calls_whose_queue_is_deleted_fail(made, tasks, broker, later):
+    future = made().submit(tasks.double, 1)
+    broker.delete_queue("calls")
+    found = later(future, 3)
+    assert isinstance(found, futures.BrokenExecutor)
+    assert "/calls: no such queue" in str(found)
+
+
+def test_calls_whose_root_is_gone_fail(made, tasks, root, later):
+    future = made().submit(tasks.double, 1)
+    shutil.rmtree(root)
+    found = later(future, 3)
+    assert isinstance(found, futures.BrokenExecutor)
+    assert "no ddmq root" in str(found)
+
+
+def test_that_workers_are_in_trouble_is_told_while_results_are_away(made, tasks):
+    def refuse():
+        raise OSError(errno.EIO, "away")
+
+    executor = made()
+    executor._answers.names = refuse
+    executor._workers.trouble = lambda *, has_come: "the worker ended with status 5"
+    with pytest.raises(futures.BrokenExecutor, match="status 5"):
+        executor.submit(tasks.double, 1).result(PATIENCE)
+
+
+def test_a_call_that_was_purged_fails_and_no_other(made, tasks, other, work, later):
+    executor = made()
+    first = executor.submit(tasks.double, 1)
+    other.purge("calls", ["waiting"])
+    second = executor.submit(tasks.double, 2)
+    found = later(first)
+    assert isinstance(found, CallFailed)
+    assert "was it purged" in str(found)
+    assert not second.done()
+    work(1)
+    assert later(second) == 4
+
+
+def test_a_call_that_is_long_at_work_does_not_fail(made, tasks, broker):
+    executor = made()
+    executor.submit(tasks.double, 1)
+    future = executor.submit(tasks.double, 2)
+    broker.ack(broker.consume("calls"))
+    broker.consume("calls")
+    for now in (0, 100, 200):
+        executor._look_for_lost(now)
+    assert list(executor._pending.values()) == [future]
+
+
+def test_calls_fail_when_no_job_is_left(made, tasks, later):
+    executor = made()
+    executor._workers._jobs = {"": ["1"]}
+    executor._workers.have_left = lambda: True
+    found = later(executor.submit(tasks.double, 1))
+    assert isinstance(found, futures.BrokenExecutor)
+    assert "all Slurm jobs have ended" in str(found)
+
+
+def test_calls_wait_for_jobs_and_for_other_workers(made, tasks, broker):
+    executor = made()
+    executor._workers.have_left = lambda: False
+    assert [executor._missing_jobs(now) for now in (0, 100, 200)] == [""] * 3
+    executor._workers.have_left = lambda: True
+    assert executor._missing_jobs(300) == ""
+    executor._broker.workers = lambda queue: [seen]
+    seen = types.SimpleNamespace(is_live=True)
+    assert executor._missing_jobs(400) == ""
+    seen.is_live = False
+    assert executor._missing_jobs(500) == ""
+    assert "have ended" in executor._missing_jobs(600)
+
+
+def test_the_end_takes_back_jobs_that_wait(made):
+    executor = made()
+    asked = []
+    executor._workers.are_jobs = True
+    executor._workers.cancel_waiting = lambda: asked.append("cancelled")
+    executor.shutdown()
+    assert asked == ["cancelled"]
