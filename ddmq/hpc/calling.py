@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import json
 import os
 import re
 import sys
@@ -12,16 +11,15 @@ from typing import TYPE_CHECKING, Any
 from ddmq.errors import InvalidArgument
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
 #: Without `__`: what Python itself gives every function and class is no function of a module.
 _part = r"(?!\w*__)[A-Za-z_]\w*"
 _name = re.compile(rf"({_part}(?:\.{_part})*):({_part}(?:\.{_part})*)", re.ASCII)
-#: The program of another process: it finds modules where this one does.
-_START = (
-    "import json, sys; sys.path[:] = json.loads(sys.argv[1]); "
-    "from ddmq.hpc.calling import main; main(*sys.argv[2:])"
-)
+#: How a program of `python -c` begins: Python has it look for modules in the current directory
+#: first, and whoever may write there would be run. `sys` is within Python itself.
+_PATHS = "import sys; n = int(sys.argv[1]) + 2; sys.path[:] = sys.argv[2:n]; del sys.argv[1:n]\n"
+_START = "from ddmq.hpc.calling import main; main(*sys.argv[1:])"
 
 
 def name_of(function: Callable[..., Any]) -> str:
@@ -84,12 +82,16 @@ def command_for(name: str, *words: str) -> list[str]:
 
     With `words`, it is what makes the function from them.
     """
-    return [sys.executable, "-c", _START, json.dumps(_paths()), name, *words]
+    return program(_START, name, *words)
 
 
-def _paths() -> Sequence[str]:
-    """Return where this process looks for modules, so that others do it wherever they start."""
-    return [os.path.abspath(path) for path in sys.path]
+def program(code: str, *words: str) -> list[str]:
+    """Return the command of a program, which has `sys`, and words in its `sys.argv`.
+
+    It looks for modules where this process does, wherever it starts, and nowhere else.
+    """
+    paths = [os.path.abspath(path) for path in sys.path]
+    return [sys.executable, "-c", _PATHS + code, str(len(paths)), *paths, *words]
 
 
 def main(name: str, *words: str) -> None:

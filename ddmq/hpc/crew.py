@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
-import sys
+import weakref
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from ddmq.errors import DdmqError, InvalidArgument
+from ddmq.hpc.calling import program
+from ddmq.log import warn
+from ddmq.schedulers import environment
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -16,7 +21,7 @@ if TYPE_CHECKING:
 _STARTS = 10
 #: A worker that drains when whoever started it has ended, however that was.
 _LOCAL = """
-import os, signal, sys, threading
+import os, signal, threading
 def watch():
     os.read(0, 1)
     os.kill(os.getpid(), signal.SIGTERM)
@@ -24,7 +29,16 @@ threading.Thread(target=watch, daemon=True).start()
 from ddmq.cli.worker import main
 sys.exit(main())
 """
-_SUBMIT = "import sys; from ddmq.cli.submit import main; sys.exit(main())"
+_SUBMIT = "from ddmq.cli.submit import main; sys.exit(main())"
+#: What Slurm says of a job that was submitted, and of one that it has forgotten.
+_submitted = re.compile(
+    r"^Submitted batch job (\d+)(?: on cluster ([\w.-]+))?$", re.MULTILINE | re.ASCII
+)
+_FORGOTTEN = "Invalid job id"
+#: Seconds for which Slurm may take its time.
+_PATIENCE = 30
+#: All of this process: a child that it forks must not keep their workers.
+_crews: weakref.WeakSet[Crew] = weakref.WeakSet()
 _option = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
 
 
@@ -38,6 +52,10 @@ class Crew:
         self._words: list[str] = []
         self._process: subprocess.Popen[bytes] | None = None
         self._starts = 0
+        #: The jobs of each cluster; that of no name is the only one.
+        self._jobs: dict[str, list[str]] = {}
+        self._is_chain = False
+        _crews.add(self)
 
     def start(
         self, command: list[str], slots: int | None, slurm: Mapping[str, Any] | None
@@ -49,13 +67,13 @@ class Crew:
             more = ["--forever", "--poll-max", "0.2"]
             more += [] if slots is None else ["-j", str(slots)]
             given = [*self._options, *more, *self._queue, "--", *command]
-            self._words = [sys.executable, "-c", _LOCAL, *given]
+            self._words = program(_LOCAL, *given)
             self._start_here()
         self.are_started = True
 
     def _start_here(self) -> None:
         self._process = subprocess.Popen(
-            self._words, stdin=subprocess.PIPE, start_new_session=True
+            self._words, bufsize=0, stdin=subprocess.PIPE, start_new_session=True
         )
 
     def _submit(self, command: list[str], slurm: Mapping[str, Any]) -> None:
@@ -64,7 +82,7 @@ class Crew:
             words.append("--forever")
         given = ["slurm", *words, *self._queue, "--", *command]
         done = subprocess.run(
-            [sys.executable, "-c", _SUBMIT, *given],
+            program(_SUBMIT, *given),
             capture_output=True,
             text=True,
             check=False,
@@ -72,6 +90,9 @@ class Crew:
         if done.returncode != 0:
             raise DdmqError(f"no job was submitted: {done.stderr.strip()[-1000:]}")
         self.are_jobs = True
+        self._is_chain = "chain" in slurm
+        for job, cluster in _submitted.findall(done.stdout):
+            self._jobs.setdefault(cluster, []).append(job)
 
     def trouble(self, *, has_come: bool) -> str:
         """Say why no more results will come; empty: they may. What was killed is started again."""
@@ -93,12 +114,80 @@ class Crew:
         self._start_here()
         return ""
 
+    def have_left(self) -> bool:
+        """Tell whether Slurm knows for certain that no job is left, be it running or waiting.
+
+        Where it can't be asked, they may be. So may the later jobs of a chain, which submit
+        each other.
+        """
+        if not self._jobs or self._is_chain:
+            return False
+        for words in self._asked("squeue", "-h"):
+            try:
+                done = _done([*words[:-1], "-j", words[-1]])
+            except (OSError, subprocess.SubprocessError):
+                return False
+            is_forgotten = done.returncode != 0 and _FORGOTTEN in done.stderr
+            if done.stdout.strip() or (done.returncode != 0 and not is_forgotten):
+                return False
+        return True
+
+    def cancel_waiting(self) -> None:
+        """Take back the jobs that have not started."""
+        for words in self._asked("scancel", "--state=PENDING"):
+            words[-1:] = words[-1].split(",")
+            try:
+                done = _done(words)
+            except (OSError, subprocess.SubprocessError) as error:
+                why = str(error)
+            else:
+                why = done.stderr.strip()[-1000:] if done.returncode != 0 else ""
+            if why and _FORGOTTEN not in why:
+                warn(f"jobs that wait may go on to wait: {' '.join(words)}: {why}")
+
+    def _asked(self, *words: str) -> list[list[str]]:
+        """Return a command of Slurm's for each cluster, whose last word are the jobs there."""
+        return [
+            [*words, *(["-M", cluster] if cluster else []), ",".join(jobs)]
+            for cluster, jobs in self._jobs.items()
+        ]
+
     def end(self) -> None:
         """Let the worker here drain, and wait for it."""
         if self._process is not None:
             assert self._process.stdin is not None
-            self._process.stdin.close()
+            self._process.terminate()  # a child of ours may have the pipe, too
             self._process.wait()
+            self._process.stdin.close()
+
+    def leave(self) -> None:
+        """Let go of the worker in a child of this process, which ends when its parent does."""
+        if self._process is not None and self._process.stdin is not None:
+            with suppress(OSError):
+                self._process.stdin.close()
+
+
+def _leave_all() -> None:
+    for crew in list(_crews):
+        crew.leave()
+
+
+os.register_at_fork(after_in_child=_leave_all)
+
+
+def _done(words: list[str]) -> subprocess.CompletedProcess[str]:
+    """Run a command of Slurm's, whatever the user wants to see of his own."""
+    own = ("SQUEUE_", "SCANCEL_")
+    return subprocess.run(
+        words,
+        env={k: v for k, v in environment().items() if not k.startswith(own)},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        errors="replace",
+        timeout=_PATIENCE,
+        check=False,
+    )
 
 
 def words_of(options: Mapping[str, Any]) -> list[str]:

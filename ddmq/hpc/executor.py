@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+import atexit
 import errno
 import os
+import stat
 import threading
+import weakref
 from concurrent import futures
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from ddmq.broker import Broker
 from ddmq.clock import Clock
-from ddmq.errors import DdmqError, InvalidArgument
+from ddmq.errors import (
+    DdmqError,
+    InvalidArgument,
+    QueueNotFound,
+    RootNotFound,
+    StorageError,
+)
 from ddmq.hpc.calling import command_for, name_of
 from ddmq.hpc.calls import MAX_RESULT, Answer, Call, CallFailed, checked
 from ddmq.hpc.crew import Crew
@@ -30,9 +39,16 @@ _TIMEOUT = 60
 _LOOK_FIRST, _LOOK_LONGEST, _SHARE = 0.01, 1.0, 0.05
 #: Seconds between two looks for calls that are dead letters.
 _LOOK_FOR_DEAD = 2.0
+#: Seconds between two looks for calls that are nowhere, and for jobs, while no results come; and
+#: after how many seconds of that they are lost. A file server may show a result a minute later.
+_LOOK_FOR_LOST, _LOST_AFTER = 30.0, 75.0
 #: What the kernel says of a link, of what is no file, and of a file that is closed to us.
 _NO_RESULT = (errno.ELOOP, errno.EINVAL, errno.ENXIO, errno.EACCES, errno.EPERM)
 _CALLER = "ddmq.hpc.calls:Caller"
+_OF_OTHERS = stat.S_IWGRP | stat.S_IWOTH
+#: All of this process: it does not end before their calls are made.
+_living: weakref.WeakSet[Executor] = weakref.WeakSet()
+_SHARED = "shared=True trusts all who may write there with every function that workers may call"
 
 
 class CallFuture(futures.Future[Any]):
@@ -65,6 +81,10 @@ class Executor(futures.Executor):
     default that is `ddmq-results/<queue>` in the current directory. Where neither has a name,
     both are removed when all is done, unless Slurm jobs may still use them.
 
+    Whoever may write there can have every function of those modules called, and say what it
+    returned. So where others may write to queue or results, or replace the queue since they may
+    write to the root, that is an InvalidArgument, unless `shared` says that it is meant so.
+
     `slurm` has the options of `ddmq-submit slurm`, and of its workers: `dict(workers=20, j=16,
     time="1:00:00")`. Without it a worker is started here, with so many `slots`; by default as
     many as there are processors.
@@ -79,6 +99,7 @@ class Executor(futures.Executor):
         results: str | os.PathLike[str] | None = None,
         slots: int | None = None,
         slurm: Mapping[str, Any] | None = None,
+        shared: bool = False,
         clock: Clock | None = None,
     ) -> None:
         """Make the queue and the directory of results; workers come with the first call."""
@@ -89,13 +110,22 @@ class Executor(futures.Executor):
         self._is_temporary = queue is None and results is None and slurm is None
         self.queue = f"calls-{new_token()}" if queue is None else queue
         self._allowed = {allow} if isinstance(allow, str) else set(allow)
+        self.results = _place_of(results, self.queue)
+        place = f"{self._broker.root}/{self.queue}"
+        if not shared:
+            _require_own_names(self._broker.root)
+            _require_own(place)
+            _require_own(self.results)
         if self._broker.create_queue(self.queue, mode=0o700):
             self._broker.update_settings(self.queue, message_timeout=_TIMEOUT)
-        self.results = os.path.abspath(results or f"ddmq-results/{self.queue}")
-        if not os.path.isdir(self.results):
-            os.makedirs(os.path.dirname(self.results), exist_ok=True)
-            os.mkdir(self.results, 0o700)
-        self._answers = Folder.open(self.results)
+        self._answers = _opened(self.results)
+        if not shared:  # by now they are there, and nobody else can take their place
+            try:
+                _require_own(place)
+                _require_own(self.results, self._answers.own_status())
+            except BaseException:
+                self._answers.close()
+                raise
         self._workers = Crew(self._broker.root, self.queue, self.results)
         self._slots, self._slurm = slots, slurm
         self._run = f"{self._clock.time_ns():019d}{new_token()[:4]}"
@@ -103,6 +133,10 @@ class Executor(futures.Executor):
         self._pending: dict[str, CallFuture] = {}
         self._ids: dict[str, str] = {}
         self._seen: set[str] = set()
+        #: Since when calls are nowhere, and no job of ours is left.
+        self._lost: dict[str, float] = {}
+        self._no_job_since: float | None = None
+        _living.add(self)
         self._lock = threading.RLock()
         self._news = threading.Event()
         self._is_ending = False
@@ -115,8 +149,16 @@ class Executor(futures.Executor):
         """Find the calls of a run again, whose process has ended: they are in `futures`.
 
         `options` are those of the Executor. Workers are started only where `allow` says what
-        they may call; others that were started before go on.
+        they may call; others that were started before go on. Nothing is made: QueueNotFound,
+        and InvalidArgument where the directory of results is missing.
         """
+        results = _place_of(options.get("results"), queue)
+        with Broker(root) as broker:
+            broker.settings(queue)
+        if not os.path.isdir(results):
+            raise InvalidArgument(
+                f"{results}: no such directory; say where the results of the run are: results="
+            )
         found = cls(root, queue, **options)
         found._find()
         return found
@@ -182,7 +224,8 @@ class Executor(futures.Executor):
         try:
             while found:
                 left = None if ends is None else ends - self._clock.monotonic()
-                result = found.pop().result(left)
+                result = found[-1].result(left)
+                found.pop()
                 if is_many:
                     yield from result
                 else:
@@ -251,6 +294,11 @@ class Executor(futures.Executor):
 
     # The end
 
+    @property
+    def has_workers(self) -> bool:
+        """Whether it started workers."""
+        return self._workers.are_started
+
     def shutdown(
         self,
         wait: bool = True,  # noqa: FBT001, FBT002 - as in the standard library
@@ -259,7 +307,8 @@ class Executor(futures.Executor):
     ) -> None:
         """Take no more calls; when all are made, end the workers.
 
-        With `wait`, return after that. With `cancel_futures`, calls that wait are not made.
+        With `wait`, return after that; else the program waits for it when it ends. With
+        `cancel_futures`, calls that wait are not made.
         """
         with self._lock:
             self._is_ending = True
@@ -292,7 +341,8 @@ class Executor(futures.Executor):
             self._close()
 
     def _collect_all(self) -> None:
-        pause, looked_for_dead, is_away = _LOOK_FIRST, self._clock.monotonic(), False
+        pause, is_away, is_gone = _LOOK_FIRST, False, False
+        looked = looked_for_lost = self._clock.monotonic()
         while True:
             self._news.clear()
             with self._lock:
@@ -302,18 +352,28 @@ class Executor(futures.Executor):
             if is_idle:
                 self._news.wait()
                 continue
-            began = self._clock.monotonic()
+            began, has_come, why = self._clock.monotonic(), False, ""
             try:
                 has_come = self._look()
-                if self._clock.monotonic() - looked_for_dead > _LOOK_FOR_DEAD:
+                if has_come:
+                    looked_for_lost = began
+                    self._lost, self._no_job_since = {}, None
+                if began - looked > _LOOK_FOR_DEAD:
+                    looked = began
                     self._look_for_dead()
-                    looked_for_dead = self._clock.monotonic()
-                why = self._workers.trouble(has_come=has_come)
+                    is_gone = False
+                if began - looked_for_lost > _LOOK_FOR_LOST:
+                    looked_for_lost = began
+                    self._look_for_lost(began)
+                    why = self._missing_jobs(began)
                 is_away = False
+            except (QueueNotFound, RootNotFound) as error:
+                why, is_gone = str(error) if is_gone else "", True
             except DdmqError as error:  # a file server that is away comes back
                 if not is_away:
                     warn(f"results are not looked for now, tried again: {error}")
-                has_come, why, is_away = False, "", True
+                is_away = True
+            why = self._workers.trouble(has_come=has_come) or why
             if why:
                 self._fail(futures.BrokenExecutor(why))
             pause = _LOOK_FIRST if has_come else min(pause * 1.5, _LOOK_LONGEST)
@@ -371,6 +431,42 @@ class Executor(futures.Executor):
                     text = f"{call.function} was not called: {letter.reason}"
                     future.set_exception(CallFailed(f"{text}\n{said}".rstrip()))
 
+    def _look_for_lost(self, now: float) -> None:
+        """Fail the calls that have long been nowhere: purged, moved, or without their result."""
+        with self._lock:
+            keys = set(self._pending)
+        counts = self._broker.view(self.queue)[self.queue]
+        if counts.waiting + counts.work + counts.delayed >= len(keys):
+            self._lost = {}
+            return
+        for seen in self._broker.contents(self.queue, work=True):
+            call = Call.parse(seen.message)
+            if call is not None:
+                keys.discard(call.key)
+        self._lost = {key: self._lost.get(key, now) for key in keys}
+        for key in [k for k, since in self._lost.items() if now - since > _LOST_AFTER]:
+            with self._lock:
+                future = self._pending.pop(key, None)
+            if future is not None and future.set_running_or_notify_cancel():
+                text = "the call is not in its queue, and has no result: was it purged, or moved?"
+                future.set_exception(CallFailed(text))
+
+    def _missing_jobs(self, now: float) -> str:
+        """Say that all our jobs ended long ago, and nobody else works; empty: it isn't so."""
+        if not self._workers.have_left() or any(
+            worker.is_live for worker in self._broker.workers(self.queue)
+        ):
+            self._no_job_since = None
+            return ""
+        if self._no_job_since is None:
+            self._no_job_since = now
+        if now - self._no_job_since <= _LOST_AFTER:
+            return ""
+        return (
+            "all Slurm jobs have ended, and calls are left; their output says why. They stay in "
+            f"the queue: Executor.attach(…, {self.queue!r}, allow=…, slurm=…)"
+        )
+
     def _fail(self, error: Exception) -> None:
         """Let all calls fail that are not made yet."""
         with self._lock:
@@ -384,6 +480,7 @@ class Executor(futures.Executor):
         """End the workers, and remove what nobody asked to keep."""
         self._workers.end()
         if self._workers.are_jobs:
+            self._workers.cancel_waiting()
             with suppress(DdmqError):
                 self._broker.drain(self.queue)
         self._answers.close()
@@ -417,3 +514,68 @@ class Executor(futures.Executor):
         if self._allowed and self._pending:
             self._start()
         self._watch()
+
+
+def _wait_for_all() -> None:
+    """Let this process end when all calls are made, as the executors of Python itself do.
+
+    Calls that other workers make, as after `attach`, are not waited for.
+    """
+    for executor in list(_living):
+        if executor.has_workers:
+            executor.shutdown()
+
+
+# What `atexit` calls comes after Python has waited for its threads, and makes none any more.
+getattr(threading, "_register_atexit", atexit.register)(_wait_for_all)
+
+
+def _place_of(results: str | os.PathLike[str] | None, queue: str) -> str:
+    """Return the directory of results."""
+    return os.path.abspath(results or f"ddmq-results/{queue}")
+
+
+def _opened(results: str) -> Folder:
+    """Open the directory of results, which is made for us alone where it is missing."""
+    try:
+        os.makedirs(os.path.dirname(results), exist_ok=True)
+        with suppress(FileExistsError):
+            os.mkdir(results, 0o700)
+        return Folder.open(results)
+    except OSError as error:
+        raise StorageError(error) from error
+
+
+def _require_own_names(root: str) -> None:
+    """Raise InvalidArgument where others may put another directory in the place of a queue."""
+    with suppress(FileNotFoundError):  # the broker says that
+        mode = os.stat(root).st_mode
+        if mode & _OF_OTHERS and not mode & stat.S_ISVTX:
+            raise InvalidArgument(
+                f"{root}: others may write there, and so replace a queue; `chmod go-w` or "
+                f"`chmod +t` it, or use a root of your own; {_SHARED}"
+            )
+
+
+def _require_own(path: str, held: os.stat_result | None = None) -> None:
+    """Raise InvalidArgument where others may write to a directory; it need not be there yet.
+
+    `held` is the one that was opened: it must be the one that is there.
+    """
+    try:
+        found = os.lstat(path)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise StorageError(error) from error
+    if not stat.S_ISDIR(found.st_mode):
+        what = "is a link, or no directory; name the directory itself"
+    elif found.st_uid != os.geteuid():
+        what = "belongs to somebody else; name another one"
+    elif found.st_mode & _OF_OTHERS:
+        what = "may be written to by others; `chmod -R go-w` it, or name another one"
+    elif held is not None and not os.path.samestat(found, held):
+        what = "is another directory than a moment ago; try again"
+    else:
+        return
+    raise InvalidArgument(f"{path}: it {what}; {_SHARED}")

@@ -17,7 +17,7 @@ import ddmq
 from ddmq import Broker
 from ddmq.hpc import CallFailed, Executor
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("umask")]
 TOP = Path(ddmq.__file__).parents[1]
 TASKS = """
 import os
@@ -51,6 +51,17 @@ executor = Executor(sys.argv[1], "run", slots=1)
 executor.submit(tasks.double, 1).result()
 executor.map(tasks.double, range(2, 30))
 os.kill(os.getpid(), 9)
+"""
+#: A program that does not wait for what it asks for.
+LEAVES = """
+import os, sys
+from ddmq.hpc import Executor
+import acceptance_calls as tasks
+executor = Executor(sys.argv[1], "run", slots=1)
+executor.submit(tasks.double, 1).result()
+executor.map(tasks.double, range(2, 30))
+if sys.argv[2] == "shutdown":
+    executor.shutdown(wait=False)
 """
 
 
@@ -125,6 +136,31 @@ def test_another_process_finds_what_one_left_that_was_killed(broker, root, tmp_p
     assert broker.is_empty("run")
 
 
+@pytest.mark.parametrize("how", ["as it is", "shutdown"])
+def test_the_calls_of_a_program_that_ends_are_made(broker, root, tmp_path, how):
+    environ = {**os.environ, "PYTHONPATH": f"{TOP}:{tmp_path}"}
+    words = [sys.executable, "-c", LEAVES, str(root), how]
+    subprocess.run(words, env=environ, check=True)
+    assert broker.is_empty("run")
+    kept = os.listdir(tmp_path / "ddmq-results" / "run")
+    assert len([name for name in kept if not name.startswith(".")]) == 29
+
+
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_the_end_comes_though_a_child_of_the_program_lives(broker, root, tasks):
+    wait, go = os.pipe()
+    with Executor(root, slots=1) as executor:
+        assert executor.submit(tasks.double, 1).result() == 2
+        child = os.fork()
+        if not child:
+            os.close(go)
+            os.read(wait, 1)  # until the test is over
+            os._exit(0)
+    os.close(go)
+    os.close(wait)
+    os.waitpid(child, 0)
+
+
 def test_calls_are_made_by_workers_in_jobs(broker, root, tasks, tmp_path, monkeypatch):
     bin_ = tmp_path / "bin"
     bin_.mkdir()
@@ -139,12 +175,15 @@ def test_calls_are_made_by_workers_in_jobs(broker, root, tasks, tmp_path, monkey
         "echo Submitted batch job 1\n"
     )
     (bin_ / "sbatch").chmod(0o755)
+    (bin_ / "scancel").write_text(f'#!/bin/sh\necho "$@" > {tmp_path}/cancelled\n')
+    (bin_ / "scancel").chmod(0o755)
     monkeypatch.setenv("PATH", f"{bin_}:{os.environ['PATH']}")
     options = {"workers": 1, "j": 2, "time": "0:10:00", "worker": worker}
     options["poll_max"] = "0.2"
     with Executor(root, "run", slurm=options) as executor:
         assert list(executor.map(tasks.double, range(20))) == list(range(0, 40, 2))
     assert "#SBATCH --time=00:10:00" in (tmp_path / "script").read_text()
+    assert (tmp_path / "cancelled").read_text() == "--state=PENDING 1\n"
     assert "run" in Broker(root).queues()
     [seen] = broker.workers("run")
     job = int((tmp_path / "job").read_text())

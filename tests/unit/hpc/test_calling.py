@@ -11,7 +11,8 @@ import sys
 import pytest
 
 from ddmq import InvalidArgument
-from ddmq.hpc.calling import command_for, function_named, name_of
+from ddmq.hpc.calling import command_for, function_named, name_of, program
+from ddmq.hpc.crew import _LOCAL
 
 TASKS = """
 import os
@@ -132,3 +133,28 @@ def test_the_command_finds_modules_where_this_process_does(tasks, tmp_path):
         check=True,
     )
     assert done.stdout.splitlines() == ["got a", '{"id": "1", "ack": true}']
+
+
+@pytest.mark.slow
+def test_nothing_in_the_current_directory_is_run(tasks, tmp_path):
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    for name in ("json", "threading", "signal", "os", "io", "re", "ddmq"):
+        (elsewhere / f"{name}.py").write_text("print('planted', flush=True)\n")
+    environ = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
+    given = {"cwd": elsewhere, "env": environ, "input": "", "text": True}
+    for words in (command_for(name_of(tasks.plain)), program(_LOCAL, "--version")):
+        done = subprocess.run(words, capture_output=True, check=False, **given)
+        assert "planted" not in done.stdout + done.stderr
+        assert "Error" not in done.stderr
+
+
+def test_a_program_knows_the_absolute_paths_of_this_one(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", ["", "/a b:c\nd", "e", *sys.path])
+    words = program("pass", "word", "-x")
+    python, option, code, number, *rest = words
+    assert [python, option] == [sys.executable, "-c"]
+    assert code.startswith("import sys;")
+    assert rest[: int(number)][:3] == [str(tmp_path), "/a b:c\nd", f"{tmp_path}/e"]
+    assert rest[int(number) :] == ["word", "-x"]

@@ -5,14 +5,16 @@ from __future__ import annotations
 import errno
 import gc
 import os
+import shutil
 import stat
 import sys
 import threading
+import types
 from concurrent import futures
 
 import pytest
 
-from ddmq import Broker, InvalidArgument
+from ddmq import Broker, InvalidArgument, QueueNotFound
 from ddmq.hpc import CallFailed, Executor
 from ddmq.hpc.calls import Caller
 
@@ -23,6 +25,7 @@ def double(x, plus=0):
 def fails(x):
     raise ValueError(x)
 """
+pytestmark = pytest.mark.usefixtures("umask")
 #: Seconds for which a test waits for what comes within milliseconds.
 PATIENCE = 30
 
@@ -75,6 +78,21 @@ def work(broker, tmp_path):
         return len(messages)
 
     return work
+
+
+@pytest.fixture
+def later(clock):
+    """Return a function that lets time pass until something comes of a future, and returns that."""
+
+    def later(future, seconds=20):
+        for _ in range(PATIENCE * 50):
+            if futures.wait([future], 0.02).done:
+                return future.exception() or future.result()
+            clock.advance(seconds)
+            future._executor._news.set()  # it may think that a look took so long
+        raise AssertionError("nothing comes of it")
+
+    return later
 
 
 def test_a_call_is_a_message_and_its_result_a_file(made, work, tasks, broker):
@@ -317,3 +335,172 @@ def test_workers_that_can_not_go_on_fail_the_calls(made, tasks):
         future.result(PATIENCE)
     with pytest.raises(RuntimeError):
         executor.submit(tasks.double, 1)
+
+
+def open_queue(root, results):
+    (root / "q").chmod(0o770)
+
+
+def linked_queue(root, results):
+    (root / "q").rename(root.parent / "elsewhere")
+    (root / "q").symlink_to(root.parent / "elsewhere")
+
+
+def open_results(root, results):
+    results.mkdir()
+    results.chmod(0o757)
+
+
+def linked_results(root, results):
+    (results.parent / "mine").mkdir(0o700)
+    results.symlink_to("mine")
+
+
+def open_root(root, results):
+    root.chmod(0o775)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "advice"),
+    [
+        (open_queue, "/q: it may be written to by others; `chmod"),
+        (linked_queue, "/q: it is a link"),
+        (open_results, "/out: it may be written to by others"),
+        (linked_results, "/out: it is a link"),
+        (open_root, "others may write there, and so replace a queue; `chmod"),
+    ],
+)
+def test_where_others_may_write_no_calls_are_made(
+    made, broker, root, tmp_path, spoil, advice, clock
+):
+    results = tmp_path / "out"
+    spoil(root, results)
+    was_there = results.exists()
+    with pytest.raises(InvalidArgument, match=advice) as found:
+        made("q", results=results)
+    assert "shared=True" in str(found.value)
+    assert results.exists() == was_there
+    results.mkdir(exist_ok=True)
+    with pytest.raises((InvalidArgument, QueueNotFound)):
+        Executor.attach(root, "q", results=results, clock=clock)
+
+
+@pytest.mark.parametrize("spoil", [open_queue, open_results, linked_results, open_root])
+def test_that_others_may_write_can_be_meant(made, broker, root, tmp_path, spoil):
+    spoil(root, tmp_path / "out")
+    made("q", results=tmp_path / "out", shared=True)
+
+
+def test_of_a_root_for_all_nobody_removes_what_another_made(made, broker, root):
+    root.chmod(0o1777)
+    made("q")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file away")
+@pytest.mark.parametrize("which", ["mq/q", "out"])
+def test_what_belongs_to_somebody_else_is_not_used(made, broker, tmp_path, which):
+    (tmp_path / "out").mkdir()
+    os.chown(tmp_path / which, 12345, -1)
+    with pytest.raises(InvalidArgument, match=f"{which}: it belongs to somebody else"):
+        made("q", results=tmp_path / "out")
+
+
+def test_to_attach_makes_nothing(broker, root, tmp_path, clock):
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(QueueNotFound):
+        Executor.attach(root, "none", clock=clock)
+    with pytest.raises(InvalidArgument, match="results="):
+        Executor.attach(root, "q", clock=clock)
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_the_call_for_which_a_map_did_not_wait_longer_is_taken_out(
+    made, tasks, other, clock
+):
+    results = made().map(tasks.double, range(20), timeout=0)
+    with pytest.raises(futures.TimeoutError):
+        next(results)
+    assert other.consume("calls") == []
+
+
+def test_calls_whose_queue_is_deleted_fail(made, tasks, broker, later):
+    future = made().submit(tasks.double, 1)
+    broker.delete_queue("calls")
+    found = later(future, 3)
+    assert isinstance(found, futures.BrokenExecutor)
+    assert "/calls: no such queue" in str(found)
+
+
+def test_calls_whose_root_is_gone_fail(made, tasks, root, later):
+    future = made().submit(tasks.double, 1)
+    shutil.rmtree(root)
+    found = later(future, 3)
+    assert isinstance(found, futures.BrokenExecutor)
+    assert "no ddmq root" in str(found)
+
+
+def test_that_workers_are_in_trouble_is_told_while_results_are_away(made, tasks):
+    def refuse():
+        raise OSError(errno.EIO, "away")
+
+    executor = made()
+    executor._answers.names = refuse
+    executor._workers.trouble = lambda *, has_come: "the worker ended with status 5"
+    with pytest.raises(futures.BrokenExecutor, match="status 5"):
+        executor.submit(tasks.double, 1).result(PATIENCE)
+
+
+def test_a_call_that_was_purged_fails_and_no_other(made, tasks, other, work, later):
+    executor = made()
+    first = executor.submit(tasks.double, 1)
+    other.purge("calls", ["waiting"])
+    second = executor.submit(tasks.double, 2)
+    found = later(first)
+    assert isinstance(found, CallFailed)
+    assert "was it purged" in str(found)
+    assert not second.done()
+    work(1)
+    assert later(second) == 4
+
+
+def test_a_call_that_is_long_at_work_does_not_fail(made, tasks, broker):
+    executor = made()
+    executor.submit(tasks.double, 1)
+    future = executor.submit(tasks.double, 2)
+    broker.ack(broker.consume("calls"))
+    broker.consume("calls")
+    for now in (0, 100, 200):
+        executor._look_for_lost(now)
+    assert list(executor._pending.values()) == [future]
+
+
+def test_calls_fail_when_no_job_is_left(made, tasks, later):
+    executor = made()
+    executor._workers._jobs = {"": ["1"]}
+    executor._workers.have_left = lambda: True
+    found = later(executor.submit(tasks.double, 1))
+    assert isinstance(found, futures.BrokenExecutor)
+    assert "all Slurm jobs have ended" in str(found)
+
+
+def test_calls_wait_for_jobs_and_for_other_workers(made, tasks, broker):
+    executor = made()
+    executor._workers.have_left = lambda: False
+    assert [executor._missing_jobs(now) for now in (0, 100, 200)] == [""] * 3
+    executor._workers.have_left = lambda: True
+    assert executor._missing_jobs(300) == ""
+    executor._broker.workers = lambda queue: [seen]
+    seen = types.SimpleNamespace(is_live=True)
+    assert executor._missing_jobs(400) == ""
+    seen.is_live = False
+    assert executor._missing_jobs(500) == ""
+    assert "have ended" in executor._missing_jobs(600)
+
+
+def test_the_end_takes_back_jobs_that_wait(made):
+    executor = made()
+    asked = []
+    executor._workers.are_jobs = True
+    executor._workers.cancel_waiting = lambda: asked.append("cancelled")
+    executor.shutdown()
+    assert asked == ["cancelled"]
