@@ -120,6 +120,16 @@ def _locked(root):
         yield
 
 
+def _former(tmp_path):
+    """Make a queue of ddmq 0.9 that others wrote to."""
+    queue = tmp_path / "former" / "q"
+    (queue / "work").mkdir(parents=True, exist_ok=True)
+    (queue / "ddmq.yaml").write_text(json.dumps({HOSTILE: HOSTILE}))
+    (queue / HOSTILE).write_text(HOSTILE)
+    (queue / "1.0000000001.ddmq00").write_text(HOSTILE)
+    return queue.parent
+
+
 def commands(root, tmp_path):
     """Return calls of all commands, in which something hostile is told."""
     calls = [
@@ -171,6 +181,8 @@ def commands(root, tmp_path):
         *(("dead", root, "q", f"{1:020x}", "--format", f) for f in ("plain", "yaml")),
         ("results", root, "q", tmp_path, "--format", "csv"),
         ("results", root, "q", tmp_path / HOSTILE),
+        *(("migrate", "-f", _former(tmp_path), tmp_path / n) for n in ("new", HOSTILE)),
+        ("migrate", "-f", _former(tmp_path), tmp_path / "new", HOSTILE),
         ("check", tmp_path / HOSTILE),
         ("doctor", root, "full"),
         ("doctor", root, "q", "--fix"),
