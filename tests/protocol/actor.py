@@ -132,6 +132,9 @@ def work(root: str, log: Log, _: str) -> None:
     command = 'echo consumed "$2" "$3" >> "$1"; sleep 0.01; echo acking "$2" >> "$1"'
     main = "import sys; from ddmq.cli.worker import main; sys.exit(main())"
     options = [root, QUEUE, "-j2", "--forever", "--poll-max=0.2", "--grace=1"]
+    options.append(
+        "--retries=1000"
+    )  # who is killed often loses a message more than thrice
     words = [sys.executable, "-c", main, *options, "--"]
     os.execv(
         sys.executable, [*words, "sh", "-c", command, "sh", log.path, "{}", "{id}"]
