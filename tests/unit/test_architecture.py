@@ -110,6 +110,7 @@ ABOVE = [
     "ddmq.hpc.submit",
     "ddmq.hpc.chain",
     "ddmq.cli.input",
+    "ddmq.cli.whole_file",
     "ddmq.former.queues",
     "ddmq.diagnose.finding",
     "ddmq.diagnose.check.space",

@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import stat
 import sys
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ddmq import Broker, DdmqError, InvalidArgument, Seen, StorageError
+from ddmq import Broker, DdmqError, InvalidArgument, Seen
 from ddmq.broker import STATES
 from ddmq.cli.commands import FORCE, QUEUE, ROOT
 from ddmq.cli.input import messages, readable_twice
 from ddmq.cli.spec import Command, Reply, option, positional, switch
+from ddmq.cli.whole_file import ordinary, whole_file
 from ddmq.log import warn
 from ddmq.message import encode_message
 from ddmq.printable import printable_json
 from ddmq.settings import OVERRIDES, SETTINGS, check, show
-from ddmq.storage.names import MAX_COUNT, MAX_NOTE, new_token
+from ddmq.storage.names import MAX_COUNT, MAX_NOTE
 from ddmq.untrusted import moment, parsed
 
 if TYPE_CHECKING:
@@ -31,7 +29,6 @@ if TYPE_CHECKING:
 _TOLD = 10
 #: What is not exported, as it is said otherwise or true only here.
 _OF_HERE = ("queue", "host", "process")
-_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 class Export(NamedTuple):
@@ -55,7 +52,7 @@ def export(told: Export, context: Context) -> Reply:
     rows = _rows(broker, told, left_out)
     if told.output is not None and told.output != "-":
         number = 0
-        with _whole(told.output) as file:
+        with whole_file(ordinary(told.output, follow=True)) as file:
             for number, row in enumerate(rows, 1):
                 file.write(_line(row))
                 if number % 1000 == 0:
@@ -108,37 +105,6 @@ def _rows(
 
 def _line(row: Mapping[str, Any]) -> bytes:
     return printable_json(row).encode() + b"\n"
-
-
-@contextmanager
-def _whole(path: str) -> Iterator[BinaryIO]:
-    """Open a file that gets its name when all is written; an error leaves what was there."""
-    try:
-        path = os.path.realpath(path)
-        directory, name = os.path.split(path)
-        if os.path.lexists(path) and not stat.S_ISREG(os.lstat(path).st_mode):
-            raise InvalidArgument(
-                f"{path}: no ordinary file; without -o, all goes to standard output"
-            )
-        draft = f"{directory}/.{name[:200]}.{new_token()}"
-        descriptor = os.open(draft, _NEW, 0o666)
-    except ValueError as error:
-        raise InvalidArgument(f"{show(path)}: {error}") from error
-    except OSError as error:
-        raise StorageError(error) from error
-    try:
-        try:
-            with os.fdopen(descriptor, "wb") as file:
-                yield file
-                file.flush()
-                os.fsync(descriptor)
-            os.replace(draft, path)
-        except BaseException:
-            os.unlink(draft)
-            raise
-    except OSError as error:
-        error.filename = error.filename or path
-        raise StorageError(error) from error
 
 
 class Import(NamedTuple):

@@ -2,28 +2,25 @@
 
 from __future__ import annotations
 
-import os
 import re
-import stat
 import sys
 from math import inf
 from typing import TYPE_CHECKING, NamedTuple
 
-from ddmq import Broker, InvalidArgument, StorageError
+from ddmq import Broker, InvalidArgument
 from ddmq.cli.commands import QUEUES, ROOT
 from ddmq.cli.spec import TABLE, Command, Reply, option, parse_seconds
+from ddmq.cli.whole_file import ordinary, whole_file
 from ddmq.clock import Clock, seconds_of
 from ddmq.hpc import journal
 from ddmq.printable import printable
 from ddmq.settings import is_number, show
-from ddmq.storage.names import new_token
 
 if TYPE_CHECKING:
     from ddmq.cli.spec import Context
     from ddmq.hpc.report.gather import Gathered
     from ddmq.hpc.report.sections import Source
 
-_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _date = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 
 
@@ -51,7 +48,7 @@ def report(told: Arguments, context: Context) -> Reply:
         broker.settings(queue)  # there must be such a queue
     is_page = context.is_typed and not (context.is_for_programs and told.output is None)
     if told.output is not None:
-        _require_ordinary(told.output)
+        ordinary(told.output, follow=False)
     elif is_page and sys.stdout.isatty():
         raise InvalidArgument(
             "say where the page is to go: -o report.html; or how to print the numbers: "
@@ -69,7 +66,8 @@ def report(told: Arguments, context: Context) -> Reply:
             sys.stdout.buffer.write(data)
             sys.stdout.buffer.flush()
             return Reply({}, "")
-        _write(told.output, data)
+        with whole_file(told.output) as file:
+            file.write(data)
         plain = f"{printable(told.output)}: {plain}"
     if context.is_typed and not context.is_for_programs:
         return Reply({}, plain)
@@ -132,40 +130,6 @@ def moment_of(text: str, now: float) -> float:
     if not is_number(length) or not 0 <= length < inf:
         raise InvalidArgument(f"--since {show(text)} is no time")
     return now - float(length)
-
-
-def _require_ordinary(path: str) -> None:
-    """Raise InvalidArgument where a path is of something that is not an ordinary file."""
-    try:
-        mode = os.lstat(path).st_mode
-    except FileNotFoundError:
-        return
-    except ValueError as error:
-        raise InvalidArgument(f"{show(path)}: {error}") from error
-    except OSError as error:
-        raise StorageError(error) from error
-    if not stat.S_ISREG(mode):
-        raise InvalidArgument(f"{path}: no ordinary file, so it is not written to")
-
-
-def _write(path: str, data: bytes) -> None:
-    """Write a file whole, or leave what was there."""
-    directory, name = os.path.split(path)
-    draft = os.path.join(directory, f".{name[:200]}.{new_token()}")
-    try:
-        descriptor = os.open(draft, _NEW, 0o666)
-        try:
-            with os.fdopen(descriptor, "wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(descriptor)
-            os.replace(draft, path)
-        except BaseException:
-            os.unlink(draft)
-            raise
-    except OSError as error:
-        error.filename = path
-        raise StorageError(error) from error
 
 
 COMMANDS = (
