@@ -49,7 +49,7 @@ from ddmq.storage import roots
 from ddmq.storage.background import wait_for
 from ddmq.storage.filesystem import FileSystem
 from ddmq.storage.locks import exclusive
-from ddmq.storage.names import MAX_NOTE, Lease, check_queue_name
+from ddmq.storage.names import MAX_NOTE, Lease, check_queue_name, jitter
 from ddmq.storage.settings_file import LayeredSettings, SettingsFile
 from ddmq.storage.store import BUCKET_SIZE, BUNDLE_SIZE, Store
 
@@ -800,7 +800,7 @@ class Broker:
             yield is_last
             left = _LOOK_LONGEST if deadline is None else deadline - clock.monotonic()
             if not is_last and left > 0:
-                clock.sleep(min(pause * _jitter(), _LOOK_LONGEST, left))
+                clock.sleep(min(pause * jitter(), _LOOK_LONGEST, left))
             pause = min(pause * 1.5, _LOOK_LONGEST)
 
     @_explained
@@ -1053,11 +1053,6 @@ def _lost_text(messages: list[Message]) -> str:
         f"message {ids}{more}: the lease is lost: it expired, or the message was settled "
         "already; others may have consumed it meanwhile"
     )
-
-
-def _jitter() -> float:
-    """Return a factor from 0.75 to 1.25, without the import of `random`."""
-    return 0.75 + os.urandom(1)[0] / 510
 
 
 def _check_count(n: Any) -> None:

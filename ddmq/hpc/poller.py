@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING
 
 from ddmq.log import warn
+from ddmq.storage.names import jitter
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -54,7 +54,7 @@ class Poller:
             self.look_at_once()
             return
         self._since = now if self._since is None else self._since
-        self._not_before = now + self._pause * _jitter()
+        self._not_before = now + self._pause * jitter()
         self._pause = min(self._pause * 1.5, self._longest)
 
     def is_paused(self, error: Exception) -> None:
@@ -62,7 +62,7 @@ class Poller:
         if not self._paused:
             warn(str(error))
         self._away, self._paused, self._since = False, True, None
-        self._not_before = self._monotonic() + self._pause * _jitter()
+        self._not_before = self._monotonic() + self._pause * jitter()
         self._pause = min(self._pause * 1.5, self._longest)
 
     def server_is_away(self, error: Exception) -> None:
@@ -87,8 +87,3 @@ class Poller:
     def has_been_empty_for(self, seconds: float) -> bool:
         """Tell whether the queue has been empty for so long."""
         return self._since is not None and self._monotonic() - self._since >= seconds
-
-
-def _jitter() -> float:
-    """Return a factor from 0.75 to 1.25, without the import of `random`."""
-    return 0.75 + os.urandom(1)[0] / 510
