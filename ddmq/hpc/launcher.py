@@ -22,7 +22,8 @@ class Launcher:
 
     def __init__(self, surroundings: Surroundings) -> None:
         self._surroundings = surroundings
-        self._progress: dict[int, Progress | None] = {}
+        #: What commands of each slot are given: the same, and where they say how far they are.
+        self._of_slots: dict[int, Surroundings] = {}
         self._standing: dict[int, Standing] = {}
         self._leaving: list[Standing] = []
 
@@ -49,16 +50,15 @@ class Launcher:
 
     def _surroundings_of(self, slot: int) -> Surroundings:
         """Return what commands of a slot are given; nobody needs to know how far they are."""
-        if slot not in self._progress:
-            self._progress[slot] = None
+        if slot not in self._of_slots:
+            progress = None
             with suppress(OSError):
-                self._progress[slot] = progress = Progress(
-                    self._surroundings.options.spool
-                )
-                if progress.descriptor > most_files() // 2:
-                    progress.close()
-                    self._progress[slot] = None
-        return self._surroundings._replace(progress=self._progress[slot])
+                progress = Progress(self._surroundings.options.spool)
+            if progress is not None and progress.descriptor > most_files() // 2:
+                progress.close()
+                progress = None
+            self._of_slots[slot] = self._surroundings._replace(progress=progress)
+        return self._of_slots[slot]
 
     def _turn(self, execution: Execution) -> Command:
         """Give a message to the process of its slot, which is started where there is none."""
@@ -110,6 +110,7 @@ class Launcher:
         for standing in self._standing.values():
             standing.close()
         self._standing.clear()
-        for progress in filter(None, self._progress.values()):
-            progress.close()
-        self._progress.clear()
+        for surroundings in self._of_slots.values():
+            if surroundings.progress is not None:
+                surroundings.progress.close()
+        self._of_slots.clear()

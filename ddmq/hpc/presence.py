@@ -200,9 +200,8 @@ class Presence:
         failures = tuple(self._settler.failures)
         if not runs and not failures:
             return Activity()  # the end of the job alone is not worth a file
-        if (
-            ends is not None
-        ):  # by the file server's clock, once: it is no reason to write again
+        if ends is not None:
+            # By the file server's clock, once: that it drifts is no reason to write again.
             ends = self._told.ends or round(ends + ahead)
         return Activity(tuple(sorted(runs)), failures, ends)
 

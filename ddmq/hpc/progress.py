@@ -28,15 +28,16 @@ class Progress:
         """Its number, which others may need more."""
 
     def forget(self) -> None:
-        """Forget what the last command said."""
-        self._truncate()
+        """Forget what was said."""
+        with suppress(OSError):  # then it says what it says
+            os.ftruncate(self.descriptor, 0)
 
     def said(self) -> str:
         """Return the last line that says something; empty: there is none."""
         size = os.fstat(self.descriptor).st_size
         data = os.pread(self.descriptor, _END, max(size - _END, 0))
         if size > _MOST:  # it goes on in less
-            self._truncate()
+            self.forget()
         lines = data.decode(errors="replace").splitlines()
         told = [line.strip("\0 \t") for line in lines if line.strip("\0 \t")]
         return told[-1][:MOST_TEXT] if told else ""
@@ -46,7 +47,3 @@ class Progress:
         with suppress(OSError):
             os.unlink(self.path)
         os.close(self.descriptor)
-
-    def _truncate(self) -> None:
-        with suppress(OSError):  # then it says what it says
-            os.ftruncate(self.descriptor, 0)

@@ -16,7 +16,7 @@ from bisect import bisect_left
 from contextlib import suppress
 from math import inf
 from operator import itemgetter
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from ddmq.message import Activity, Failure, Running, WorkerSeen
 from ddmq.storage.names import new_id, new_token, random_below
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from ddmq.storage.store import Store
 
+_Row = TypeVar("_Row", Running, Failure)
 #: What a worker says of itself.
 WORKING, IDLE, PAUSED, DRAINING = "working", "idle", "paused", "draining"
 BRAKING, AWAY, ENDED = "braking", "away", "ended"
@@ -321,16 +322,9 @@ class Workers:
             return Activity()
         if not isinstance(told, dict):
             return Activity()
-        rows = {
-            kind: [row for row in found if isinstance(row, dict)]
-            for kind in ("running", "failures")
-            if isinstance(found := told.get(kind), list)
-        }
-        running = map(_running_of, rows.get("running", ()))
-        failures = map(_failure_of, rows.get("failures", ()))
         return Activity(
-            tuple(each for each in running if each is not None),
-            tuple(each for each in failures if each is not None)[-MOST_FAILURES:],
+            _sound(told.get("running"), _running_of),
+            _sound(told.get("failures"), _failure_of)[-MOST_FAILURES:],
             moment(told.get("ends")),
         )
 
@@ -393,6 +387,13 @@ def _shortened(told: Running | Failure) -> dict[str, Any]:
     """Return a row of a slots file."""
     fields = told._asdict().items()
     return {k: v[:MOST_TEXT] if isinstance(v, str) else v for k, v in fields}
+
+
+def _sound(rows: Any, read: Callable[[Any], _Row | None]) -> tuple[_Row, ...]:
+    """Read the rows of a slots file, but for those that no worker writes."""
+    given = rows if isinstance(rows, list) else []
+    found = (read(row) for row in given if isinstance(row, dict))
+    return tuple(each for each in found if each is not None)
 
 
 def _running_of(row: Any) -> Running | None:

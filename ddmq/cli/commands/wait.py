@@ -79,15 +79,15 @@ def wait(told: Arguments, context: Context) -> Reply:
             left = max(told.timeout - (clock.monotonic() - began), 0)
     lines = [_of_then(name, follow_ups_of(broker, name)) for name in told.queue]
     value: dict[str, Any] = {"empty": told.queue}
+    status = 0
     if told.progress:
-        dead = {name: broker.view(name)[name].dead for name in told.queue}
+        value["dead"] = dead = {n: broker.view(n)[n].dead for n in told.queue}
         lines += [
             f"{name}: {number:,} dead: `ddmq dead {quoted(told.root)} {name}` says why"
             for name, number in dead.items()
             if number
         ]
-        value["dead"] = dead
-    status = ARE_DEAD if any(value.get("dead", {}).values()) else 0
+        status = ARE_DEAD if any(dead.values()) else 0
     return Reply(value, "\n".join(filter(None, lines)), status=status)
 
 
