@@ -178,7 +178,8 @@ def assert_nobody_broke(stage: Stage) -> None:
 def assert_no_file_is_left(stage: Stage) -> None:
     """Drafts of killed processes may stay for an hour.
 
-    A bundle whose publisher was killed before he showed its entry stays for a day.
+    A bundle whose publisher was killed before he showed its entry stays for a day. Nobody can
+    have claimed from it, so its messages are alone in its directory.
     """
     stage.broker.clean(QUEUE)
     assert stage.files("ready", "work", "delayed", "dead", "drop") == []

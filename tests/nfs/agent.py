@@ -57,9 +57,11 @@ def make_root(root: str) -> None:
 
 
 def files_in(directories: list[str]) -> list[str]:
-    """Return the names of all files below some directories."""
+    """Return the paths of all files below some directories."""
     walks = (os.walk(directory) for directory in directories)
-    return [file for walk in walks for _, _, files in walk for file in files]
+    return [
+        f"{top}/{file}" for walk in walks for top, _, files in walk for file in files
+    ]
 
 
 def serve() -> None:

@@ -100,9 +100,14 @@ class Stage:
         return [words[1] for words in self.events() if words[0] == what]
 
     def files(self, *names: str) -> list[str]:
-        """Return the names of all files in some directories of the queue."""
+        """Return the paths of all files in some directories of the queue."""
         walks = [os.walk(self.root / QUEUE / name) for name in names]
-        return [file for walk in walks for _, _, files in walk for file in files]
+        return [
+            f"{top}/{file}"
+            for walk in walks
+            for top, _, files in walk
+            for file in files
+        ]
 
     def assert_nobody_complained(self) -> None:
         assert self.told("away") == []
