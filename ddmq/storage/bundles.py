@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from ddmq.errors import out_of_memory
 from ddmq.message import InvalidContent, TooLarge
 from ddmq.settings import MAX_BYTES
+from ddmq.storage.directories import GONE
 from ddmq.storage.filesystem import REFUSED, UNREADABLE
 from ddmq.storage.names import (
     DRAINED,
@@ -190,7 +191,7 @@ class Bundles:
                 elected = self._fs.elected(path, target)
             except OSError as error:
                 # After other errors than these, the claim may have been made: keep the lease.
-                is_gone = error.filename == directory
+                is_gone = error.errno in GONE and error.filename == directory
                 if is_gone or error.errno in REFUSED:
                     self._fs.discard(self.path_of_lease(held))
                 if is_gone:

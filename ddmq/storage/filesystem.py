@@ -661,24 +661,30 @@ class FileSystem:
         succeeds. The link and the name in it are made in one step, so a lost reply can't hide
         who was elected. On GlusterFS, two clients that make the same link at once may both be
         told that it exists, although it does not. So the link is read, and if there is none, it
-        is tried again. FileNotFoundError that names the directory of `path`: it is missing.
+        is tried again. FileNotFoundError that names the directory of `path`: it is missing. Any
+        other error names `path`. We may have been elected then, unless it is one that a file
+        system gives before it does anything (`REFUSED`).
         """
         for _ in range(_ELECTIONS):
             try:
                 self.link(path, candidate)
-            except FileExistsError:
-                named = self.named_by(path)
-                if named:
-                    return named
             except OSError as error:
-                named = self.named_by(path)  # we may have made it all the same
-                if named:
-                    return named
-                if error.errno in GONE:
-                    self._revalidate(os.path.dirname(path))
-                raise
+                told = error
             else:
                 return candidate
+            try:
+                named = self.named_by(path)  # after an error, too, we may have made it
+                if named:
+                    return named
+                if told.errno in GONE:
+                    self._revalidate(os.path.dirname(path))
+            except FileNotFoundError:
+                raise
+            except OSError:  # this one says nothing about the link
+                if told.errno == errno.EEXIST:
+                    return ""
+            if told.errno != errno.EEXIST:
+                raise told
         return ""
 
     def link(self, path: str, target: str) -> None:

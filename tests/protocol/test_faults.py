@@ -68,6 +68,31 @@ def test_lines_that_were_claimed_though_the_reply_was_an_error_come_back(
     assert world.files("tmp") == []
 
 
+@pytest.mark.parametrize("reply", [errno.EIO, errno.ETIMEDOUT, errno.EEXIST])
+@pytest.mark.parametrize("then", [errno.EIO, errno.ETIMEDOUT, errno.EACCES])
+def test_lines_come_back_that_were_claimed_while_the_server_went_away(
+    reply: int, then: int, world: World
+) -> None:
+    world.broker().publish_many(QUEUE, map(text, MANY))
+    failed: list[str] = []
+
+    def call(_: int, name: str, function: Callable[..., Any], arguments: Any) -> Any:
+        """Make the claim, though its reply says something else; and fail the call after it."""
+        if failed == ["symlink"]:
+            failed.append(name)
+            raise OSError(then, os.strerror(then), arguments[0])
+        done = function(*arguments)
+        if name == "symlink" and "/bundles/" in arguments[1] and not failed:
+            failed.append(name)
+            raise OSError(reply, os.strerror(reply), arguments[0])
+        return done
+
+    with pytest.raises(StorageError):
+        world.broker(Calls(call)).consume(QUEUE, 3)
+    assert failed == ["symlink", "open"]
+    assert texts(world) == [text(name) for name in MANY]
+
+
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EACCES])
 def test_a_claim_that_was_refused_leaves_no_tentative_leases(
     code: int, world: World
