@@ -194,16 +194,28 @@ def crashing_before(n: int) -> Calls:
 
 
 def losing_reply(
-    n: int, names: tuple[str, ...] = ("rename", "unlink"), code: int = errno.ENOENT
+    n: int,
+    names: tuple[str, ...] = ("rename", "unlink"),
+    code: int = errno.ENOENT,
+    more: int = 0,
 ) -> Calls:
-    """Return system calls of which the n-th among `names` is done but answers `code`."""
-    seen = [0]
+    """Return system calls of which the n-th among `names` is done but answers `code`.
+
+    The next `more` calls fail with `code`, too: the server went away after it had done the first.
+    """
+    seen, failing = [0], [0]
 
     def call(_: int, name: str, function: Callable[..., Any], arguments: Any) -> Any:
+        if failing[0] > 0:
+            failing[0] -= 1
+            if name == "close":
+                function(*arguments)
+            raise _answer(code, name, arguments)
         result = function(*arguments)
         if name in names:
             seen[0] += 1
             if seen[0] - 1 == n:
+                failing[0] = more
                 raise _answer(code, name, arguments)
         return result
 

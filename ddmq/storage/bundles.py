@@ -234,8 +234,8 @@ class Bundles:
         the lease. A rename finds nothing then, but a link would be made once more.
         """
         draft = f"{self._layout.tmp}/{os.urandom(10).hex()}"
-        self._fs.link_own(draft, made_by(os.uname().nodename, os.getpid()))
         try:
+            self._fs.link_own(draft, made_by(os.uname().nodename, os.getpid()))
             return self._fs.rename(draft, self.path_of_lease(held))
         except OSError:
             self._fs.discard(draft)

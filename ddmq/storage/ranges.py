@@ -7,7 +7,7 @@ moves the range into its bundle's directory, where it says that the claim is ove
 A line that leaves its range alone (since it failed, or is renewed by itself) is *detached*, in
 steps of which each is one change that everybody sees:
 
-1. Its message is written into a file of its own, which is no message yet.
+1. Its message is put into a file of its own, which is no message yet.
 2. The range gets the name that says that this line is detached. Now the file is the message.
 3. The file is moved to where the message goes.
 4. The range gets the name that says that this line is over.
@@ -27,6 +27,7 @@ from ddmq.storage.names import (
     OVER,
     RANGE_SUFFIX,
     RangeLease,
+    new_id,
     new_token,
 )
 
@@ -88,15 +89,22 @@ class Ranges:
 
         If all its lines are over, it moves to where that says that the claim is over.
         """
+        try:
+            changed = self._rename(held, new)
+        except OSError:  # it may have been made
+            self._known.pop(held.token, None)
+            raise
+        if changed:
+            self._known.pop(held.token, None)
+            if not new.range.is_over:
+                self._bundles.remember(new)
+        return changed
+
+    def _rename(self, held: RangeLease, new: RangeLease) -> bool:
         path = self._bundles.path_of_lease(held)
         if not new.range.is_over:
-            if not self._fs.take(path, self._bundles.path_of_lease(new)):
-                return False
-            self._known.pop(held.token, None)
-            self._bundles.remember(new)
-            return True
+            return bool(self._fs.take(path, self._bundles.path_of_lease(new)))
         if self._bundles.end_claim(path, new):
-            self._known.pop(held.token, None)
             return True
         if self._fs.exists(self._layout.bundle(new.range.bundle)):
             return False
@@ -140,22 +148,33 @@ class Ranges:
         """Write the message of a line into a file of its own; return its path, None: it is lost.
 
         If a file was written before, by somebody who did not come further, it is the message.
+        Our own rename may have been made though it failed. Then that file is the message already,
+        so it is never written to or removed here, but replaced as a whole by another like it.
         """
-        number = lease.number
-        content: tuple[bytes, bool] | None = None
+        number, is_written = lease.number, False
         for held in self._present(lease.token):
             path = f"{self._layout.work}/{held.detached(number)}"
             if number in held.range.lines(DETACHED):
                 return path if self._fs.exists(path) else None
             if not held.range.is_open(number):
                 return None
-            if content is None:
-                content = self._bundles.file_content(lease)
-            data, sync = content
-            self._fs.create_own(path, data, sync=sync, mode=self._layout.file_mode)
+            if not is_written:
+                self._write(lease, path)
+                is_written = True
             if self._change(held, held.marked([number], DETACHED)):
                 return path
         return None
+
+    def _write(self, lease: Lease, path: str) -> None:
+        """Make a file with the message of a line at `path`, by one rename."""
+        data, sync = self._bundles.file_content(lease)
+        draft = f"{self._layout.tmp}/{new_id()}"
+        self._fs.create_own(draft, data, sync=sync, mode=self._layout.file_mode)
+        try:
+            self._fs.replace(draft, path)
+        except OSError:
+            self._fs.discard(draft)
+            raise
 
     def _end(self, lease: Lease) -> None:
         """Note that a detached line has gone; if that fails, others will when the lease is over."""

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 #: The calls that change names: they can be done though the reply says something else.
-_CHANGING = ("open", "rename", "unlink", "mknod", "mkdir", "rmdir")
+_CHANGING = ("open", "rename", "symlink", "unlink", "mknod", "mkdir", "rmdir")
 #: An administrator set these up, or they are no messages: they may wait for the next one.
 _NO_MESSAGES = ("bad", "stray")
 _FORBIDDING = ("EACCES", "EROFS", "EROFS-that-lasts")
@@ -37,7 +37,7 @@ class Fault(NamedTuple):
     """The calls that can fail so; all of them when there are none here."""
 
     lasts: bool = False
-    """Whether all that can fail fails from then on, until the verb is tried again."""
+    """Whether later calls fail, too. Then nobody can tidy up before the verb is tried again."""
 
     def __str__(self) -> str:
         return self.name
@@ -65,6 +65,12 @@ def _lying(name: str) -> Fault:
     return Fault(f"{name}-though-done", make, _CHANGING)
 
 
+def _going_away(more: int) -> Fault:
+    """The server does a last thing, does not say so, and answers nothing for some calls."""
+    make = partial(losing_reply, names=_CHANGING, code=errno.EIO, more=more)
+    return Fault(f"EIO-though-done-and-{more}-more", make, _CHANGING, lasts=True)
+
+
 def _lasting(name: str) -> Fault:
     code = getattr(errno, name)
     among = () if name == "EIO" else _CHANGING
@@ -75,6 +81,7 @@ def _lasting(name: str) -> Fault:
 FAULTS = [
     *map(_refusing, ("EIO", "ENOSPC", "EDQUOT", "ESTALE", "EACCES", "EROFS", "EINTR")),
     *map(_lying, ("ENOENT", "ESTALE", "EIO")),
+    *map(_going_away, (1, 2, 4)),
     *map(_lasting, ("EIO", "ENOSPC", "EROFS")),
     Fault("short-write", writing_short, ("write",)),
     Fault(
