@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -11,7 +12,7 @@ from protocol.faults import cases, inject
 from protocol.scenes import MANY, QUEUE, World, new_world, text
 from support import Calls, losing_reply
 
-from ddmq import StorageError
+from ddmq import LeaseLost, StorageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -90,6 +91,33 @@ def test_lines_come_back_that_were_claimed_while_the_server_went_away(
     with pytest.raises(StorageError):
         world.broker(Calls(call)).consume(QUEUE, 3)
     assert failed == ["symlink", "open"]
+    assert texts(world) == [text(name) for name in MANY]
+
+
+@pytest.mark.parametrize("then", ["open", "write", "close", "listdir"])
+def test_a_line_stays_that_left_its_range_without_a_reply(
+    then: str, world: World
+) -> None:
+    world.broker().publish_many(QUEUE, map(text, MANY))
+    broken: list[str] = []
+
+    def call(_: int, name: str, function: Callable[..., Any], arguments: Any) -> Any:
+        """Let the range be renamed without a reply, and then fail one call of the next try."""
+        if broken == ["rename"] and name == then:
+            broken.append(name)
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), arguments[0])
+        done = function(*arguments)
+        if name == "rename" and ".range" in arguments[0] and not broken:
+            broken.append(name)
+            raise OSError(errno.EIO, os.strerror(errno.EIO), arguments[0])
+        return done
+
+    client = world.broker(Calls(call))
+    messages = client.consume(QUEUE, 3)
+    for _ in range(2):
+        with suppress(StorageError, LeaseLost):
+            client.nack(messages[1])
+    assert broken[:1] == ["rename"]
     assert texts(world) == [text(name) for name in MANY]
 
 
