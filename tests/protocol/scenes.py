@@ -765,7 +765,7 @@ def _detach_in_vain(world: World, broker: Broker) -> None:
     for place in (0, 1):
         messages = broker.consume(QUEUE, 2)
         with suppress(Crash):
-            client = world.broker(crashing_after_rename_into("/work/"))
+            client = world.broker(crashing_after_rename_into(".range"))
             if not place:
                 client = world.broker(crashing_after_files(1))
             client.nack(messages[0])
@@ -784,7 +784,9 @@ def crashing_after_links(number: int) -> Calls:
 
 def crashing_after_files(number: int) -> Calls:
     """Return system calls that end when so many detached files are written."""
-    return _crashing_after(number, lambda name, _: name == "write")
+    return _crashing_after(
+        number, lambda name, a: name == "rename" and a[1].endswith(".detached")
+    )
 
 
 def _some_came_back(n: int, **options: Any) -> Callable[[World, Broker], None]:

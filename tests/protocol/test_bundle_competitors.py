@@ -80,7 +80,7 @@ def with_a_line_detached_in_vain(world: World, broker: Broker) -> None:
     """Let a client die when a line of its range is in a file; the lease is over."""
     messages = with_three_held(world, broker)
     with suppress(Crash):
-        world.broker(crashing_after_rename_into("/work/")).nack(messages[1])
+        world.broker(crashing_after_rename_into(".range")).nack(messages[1])
     assert any(".odo." in path for path in world.ranges())
     world.clock.advance(601)
 
