@@ -185,6 +185,7 @@ def commands(root, tmp_path):
         ("migrate", "-f", _former(tmp_path), tmp_path / "new", HOSTILE),
         ("check", tmp_path / HOSTILE),
         ("doctor", root, "full"),
+        ("doctor", root, "full", "--purged-after", "1"),
         ("doctor", root, "q", "--fix"),
         ("worker", root, "q", "-j1", "--retries", "0", "--", "false"),
         ("worker", root, "full", "-j1", "--log-dir", tmp_path / HOSTILE, "--", "true"),

@@ -35,7 +35,7 @@ _shtab_ddmq_redrive_option_strings=(-h --help --reason --code --format -v --verb
 _shtab_ddmq_wait_option_strings=(-h --help -t --timeout --progress --format -v --verbose -d --debug -s --silent)
 _shtab_ddmq_config_option_strings=(-h --help --set --unset --lock-timeout --format -v --verbose -d --debug -s --silent)
 _shtab_ddmq_check_option_strings=(-h --help --clients -t --timeout --format -v --verbose -d --debug -s --silent)
-_shtab_ddmq_doctor_option_strings=(-h --help --fix --format -v --verbose -d --debug -s --silent)
+_shtab_ddmq_doctor_option_strings=(-h --help --fix --purged-after --format -v --verbose -d --debug -s --silent)
 _shtab_ddmq_json_option_strings=(-h --help -v --verbose -d --debug -s --silent)
 _shtab_ddmq_option_strings=(-h --help -v --version --completion)
 

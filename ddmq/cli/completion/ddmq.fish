@@ -46,7 +46,7 @@ function _shtab_ddmq_using
 end
 
 set -g _shtab_ddmq_commands view workers peek show status create delete publish forget consume ack nack release reject renew move cancel pause resume drain purge clean export import migrate dead log results report redrive wait config check doctor json
-set -g _shtab_ddmq_opts_with_value --clients --code --completion --delay --format --from-file --host --job --key --lock-timeout --mode --number --only --output --priority --reason --requeue-limit --requeue-prio --set --since --slowest --timeout --unset --watch -l -n -o -p -t -w
+set -g _shtab_ddmq_opts_with_value --clients --code --completion --delay --format --from-file --host --job --key --lock-timeout --mode --number --only --output --priority --purged-after --reason --requeue-limit --requeue-prio --set --since --slowest --timeout --unset --watch -l -n -o -p -t -w
 
 complete -c ddmq -e
 complete -c ddmq -f
@@ -351,6 +351,7 @@ complete -c ddmq -n '_shtab_ddmq_using check; and test $_shtab_ddmq_npos -eq 1' 
 complete -c ddmq -n '_shtab_ddmq_using; and test $_shtab_ddmq_npos -eq 0' -a doctor -d 'See what is wrong with queues; exit status 1 when something is.'
 complete -c ddmq -n '_shtab_ddmq_using doctor' -s h -l help -d 'show this help message and exit'
 complete -c ddmq -n '_shtab_ddmq_using doctor' -l fix -d 'mend it, as the housekeeping would; no message is destroyed'
+complete -c ddmq -n '_shtab_ddmq_using doctor' -l purged-after -x -d 'the age, such as 30d, at which this file system removes files: tell what is near it'
 complete -c ddmq -n '_shtab_ddmq_using doctor' -l format -xka "plain json yaml" -d 'how to print; plain by default'
 complete -c ddmq -n '_shtab_ddmq_using doctor' -s v -l verbose -d 'say more'
 complete -c ddmq -n '_shtab_ddmq_using doctor' -s d -l debug -d 'say everything, and count the system calls'

@@ -185,6 +185,7 @@ _shtab_ddmq_delete_defaults_added=0
 _shtab_ddmq_doctor_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
   "--fix[mend it, as the housekeeping would\; no message is destroyed]"
+  "--purged-after[the age, such as 30d, at which this file system removes files\: tell what is near it]:AGE:"
   "--format[how to print\; plain by default]:format:(plain json yaml)"
   {-v,--verbose}"[say more]"
   {-d,--debug}"[say everything, and count the system calls]"
