@@ -32,6 +32,7 @@ PAGES = [
     "when-not",
     "cheatsheet",
     "recipes",
+    "pipelines",
     "schedulers/slurm",
     "schedulers/pbs",
     "schedulers/sge",
