@@ -135,7 +135,7 @@ def test_files_that_the_file_system_will_remove_are_told_when_it_is_asked(ward):
 
 
 def test_a_queue_whose_settings_were_removed_comes_back(ward):
-    """As docs/how-to/scratch.md says of a scratch that removes old files."""
+    """As docs/scratch.md says of a scratch that removes old files."""
     ward.broker.publish("q", "x")
     (ward.root / "ddmq.yaml").unlink()
     (ward.path / "ddmq.yaml").unlink()

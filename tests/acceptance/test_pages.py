@@ -32,7 +32,10 @@ PAGES = [
     "when-not",
     "cheatsheet",
     "recipes",
+    "workflows",
     "pipelines",
+    "scratch",
+    "shared",
     "schedulers/slurm",
     "schedulers/pbs",
     "schedulers/sge",
@@ -69,6 +72,11 @@ SRUN = """\
 while [ "${1#-}" != "$1" ]; do shift; done
 exec "$@"
 """
+#: A container that is none: the command behind the image.
+APPTAINER = """\
+while [ "${1%.sif}" = "$1" ]; do shift; done
+shift && exec "$@"
+"""
 ID = r"\b[0-9a-f]{20}\b"
 #: Commands that settle what is leased; all others with an ID take what waits.
 SETTLE = ("ack", "nack", "release", "reject", "renew")
@@ -85,6 +93,7 @@ class Sandbox:
         self.scratch.mkdir()
         bin_.mkdir()
         programs = {"sbatch": SBATCH, "qsub": QSUB, "srun": SRUN}
+        programs["apptainer"] = APPTAINER
         for name, module in PROGRAMS.items():
             code = f"import sys; from {module} import main; sys.exit(main())"
             programs[name] = f'exec {sys.executable} -c "{code}" "$@"'
