@@ -184,6 +184,7 @@ def commands(root, tmp_path):
         *(("migrate", "-f", _former(tmp_path), tmp_path / n) for n in ("new", HOSTILE)),
         ("migrate", "-f", _former(tmp_path), tmp_path / "new", HOSTILE),
         ("check", tmp_path / HOSTILE),
+        ("log", root, "q", "--text", ""),
         ("doctor", root, "full"),
         ("doctor", root, "full", "--purged-after", "1"),
         ("doctor", root, "q", "--fix"),
