@@ -276,5 +276,7 @@ def test_a_worker_that_fills_the_queue_goes_on_where_one_was_killed(
     assert sorted(map(int, (out + rest).split())) == [*range(12)]
     assert "were published before" in err
     assert "7 acked" in err
-    status, out, err = worked("--from-file", tmp_path / "no", root, "jobs", "--", "echo")
+    status, out, err = worked(
+        "--from-file", tmp_path / "no", root, "jobs", "--", "echo"
+    )
     assert (status, out, err.count("\n")) == (2, "", 1)
