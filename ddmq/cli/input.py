@@ -53,7 +53,9 @@ def readable_twice(path: str) -> Iterator[str]:
                 path = copy.name
         except (OSError, ValueError) as error:
             reason = getattr(error, "strerror", None) or error
-            raise InvalidArgument(f"{path!r}: {reason}; nothing is imported") from error
+            raise InvalidArgument(
+                f"{path!r}: {reason}; nothing is published"
+            ) from error
         yield path
 
 

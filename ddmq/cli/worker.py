@@ -23,17 +23,19 @@ from ddmq.errors import DdmqError
 from ddmq.hpc.faults import told
 from ddmq.hpc.options import WorkerOptions
 from ddmq.hpc.worker import Summary, deadline_from, work
-from ddmq.printable import printable
+from ddmq.printable import printable, quoted
 from ddmq.storage.filesystem import CountedCalls, FileSystem
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from ddmq.hpc.limits import Deadline
 
 BROKEN = 1
 SOME_FAILED = 4
 DRAINED = 5
+#: Bytes that are read at once.
+_BLOCK = 1 << 20
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -80,6 +82,8 @@ def _work(
     clock, environ, fs = Clock(), schedulers.environment(), FileSystem(calls)
     broker = Broker(which.root, fs=fs, clock=clock)
     broker.settings(which.queue)  # an error here is the user's to mend
+    if given.filling.from_file is not None:
+        publish_once(broker, which.queue, given.filling.from_file)
     return work(
         broker,
         which.queue,
@@ -90,6 +94,37 @@ def _work(
         clock=clock,
         fs=fs,
     )
+
+
+def publish_once(broker: Broker, queue: str, path: str) -> None:
+    """Publish each line of a file, unless the same lines were published so before.
+
+    So the same command may be started again, or in each task of an array.
+    """
+    from hashlib import sha256
+
+    from ddmq.cli.input import messages, readable_twice  # rarely needed
+
+    was_read = False
+
+    def lines(copy: str) -> Iterator[Any]:
+        nonlocal was_read
+        was_read = True
+        yield from messages(copy, as_json=False, null=False, tell=lambda _: None)
+
+    with readable_twice(path) as copy:
+        found = sha256()
+        with open(copy, "rb") as file:
+            for block in iter(lambda: file.read(_BLOCK), b""):
+                found.update(block)
+        key = f"lines {found.hexdigest()[:32]}"
+        broker.publish_many(queue, lines(copy), key=key)
+    if not was_read:
+        print(
+            f"ddmq-worker: the lines of {printable(path)} were published before, and are not "
+            f"again; to let them: ddmq forget {quoted(str(broker.root))} {queue} '{key}'",
+            file=sys.stderr,
+        )
 
 
 def deadline_of(given: JobEnd, environ: dict[str, str], clock: Clock) -> Deadline:

@@ -49,6 +49,7 @@ DDMQ_PROGRESS names, such as 40%; `ddmq workers` and `ddmq view --watch` show it
 _EPILOG = """\
 examples:
   ddmq-worker /scratch/mq jobs -- ./process.sh
+  ddmq-worker -j 16 --from-file files.txt /scratch/mq jobs -- ./process.sh
   ddmq-worker -j 16 /scratch/mq jobs -- convert {} -resize 50% small/{/.}.png
   ddmq-worker --timeout 600 --backoff 10,60,300 --log-dir logs /scratch/mq jobs -- ./process.sh
   ddmq-worker -j 4 --env CUDA_VISIBLE_DEVICES={slot0} /scratch/mq jobs -- ./train.sh {}
@@ -90,6 +91,17 @@ class WhichQueue(NamedTuple):
 
     root: str = ROOT
     queue: str = QUEUE
+
+
+class Filling(NamedTuple):
+    """What is put into the queue first."""
+
+    from_file: str | None = option(
+        "--from-file",
+        "publish each line of FILE first, as `ddmq publish --from-file` does; the same lines "
+        "once only, however often that is started",
+        metavar="FILE",
+    )
 
 
 class Running(NamedTuple):
@@ -340,6 +352,7 @@ class Saying(NamedTuple):
 class WorkerArguments(NamedTuple):
     """All options of `ddmq-worker`, as its help groups them."""
 
+    filling: Filling = group(Filling, "filling the queue")
     running: Running = group(Running, "running a message")
     succeeding: Succeeding = group(Succeeding, "when it succeeded")
     failing: Failing = group(Failing, "when it failed")

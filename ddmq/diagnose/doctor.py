@@ -61,11 +61,18 @@ class Diagnosis(NamedTuple):
         return f"{bad} found{fix}"
 
 
-def diagnose(root: str, queues: Iterable[str] | None, *, fix: bool) -> Diagnosis:
+def diagnose(
+    root: str,
+    queues: Iterable[str] | None,
+    *,
+    fix: bool,
+    purged_after: float | None = None,
+) -> Diagnosis:
     """Look at a root and its queues, all by default; with `fix`, mend what can be mended.
 
     Mending is what the housekeeping and `ddmq create` do anyway, and never destroys a
-    message. Raises RootNotFound, and QueueNotFound where a queue is named.
+    message. Where the file system removes files of an age, `purged_after` is that age in
+    seconds: files near it are told. Raises RootNotFound, and QueueNotFound where a queue is named.
     """
     broker = Broker(root, clean=False)
     names = broker.queues() if queues is None else list(queues)
@@ -79,13 +86,13 @@ def diagnose(root: str, queues: Iterable[str] | None, *, fix: bool) -> Diagnosis
     if room.remedy:
         findings.append(room._replace(name="root: space"))
     for name in names:
-        found = left = _look_at_queue(broker, name)
+        found = left = _look_at_queue(broker, name, purged_after)
         if fix:
             try:
                 _mend(broker, name, found)
             except OSError as error:
                 raise StorageError(error) from error
-            left = _look_at_queue(broker, name)
+            left = _look_at_queue(broker, name, purged_after)
         findings += compared(name, found, left)
         mendable += sum(bool(finding.fix) for finding in left)
     return Diagnosis(findings, 0 if fix else mendable)
@@ -95,7 +102,9 @@ def _look_at_root(root: str) -> list[Finding]:
     return [*access.writers(root), *access.lock(f"{root}/lock")]
 
 
-def _look_at_queue(broker: Broker, name: str) -> list[Finding]:
+def _look_at_queue(
+    broker: Broker, name: str, purged_after: float | None = None
+) -> list[Finding]:
     """Return what is wrong with a queue, or what keeps us from looking at it."""
     path, fs = f"{broker.root}/{name}", LenientFileSystem(root=broker.root)
     if not roots.is_queue(broker.root, name, fs):
@@ -103,7 +112,7 @@ def _look_at_queue(broker: Broker, name: str) -> list[Finding]:
     try:
         files = SettingsFile(broker.root, fs), SettingsFile(path, fs, of_queue=True)
         settings = layered(*(file.read() for file in files))
-        return list(symptoms(Patient.at(path, fs, settings)))
+        return list(symptoms(Patient.at(path, fs, settings), purged_after))
     except UnknownLayout as error:
         remedy = "nothing here is for this ddmq to mend"
         return [wrong("layout", str(error), remedy)]
@@ -112,7 +121,7 @@ def _look_at_queue(broker: Broker, name: str) -> list[Finding]:
         return [wrong("settings", " ".join(str(trouble).split()), "mend it first")]
 
 
-def symptoms(patient: Patient) -> Iterator[Finding]:
+def symptoms(patient: Patient, purged_after: float | None = None) -> Iterator[Finding]:
     """Look at a queue without disturbing it; yield all that is to be said."""
     yield from access.rights(patient.path)
     yield from access.directories(patient)
@@ -134,6 +143,8 @@ def symptoms(patient: Patient) -> Iterator[Finding]:
     yield from contents.leftovers(patient)
     yield from contents.empty_buckets(patient)
     yield from contents.undropped(patient)
+    if purged_after is not None:
+        yield from times.near_removal(patient, purged_after)
 
 
 def compared(

@@ -11,6 +11,7 @@ from ddmq.clock import Clock
 from ddmq.storage.filesystem import FileSystem
 from ddmq.storage.names import (
     PAUSED,
+    SETTINGS_FILE,
     Delayed,
     FollowUp,
     RangeLease,
@@ -177,6 +178,16 @@ class Patient:
             else:
                 kind = SHELF if is_shelf(path) else BUCKET
             yield ReadyDirectory(priority, path, kind, names)
+
+    def files(self) -> Iterator[str]:
+        """Yield the paths of all files without which a message is lost, or what is known of it."""
+        for directory in (os.path.dirname(self.path), self.path):
+            yield f"{directory}/{SETTINGS_FILE}"
+        for each in self.ready_directories():
+            yield from (f"{each.path}/{name}" for name in each.names)
+        for directory in (self.work, self.delayed, self.dead):
+            yield from (f"{directory}/{name}" for name in self.names(directory))
+        yield from map(self.lines, self.names(self.bundles))
 
     # What is mended
 

@@ -118,6 +118,33 @@ def test_leases_that_nobody_renews_are_told_and_left_alone(ward):
     assert ward.everything() == before
 
 
+def test_files_that_the_file_system_will_remove_are_told_when_it_is_asked(ward):
+    ward.broker.publish("q", "x")
+    [path] = (ward.path / "ready").glob("*/*/*")
+    old(path, 25 * DAY)
+    before = ward.everything()
+    assert ward.doctor() == (0, {})
+    assert ward.doctor("--purged-after", "40d") == (0, {})
+    status, found = ward.doctor("--purged-after", "30d", "--fix")
+    assert (status, found["q: old files"]["level"]) == (1, "bad")
+    assert found["q: old files"]["figures"]["paths"] == [str(path)]
+    assert "the oldest is 25 days old" in ward.plain("--purged-after", "30d")
+    assert "1 found" in ward.plain("--purged-after", "30d")
+    assert ward.everything() == before
+    assert cli.main(["doctor", str(ward.root), "--purged-after", "0"]) == 2
+
+
+def test_a_queue_whose_settings_were_removed_comes_back(ward):
+    """As docs/scratch.md says of a scratch that removes old files."""
+    ward.broker.publish("q", "x")
+    (ward.root / "ddmq.yaml").unlink()
+    (ward.path / "ddmq.yaml").unlink()
+    assert cli.main(["view", str(ward.root)]) == 1
+    assert cli.main(["create", "-f", str(ward.root), "q"]) == 0
+    assert ward.doctor() == (0, {})
+    assert Broker(ward.root).view()["q"].waiting == 1
+
+
 def test_leases_beyond_any_timeout_are_found_and_left_alone(ward):
     entry = ward.entry()
     path = ward.message("work", lease(entry, DAY))

@@ -32,6 +32,14 @@ PAGES = [
     "when-not",
     "cheatsheet",
     "recipes",
+    "workflows",
+    "pipelines",
+    "scratch",
+    "shared",
+    "schedulers/slurm",
+    "schedulers/pbs",
+    "schedulers/sge",
+    "schedulers/none",
 ]
 PROGRAMS = {
     "ddmq": "ddmq.cli.main",
@@ -45,6 +53,29 @@ echo Submitted batch job 1
 SLURM_JOB_ID=2 SLURM_ARRAY_JOB_ID=1 SLURM_ARRAY_TASK_ID=1 SLURM_SUBMIT_DIR=$PWD \\
     SLURM_CPUS_PER_TASK=2 bash "$script" > slurm-1_1.out 2>&1
 exit 0
+"""
+#: The same for PBS and SGE, as the script has the options of one or the other.
+QSUB = """\
+script=$(mktemp -p "$PWD") && sed 's|exec [^ ]*/ddmq-worker|exec ddmq-worker|' > "$script"
+if grep -q '^#PBS' "$script"; then
+    echo '1[].host'
+    export PBS_JOBID='1[1].host' PBS_ARRAY_INDEX=1 NCPUS=2 PBS_O_WORKDIR="$PWD"
+    cd /
+else
+    echo 'Your job-array 1.1-20:1 ("ddmq-jobs") has been submitted'
+    export JOB_ID=1 SGE_TASK_ID=1 NSLOTS=2
+fi
+bash "$script" > "$script.log" 2>&1
+exit 0
+"""
+SRUN = """\
+while [ "${1#-}" != "$1" ]; do shift; done
+exec "$@"
+"""
+#: A container that is none: the command behind the image.
+APPTAINER = """\
+while [ "${1%.sif}" = "$1" ]; do shift; done
+shift && exec "$@"
 """
 ID = r"\b[0-9a-f]{20}\b"
 #: Commands that settle what is leased; all others with an ID take what waits.
@@ -61,7 +92,8 @@ class Sandbox:
         self.scratch, bin_ = path / "scratch", path / "bin"
         self.scratch.mkdir()
         bin_.mkdir()
-        programs = {"sbatch": SBATCH, "srun": 'exec "$@"'}
+        programs = {"sbatch": SBATCH, "qsub": QSUB, "srun": SRUN}
+        programs["apptainer"] = APPTAINER
         for name, module in PROGRAMS.items():
             code = f"import sys; from {module} import main; sys.exit(main())"
             programs[name] = f'exec {sys.executable} -c "{code}" "$@"'
@@ -90,6 +122,7 @@ class Sandbox:
             text=True,
             timeout=300,
             check=False,
+            umask=0o022,
         )
         assert done.returncode in may_end_with, f"{text}\n{done.stdout}{done.stderr}"
         return done.stdout.replace(str(self.scratch), "/scratch")
@@ -195,8 +228,8 @@ def test_what_is_printed_is_compared_to_the_letter(shown, printed, is_it):
 def test_each_page_is_in_the_index_once_and_the_index_has_no_other():
     text = (DOCS / "index.md").read_text()
     listed = re.findall(r"^([\w/-]+)$", text.replace("decisions/*", ""), re.MULTILINE)
-    pages = {path.stem for path in DOCS.glob("*.md")} - {"index"}
-    pages |= {f"project/{path.stem}" for path in DOCS.glob("project/*.md")}
+    found = {path.relative_to(DOCS).with_suffix("") for path in DOCS.rglob("*.md")}
+    pages = {str(path) for path in found if path.parts[0] != "decisions"} - {"index"}
     assert sorted(page for page in listed if page != "decisions") == sorted(pages)
 
 

@@ -261,3 +261,22 @@ def test_the_help_shows_examples():
     assert status == 0
     assert "ddmq-worker /scratch/mq jobs -- ./process.sh" in out
     assert "exit status" in out
+
+
+def test_a_worker_that_fills_the_queue_goes_on_where_one_was_killed(
+    root, broker, tmp_path
+):
+    path = tmp_path / "numbers.txt"
+    path.write_text("".join(f"{n}\n" for n in range(12)))
+    words = ["--from-file", path, root, "jobs", "--"]
+    status, out, _ = worked("--max-messages", "5", *words, "echo")
+    assert (status, len(out.split())) == (5, 5)
+    status, rest, err = worked("-j", "2", *words, "echo")
+    assert (status, len(rest.split())) == (0, 7)
+    assert sorted(map(int, (out + rest).split())) == [*range(12)]
+    assert "were published before" in err
+    assert "7 acked" in err
+    status, out, err = worked(
+        "--from-file", tmp_path / "no", root, "jobs", "--", "echo"
+    )
+    assert (status, out, err.count("\n")) == (2, "", 1)

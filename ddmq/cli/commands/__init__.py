@@ -97,3 +97,8 @@ def positive(value: Number) -> int:
     if isinstance(value, int) and value > 0:
         return value
     raise InvalidArgument(f"{show(value)} is no positive number")
+
+
+def logs_of(path: str, logged: str) -> list[str]:
+    """Return the paths of the logs that a worker saved of a run."""
+    return [f"{path}.{kind}" for kind in ("out", "err") if kind in logged.split()]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ddmq import Broker
-from ddmq.cli.commands import QUEUE, ROOT
+from ddmq.cli.commands import QUEUE, ROOT, logs_of
 from ddmq.cli.spec import NAMES, Command, Kind, Reply, option, positional
 from ddmq.clock import date
 from ddmq.errors import DdmqError
@@ -82,7 +82,7 @@ def described(letter: DeadLetter) -> str:
     lines = [f"{letter.id}  {text}", f"    {_reason(letter)}"]
     said = _texts_in(letter)
     lines += [f"    job {said['job']}"] if said.get("job") else []
-    logs = _logs(said.get("log", ""), said.get("logged", ""))
+    logs = logs_of(said.get("log", ""), said.get("logged", ""))
     lines += [f"    log {path}" for path in logs]
     lines += [f"    | {x}" for x in said.get("stderr", "").splitlines()[-_LAST_LINES:]]
     return "\n".join(map(printable, lines))
@@ -118,7 +118,7 @@ def history(tries: Iterable[Run]) -> list[str]:
             f"{date(run.start)}  {run.result}: {how(run)} after {run.duration:.2f} s "
             f"on {where(run)}"
         ]
-        lines += [f"    log {path}" for path in _logs(run.log, run.logged)]
+        lines += [f"    log {path}" for path in logs_of(run.log, run.logged)]
     return lines
 
 
@@ -131,11 +131,6 @@ def _reason(letter: DeadLetter) -> str:
 
 def _texts_in(letter: DeadLetter) -> dict[str, str]:
     return {key: v for key, v in letter.note.items() if isinstance(v, str)}
-
-
-def _logs(path: str, logged: str) -> list[str]:
-    """Return the paths of the logs that a worker saved."""
-    return [f"{path}.{kind}" for kind in ("out", "err") if kind in logged.split()]
 
 
 def _codes(text: str) -> frozenset[int]:

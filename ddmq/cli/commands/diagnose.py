@@ -56,6 +56,12 @@ class Doctor(NamedTuple):
     fix: bool = switch(
         "--fix", "mend it, as the housekeeping would; no message is destroyed"
     )
+    purged_after: Number = option(
+        "--purged-after",
+        "the age, such as 30d, at which this file system removes files: tell what is near it",
+        SECONDS,
+        metavar="AGE",
+    )
 
 
 def doctor(told: Doctor, _: Context) -> Reply:
@@ -64,13 +70,15 @@ def doctor(told: Doctor, _: Context) -> Reply:
         from ddmq.diagnose import surroundings  # a look at queues needs nothing of it
         from ddmq.schedulers import environment
 
-        if told.fix:
-            raise InvalidArgument("--fix needs a ROOT")
+        if told.fix or told.purged_after is not None:
+            option_ = "--fix" if told.fix else "--purged-after"
+            raise InvalidArgument(f"{option_} needs a ROOT")
         known = surroundings.all_of(environment())
         return Reply(known, surroundings.as_lines(known))
     from ddmq.diagnose.doctor import diagnose  # the check needs nothing of it
 
-    found = diagnose(told.root, told.queue, fix=told.fix)
+    age = None if told.purged_after is None else positive(told.purged_after)
+    found = diagnose(told.root, told.queue, fix=told.fix, purged_after=age)
     return Reply(found.as_dict(), str(found), status=0 if found.is_well else 1)
 
 
@@ -88,6 +96,7 @@ COMMANDS = (
         "doctor",
         "see what is wrong with queues; exit status 1 when something is",
         "ddmq doctor /scratch/mq jobs --fix\n"
+        "  ddmq doctor /scratch/mq --purged-after 30d   # a scratch that removes old files\n"
         "  ddmq doctor                                  # for a bug report",
         Doctor,
         doctor,

@@ -6,7 +6,7 @@ from heapq import nsmallest
 from typing import TYPE_CHECKING, NamedTuple
 
 from ddmq import Broker
-from ddmq.cli.commands import QUEUE, ROOT, positive
+from ddmq.cli.commands import QUEUE, ROOT, logs_of, positive
 from ddmq.cli.spec import NUMBER, TABLE, Command, Reply, option, switch
 from ddmq.clock import Clock
 from ddmq.hpc import journal
@@ -23,6 +23,11 @@ class Arguments(NamedTuple):
     queue: str = QUEUE
     failed: bool = switch("--failed", "only those that did not succeed")
     host: str | None = option("--host", "only those on this host")
+    text: str | None = option(
+        "--text",
+        "only those of messages that have TEXT in them, with the paths of their logs",
+        metavar="TEXT",
+    )
     slowest: Number = option(
         "--slowest", "the slowest N, slowest first", NUMBER, metavar="N"
     )
@@ -43,6 +48,7 @@ def log(told: Arguments, context: Context) -> Reply:
         run
         for run in journal.read(path)
         if told.host in (None, run.host)
+        and (told.text is None or told.text in run.text)
         and not (told.failed and run.result in ("acked", "released"))
     )
     if told.slowest is not None:  # of a million, only these are kept
@@ -51,7 +57,11 @@ def log(told: Arguments, context: Context) -> Reply:
         )
     else:
         runs = sorted(wanted, key=lambda run: run.start)
-    shown, lines = [run._asdict() for run in runs], map(journal.told, runs)
+    shown, lines = [run._asdict() for run in runs], []
+    for run in runs:
+        lines.append(journal.told(run))
+        if told.text is not None:
+            lines += [f"    log {path}" for path in logs_of(run.log, run.logged)]
     return Reply({"runs": shown}, "\n".join(map(printable, lines)), shown)
 
 
@@ -59,7 +69,8 @@ COMMANDS = (
     Command(
         "log",
         "list the runs of commands that workers kept in their journals",
-        "ddmq log /scratch/mq jobs --failed --format json",
+        "ddmq log /scratch/mq jobs --failed --format json\n"
+        "  ddmq log /scratch/mq jobs --text samples/s17.txt",
         Arguments,
         log,
         formats=TABLE,

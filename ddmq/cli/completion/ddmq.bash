@@ -28,14 +28,14 @@ _shtab_ddmq_export_option_strings=(-h --help -o --output --work --no-dead -v --v
 _shtab_ddmq_import_option_strings=(-h --help -f --force --no-dead --format -v --verbose -d --debug -s --silent)
 _shtab_ddmq_migrate_option_strings=(-h --help -f --force --copy --work --format -v --verbose -d --debug -s --silent)
 _shtab_ddmq_dead_option_strings=(-h --help --format -v --verbose -d --debug -s --silent)
-_shtab_ddmq_log_option_strings=(-h --help --failed --host --slowest --compact --format -v --verbose -d --debug -s --silent)
+_shtab_ddmq_log_option_strings=(-h --help --failed --host --text --slowest --compact --format -v --verbose -d --debug -s --silent)
 _shtab_ddmq_results_option_strings=(-h --help --format -v --verbose -d --debug -s --silent)
 _shtab_ddmq_report_option_strings=(-h --help -o --output --since --format -v --verbose -d --debug -s --silent)
 _shtab_ddmq_redrive_option_strings=(-h --help --reason --code --format -v --verbose -d --debug -s --silent)
 _shtab_ddmq_wait_option_strings=(-h --help -t --timeout --progress --format -v --verbose -d --debug -s --silent)
 _shtab_ddmq_config_option_strings=(-h --help --set --unset --lock-timeout --format -v --verbose -d --debug -s --silent)
 _shtab_ddmq_check_option_strings=(-h --help --clients -t --timeout --format -v --verbose -d --debug -s --silent)
-_shtab_ddmq_doctor_option_strings=(-h --help --fix --format -v --verbose -d --debug -s --silent)
+_shtab_ddmq_doctor_option_strings=(-h --help --fix --purged-after --format -v --verbose -d --debug -s --silent)
 _shtab_ddmq_json_option_strings=(-h --help -v --verbose -d --debug -s --silent)
 _shtab_ddmq_option_strings=(-h --help -v --version --completion)
 
@@ -594,9 +594,10 @@ complete -o bashdefault -F _shtab_ddmq ddmq
 
 # Completion of ddmq-worker, made by packaging/completion.py.
 
-_shtab_ddmqworker_option_strings=(-h --help -v --version -j --slots --stdin --batch --persistent --env --bind --timeout --grace --term-signal --on-success --fatal --retry-free --on-exit --retries --backoff --group --tag --log-dir --logs --log-limit --output-dir --output-name --wait --until-done --forever --max-messages --max-failures --fast-failures --no-brake --then --then-even-if-dead --poll-max --time --deadline --min-remaining -d --debug --exit-zero)
+_shtab_ddmqworker_option_strings=(-h --help -v --version --from-file -j --slots --stdin --batch --persistent --env --bind --timeout --grace --term-signal --on-success --fatal --retry-free --on-exit --retries --backoff --group --tag --log-dir --logs --log-limit --output-dir --output-name --wait --until-done --forever --max-messages --max-failures --fast-failures --no-brake --then --then-even-if-dead --poll-max --time --deadline --min-remaining -d --debug --exit-zero)
 
 _shtab_ddmqworker_pos_0_COMPGEN=_shtab_compgen_dirs
+_shtab_ddmqworker___from_file_COMPGEN=_shtab_compgen_files
 _shtab_ddmqworker___log_dir_COMPGEN=_shtab_compgen_dirs
 _shtab_ddmqworker___output_dir_COMPGEN=_shtab_compgen_dirs
 
@@ -770,10 +771,11 @@ complete -o bashdefault -F _shtab_ddmqworker ddmq-worker
 
 # Completion of ddmq-submit, made by packaging/completion.py.
 
-_shtab_ddmqsubmit_option_strings=(-h --help -v --version --workers --max-workers -j --slots --time -o --option --chain --requeue --worker --dry-run --stdin --batch --persistent --env --bind --timeout --grace --term-signal --on-success --fatal --retry-free --on-exit --retries --backoff --group --tag --log-dir --logs --log-limit --output-dir --output-name --wait --until-done --forever --max-messages --max-failures --fast-failures --no-brake --then --then-even-if-dead --poll-max --deadline --min-remaining -d --debug --exit-zero)
+_shtab_ddmqsubmit_option_strings=(-h --help -v --version --workers --max-workers -j --slots --time -o --option --chain --requeue --worker --dry-run --from-file --stdin --batch --persistent --env --bind --timeout --grace --term-signal --on-success --fatal --retry-free --on-exit --retries --backoff --group --tag --log-dir --logs --log-limit --output-dir --output-name --wait --until-done --forever --max-messages --max-failures --fast-failures --no-brake --then --then-even-if-dead --poll-max --deadline --min-remaining -d --debug --exit-zero)
 
 _shtab_ddmqsubmit_pos_1_COMPGEN=_shtab_compgen_dirs
 _shtab_ddmqsubmit___worker_COMPGEN=_shtab_compgen_files
+_shtab_ddmqsubmit___from_file_COMPGEN=_shtab_compgen_files
 _shtab_ddmqsubmit___log_dir_COMPGEN=_shtab_compgen_dirs
 _shtab_ddmqsubmit___output_dir_COMPGEN=_shtab_compgen_dirs
 

@@ -46,7 +46,7 @@ function _shtab_ddmq_using
 end
 
 set -g _shtab_ddmq_commands view workers peek show status create delete publish forget consume ack nack release reject renew move cancel pause resume drain purge clean export import migrate dead log results report redrive wait config check doctor json
-set -g _shtab_ddmq_opts_with_value --clients --code --completion --delay --format --from-file --host --job --key --lock-timeout --mode --number --only --output --priority --reason --requeue-limit --requeue-prio --set --since --slowest --timeout --unset --watch -l -n -o -p -t -w
+set -g _shtab_ddmq_opts_with_value --clients --code --completion --delay --format --from-file --host --job --key --lock-timeout --mode --number --only --output --priority --purged-after --reason --requeue-limit --requeue-prio --set --since --slowest --text --timeout --unset --watch -l -n -o -p -t -w
 
 complete -c ddmq -e
 complete -c ddmq -f
@@ -286,6 +286,7 @@ complete -c ddmq -n '_shtab_ddmq_using; and test $_shtab_ddmq_npos -eq 0' -a log
 complete -c ddmq -n '_shtab_ddmq_using log' -s h -l help -d 'show this help message and exit'
 complete -c ddmq -n '_shtab_ddmq_using log' -l failed -d 'only those that did not succeed'
 complete -c ddmq -n '_shtab_ddmq_using log' -l host -x -d 'only those on this host'
+complete -c ddmq -n '_shtab_ddmq_using log' -l text -x -d 'only those of messages that have TEXT in them, with the paths of their logs'
 complete -c ddmq -n '_shtab_ddmq_using log' -l slowest -x -d 'the slowest N, slowest first'
 complete -c ddmq -n '_shtab_ddmq_using log' -l compact -d 'merge the journals of workers that ended a week ago'
 complete -c ddmq -n '_shtab_ddmq_using log' -l format -xka "plain json yaml csv" -d 'how to print; plain by default'
@@ -351,6 +352,7 @@ complete -c ddmq -n '_shtab_ddmq_using check; and test $_shtab_ddmq_npos -eq 1' 
 complete -c ddmq -n '_shtab_ddmq_using; and test $_shtab_ddmq_npos -eq 0' -a doctor -d 'See what is wrong with queues; exit status 1 when something is.'
 complete -c ddmq -n '_shtab_ddmq_using doctor' -s h -l help -d 'show this help message and exit'
 complete -c ddmq -n '_shtab_ddmq_using doctor' -l fix -d 'mend it, as the housekeeping would; no message is destroyed'
+complete -c ddmq -n '_shtab_ddmq_using doctor' -l purged-after -x -d 'the age, such as 30d, at which this file system removes files: tell what is near it'
 complete -c ddmq -n '_shtab_ddmq_using doctor' -l format -xka "plain json yaml" -d 'how to print; plain by default'
 complete -c ddmq -n '_shtab_ddmq_using doctor' -s v -l verbose -d 'say more'
 complete -c ddmq -n '_shtab_ddmq_using doctor' -s d -l debug -d 'say everything, and count the system calls'
@@ -410,13 +412,14 @@ function _shtab_ddmqworker_using
 end
 
 set -g _shtab_ddmqworker_commands 
-set -g _shtab_ddmqworker_opts_with_value --backoff --batch --deadline --env --fast-failures --fatal --grace --log-dir --log-limit --logs --max-failures --max-messages --min-remaining --on-exit --on-success --output-dir --output-name --poll-max --retries --retry-free --slots --term-signal --then --time --timeout --wait -j
+set -g _shtab_ddmqworker_opts_with_value --backoff --batch --deadline --env --fast-failures --fatal --from-file --grace --log-dir --log-limit --logs --max-failures --max-messages --min-remaining --on-exit --on-success --output-dir --output-name --poll-max --retries --retry-free --slots --term-signal --then --time --timeout --wait -j
 
 complete -c ddmq-worker -e
 complete -c ddmq-worker -f
 
 complete -c ddmq-worker -n _shtab_ddmqworker_using -s h -l help -d 'show this, and end'
 complete -c ddmq-worker -n _shtab_ddmqworker_using -s v -l version -d 'show the version, also of what ddmq needs, and end'
+complete -c ddmq-worker -n _shtab_ddmqworker_using -l from-file -xka "(__fish_complete_path (commandline -ct))" -d 'publish each line of FILE first, as `ddmq publish --from-file` does; the same lines once only, however often that is started'
 complete -c ddmq-worker -n _shtab_ddmqworker_using -s j -l slots -x -d 'how many commands to run at once; by default what the scheduler allocated'
 complete -c ddmq-worker -n _shtab_ddmqworker_using -l stdin -d 'give the text on standard input instead'
 complete -c ddmq-worker -n _shtab_ddmqworker_using -l batch -x -d 'give up to N messages to one command: {} becomes several arguments, with --stdin several lines; when it fails, each is run alone'
@@ -504,7 +507,7 @@ function _shtab_ddmqsubmit_using
 end
 
 set -g _shtab_ddmqsubmit_commands 
-set -g _shtab_ddmqsubmit_opts_with_value --backoff --batch --chain --deadline --env --fast-failures --fatal --grace --log-dir --log-limit --logs --max-failures --max-messages --max-workers --min-remaining --on-exit --on-success --option --output-dir --output-name --poll-max --retries --retry-free --slots --term-signal --then --time --timeout --wait --worker --workers -j -o
+set -g _shtab_ddmqsubmit_opts_with_value --backoff --batch --chain --deadline --env --fast-failures --fatal --from-file --grace --log-dir --log-limit --logs --max-failures --max-messages --max-workers --min-remaining --on-exit --on-success --option --output-dir --output-name --poll-max --retries --retry-free --slots --term-signal --then --time --timeout --wait --worker --workers -j -o
 
 complete -c ddmq-submit -e
 complete -c ddmq-submit -f
@@ -520,6 +523,7 @@ complete -c ddmq-submit -n _shtab_ddmqsubmit_using -l chain -x -d 'when the time
 complete -c ddmq-submit -n _shtab_ddmqsubmit_using -l requeue -d 'with --chain on Slurm: requeue the job itself instead'
 complete -c ddmq-submit -n _shtab_ddmqsubmit_using -l worker -xka "(__fish_complete_path (commandline -ct))" -d 'the ddmq-worker that the job shall run'
 complete -c ddmq-submit -n _shtab_ddmqsubmit_using -l dry-run -d 'print the job script, and submit nothing'
+complete -c ddmq-submit -n _shtab_ddmqsubmit_using -l from-file -xka "(__fish_complete_path (commandline -ct))" -d 'publish each line of FILE first, as `ddmq publish --from-file` does; the same lines once only, however often that is started'
 complete -c ddmq-submit -n _shtab_ddmqsubmit_using -l stdin -d 'give the text on standard input instead'
 complete -c ddmq-submit -n _shtab_ddmqsubmit_using -l batch -x -d 'give up to N messages to one command: {} becomes several arguments, with --stdin several lines; when it fails, each is run alone'
 complete -c ddmq-submit -n _shtab_ddmqsubmit_using -l persistent -d 'each slot'"'"'s command stays, gets one message after the other as lines of JSON, and answers each on descriptor 3; see `from ddmq.hpc import serve`'

@@ -185,6 +185,7 @@ _shtab_ddmq_delete_defaults_added=0
 _shtab_ddmq_doctor_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
   "--fix[mend it, as the housekeeping would\; no message is destroyed]"
+  "--purged-after[the age, such as 30d, at which this file system removes files\: tell what is near it]:AGE:"
   "--format[how to print\; plain by default]:format:(plain json yaml)"
   {-v,--verbose}"[say more]"
   {-d,--debug}"[say everything, and count the system calls]"
@@ -272,6 +273,7 @@ _shtab_ddmq_log_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
   "--failed[only those that did not succeed]"
   "--host[only those on this host]:host:"
+  "--text[only those of messages that have TEXT in them, with the paths of their logs]:TEXT:"
   "--slowest[the slowest N, slowest first]:N:"
   "--compact[merge the journals of workers that ended a week ago]"
   "--format[how to print\; plain by default]:format:(plain json yaml csv)"
@@ -664,6 +666,7 @@ _shtab_ddmqworker_commands() {
 _shtab_ddmqworker_options=(
   "(- : *)"{-h,--help}"[show this, and end]"
   {-v,--version}"[show the version, also of what ddmq needs, and end]"
+  "--from-file[publish each line of FILE first, as \`ddmq publish --from-file\` does\; the same lines once only, however often that is started]:FILE:_files"
   {-j,--slots}"[how many commands to run at once\; by default what the scheduler allocated]:N:"
   "--stdin[give the text on standard input instead]"
   "--batch[give up to N messages to one command\: \{\} becomes several arguments, with --stdin several lines\; when it fails, each is run alone]:N:"
@@ -766,6 +769,7 @@ _shtab_ddmqsubmit_options=(
   "--requeue[with --chain on Slurm\: requeue the job itself instead]"
   "--worker[the ddmq-worker that the job shall run]:PATH:_files"
   "--dry-run[print the job script, and submit nothing]"
+  "--from-file[publish each line of FILE first, as \`ddmq publish --from-file\` does\; the same lines once only, however often that is started]:FILE:_files"
   "--stdin[give the text on standard input instead]"
   "--batch[give up to N messages to one command\: \{\} becomes several arguments, with --stdin several lines\; when it fails, each is run alone]:N:"
   "--persistent[each slot\'s command stays, gets one message after the other as lines of JSON, and answers each on descriptor 3\; see \`from ddmq.hpc import serve\`]"

@@ -6,10 +6,10 @@ import os
 from typing import TYPE_CHECKING
 
 from ddmq.clock import date, span
-from ddmq.diagnose.finding import NOTE, Finding, counted, listed, wrong
+from ddmq.diagnose.finding import BAD, NOTE, Finding, counted, listed, wrong
 from ddmq.diagnose.patient import BUCKET
 from ddmq.message import Policy
-from ddmq.printable import quoted
+from ddmq.printable import printable, quoted
 from ddmq.storage.names import FAILED, LEASED
 
 if TYPE_CHECKING:
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 LATE, _SOON, _SLACK, _YEAR = 60, 30, 60, 365 * 86400
 #: Seconds by which a clock may differ unremarked.
 _OFFSET = 1.0
+#: From this part of the age on at which files are removed, they are near it.
+_NEAR = 0.75
 #: How many of the leases that seem too long are compared with their own timeout.
 _COMPARED = 20
 
@@ -187,3 +189,28 @@ def follow_ups(patient: Patient) -> Iterator[Finding]:
             "that arms it anew"
         )
         yield wrong("then failed", text, remedy, paths=failed)
+
+
+def near_removal(patient: Patient, purged_after: float) -> Iterator[Finding]:
+    """Look for files that will soon be so old that their file system removes them.
+
+    Which time a site goes by is not known: of all that it may, the modification time is the
+    earliest. A message keeps it from its publish on, however often it is renamed.
+    """
+    now = patient.now
+    old = []
+    for path in patient.files():
+        found = patient.status(path)
+        if found is not None and found.is_file:
+            age = now - found.modified_ns / 1e9
+            if age > _NEAR * purged_after:
+                old.append((age, path))
+    if old:
+        age, oldest = max(old)
+        text = (
+            f"{counted(len(old), 'file')} near the {span(purged_after)} after which this file "
+            f"system removes files; the oldest is {span(age)} old: {printable(oldest)}"
+        )
+        remedy = f"run what waits, or keep a copy elsewhere: ddmq export … {patient.name} -o FILE"
+        figures = {"number": len(old), "oldest": round(age, 3)}
+        yield Finding("old files", BAD, text, remedy, figures, paths=(oldest,))

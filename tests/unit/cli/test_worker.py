@@ -9,6 +9,7 @@ import pytest
 from ddmq.cli import worker
 from ddmq.cli.spec import filled
 from ddmq.cli.worker_arguments import WorkerArguments, worker_parser
+from ddmq.errors import InvalidArgument
 from ddmq.hpc.worker import Summary
 
 
@@ -49,6 +50,41 @@ def test_the_earliest_end_counts(clock):
     ):
         found = worker.deadline_of(told(*words).job_end, on_slurm, clock)
         assert found.at == pytest.approx(wanted)
+
+
+def test_the_lines_of_a_file_are_published_once(broker, tmp_path, capfd):
+    broker.create_queue("jobs")
+    path = tmp_path / "files.txt"
+    path.write_text("a b\n\nc\n")
+    worker.publish_once(broker, "jobs", str(path))
+    assert capfd.readouterr().err == ""
+    worker.publish_once(broker, "jobs", str(path))
+    assert [each.message for each in broker.consume("jobs", 10)] == ["a b", "c"]
+    said = capfd.readouterr().err
+    assert said.count("\n") == 1
+    assert "were published before, and are not again" in said
+    key = said.rstrip("\n'").rsplit("'", 1)[1]
+    assert f"ddmq forget {broker.root} jobs" in said
+    assert broker.forget("jobs", key)
+    worker.publish_once(broker, "jobs", str(path))
+    assert broker.view("jobs")["jobs"].waiting == 2
+    path.write_text("a b\n\nd\n")  # other lines
+    worker.publish_once(broker, "jobs", str(path))
+    assert broker.view("jobs")["jobs"].waiting == 4
+
+
+def test_a_file_that_is_missing_is_named_and_nothing_is_published(broker, tmp_path):
+    broker.create_queue("jobs")
+    with pytest.raises(InvalidArgument, match=r"none\.txt'.*nothing is published"):
+        worker.publish_once(broker, "jobs", str(tmp_path / "none.txt"))
+
+
+def test_a_file_with_a_line_that_is_no_text_publishes_nothing(broker, tmp_path):
+    broker.create_queue("jobs")
+    (tmp_path / "files.txt").write_bytes(b"a\n\xff\n")
+    with pytest.raises(InvalidArgument, match="line 2"):
+        worker.publish_once(broker, "jobs", str(tmp_path / "files.txt"))
+    assert broker.view("jobs")["jobs"].waiting == 0
 
 
 def test_a_command_is_needed(capsys):

@@ -40,3 +40,4 @@ def test_the_doctor_without_a_root_tells_what_a_bug_report_needs(sh):
 
 def test_what_the_doctor_is_to_mend_must_be_named(sh):
     assert "--fix needs a ROOT" in sh.wrong("doctor", "--fix")
+    assert "--purged-after needs a ROOT" in sh.wrong("doctor", "--purged-after", "30d")

@@ -39,6 +39,21 @@ def test_only_some_are_listed(listed):
     assert listed("--host", "n2", "--failed") == ""
 
 
+def test_those_of_some_messages_are_listed_with_the_paths_of_their_logs(
+    sh, root, listed
+):
+    journal = root / "testmq" / "journal" / "n2.1.jsonl"
+    run = {**RUN, "id": "d", "text": "samples/s17.txt", "log": "/logs/d.1"}
+    journal.write_text(json.dumps({**run, "logged": "out err"}) + "\n")
+    assert listed("--text", "s17") == "d"
+    assert listed("--text", "s18") == ""
+    assert listed("--text", "s17", "--failed") == ""
+    told = sh.ok("log", root, "testmq", "--text", "s17").splitlines()
+    assert told[0].endswith("  samples/s17.txt")
+    assert told[1:] == ["    log /logs/d.1.out", "    log /logs/d.1.err"]
+    assert len(sh.ok("log", root, "testmq").splitlines()) == 4
+
+
 def test_the_slowest_come_first(listed):
     assert listed("--slowest", "2") == "bc"
     assert listed("--slowest", "9") == "bca"

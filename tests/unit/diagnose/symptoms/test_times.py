@@ -124,6 +124,58 @@ def test_without_tmp_nothing_is_said_of_the_clock(patient):
     assert list(times.clock(patient)) == []
 
 
+DAY = 86400
+
+
+def aged(path, patient, days):
+    os.utime(path, (patient.now - days * DAY,) * 2, follow_symlinks=False)
+    return str(path)
+
+
+def test_a_file_is_told_when_a_quarter_of_its_age_remains(patient):
+    assert list(times.near_removal(patient, 40 * DAY)) == []
+    path = f"{patient.path}/ddmq.yaml"
+    aged(path, patient, 29.9)
+    assert list(times.near_removal(patient, 40 * DAY)) == []
+    aged(path, patient, 30.1)
+    [found] = times.near_removal(patient, 40 * DAY)
+    assert (found.level, found.fix, found.paths) == ("bad", "", (path,))
+    assert "1 file is near the 40 days after which" in found.text
+    assert "the oldest is 30 days old" in found.text
+    assert "ddmq export … q -o FILE" in found.remedy
+
+
+def test_all_files_are_looked_at_without_which_a_message_is_lost(patient, broker, root):
+    for text in "abc":
+        broker.publish("q", text)
+    broker.publish("q", "later", delay=100)
+    broker.reject(broker.consume("q"), "why")
+    broker.consume("q")
+    broker.publish_many("q", map(str, range(20)))
+    broker.consume("q", 5)
+    kept_out = {"lock", "cleaned"}
+    files = [x for x in root.rglob("*") if x.is_file() and x.name not in kept_out]
+    assert (
+        len(files) == 9
+    )  # two of settings, 3 messages, a note, a bundle's two, one delayed
+    for path in files:
+        aged(path, patient, 31)
+        [found] = times.near_removal(patient, 40 * DAY)
+        assert (found.figures["number"], found.paths) == (1, (str(path),))
+        aged(path, patient, 0)
+
+
+def test_the_oldest_file_is_named_and_the_others_are_counted(patient, broker):
+    broker.publish("q", "a")
+    [entry] = [x.names for x in patient.ready_directories() if x.names]
+    [path] = [x for x in patient.files() if x.endswith(entry[0])]
+    aged(f"{patient.path}/ddmq.yaml", patient, 31)
+    aged(path, patient, 39)
+    [found] = times.near_removal(patient, 40 * DAY)
+    assert (found.figures["number"], found.paths) == (2, (path,))
+    assert found.figures["oldest"] == pytest.approx(39 * DAY, rel=0.01)
+
+
 def test_what_is_to_be_run_when_all_is_done_is_told(patient, broker, root):
     assert list(times.follow_ups(patient)) == []
     broker.with_follow_ups("q", lambda each: each.arm())
