@@ -1,4 +1,5 @@
-# Process 1 of a guest: an NFS server, or a client with both versions mounted; then the agent.
+# Process 1 of a guest: an NFS server, or a client with both versions mounted, hard and soft; then
+# the agent.
 export PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root
 . "$SHARED/environ"  # PYTHON, PYTHONPATH, LEASE
 hostname "$NODE"
@@ -43,8 +44,16 @@ if [ "$NODE" = server ]; then
     rpc.mountd
 else
     sm-notify -f -P "$state"
-    mkdir -p /nfs/3 /nfs/4.2
-    until mount -t nfs -o vers=3 "$network.1:/export" /nfs/3; do sleep 1; done
-    until mount -t nfs -o vers=4.2 "$network.1:/" /nfs/4.2; do sleep 1; done
+    # On a soft mount, calls fail when the server answers nothing for some six seconds.
+    for how in "" ,soft,timeo=30,retrans=1; do
+        for version in 3 4.2; do
+            place=/nfs/$version${how:+-soft}
+            if [ $version = 3 ]; then export=/export; else export=/; fi
+            mkdir -p "$place"
+            until mount -t nfs -o "vers=$version$how" "$network.1:$export" "$place"; do
+                sleep 1
+            done
+        done
+    done
 fi
 while :; do "$PYTHON" "$HERE/agent.py"; done

@@ -22,6 +22,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as NotYet
 from pathlib import Path
@@ -304,6 +305,13 @@ class Guest:
         """Start a process whose output goes to a file of the host's."""
         words = list(map(str, command))
         return Process(self, self.call(agent.start, words, str(out), {}))
+
+    def suspend(self, seconds: float) -> None:
+        """Let it stand still: what it is asked meanwhile, it does later."""
+        assert self._machine is not None
+        self._machine.send_signal(signal.SIGSTOP)
+        time.sleep(seconds)
+        self._machine.send_signal(signal.SIGCONT)
 
     def power_off(self) -> None:
         """Cut its power: nothing is written back, and nobody is told."""

@@ -2,7 +2,8 @@
 
 `pytest -m "nfs and campaign" tests/nfs`: for each version `DDMQ_NFS_MESSAGES` (10,000) are
 published, single and in bundles, while `DDMQ_KILLS` (50) processes are killed and clients are
-powered off `DDMQ_POWER_OFFS` (5) times.
+powered off `DDMQ_POWER_OFFS` (5) times. On soft mounts, the server stands still `DDMQ_OUTAGES` (20)
+times.
 """
 
 from __future__ import annotations
@@ -40,6 +41,7 @@ PATIENCE = 3 * 3600
 MESSAGES = int(os.environ.get("DDMQ_NFS_MESSAGES", "10000"))
 KILLS = int(os.environ.get("DDMQ_KILLS", "50"))
 POWER_OFFS = int(os.environ.get("DDMQ_POWER_OFFS", "5"))
+OUTAGES = int(os.environ.get("DDMQ_OUTAGES", "20"))
 #: Seconds that an operation may take beside a client without power. The promise is one more
 #: than usual; an emulated processor makes a usual one take up to some seconds. What waits
 #: for the server to give up the dead client takes 30 to 90.
@@ -89,6 +91,32 @@ def test_kills_and_power_offs_lose_nothing(
             f"\nv{stage.version}: {KILLS} kills, {POWER_OFFS} power-offs; {told}; "
             f"{overrun} leases overrun, {len(stage.told('cleaned'))} cleanings"
         )
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_a_server_that_stands_still_loses_nothing_on_soft_mounts(
+    lab: Lab, version: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A call fails there though the server may do later what it was asked."""
+    lab.turn_on()
+    stage = NfsStage(lab, f"{version}-soft", LEASE, PATIENCE)
+    chance = random.Random(OUTAGES)
+    each = MESSAGES // PUBLISHERS // 4
+    storm = Storm(stage, each=each)
+    for number in range(OUTAGES):
+        stage.until_told("publishing", PUBLISHERS * each * number // OUTAGES)
+        lab.server.suspend(chance.choice([2, 8, 15, 30]))
+        time.sleep(chance.uniform(1, 10))
+    storm.calm()
+    away, doubtful = len(stage.told("away")), set(stage.told("doubtful"))
+    came = doubtful & set(stage.told("consumed"))
+    told = assert_all_is_accounted_for(stage, set())
+    with capsys.disabled():
+        print(  # noqa: T201
+            f"\nv{version}, soft: {OUTAGES} outages, {away} errors; {told}; "
+            f"{len(doubtful)} in doubt, of which {len(came)} were published"
+        )
+    assert away
 
 
 def test_nobody_waits_for_a_client_without_power(
