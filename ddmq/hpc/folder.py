@@ -152,9 +152,9 @@ class Folder:
 
     # Making
 
-    def new_file(self, name: str, flags: int = 0) -> int:
+    def new_file(self, name: str) -> int:
         """Make a file that nobody made before; return its descriptor, to write to."""
-        return int(self._fs.calls.open(f"./{name}", _NEW | flags, 0o666))
+        return int(self._fs.calls.open(f"./{name}", _NEW, 0o666))
 
     def create(self, name: str, data: bytes) -> None:
         """Write a file whose name only we can know, since 64 random bits or more are in it."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
@@ -32,6 +33,9 @@ if TYPE_CHECKING:
 _ROTATED = 16 << 20
 #: Seconds for which lines are collected: a file server is not asked to store each alone.
 _FLUSH_EVERY = 1.0
+#: Seconds after which it is tried again, where that failed; and how many lines are kept till then.
+_AGAIN_EVERY = 30.0
+_MOST_KEPT = 10_000
 #: How much of how many journals tells how long messages take.
 _RECENT_FILES, _RECENT_BYTES = 20, 1 << 18
 #: Journals that are merged into one, so that their names fit into its first line.
@@ -137,7 +141,10 @@ _END = ord("\n")
 
 
 class Journal:
-    """The journal of one worker. Nothing depends on it: that it can't be written is said once."""
+    """The journal of one worker. No message depends on it, but what became of one is told by it.
+
+    So lines that can't be written now, since the file server is away or full, are written later.
+    """
 
     def __init__(
         self, queue_path: str, host: str, clock: Clock, mode: int | None
@@ -147,47 +154,58 @@ class Journal:
         self._clock = clock
         self._mode = mode
         self._lines: list[str] = []
-        self._flushed = clock.monotonic()
+        self._due_at = clock.monotonic() + _FLUSH_EVERY
         self._file: int | None = None
         self._files = self._written = 0
-        self._broken = False
+        self._failed = False
 
     def add(self, run: Run) -> None:
         """Note a run; it is on disk a second later."""
-        self._lines.append(json.dumps(run._asdict()) + "\n")
-        if self._clock.monotonic() - self._flushed >= _FLUSH_EVERY:
+        if len(self._lines) < _MOST_KEPT:
+            self._lines.append(json.dumps(run._asdict()) + "\n")
+        if self._clock.monotonic() >= self._due_at:
             self.flush()
 
     def due_in(self) -> float | None:
         """Return the seconds until the next flush, None when there is nothing to write."""
         if not self._lines:
             return None
-        return max(self._flushed + _FLUSH_EVERY - self._clock.monotonic(), 0.0)
+        return max(self._due_at - self._clock.monotonic(), 0.0)
 
-    def flush(self) -> None:
+    def flush(self, *, at_end: bool = False) -> None:
         """Write the lines that were collected, into another file after 16 MiB.
 
-        Whoever opens the file from now on reads them, on other nodes too.
+        Whoever opens the file from now on reads them, on other nodes too. What failed is tried
+        again half a minute later, or `at_end`: at the same place of the file, since a part of it
+        may have been stored.
         """
-        self._flushed = self._clock.monotonic()
-        lines, self._lines = self._lines, []
-        if not lines or self._broken:
+        now = self._clock.monotonic()
+        if self._failed and now < self._due_at and not at_end:
             return
-        data = "".join(lines).encode()
+        self._due_at = now + _FLUSH_EVERY
+        if not self._lines:
+            return
+        data = "".join(self._lines).encode()
         try:
             if self._file is None or self._written > _ROTATED:
                 self.close()
                 self._file = self._new_file()
-            while data:
-                written = os.write(self._file, data)
-                self._written += written
-                data = data[written:]
+            done = 0
+            while done < len(data):
+                done += os.pwrite(self._file, data[done:], self._written + done)
             # An NFS client sends what it wrote when any descriptor of the file is closed. A disk
             # need not be waited for.
             os.close(os.dup(self._file))
         except OSError as error:
-            self._broken = True
-            warn(f"no journal is kept: {error}")
+            self._due_at = now + _AGAIN_EVERY
+            if error.errno == errno.ESTALE:  # it was removed
+                self.close()
+            if not self._failed:
+                warn(f"the journal can't be written now: {error}")
+            self._failed = True
+            return
+        self._written += len(data)
+        self._lines, self._failed = [], False
 
     def _new_file(self) -> int:
         """Make the next file for all who share the queue; return its descriptor."""
@@ -196,7 +214,7 @@ class Journal:
             folder = queue.below(JOURNAL, make=True, mode=self._mode)
         with folder:
             name = f"{self._name}.{self._files}{JOURNAL_SUFFIX}"
-            descriptor = folder.new_file(name, os.O_APPEND)
+            descriptor = folder.new_file(name)
         if self._mode is not None:
             os.fchmod(descriptor, self._mode & 0o666)
         return descriptor
@@ -204,12 +222,13 @@ class Journal:
     def close(self) -> None:
         """Close the file."""
         if self._file is not None:
-            os.close(self._file)
+            with suppress(OSError):  # it tells of what was written before
+                os.close(self._file)
             self._file = None
 
     def tidy(self) -> None:
         """Merge some of those that others wrote long ago, if this one was written."""
-        if self._files and not self._broken:
+        if self._files and not self._failed:
             tidy(self._queue_path, self._clock.own_ns() / 1e9)
 
 

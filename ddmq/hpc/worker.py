@@ -173,7 +173,7 @@ class Worker:
                 return self._summary()
             finally:
                 self._abandon()
-                self._journal.flush()
+                self._journal.flush(at_end=True)
                 self._journal.close()
                 self._journal.tidy()
                 self._presence.end()

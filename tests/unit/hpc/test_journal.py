@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import resource
 import tracemalloc
 
 import pytest
@@ -236,13 +237,57 @@ def test_a_journal_goes_on_in_another_file(tmp_path, kept, monkeypatch):
     assert sorted(run.id for run in journal.read(str(tmp_path))) == ["a", "b", "c"]
 
 
-def test_a_journal_that_can_not_be_written_stops_nobody(tmp_path, kept, caplog):
+def test_a_journal_that_can_not_be_written_stops_nobody_and_is_written_later(
+    tmp_path, kept, caplog
+):
     (tmp_path / "journal").write_text("in the way")
+    for name in "ab":
+        kept.add(run_of(name))
+        kept.flush()
+    assert len(caplog.records) == 1
+    assert kept.due_in() == 30
+    (tmp_path / "journal").unlink()
+    kept.flush()
+    assert (
+        list(journal.read(str(tmp_path))) == []
+    )  # the server is not asked at each ack
+    kept._clock.advance(30)
+    kept.add(run_of("c"))
+    assert [run.id for run in journal.read(str(tmp_path))] == ["a", "b", "c"]
+    kept.close()
+
+
+def test_what_was_written_in_part_is_read_once(tmp_path, kept):
     kept.add(run_of("a"))
     kept.flush()
-    kept.add(run_of("b"))
-    kept.flush()
-    assert len(caplog.records) == 1
+    for name in "bc":
+        kept.add(run_of(name))
+    [path] = (tmp_path / "journal").iterdir()
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (path.stat().st_size + 9, before[1]))
+    try:
+        kept.flush()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert b"".join(path.read_bytes().splitlines(keepends=True)[1:]) == b'{"id": "b'
+    assert [run.id for run in journal.read(str(tmp_path))] == ["a"]
+    kept.flush(at_end=True)
+    kept.close()
+    assert [run.id for run in journal.read(str(tmp_path))] == ["a", "b", "c"]
+
+
+def test_lines_that_can_not_be_written_take_no_memory_without_end(
+    tmp_path, kept, monkeypatch
+):
+    monkeypatch.setattr(journal, "_MOST_KEPT", 2)
+    (tmp_path / "journal").write_text("in the way")
+    for name in "abc":
+        kept.add(run_of(name))
+        kept.flush()
+    (tmp_path / "journal").unlink()
+    kept.flush(at_end=True)
+    kept.close()
+    assert [run.id for run in journal.read(str(tmp_path))] == ["a", "b"]
 
 
 def test_old_journals_are_merged_once(tmp_path):
