@@ -16,8 +16,9 @@ def warn(text: str) -> None:
 
 def inform(text: str) -> None:
     """Log what only who asked for more wants to know, as by `-v`: who did has `logging`."""
-    logging = sys.modules.get("logging")
-    if logging is not None:
+    if "logging" in sys.modules:
+        import logging  # waits where another thread is just importing it
+
         from ddmq.printable import printable
 
         logging.getLogger("ddmq").info(printable(text))

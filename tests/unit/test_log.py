@@ -48,3 +48,26 @@ def test_who_asked_for_more_is_told_more(caplog):
 def test_logging_is_not_imported_to_tell_nobody():
     code = "from ddmq.log import inform; inform('x'); print('logging' in sys.modules)"
     assert told_by(code) == ("False\n", "")
+
+
+WHILE_A_THREAD_IMPORTS_IT = """
+import threading
+class Slow:
+    def find_spec(self, name, *_):
+        if name == "string":  # which logging imports
+            begun.set()
+            told.wait(0.2)
+from ddmq.log import inform
+begun, told = threading.Event(), threading.Event()
+sys.meta_path.insert(0, Slow())
+thread = threading.Thread(target=__import__, args=("logging",))
+thread.start()
+print(begun.wait(60))
+inform("x")
+told.set()
+thread.join()
+"""
+
+
+def test_who_is_told_waits_for_a_thread_that_imports_logging():
+    assert told_by(WHILE_A_THREAD_IMPORTS_IT) == ("True\n", "")
