@@ -9,7 +9,7 @@ from ddmq.clock import span
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from ddmq import Counts, Running, WorkerSeen
+    from ddmq import Counts, Failure, Running, WorkerSeen
 
 _MINUTE = 60
 
@@ -90,6 +90,12 @@ def in_words(rate: float) -> str:
     )
 
 
-def with_progress(run: Running) -> str:
-    """Say which message runs, and how far it is where its command said so."""
-    return f"{run.text} ({run.progress})" if run.progress else run.text
+def with_progress(text: str, run: Running) -> str:
+    """Add to a text how far a command is, where that said so."""
+    return f"{text} ({run.progress})" if run.progress else text
+
+
+def why(failure: Failure, worker: WorkerSeen) -> str:
+    """Return why something failed, without the host, which stands beside it."""
+    how, found, said = failure.reason.partition(f" on {worker.host}")
+    return how + said if found and said[:1] in ("", ":") else failure.reason

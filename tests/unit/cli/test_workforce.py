@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from unit.cli.test_panel import worker
 
-from ddmq import Counts, Running
-from ddmq.cli.workforce import Workforce, in_words, of_all, with_progress
+from ddmq import Counts, Failure, Running
+from ddmq.cli.workforce import Workforce, in_words, of_all, why, with_progress
 
 COUNTS = Counts(waiting=90, work=10, delayed=0, dead=0)
 
@@ -44,5 +44,13 @@ def test_states_are_counted_in_the_order_in_which_they_are_met():
 
 
 def test_what_a_command_said_stands_behind_its_text():
-    assert with_progress(Running(1, "a", 0.0, "sample 1", "40%")) == "sample 1 (40%)"
-    assert with_progress(Running(1, "a", 0.0, "sample 1")) == "sample 1"
+    assert with_progress("x", Running(1, "a", 0.0, "x", "40%")) == "x (40%)"
+    assert with_progress("x", Running(1, "a", 0.0, "x")) == "x"
+
+
+def test_a_host_that_stands_beside_a_failure_is_not_said_again():
+    failure = Failure("a", 0.0, "x", "exit status 2 on node11: no node12 on node11")
+    assert why(failure, worker()) == "exit status 2: no node12 on node11"
+    assert why(failure, worker(host="node1")) == failure.reason
+    killed = Failure("a", 0.0, "x", "killed by SIGKILL on node11")
+    assert why(killed, worker()) == "killed by SIGKILL"
