@@ -258,7 +258,7 @@ def _remarks(seen: Seen, *, briefly: bool = False) -> list[str]:
         told.append(f"paused {seen.paused}; workers take nothing")
     places = f"{quoted(seen.root)} {seen.name}"
     if seen.counts is not None and seen.counts.dead and not briefly:
-        told.append(f"why messages are dead: `ddmq dead {places}`")
+        told.append(f"why messages are dead: `ddmq dead -k {places}`")
     waits = seen.counts is not None and (seen.counts.waiting or seen.counts.delayed)
     if waits and not any(worker.is_live for worker in seen.workers):
         ages = [worker.age for worker in seen.workers]

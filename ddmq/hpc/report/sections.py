@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING, NamedTuple, Union
 
 from ddmq.clock import date
 from ddmq.hpc.report.binned import rounded_up
-from ddmq.hpc.report.gather import FULL, OTHERS, PIECES, Group, rows
-from ddmq.printable import printable, quoted
+from ddmq.hpc.report.gather import FULL, OTHERS, PIECES, over_hosts, redriving, rows
+from ddmq.printable import printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from ddmq.hpc.report.asked import Asked
     from ddmq.hpc.report.binned import Histogram
-    from ddmq.hpc.report.gather import Gathered, Kind, Long, Worker
+    from ddmq.hpc.report.gather import Gathered, Group, Kind, Long, Worker
 
 #: Groups of failures, hosts, and hosts by name that are shown.
 GROUPS, HOSTS, NAMED = 40, 20, 4
@@ -416,25 +416,20 @@ def _failures(found: Gathered, source: Source) -> Section:
 def _over_hosts(found: Gathered, source: Source) -> Table:
     """Return the failures of all hosts together: whether it is the message or the node."""
     all_hosts = {each.host for each in found.workers} - {OTHERS}
-    merged: dict[Kind, Group] = {}
     hosts: dict[Kind, Counter[str]] = {}
     for kind, group in found.groups:
-        alike = kind._replace(host="")
-        merged.setdefault(alike, Group()).take_in(group)
-        hosts.setdefault(alike, Counter())[kind.host] += group.runs
-    order = sorted(
-        merged, key=lambda kind: (-merged[kind].runs, -merged[kind].letters, kind)
-    )
+        alike = hosts.setdefault(kind._replace(host=""), Counter())
+        alike[kind.host] += group.runs
     table = [
         [
             *_named(kind, source),
-            f"{merged[kind].runs:,}",
-            f"{merged[kind].letters:,}",
-            printable(merged[kind].text),
+            f"{group.runs:,}",
+            f"{group.letters:,}",
+            printable(group.text),
             _verdict(hosts[kind], all_hosts),
-            *_redriven(kind, merged[kind], found, source),
+            *_redriven(kind, group, found, source),
         ]
-        for kind in order[:GROUPS]
+        for kind, group in over_hosts(found)[:GROUPS]
     ]
     header = ("ended with", "last line", "runs", "dead now", "a message", "look at")
     title = "By how the command ended and the last line of its standard error"
@@ -517,27 +512,11 @@ def _redriven(
     """Return the command that redrives a group, and how many dead letters it means."""
     if not group.letters:
         return "-", "none is left"
-    words = ["ddmq", "redrive", quoted(source.root), quoted(kind.queue)]
-    if group.letters <= len(group.ids):
-        return Command(" ".join([*words, quoted(",".join(group.ids))])), "these alone"
-    code = next(iter(group.codes)) if len(group.codes) == 1 else None
-    reason = group.reason or ("timed out" if kind.how == "timed out" else "")
-    if code is not None:
-        words += ["--code", str(code)]
-    if reason and printable(reason) == reason and len(reason) < 200:
-        words += ["--reason", quoted(reason)]
-    else:
-        reason = ""
-    meant = sum(
-        number
-        for (queue, its_code, its_reason), number in found.reasons.items()
-        if queue == kind.queue
-        and (code is None or its_code == code)
-        and reason in its_reason
-    )
-    if meant <= group.letters:
-        return Command(" ".join(words)), "these alone"
-    return Command(" ".join(words)), f"{meant:,} dead letters, these among them"
+    command, number = redriving(kind, group, found, source.root)
+    if number > group.letters:
+        return Command(command), f"{number:,} dead letters, these among them"
+    alone = "these, and maybe others" if found.reasons.others else "these alone"
+    return Command(command), alone
 
 
 # Memory, and what to ask for

@@ -72,7 +72,7 @@ def test_a_panel_says_how_far_how_fast_and_who():
         "  workers: 1 working, 1 draining, 1 lost; 16 of 32 slots busy; jobs end in 10 to 15 min",
         "  12 minutes  node11 slot 3  sample 18 (40%)",
         "  failed 10 minutes ago  node11  sample 7: exit 1: no such file",
-        "  why messages are dead: `ddmq dead /scratch/mq jobs`",
+        "  why messages are dead: `ddmq dead -k /scratch/mq jobs`",
     ]
 
 
@@ -142,7 +142,7 @@ def test_lines_are_broken_between_words():
         "    waiting, 0 delayed, 4 dead",
     ]
     assert found[-2:] == [
-        "  why messages are dead: `ddmq dead",
+        "  why messages are dead: `ddmq dead -k",
         "    /scratch/mq jobs`",
     ]
 

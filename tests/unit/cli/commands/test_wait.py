@@ -128,7 +128,10 @@ def test_whether_messages_are_dead_is_its_exit_status(sh, root):
     broker.reject(broker.consume("testmq"))
     assert sh.ok("wait", root, "testmq") == ""
     status, out, _ = sh("wait", root, "testmq", "--progress")
-    assert (status, out) == (4, f"testmq: 1 dead: `ddmq dead {root} testmq` says why\n")
+    assert (status, out) == (
+        4,
+        f"testmq: 1 dead: `ddmq dead -k {root} testmq` says why\n",
+    )
 
 
 def test_it_is_not_said_more_often_than_every_so_many_seconds(root):

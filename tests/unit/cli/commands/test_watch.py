@@ -159,7 +159,7 @@ def test_the_screen_shows_what_the_queue_holds(root, broker, columns, rows):
         terminal.nothing_wraps_or_scrolls()
         whole = f"{root} testmq".replace(" ", "")
         shown = terminal.text.replace(" ", "")  # a path may be wider than the terminal
-        assert f"whymessagesaredead:`ddmqdead{whole}`" in shown
+        assert f"whymessagesaredead:`ddmqdead-k{whole}`" in shown
         [bar] = [each for each in terminal.lines if each[:1] == "["]
         assert re.fullmatch(r"\[=+\.+~+x+\]", bar)
         assert len(bar) == columns - 1

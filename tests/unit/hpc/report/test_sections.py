@@ -6,6 +6,7 @@ import shlex
 
 import pytest
 
+from ddmq.hpc.report import gather
 from ddmq.hpc.report.asked import Asked
 from ddmq.hpc.report.sections import (
     Command,
@@ -177,6 +178,16 @@ def test_it_is_told_when_a_command_redrives_others_too(gathered, run, letter, so
         *("/scratch/mq", "jobs", "--code", "2", "--reason", "exit status 2 on n1")
     ]
     assert means == "10 dead letters, these among them"  # n12 begins with n1
+
+
+def test_that_a_command_may_redrive_others_is_told_too(
+    gathered, run, letter, source, monkeypatch
+):
+    monkeypatch.setattr(gather, "GROUPS", 1)
+    many = [letter(f"{n}", f"exit status 3 for the {n}th time", exit=3) for n in "abc"]
+    found = gathered([run()], [*dead(letter, 9, host="n1"), *many])
+    rows = cells(part("failures", found, source).tables[1])
+    assert rows[0][-1] == "these, and maybe others"
 
 
 def test_a_hostile_reason_is_no_part_of_a_command(gathered, run, letter, source):
