@@ -24,6 +24,8 @@ _ENOUGH, _OFTEN = 3, 5
 _BLOCKS = " ▁▂▃▄▅▆▇█"
 #: Characters of a row of blocks.
 BLOCKS = 60
+#: So many times what was needed is enough.
+_SPARE = 1.25
 GIB = 1024**2
 HOUR = 3600.0
 
@@ -82,7 +84,7 @@ class Source(NamedTuple):
     since: float | None
     made: float
     asked: Mapping[str, Asked]
-    """For each queue of which there is a job script."""
+    """For each queue of which it is known."""
 
 
 # Numbers as people read them
@@ -539,13 +541,10 @@ def _memory(found: Gathered, source: Source) -> Section:
             "With --batch, a command is counted once for each of its messages."
         )
     for queue, asked in source.asked.items():
-        words += [
-            _advice(found, printable(queue), asked, several=len(source.queues) > 1)
-        ]
+        words += [_advice(found, queue, asked, several=len(source.queues) > 1)]
     if not source.asked:
         words.append(
-            "The journals do not tell what the jobs asked for, and no job script of ddmq-submit is "
-            "left."
+            "The journals do not tell what the jobs had, and no job script of ddmq-submit is left."
         )
         words += _needed(found, None)
     chart = "Number of runs by their peak memory" if memory.number else ""
@@ -560,12 +559,32 @@ def _advice(found: Gathered, queue: str, asked: Asked, *, several: bool) -> str:
         parts.append(f"{size(asked.memory_kib / slots)} a slot")
     if asked.seconds is not None:
         parts.append(f"{length(asked.seconds)} of time")
-    who = f"The latest job script of {queue}" if several else "The latest job script"
+    job = "job" if asked.is_noted else "job script"
+    who = f"The latest {job} of {printable(queue)}" if several else f"The latest {job}"
     if not parts:
-        return " ".join(
-            [f"{who} asked for no memory and no time.", *_needed(found, slots)]
-        )
-    return " ".join([f"{who} asked for {' and '.join(parts)}.", *_needed(found, slots)])
+        told = f"{who} asked for no memory and no time."
+    elif asked.is_noted:
+        told = f"{who} had {' and '.join(parts)}, as its worker noted."
+    else:
+        told = f"{who} asked for {' and '.join(parts)}."
+    return " ".join([told, *_needed(found, slots), *_lasted(found, queue, asked)])
+
+
+def _lasted(found: Gathered, queue: str, asked: Asked) -> list[str]:
+    """Compare the time that jobs had with how long their workers were there."""
+    lives = [x.seconds for x in found.workers if x.queue == queue and x.host != OTHERS]
+    longest = max(lives, default=0.0)
+    if not asked.seconds or longest <= 0:
+        return []
+    told = (
+        f"Workers were there for {length(sum(lives) / len(lives))} in the mean, and "
+        f"{length(longest)} at most: {percent(longest, asked.seconds)} of the time that the "
+        "latest job had."
+    )
+    enough = -(-longest * _SPARE // 60)
+    if enough * 60 >= asked.seconds:
+        return [told]
+    return [told, f"For as much work, `--time {enough:.0f}m` would have been enough."]
 
 
 def _needed(found: Gathered, slots: int | None) -> list[str]:
