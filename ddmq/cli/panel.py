@@ -5,7 +5,7 @@ from __future__ import annotations
 from math import sqrt
 from typing import TYPE_CHECKING, NamedTuple
 
-from ddmq.cli.workforce import in_words, of_all, why, with_progress
+from ddmq.cli.workforce import TAIL, in_words, is_tail, of_all, why, with_progress
 from ddmq.clock import span
 from ddmq.printable import printable, quoted
 
@@ -190,7 +190,8 @@ def wrapped(text: str, columns: int) -> list[str]:
 def fitted(before: str, text: str, after: str, columns: int) -> str:
     """Return a line of a terminal; where it is too long, the end of the text is kept."""
     before, text, after = map(printable, (before, text, after))
-    room = max(columns - _width(before + after), _LEAST_TEXT)
+    least = min(_LEAST_TEXT, columns - _width(before))
+    room = max(columns - _width(before + after), least, 1)
     if _width(text) > room:
         text = "…" + cut(text[::-1], room - 1)[::-1]
     return cut(before + text + after, columns)
@@ -231,6 +232,8 @@ def _pace(seen: Seen) -> str:
         told.append(f"{in_words(seen.overall)} overall")
     if seen.done_in is not None:
         told.append(f"done {between(*seen.done_in)}")
+    elif seen.counts is not None and is_tail(seen.counts):
+        told.append(TAIL)
     return ", ".join(told) or ("how fast it goes is not known yet" * bool(seen.busy))
 
 

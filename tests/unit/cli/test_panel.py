@@ -97,6 +97,12 @@ def test_nothing_is_said_of_what_is_not_known():
     assert "counted" not in line(seen(counted=20.0))
 
 
+def test_of_the_last_messages_it_says_that_they_are_at_work():
+    last = line(seen(counts=Counts(waiting=0, work=3, delayed=0, dead=4), overall=2.0))
+    assert "120 messages a minute overall, all that is left is at work; " in last
+    assert "all that is left" not in line(seen(counts=Counts(0, 0, 0, 4)))
+
+
 def test_what_others_wrote_is_not_obeyed():
     evil = worker(host="evil\x1b[2J", state="working")
     runs = [(20.0, evil, Running(3, "a1", 0.0, "x\n\x9b1A"))]
@@ -156,6 +162,8 @@ def test_of_a_long_text_the_end_is_shown_and_what_follows_it():
     why = fitted("  failed 4 s ago  ", path, ": exit 1: " + "disk quota " * 9, 60)
     assert "  …/deep/sample_0018.fq.gz: exit 1: disk" in why
     assert fitted("a ", "b", " c", 5) == "a b c"
+    narrow = fitted("  28 s  node11 slot 1  ", path, " (40%)", 40)
+    assert narrow == "  28 s  node11 slot 1  …ample_0018.fq.gz"
 
 
 def test_of_few_runs_both_kinds_are_shown():

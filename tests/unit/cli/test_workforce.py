@@ -23,6 +23,20 @@ def test_of_busy_ones_that_finished_nothing_yet_the_others_tell_the_rate():
     assert (unknown.rate, unknown.done_in) == (None, None)
 
 
+def test_of_the_last_ones_nobody_knows_when_they_are_done():
+    done = worker(busy=4, slots=4, acked=8, work=80.0)
+    for counts, known in (
+        (Counts(waiting=0, work=4, delayed=0, dead=9), False),
+        (Counts(waiting=1, work=4, delayed=0, dead=9), True),
+        (Counts(waiting=0, work=4, delayed=1, dead=9), True),
+    ):
+        force = Workforce.of([done], counts)
+        assert (force.done_in is not None) == known
+        told = force.told(counts)
+        assert ("done in about" in told) == known
+        assert told.endswith("all that is left is at work") != known
+
+
 @pytest.mark.parametrize(
     ("rate", "said"),
     [
@@ -46,6 +60,12 @@ def test_states_are_counted_in_the_order_in_which_they_are_met():
 def test_what_a_command_said_stands_behind_its_text():
     assert with_progress("x", Running(1, "a", 0.0, "x", "40%")) == "x (40%)"
     assert with_progress("x", Running(1, "a", 0.0, "x")) == "x"
+
+
+def test_a_text_that_stands_beside_a_failure_is_not_said_again():
+    failure = Failure("a", 0.0, "in/x.gz", "exit status 2 on node11: in/x.gz: bad")
+    assert why(failure, worker()) == "exit status 2: …: bad"
+    assert why(failure._replace(text="x"), worker()).endswith("x.gz: bad")
 
 
 def test_a_host_that_stands_beside_a_failure_is_not_said_again():
