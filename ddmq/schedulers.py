@@ -34,8 +34,16 @@ class Scheduler(NamedTuple):
     """Hold the number of allocated processors: the first of these that is there."""
     array_job: str = ""
     """Holds the id of the whole array, where each task has an id of its own."""
+    start: str = ""
+    """Holds the time when the job began, in seconds since 1970."""
     end: str = ""
-    """Holds the time when the job ends, in seconds since 1970."""
+    """The same when it ends."""
+    memory: str = ""
+    """Holds the MiB that the job may use on its node."""
+    memory_each: str = ""
+    """The same for each of its processors there."""
+    on_node: str = ""
+    """Holds the number of these processors."""
     restarts: str = ""
     """Holds how often the job was requeued."""
 
@@ -89,7 +97,11 @@ SLURM = Scheduler(
     array=("SLURM_ARRAY_TASK_ID",),
     processors=("SLURM_CPUS_PER_TASK", "SLURM_CPUS_ON_NODE"),
     array_job="SLURM_ARRAY_JOB_ID",
+    start="SLURM_JOB_START_TIME",
     end="SLURM_JOB_END_TIME",
+    memory="SLURM_MEM_PER_NODE",  # neither is there, or it is 0, where it may use all of the node
+    memory_each="SLURM_MEM_PER_CPU",
+    on_node="SLURM_CPUS_ON_NODE",
     restarts="SLURM_RESTART_COUNT",
     warning="SIGUSR1",  # --signal=B:USR1@120; SIGTERM may be scancel
     least=90.0,  # it looks at its limits about every 30 s only, so the end is not exact
@@ -214,8 +226,25 @@ def slots(environ: Mapping[str, str]) -> int:
 def end_time(environ: Mapping[str, str]) -> float | None:
     """Return when this job ends, in seconds since 1970; None where nobody says."""
     scheduler = detect(environ)
-    given = environ.get(scheduler.end, "") if scheduler is not None else ""
-    return float(given) if given.isdigit() else None
+    return None if scheduler is None else _number(environ, scheduler.end)
+
+
+def start_time(environ: Mapping[str, str]) -> float | None:
+    """Return when this job began, in seconds since 1970; None where nobody says."""
+    scheduler = detect(environ)
+    return None if scheduler is None else _number(environ, scheduler.start)
+
+
+def memory_kib(environ: Mapping[str, str]) -> float | None:
+    """Return how much memory this job may use on its node; None where nobody says."""
+    scheduler = detect(environ)
+    if scheduler is None:
+        return None
+    whole = _number(environ, scheduler.memory)
+    if not whole:
+        each = _number(environ, scheduler.memory_each) or 0.0
+        whole = each * (_number(environ, scheduler.on_node) or 1.0)
+    return whole * 1024 or None
 
 
 def least_remaining(environ: Mapping[str, str]) -> float:
@@ -234,3 +263,8 @@ def warning(environ: Mapping[str, str]) -> str:
 
 def _first(environ: Mapping[str, str], names: tuple[str, ...]) -> str:
     return next((environ[name] for name in names if environ.get(name)), "")
+
+
+def _number(environ: Mapping[str, str], name: str) -> float | None:
+    given = environ.get(name, "")
+    return float(given) if given.isdecimal() and given.isascii() else None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from math import sqrt
 from typing import TYPE_CHECKING, NamedTuple
 
-from ddmq.cli.workforce import in_words, of_all, with_progress
+from ddmq.cli.workforce import TAIL, in_words, is_tail, of_all, why, with_progress
 from ddmq.clock import span
 from ddmq.printable import printable, quoted
 
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 #: Seconds after which counts are old.
 _OLD = 60.0
+#: How many runs are shown of a queue: those that run for long, and those that failed.
+MOST_RUNS = 6
 #: How far a rate may be off however many messages tell it, and the fewest messages that do.
 _DOUBT, _FEWEST = 0.1, 4
 #: The parts of a bar: a name, a character and a colour for each.
@@ -26,6 +28,8 @@ _PARTS = (
     ("delayed", "~", "33"),
     ("dead", "x", "31"),
 )
+#: Columns that the text of a message has at least, and what stands before a line that goes on.
+_LEAST_TEXT, _GOES_ON = 24, "    "
 #: For each unit the fewest seconds that are told in it, and its length.
 _UNITS = ((2 * 86400, 86400, "days"), (7200, 3600, "h"), (120, 60, "min"), (0, 1, "s"))
 
@@ -65,21 +69,29 @@ class Seen(NamedTuple):
         return sum(each.busy for each in self.workers if each.is_live)
 
 
-def panel(seen: Seen, columns: int, *, is_coloured: bool) -> list[str]:
-    """Return what is shown of a queue on a terminal, in lines of so many columns at most."""
-    runs = [
-        f"{span(length)}  {worker.host} slot {each.slot}  {with_progress(each)}"
-        for length, worker, each in seen.running
-    ]
-    runs += [
-        f"failed {span(ago)} ago  {worker.host}  {each.text}: {each.reason}"
-        for ago, worker, each in seen.failures
-    ]
-    lines = [cut(f"{seen.name}: {_messages(seen)}", columns)]
+def panel(
+    seen: Seen, columns: int, *, is_coloured: bool, runs: int = MOST_RUNS
+) -> list[str]:
+    """Return what is shown of a queue on a terminal, in lines of so many columns at most.
+
+    Of what has run for long and what failed, so many `runs` are shown, in a line each.
+    """
+    lines = wrapped(f"{seen.name}: {_messages(seen)}", columns)
     if seen.counts is not None and columns > 2 * len(_PARTS):
         lines.append(bar(_parts(seen), columns - 2, is_coloured=is_coloured))
-    below = [_pace(seen), _crew(seen), *runs, *_remarks(seen)]
-    return lines + [cut(f"  {each}", columns) for each in below if each]
+    for each in filter(None, (_pace(seen), _crew(seen))):
+        lines += wrapped(f"  {each}", columns)
+    failures = min(len(seen.failures), max(runs // 2, runs - len(seen.running)))
+    for length, worker, run in seen.running[: runs - failures]:
+        before = f"  {span(length)}  {worker.host} slot {run.slot}  "
+        lines.append(fitted(before, run.text, with_progress("", run), columns))
+    for ago, worker, failure in seen.failures[:failures]:
+        before = f"  failed {span(ago)} ago  {worker.host}  "
+        after = f": {why(failure, worker)}"
+        lines.append(fitted(before, failure.text, after, columns))
+    for each in _remarks(seen):
+        lines += wrapped(f"  {each}", columns)
+    return lines
 
 
 def line(seen: Seen) -> str:
@@ -91,7 +103,9 @@ def line(seen: Seen) -> str:
 def brief(seen: Seen) -> str:
     """Say how far a queue is in a few words, for one line of a terminal."""
     parts = _parts(seen)
-    told = [f"{seen.done:,} of {sum(parts):,} done", _pace(seen), _slots(seen)]
+    # What is left was counted; what is done, workers tell some seconds later: no sum of both.
+    left = f"{sum(parts[1:-1]):,} left" if seen.counts is not None else ""
+    told = [f"{seen.done:,} done", left, _pace(seen), _slots(seen)]
     told += [f"{parts[-1]:,} dead"] if parts[-1] else []
     told += _remarks(seen, briefly=True)
     return printable(f"{seen.name}: {', '.join(filter(None, told))}")
@@ -152,14 +166,44 @@ def cut(text: str, columns: int) -> str:
     text = printable(text)
     if text.isascii():
         return text[:columns]
-    from unicodedata import east_asian_width  # rarely needed
-
     width = 0
     for place, char in enumerate(text):
-        width += 2 if east_asian_width(char) in "WF" else 1
+        width += _width(char)
         if width > columns:
             return text[:place]
     return text
+
+
+def wrapped(text: str, columns: int) -> list[str]:
+    """Return a text in lines of a terminal, broken between words where it has any."""
+    text, lines = printable(text), []
+    goes_on = _GOES_ON if columns > 4 * len(_GOES_ON) else ""
+    while text != (part := cut(text, columns)) and part:
+        end = len(part) if text[len(part)] == " " else part.rfind(" ")
+        if end <= len(text) - len(text.lstrip()):  # a word is wider than the terminal
+            end = len(part)
+        lines.append(text[:end].rstrip())
+        text = goes_on + text[end:].lstrip()
+    return [*lines, part]
+
+
+def fitted(before: str, text: str, after: str, columns: int) -> str:
+    """Return a line of a terminal; where it is too long, the end of the text is kept."""
+    before, text, after = map(printable, (before, text, after))
+    least = min(_LEAST_TEXT, columns - _width(before))
+    room = max(columns - _width(before + after), least, 1)
+    if _width(text) > room:
+        text = "…" + cut(text[::-1], room - 1)[::-1]
+    return cut(before + text + after, columns)
+
+
+def _width(text: str) -> int:
+    """Return how many columns a text takes."""
+    if text.isascii():
+        return len(text)
+    from unicodedata import east_asian_width  # rarely needed
+
+    return sum(2 if east_asian_width(char) in "WF" else 1 for char in text)
 
 
 def _parts(seen: Seen) -> tuple[int, ...]:
@@ -188,6 +232,8 @@ def _pace(seen: Seen) -> str:
         told.append(f"{in_words(seen.overall)} overall")
     if seen.done_in is not None:
         told.append(f"done {between(*seen.done_in)}")
+    elif seen.counts is not None and is_tail(seen.counts):
+        told.append(TAIL)
     return ", ".join(told) or ("how fast it goes is not known yet" * bool(seen.busy))
 
 
@@ -215,7 +261,7 @@ def _remarks(seen: Seen, *, briefly: bool = False) -> list[str]:
         told.append(f"paused {seen.paused}; workers take nothing")
     places = f"{quoted(seen.root)} {seen.name}"
     if seen.counts is not None and seen.counts.dead and not briefly:
-        told.append(f"why messages are dead: `ddmq dead {places}`")
+        told.append(f"why messages are dead: `ddmq dead -k {places}`")
     waits = seen.counts is not None and (seen.counts.waiting or seen.counts.delayed)
     if waits and not any(worker.is_live for worker in seen.workers):
         ages = [worker.age for worker in seen.workers]

@@ -7,7 +7,7 @@ import re
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from ddmq.cli.panel import line, panel
+from ddmq.cli.panel import MOST_RUNS, cut, line, panel
 from ddmq.clock import date
 
 if TYPE_CHECKING:
@@ -42,11 +42,9 @@ class Screen:
             self._write("".join(f"{now}  {line(seen)}\n" for seen in found))
             return
         self._size = columns, rows = self._asked()
-        lines: list[str] = []
-        for seen in found:
-            # In the last column, what is erased behind a line would be its end.
-            lines += panel(seen, columns - 1, is_coloured=self._is_coloured)
-        lines = lines[: rows - 1]  # the cursor can't go up to what has left the screen
+        # In the last column, what is erased behind a line would be its end. The cursor can't go
+        # up to what has left the screen, so the last row stays empty.
+        lines = self._lines(found, columns - 1, rows - 1)
         # Where it has become narrower, the terminal has broken the lines that it showed.
         up = sum(max(-(-width // columns), 1) for width in self._widths)
         up = min(up, rows - 1)
@@ -54,6 +52,20 @@ class Screen:
         text += "".join(f"\r{each}\x1b[K\n" for each in lines)
         self._widths = [len(_colour.sub("", each)) for each in lines]
         self._write(f"\x1b[?25l{text}\x1b[J\x1b[?25h")
+
+    def _lines(self, found: Sequence[Seen], columns: int, rows: int) -> list[str]:
+        """Return as much of queues as there is room for: single runs are left out first."""
+        lines: list[str] = []
+        for runs in range(MOST_RUNS, -1, -1):
+            panels = (
+                panel(seen, columns, is_coloured=self._is_coloured, runs=runs)
+                for seen in found
+            )
+            lines = [line for each in panels for line in each]
+            if len(lines) <= rows:
+                return lines
+        more = cut(f"… and {len(lines) - rows + 1:,} lines more", columns)
+        return [*lines[: rows - 1], more][:rows]
 
     def has_other_size(self) -> bool:
         """Tell whether the terminal has another size than when something was shown last."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from ddmq import Broker
 from ddmq.cli.errors import one_line
 from ddmq.cli.panel import Seen, brief, done_within
-from ddmq.cli.workforce import Workforce
+from ddmq.cli.workforce import Workforce, is_tail
 from ddmq.errors import DdmqError
 from ddmq.storage.filesystem import CountedCalls, FileSystem
 
@@ -129,7 +129,7 @@ class Watched:
     ) -> tuple[float, float] | None:
         """Return when all is done, as the rate of late has it, and how long messages took."""
         force = Workforce.of(self._workers, counts) if counts is not None else None
-        if counts is None or force is None or not force.busy:
+        if counts is None or force is None or not force.busy or is_tail(counts):
             return None
         busy = [each for each in self._workers if each.is_live and each.busy]
         told = sum(each.acked + each.failed + each.moved for each in busy)

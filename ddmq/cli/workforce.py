@@ -9,9 +9,10 @@ from ddmq.clock import span
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from ddmq import Counts, Running, WorkerSeen
+    from ddmq import Counts, Failure, Running, WorkerSeen
 
 _MINUTE = 60
+TAIL = "all that is left is at work"
 
 
 class Workforce(NamedTuple):
@@ -42,7 +43,8 @@ class Workforce(NamedTuple):
         busy = sum(x.busy for x in live if x.rate is not None)
         slots_busy = sum(each.busy for each in live)
         rate = sum(known) * slots_busy / busy if known and busy else None
-        left = counts.waiting + counts.delayed + counts.work
+        # Of the last ones, which all run, the mean says nothing: one of them may take long.
+        left = 0 if is_tail(counts) else sum(counts[:3])
         return cls(
             workers=len(live),
             slots=sum(each.slots for each in live),
@@ -65,11 +67,18 @@ class Workforce(NamedTuple):
             text += f", {in_words(self.rate)}"
         if self.done_in is not None:
             text += f", done in about {span(self.done_in)}"
+        elif is_tail(counts):
+            text += f", {TAIL}"
         return text
 
     def as_dict(self) -> dict[str, Any]:
         """Return everything as JSON types."""
         return self._asdict()
+
+
+def is_tail(counts: Counts) -> bool:
+    """Tell whether all that is left is at work."""
+    return bool(counts.work) and not counts.waiting and not counts.delayed
 
 
 def of_all(found: Sequence[WorkerSeen]) -> str:
@@ -90,6 +99,13 @@ def in_words(rate: float) -> str:
     )
 
 
-def with_progress(run: Running) -> str:
-    """Say which message runs, and how far it is where its command said so."""
-    return f"{run.text} ({run.progress})" if run.progress else run.text
+def with_progress(text: str, run: Running) -> str:
+    """Add to a text how far a command is, where that said so."""
+    return f"{text} ({run.progress})" if run.progress else text
+
+
+def why(failure: Failure, worker: WorkerSeen) -> str:
+    """Return why something failed, without the host and the text, which stand beside it."""
+    how, found, said = failure.reason.partition(f" on {worker.host}")
+    reason = how + said if found and said[:1] in ("", ":") else failure.reason
+    return reason.replace(failure.text, "…") if len(failure.text) > 2 else reason

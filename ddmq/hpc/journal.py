@@ -9,7 +9,7 @@ import re
 from contextlib import suppress
 from itertools import groupby, product
 from operator import itemgetter
-from typing import TYPE_CHECKING, BinaryIO, NamedTuple
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
 from ddmq.clock import date
 from ddmq.errors import StorageError
@@ -24,7 +24,7 @@ from ddmq.storage.layout import (
 from ddmq.storage.names import new_token, random_below
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from types import TracebackType
 
     from ddmq.clock import Clock
@@ -47,6 +47,8 @@ _MANY, _LOOKED_AT, _SMALL = 200, 100, 1 << 16
 _READINGS = 5
 #: How a line begins that says from which journal the next ones are; bytes of it beside the name.
 _FROM, _FROM_BYTES = b'{"from": ', 12
+#: The key of the line that says what the job of a worker may use.
+_GRANTED, _GRANTED_LINE = "granted", b'{"granted": '
 #: The longest time, in seconds, that is believed, and the largest of all other numbers.
 _LONGEST, _LARGEST = 1e10, 1e18
 #: Characters of a message that are kept. As JSON, each takes twelve bytes at most.
@@ -89,6 +91,18 @@ class Run(NamedTuple):
     """Which of its logs there are: `out`, `err`, or both with a space between them."""
     batch: int = 1
     """How many messages its command had at once. Duration, CPU time and memory are of them all."""
+
+
+class Granted(NamedTuple):
+    """What the job of a worker may use, as the worker notes once: None where nobody says."""
+
+    start: float
+    """When the job began, or its worker, in seconds since 1970."""
+    slots: int
+    """Of the worker."""
+    memory_kib: float | None
+    seconds: float | None
+    """For which the job may run."""
 
 
 #: The types of a run's values, in all ways in which they are sound. JSON tells 1 from 1.0, and
@@ -147,9 +161,15 @@ class Journal:
     """
 
     def __init__(
-        self, queue_path: str, host: str, clock: Clock, mode: int | None
+        self,
+        queue_path: str,
+        host: str,
+        clock: Clock,
+        mode: int | None,
+        granted: Granted | None = None,
     ) -> None:
         self._queue_path = queue_path
+        self._granted = granted
         self._name = f"{host}-{os.getpid()}-{new_token()}"
         self._clock = clock
         self._mode = mode
@@ -161,6 +181,9 @@ class Journal:
 
     def add(self, run: Run) -> None:
         """Note a run; it is on disk a second later."""
+        if self._granted is not None:
+            granted, self._granted = self._granted._asdict(), None
+            self._lines.append(json.dumps({_GRANTED: granted}) + "\n")
         if len(self._lines) < _MOST_KEPT:
             self._lines.append(json.dumps(run._asdict()) + "\n")
         if self._clock.monotonic() >= self._due_at:
@@ -241,10 +264,12 @@ def read(queue_path: str) -> Iterator[Run]:
     return (run for _, runs in read_each(queue_path) for run in runs)
 
 
-def read_each(queue_path: str) -> Iterator[tuple[str, Iterator[Run]]]:
+def read_each(
+    queue_path: str, note: Callable[[Granted], None] = lambda _: None
+) -> Iterator[tuple[str, Iterator[Run]]]:
     """Yield the name of each journal, and the runs in it, which are to be read before the next.
 
-    What is left out is told as by `read`.
+    What the job of its worker may use is given to `note`. What is left out is told as by `read`.
     """
     skipped = 0
 
@@ -252,10 +277,12 @@ def read_each(queue_path: str) -> Iterator[tuple[str, Iterator[Run]]]:
         nonlocal skipped
         for line in lines:
             run = _parsed(line)
-            if run is None:
-                skipped += 1
-            else:
+            if run is not None:
                 yield run
+            elif (granted := _granted_in(line)) is not None:
+                note(granted)
+            else:
+                skipped += 1
 
     try:
         with _Journals(queue_path) as journals:
@@ -505,6 +532,35 @@ def _as_json(line: bytes) -> Run | None:
         return None
 
 
+def _granted_in(line: bytes) -> Granted | None:
+    """Read the line that says what a job may use; None: it is none as workers write it."""
+    if not line.startswith(
+        _GRANTED_LINE
+    ):  # at once, as anybody may write a million others
+        return None
+    from ddmq.untrusted import parsed  # workers themselves read none
+
+    try:
+        row = parsed(line)[_GRANTED]
+    except (ValueError, KeyError):
+        return None
+    if not isinstance(row, dict):
+        return None
+    start, slots, *limits = [_bounded(row.get(name)) for name in Granted._fields]
+    if start is None or slots is None or limits == [None, None]:
+        return None
+    return Granted(start, int(slots), *limits)
+
+
+def _bounded(value: Any) -> float | None:
+    is_number = type(value) in (int, float)
+    return float(value) if is_number and 0 <= value <= _LARGEST else None
+
+
+def _is_sound(line: bytes) -> bool:
+    return _parsed(line) is not None or _granted_in(line) is not None
+
+
 def durations(queue_path: str) -> list[float]:
     """Return how long recent successful runs took, in seconds; none, if nobody can tell."""
     found: list[float] = []
@@ -582,7 +638,7 @@ def _merge(journals: _Journals, names: list[str], done: set[str]) -> None:
                 with journals.opened(name) as file:
                     for source, lines in _parts(name, file, done):
                         merged.write(json.dumps({"from": source}).encode() + b"\n")
-                        merged.writelines(line for line in lines if _parsed(line))
+                        merged.writelines(line for line in lines if _is_sound(line))
             merged.flush()
             os.fsync(merged.fileno())
         folder.move(draft, folder, f"{COMPACTED}{new_token()}{JOURNAL_SUFFIX}")

@@ -12,6 +12,7 @@ from ddmq.errors import QueueNotFound, StorageError
 from ddmq.holding.heartbeat import Heartbeat
 from ddmq.hpc.execution import CommandNotFound, Unfit
 from ddmq.hpc.faults import AWAY, is_for_good, may_pass, told
+from ddmq.hpc.granted import granted
 from ddmq.hpc.guardian import Guardian
 from ddmq.hpc.journal import Journal, durations
 from ddmq.hpc.limits import Deadline, Durations, Limits
@@ -425,13 +426,15 @@ def work(
     with Signals(clock) as signals, Guardian(f"DDMQ_WORKER={mark}"):
         # How long messages take matters only where the end is known.
         known = durations(path) if deadline.at is not None else ()
+        now = clock.own_ns() / 1e9
+        limits = granted(environ, options.slots, now, deadline.at)
         job = Job(
             host,
             schedulers.job_id(environ),
             schedulers.with_variables(environ, **own),
             signals,
             deadline,
-            Journal(path, host, clock, broker.mode_of(queue)),
+            Journal(path, host, clock, broker.mode_of(queue), limits),
             Durations(known),
             clock,
         )

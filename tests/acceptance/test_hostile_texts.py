@@ -137,6 +137,7 @@ def commands(root, tmp_path):
         for form in ("plain", "json", "yaml")
         for name, *words in (
             *(["view"], ["dead", "q"], ["log", "q"], ["doctor", "q"]),
+            ["dead", "q", "--kinds"],
             ["workers", "q", "--all"],
             *(["peek", "q"], ["show", "q", f"{1:020x}"]),
             ["status", "q", f"{1:020x},{HOSTILE}", "-v"],
@@ -275,6 +276,7 @@ def test_notes_that_are_nonsense_are_unknown_and_fail_no_command(broker, capfdbi
     ids = [dead_letter(Path(queue), n, note) for n, note in enumerate(NOTES)]
     requests = [["dead", broker.root, "q", "--format", x] for x in ("json", "yaml")]
     requests += [["dead", broker.root, "q"], ["doctor", broker.root]]
+    requests.insert(0, ["dead", broker.root, "q", "--kinds"])
     requests += [
         ["json", json.dumps({"cmd": "dead", "root": broker.root, "queue": "q"})]
     ]
@@ -284,6 +286,8 @@ def test_notes_that_are_nonsense_are_unknown_and_fail_no_command(broker, capfdbi
         out, err = capfdbinary.readouterr()
         assert err == b""
         told.append(out.decode())
+    kinds, *told = told
+    assert not re.search(r"nan|inf|e\+?300|\[\[", kinds)
     as_json = json.loads(told[0], parse_constant=pytest.fail)
     assert [letter["id"] for letter in as_json] == ids
     assert all(isinstance(letter["reason"], str) for letter in as_json)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -75,7 +76,7 @@ def test_who_works_is_seen_from_the_first_message_to_long_after_the_last(
             assert told.count("    slot ") == 2
             last = typed(f"ddmq view {root} jobs").splitlines()[-1]
             assert last.startswith("jobs: 1 worker, 2 of 2 slots busy, ")
-            assert ", done in about " in last
+            assert last.endswith(", all that is left is at work")
             (tmp_path / "go").touch()
             worker.communicate(timeout=60)
         finally:
@@ -86,6 +87,20 @@ def test_who_works_is_seen_from_the_first_message_to_long_after_the_last(
     assert " ended " in typed(f"ddmq workers {root} jobs --all")
     assert len(typed(f"ddmq view {root} jobs").splitlines()) == 2
     assert typed(f"ddmq doctor {root} jobs")
+
+
+def test_a_job_that_was_submitted_by_hand_is_told_what_to_ask_for(root, broker):
+    """Its script is not known, so its worker notes what it has."""
+    broker.publish_many("jobs", ["a", "b"])
+    status, _, _ = worked("-j", 2, "--time", "1h", root, "jobs", "--", "true")
+    assert status == 0
+    told = json.loads(typed(f"ddmq report {root} jobs --format json"))
+    asked = told["asked"]["jobs"]
+    assert (asked["slots"], round(asked["seconds"] / 60)) == (2, 60)
+    page = typed(f"ddmq report {root} jobs")
+    assert " of time, as its worker noted. " in page
+    assert "would have been enough." in page
+    assert len(typed(f"ddmq log {root} jobs").splitlines()) == 2
 
 
 def test_one_that_was_killed_is_lost_some_minutes_later(root, broker):

@@ -73,6 +73,7 @@ ABOVE = [
     "ddmq.hpc.limits",
     "ddmq.hpc.folder",
     "ddmq.hpc.journal",
+    "ddmq.hpc.granted",
     "ddmq.hpc.manifest",
     "ddmq.hpc.report.binned",
     "ddmq.hpc.report.gather",

@@ -6,18 +6,20 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ddmq import Broker
 from ddmq.cli.commands import QUEUE, ROOT, logs_of
-from ddmq.cli.spec import NAMES, Command, Kind, Reply, option, positional
+from ddmq.cli.spec import NAMES, Command, Kind, Reply, option, positional, switch
 from ddmq.clock import date
-from ddmq.errors import DdmqError
+from ddmq.errors import DdmqError, InvalidArgument
 from ddmq.printable import printable, printable_json
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from ddmq.cli.spec import Context
     from ddmq.hpc.journal import Run
     from ddmq.message import DeadLetter
 
+#: Kinds of dead letters that fit on a terminal.
+_KINDS = 6
 #: Lines of what a command said last, where all dead letters are listed.
 _LAST_LINES = 5
 
@@ -31,12 +33,19 @@ class Dead(NamedTuple):
         "this one alone, and all that is known of it; all by default, in short",
         is_required=False,
     )
+    kinds: bool = switch(
+        "-k --kinds", "what they died of, in few lines, and what redrives each kind"
+    )
 
 
 def dead(told: Dead, context: Context) -> Reply:
     """List dead letters, or show all that is known of one."""
     broker = Broker(told.root, fs=context.fs)
     letters = broker.dead(told.queue)
+    if told.kinds:
+        if told.id is not None:
+            raise InvalidArgument("--kinds is of all dead letters, not of one")
+        return _kinds(broker, told.queue, letters, context)
     if told.id is None:
         shown = [letter.as_dict() for letter in letters]
         return Reply({"dead": shown}, "\n".join(map(described, letters)), shown)
@@ -53,6 +62,52 @@ def dead(told: Dead, context: Context) -> Reply:
     ]
     plain = "\n".join(in_full(letter, tries) for letter in found)
     return Reply({"dead": shown}, plain, shown[0] if len(shown) == 1 else shown)
+
+
+def _kinds(
+    broker: Broker, queue: str, letters: Sequence[DeadLetter], context: Context
+) -> Reply:
+    """Tell of dead letters by how their commands ended, and what these said last."""
+    from ddmq.hpc.report.gather import Gatherer, over_hosts, redriving  # rarely needed
+
+    gatherer = Gatherer()
+    for letter in letters:
+        gatherer.add_letter(queue, letter)
+    found = gatherer.gathered()
+    rows: list[dict[str, Any]] = []
+    lines: list[str] = []
+    for kind, group in over_hosts(found):
+        command, meant = redriving(kind, group, found, broker.root)
+        hosts = sorted(x.host for x, _ in found.groups if x._replace(host="") == kind)
+        row = {
+            "dead": group.letters,
+            "how": kind.how,
+            "line": kind.line,
+            "hosts": hosts,
+            "id": group.ids[0],
+            "text": group.text,
+            "redrive": command,
+            "redrives": meant,
+        }
+        rows.append(row)
+        where = f"{len(hosts)} hosts" if len(hosts) > 1 else hosts[0] or "no host"
+        others = f"   # {meant:,} in all" if meant > group.letters else ""
+        lines += [
+            f"{group.letters:>7,}  {kind.how}{': ' * bool(kind.line)}{kind.line}",
+            f"         on {where}; the first one: {group.ids[0]}  {group.text}",
+            f"         {command}{others}",
+        ]
+    if len(rows) > _KINDS and not context.is_verbose:
+        left = sum(row["dead"] for row in rows[_KINDS:])
+        more = f"{left:>7,}  of {len(rows) - _KINDS:,} more kinds (-v shows them)"
+        lines = [*lines[: 3 * _KINDS], more]
+    are = (
+        "is 1 dead letter"
+        if len(letters) == 1
+        else f"are {len(letters):,} dead letters"
+    )
+    lines.insert(0, f"{queue}: there {are}")
+    return Reply({"kinds": rows}, "\n".join(map(printable, lines)), rows)
 
 
 def tries_of(broker: Broker, queue: str, id_: str) -> list[Run]:
@@ -188,6 +243,7 @@ COMMANDS = (
         "dead",
         "list dead letters, with the reasons, or show one whole",
         "ddmq dead /scratch/mq jobs\n"
+        "  ddmq dead /scratch/mq jobs --kinds   # what they died of, and what redrives them\n"
         "  ddmq dead /scratch/mq jobs 51cae176361033054412-13   # each try, and its logs",
         Dead,
         dead,

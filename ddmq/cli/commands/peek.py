@@ -60,7 +60,7 @@ def show(told: Show, context: Context) -> Reply:
     broker = Broker(told.root, fs=context.fs)
     found = broker.find(told.queue, told.id)
     if found is not None and found.state == "dead":
-        reply = dead(Dead(told.root, told.queue, told.id), context)
+        reply = dead(Dead(told.root, told.queue, told.id, kinds=False), context)
         values = [{"state": "dead", **each} for each in reply.value["dead"]]
         return reply._replace(value={"messages": values}, shown=values[0])
     tries = tries_of(broker, told.queue, told.id)

@@ -86,7 +86,7 @@ def _gathered(
     now: float,
 ) -> tuple[Gathered, Source]:
     """Read dead letters, journals and workers of all queues."""
-    from ddmq.hpc.report.asked import asked
+    from ddmq.hpc.report.asked import Asked, asked
     from ddmq.hpc.report.gather import Gatherer
     from ddmq.hpc.report.sections import Source
 
@@ -98,11 +98,20 @@ def _gathered(
             if seen.state == "dead":
                 gatherer.add_letter(queue, seen)
         path = f"{broker.root}/{queue}"
-        for number, (name, runs) in enumerate(journal.read_each(path), 1):
+        latest: list[journal.Granted] = []
+
+        def note(
+            granted: journal.Granted, latest: list[journal.Granted] = latest
+        ) -> None:
+            latest[:] = [max([granted, *latest], key=lambda each: each.start)]
+
+        for number, (name, runs) in enumerate(journal.read_each(path, note), 1):
             gatherer.add_runs(queue, name, runs)
             context.tell(f"{number:,} journals")
         gatherer.add_workers(queue, broker.workers(queue))
         found = asked(path)
+        if latest:
+            found = (found or Asked()).noted_by(latest[0])
         if found is not None:
             scripts[queue] = found
     source = Source(broker.root, tuple(dict.fromkeys(queues)), since, now, scripts)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from ddmq import Broker
 from ddmq.cli.commands import ANY_QUEUES, QUEUES, ROOT
 from ddmq.cli.spec import Command, Reply, option, switch
-from ddmq.cli.workforce import of_all, with_progress
+from ddmq.cli.workforce import of_all, why, with_progress
 from ddmq.clock import span
 from ddmq.errors import DdmqError, InvalidArgument
 from ddmq.log import warn
@@ -101,12 +101,12 @@ def _runs(found: WorkerSeen) -> list[str]:
     now = found.age + found.seen
     runs = [
         f"    slot {each.slot}  {span(max(now - each.started, 0))}"
-        f"  {each.id}  {with_progress(each)}"
+        f"  {each.id}  {with_progress(each.text, each)}"
         for each in sorted(found.running, key=lambda each: each.started)
     ]
     failed = [
         f"    failed {span(max(now - each.ended, 0))} ago"
-        f"  {each.id}  {each.text}: {each.reason}"
+        f"  {each.id}  {each.text}: {why(each, found)}"
         for each in found.failures
     ]
     return runs + failed

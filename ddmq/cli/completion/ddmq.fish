@@ -277,6 +277,7 @@ complete -c ddmq -n '_shtab_ddmq_using migrate; and test $_shtab_ddmq_npos -eq 0
 complete -c ddmq -n '_shtab_ddmq_using migrate; and test $_shtab_ddmq_npos -eq 1' -ka "(__fish_complete_directories)" -d 'the directory of the queues of this ddmq; another one'
 complete -c ddmq -n '_shtab_ddmq_using; and test $_shtab_ddmq_npos -eq 0' -a dead -d 'List dead letters, with the reasons, or show one whole.'
 complete -c ddmq -n '_shtab_ddmq_using dead' -s h -l help -d 'show this help message and exit'
+complete -c ddmq -n '_shtab_ddmq_using dead' -s k -l kinds -d 'what they died of, in few lines, and what redrives each kind'
 complete -c ddmq -n '_shtab_ddmq_using dead' -l format -xka "plain json yaml" -d 'how to print; plain by default'
 complete -c ddmq -n '_shtab_ddmq_using dead' -s v -l verbose -d 'say more'
 complete -c ddmq -n '_shtab_ddmq_using dead' -s d -l debug -d 'say everything, and count the system calls'

@@ -156,6 +156,7 @@ _shtab_ddmq_create_defaults_added=0
 
 _shtab_ddmq_dead_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
+  {-k,--kinds}"[what they died of, in few lines, and what redrives each kind]"
   "--format[how to print\; plain by default]:format:(plain json yaml)"
   {-v,--verbose}"[say more]"
   {-d,--debug}"[say everything, and count the system calls]"

@@ -1,13 +1,16 @@
-"""What the latest job of a queue asked its scheduler for, as its script tells."""
+"""What the latest job of a queue asked its scheduler for, as its worker noted, or its script tells."""
 
 from __future__ import annotations
 
 import os
 import re
 from contextlib import suppress
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from ddmq.hpc.folder import reached
+
+if TYPE_CHECKING:
+    from ddmq.hpc.journal import Granted
 
 #: Scripts that are looked at, and bytes of one: what is asked for stands at its beginning.
 _SCRIPTS, _BYTES = 1000, 16 << 10
@@ -33,6 +36,18 @@ class Asked(NamedTuple):
     memory_kib: float | None = None
     """Of the whole job."""
     seconds: float | None = None
+    is_noted: bool = False
+    """Whether a worker noted some of it."""
+
+    def noted_by(self, latest: Granted) -> Asked:
+        """Return the same with what a worker noted of its job, as far as it did."""
+        memory, seconds = latest.memory_kib, latest.seconds
+        return Asked(
+            slots=latest.slots,
+            memory_kib=self.memory_kib if memory is None else memory,
+            seconds=self.seconds if seconds is None else seconds,
+            is_noted=True,
+        )
 
 
 def asked(queue_path: str) -> Asked | None:

@@ -76,7 +76,7 @@ def _slots(found: Gathered) -> dict[str, Any]:
     there = [round(each, 2) for each in found.there]
     busy = [round(piece.busy, 2) for piece in found.busy]
     line = {"shape": "hv", "width": 1.5}
-    return _figure(
+    return _over_time(
         [
             {
                 "type": "scatter",
@@ -128,7 +128,7 @@ def _throughput(found: Gathered) -> dict[str, Any]:
                 "fillcolor": _faint(colour),
             }
         )
-    return _figure(data, y=f"messages a {unit}", hovermode="x unified")
+    return _over_time(data, y=f"messages a {unit}", hovermode="x unified")
 
 
 def _bars(
@@ -172,7 +172,7 @@ def _workers(found: Gathered) -> dict[str, Any]:
         )
     # The colours go from a faint one to the full one, and so fit to white and to black.
     faint = _faint(BLUE, 0.1)
-    figure = _figure(
+    figure = _over_time(
         [
             {
                 "type": "heatmap",
@@ -200,9 +200,7 @@ def _workers(found: Gathered) -> dict[str, Any]:
     layout = figure["layout"]
     layout["height"] = min(max(number * _ROW, _LEAST), _MOST) + 80
     layout["yaxis"].update(type="category", autorange="reversed", nticks=25)
-    # What makes room for itself on three sides at once never finds its place on a phone.
-    layout["xaxis"].update(tickangle=0, automargin=False)
-    layout["margin"].update(t=60, b=40)
+    layout["margin"]["t"] = 60
     del layout["yaxis"]["rangemode"]
     return figure
 
@@ -215,6 +213,16 @@ def _mean(shares: list[float | None]) -> int | None:
 def _faint(colour: str, share: float = 0.25) -> str:
     red, green, blue = (int(colour[n : n + 2], 16) for n in (1, 3, 5))
     return f"rgba({red},{green},{blue},{share})"
+
+
+def _over_time(data: list[dict[str, Any]], **layout: Any) -> dict[str, Any]:
+    """Return a figure with dates below, which stand upright.
+
+    What makes room for itself on several sides at once never finds its place on a phone.
+    """
+    figure = _figure(data, x={"tickangle": 0, "automargin": False}, **layout)
+    figure["layout"]["margin"]["b"] = 40
+    return figure
 
 
 def _figure(

@@ -7,10 +7,11 @@ import re
 from array import array
 from collections import Counter
 from math import inf
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
 
 from ddmq.hpc.journal import COMPACTED, how
 from ddmq.hpc.report.binned import Histogram, Piece, Timeline
+from ddmq.printable import printable, quoted
 from ddmq.storage.layout import JOURNAL_SUFFIX
 
 if TYPE_CHECKING:
@@ -18,12 +19,14 @@ if TYPE_CHECKING:
     from typing import Any
 
     from ddmq.hpc.journal import Run
-    from ddmq.message import Seen, WorkerSeen
+    from ddmq.message import DeadLetter, Seen, WorkerSeen
 
 #: What is kept one by one: workers, groups of failures, dead letters, slowest runs, latest ends.
 WORKERS, GROUPS, LETTERS, SLOWEST, LATEST = 1000, 2000, 100_000, 20, 5
 #: Kinds of results, besides those that workers write; and workers that are counted beyond those.
 RESULTS, MORE = 50, 100_000
+#: Exit statuses of a group that are told one by one.
+CODES = 20
 #: Ids of dead letters that one command can name.
 IDS = 5
 #: Numbers that are counted together.
@@ -45,6 +48,38 @@ OTHERS = "(others)"
 _DONE, _FAILED = frozenset(["acked", "moved"]), frozenset(["failed", "dead"])
 _KNOWN = _DONE | _FAILED | {"released", "lost"}
 _number = re.compile(r"0x[0-9a-fA-F]+|[0-9]{4,}")
+
+
+_Thing = TypeVar("_Thing")
+
+
+class Tally(Generic[_Thing]):
+    """Counts things: the first ones of them one by one, the rest together."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self.numbers: Counter[_Thing] = Counter()
+        #: How often any of the rest was counted.
+        self.others = 0
+
+    def add(self, thing: _Thing, number: int = 1) -> None:
+        """Count a thing."""
+        if thing in self.numbers or len(self.numbers) < self._most:
+            self.numbers[thing] += number
+        else:
+            self.others += number
+
+    def take_in(self, other: Tally[_Thing]) -> None:
+        """Add what another one has counted."""
+        for thing, number in other.numbers.most_common():
+            self.add(thing, number)
+        self.others += other.others
+
+    @property
+    def only(self) -> _Thing | None:
+        """The one thing that was counted; None: there were none, or several."""
+        is_one = len(self.numbers) == 1 and not self.others
+        return next(iter(self.numbers)) if is_one else None
 
 
 class Long(NamedTuple):
@@ -78,7 +113,7 @@ class Group:
         self.text = ""
         #: Of dead letters, the first ones.
         self.ids: list[str] = []
-        self.codes: Counter[int | None] = Counter()
+        self.codes: Tally[int | None] = Tally(CODES)
         self.reason: str | None = None
 
     def take_in(self, other: Group) -> None:
@@ -87,7 +122,7 @@ class Group:
         self.letters += other.letters
         self.text = self.text or other.text
         self.ids = (self.ids + other.ids)[:IDS]
-        self.codes.update(other.codes)
+        self.codes.take_in(other.codes)
         if other.letters:
             same = self.reason in (None, other.reason)
             self.reason = other.reason if same else ""
@@ -175,7 +210,7 @@ class Gathered(NamedTuple):
     latest: list[Long]
     groups: list[tuple[Kind, Group]]
     letters: int
-    reasons: Mapping[tuple[str, int | None, str], int]
+    reasons: Tally[tuple[str, int | None, str]]
     """Dead letters by queue, exit status as shells have it, and reason."""
     tail: Tail | None
     batches: bool
@@ -197,6 +232,39 @@ class Gathered(NamedTuple):
         return sum(each.seconds * each.slots for each in self.workers)
 
 
+def over_hosts(found: Gathered) -> list[tuple[Kind, Group]]:
+    """Return the failures of all hosts together, by how often there was a run of each kind."""
+    merged: dict[Kind, Group] = {}
+    for kind, group in found.groups:
+        merged.setdefault(kind._replace(host=""), Group()).take_in(group)
+    return sorted(
+        merged.items(), key=lambda each: (-each[1].runs, -each[1].letters, each[0])
+    )
+
+
+def redriving(kind: Kind, group: Group, found: Gathered, root: str) -> tuple[str, int]:
+    """Return the command that redrives the dead letters of a group, and how many it means."""
+    words = ["ddmq", "redrive", quoted(root), quoted(kind.queue)]
+    if group.letters <= len(group.ids):
+        return " ".join([*words, quoted(",".join(group.ids))]), group.letters
+    code = group.codes.only
+    reason = group.reason or ("timed out" if kind.how == "timed out" else "")
+    if code is not None:
+        words += ["--code", str(code)]
+    if reason and printable(reason) == reason and len(reason) < _TEXT:
+        words += ["--reason", quoted(reason)]
+    else:
+        reason = ""
+    meant = sum(
+        number
+        for (queue, its_code, its_reason), number in found.reasons.numbers.items()
+        if queue == kind.queue
+        and (code is None or its_code == code)
+        and reason in its_reason
+    )
+    return " ".join(words), meant
+
+
 class Gatherer:
     """Takes in journals, dead letters and workers, in this order: letters, runs, workers."""
 
@@ -213,7 +281,7 @@ class Gatherer:
         self._groups: dict[Kind, Group] = {}
         self._letters: dict[tuple[str, str], Letter] = {}
         self._letter_count = 0
-        self._reasons: Counter[tuple[str, int | None, str]] = Counter()
+        self._reasons: Tally[tuple[str, int | None, str]] = Tally(GROUPS)
         self._dead: set[int] = set()
         self._more_dead = 0
         self._acked = array("q")
@@ -222,7 +290,7 @@ class Gatherer:
 
     # Dead letters
 
-    def add_letter(self, queue: str, seen: Seen) -> None:
+    def add_letter(self, queue: str, seen: Seen | DeadLetter) -> None:
         """Take in a dead letter: what its command said last stands only there."""
         note = seen.note
         time = note.get("time")
@@ -233,15 +301,14 @@ class Gatherer:
         line, end = last_line(note.get("stderr"), text), _how_of(seen)
         host = note.get("host")
         self._letter_count += 1
-        if len(self._reasons) < GROUPS:
-            self._reasons[queue, code, seen.reason] += 1
+        self._reasons.add((queue, code, seen.reason))
         if len(self._letters) < LETTERS:
             self._letters[queue, seen.id] = Letter(end, line)
         kind = Kind(queue, end, host if isinstance(host, str) else "", line)
         group = self._group(kind)
         group.letters += 1
         group.text = group.text or text[:_TEXT]
-        group.codes[code] += 1
+        group.codes.add(code)
         # Only what all of them say can tell them from others.
         same = group.reason in (None, seen.reason)
         group.reason = seen.reason if same else ""
@@ -571,7 +638,7 @@ def _worker_name(journal: str) -> str:
     return journal.removesuffix(JOURNAL_SUFFIX).rpartition(".")[0]
 
 
-def _how_of(seen: Seen) -> str:
+def _how_of(seen: Seen | DeadLetter) -> str:
     """Return how the command of a dead letter ended, in the words of a journal."""
     note = seen.note
     signal, exit_ = note.get("signal"), note.get("exit")

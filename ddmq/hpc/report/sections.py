@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING, NamedTuple, Union
 
 from ddmq.clock import date
 from ddmq.hpc.report.binned import rounded_up
-from ddmq.hpc.report.gather import FULL, OTHERS, PIECES, Group, rows
-from ddmq.printable import printable, quoted
+from ddmq.hpc.report.gather import FULL, OTHERS, PIECES, over_hosts, redriving, rows
+from ddmq.printable import printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from ddmq.hpc.report.asked import Asked
     from ddmq.hpc.report.binned import Histogram
-    from ddmq.hpc.report.gather import Gathered, Kind, Long, Worker
+    from ddmq.hpc.report.gather import Gathered, Group, Kind, Long, Worker
 
 #: Groups of failures, hosts, and hosts by name that are shown.
 GROUPS, HOSTS, NAMED = 40, 20, 4
@@ -24,6 +24,8 @@ _ENOUGH, _OFTEN = 3, 5
 _BLOCKS = " ▁▂▃▄▅▆▇█"
 #: Characters of a row of blocks.
 BLOCKS = 60
+#: So many times what was needed is enough.
+_SPARE = 1.25
 GIB = 1024**2
 HOUR = 3600.0
 
@@ -82,7 +84,7 @@ class Source(NamedTuple):
     since: float | None
     made: float
     asked: Mapping[str, Asked]
-    """For each queue of which there is a job script."""
+    """For each queue of which it is known."""
 
 
 # Numbers as people read them
@@ -416,25 +418,20 @@ def _failures(found: Gathered, source: Source) -> Section:
 def _over_hosts(found: Gathered, source: Source) -> Table:
     """Return the failures of all hosts together: whether it is the message or the node."""
     all_hosts = {each.host for each in found.workers} - {OTHERS}
-    merged: dict[Kind, Group] = {}
     hosts: dict[Kind, Counter[str]] = {}
     for kind, group in found.groups:
-        alike = kind._replace(host="")
-        merged.setdefault(alike, Group()).take_in(group)
-        hosts.setdefault(alike, Counter())[kind.host] += group.runs
-    order = sorted(
-        merged, key=lambda kind: (-merged[kind].runs, -merged[kind].letters, kind)
-    )
+        alike = hosts.setdefault(kind._replace(host=""), Counter())
+        alike[kind.host] += group.runs
     table = [
         [
             *_named(kind, source),
-            f"{merged[kind].runs:,}",
-            f"{merged[kind].letters:,}",
-            printable(merged[kind].text),
+            f"{group.runs:,}",
+            f"{group.letters:,}",
+            printable(group.text),
             _verdict(hosts[kind], all_hosts),
-            *_redriven(kind, merged[kind], found, source),
+            *_redriven(kind, group, found, source),
         ]
-        for kind in order[:GROUPS]
+        for kind, group in over_hosts(found)[:GROUPS]
     ]
     header = ("ended with", "last line", "runs", "dead now", "a message", "look at")
     title = "By how the command ended and the last line of its standard error"
@@ -517,27 +514,11 @@ def _redriven(
     """Return the command that redrives a group, and how many dead letters it means."""
     if not group.letters:
         return "-", "none is left"
-    words = ["ddmq", "redrive", quoted(source.root), quoted(kind.queue)]
-    if group.letters <= len(group.ids):
-        return Command(" ".join([*words, quoted(",".join(group.ids))])), "these alone"
-    code = next(iter(group.codes)) if len(group.codes) == 1 else None
-    reason = group.reason or ("timed out" if kind.how == "timed out" else "")
-    if code is not None:
-        words += ["--code", str(code)]
-    if reason and printable(reason) == reason and len(reason) < 200:
-        words += ["--reason", quoted(reason)]
-    else:
-        reason = ""
-    meant = sum(
-        number
-        for (queue, its_code, its_reason), number in found.reasons.items()
-        if queue == kind.queue
-        and (code is None or its_code == code)
-        and reason in its_reason
-    )
-    if meant <= group.letters:
-        return Command(" ".join(words)), "these alone"
-    return Command(" ".join(words)), f"{meant:,} dead letters, these among them"
+    command, number = redriving(kind, group, found, source.root)
+    if number > group.letters:
+        return Command(command), f"{number:,} dead letters, these among them"
+    alone = "these, and maybe others" if found.reasons.others else "these alone"
+    return Command(command), alone
 
 
 # Memory, and what to ask for
@@ -560,13 +541,10 @@ def _memory(found: Gathered, source: Source) -> Section:
             "With --batch, a command is counted once for each of its messages."
         )
     for queue, asked in source.asked.items():
-        words += [
-            _advice(found, printable(queue), asked, several=len(source.queues) > 1)
-        ]
+        words += [_advice(found, queue, asked, several=len(source.queues) > 1)]
     if not source.asked:
         words.append(
-            "The journals do not tell what the jobs asked for, and no job script of ddmq-submit is "
-            "left."
+            "The journals do not tell what the jobs had, and no job script of ddmq-submit is left."
         )
         words += _needed(found, None)
     chart = "Number of runs by their peak memory" if memory.number else ""
@@ -581,12 +559,32 @@ def _advice(found: Gathered, queue: str, asked: Asked, *, several: bool) -> str:
         parts.append(f"{size(asked.memory_kib / slots)} a slot")
     if asked.seconds is not None:
         parts.append(f"{length(asked.seconds)} of time")
-    who = f"The latest job script of {queue}" if several else "The latest job script"
+    job = "job" if asked.is_noted else "job script"
+    who = f"The latest {job} of {printable(queue)}" if several else f"The latest {job}"
     if not parts:
-        return " ".join(
-            [f"{who} asked for no memory and no time.", *_needed(found, slots)]
-        )
-    return " ".join([f"{who} asked for {' and '.join(parts)}.", *_needed(found, slots)])
+        told = f"{who} asked for no memory and no time."
+    elif asked.is_noted:
+        told = f"{who} had {' and '.join(parts)}, as its worker noted."
+    else:
+        told = f"{who} asked for {' and '.join(parts)}."
+    return " ".join([told, *_needed(found, slots), *_lasted(found, queue, asked)])
+
+
+def _lasted(found: Gathered, queue: str, asked: Asked) -> list[str]:
+    """Compare the time that jobs had with how long their workers were there."""
+    lives = [x.seconds for x in found.workers if x.queue == queue and x.host != OTHERS]
+    longest = max(lives, default=0.0)
+    if not asked.seconds or longest <= 0:
+        return []
+    told = (
+        f"Workers were there for {length(sum(lives) / len(lives))} in the mean, and "
+        f"{length(longest)} at most: {percent(longest, asked.seconds)} of the time that the "
+        "latest job had."
+    )
+    enough = -(-longest * _SPARE // 60)
+    if enough * 60 >= asked.seconds:
+        return [told]
+    return [told, f"For as much work, `--time {enough:.0f}m` would have been enough."]
 
 
 def _needed(found: Gathered, slots: int | None) -> list[str]:

@@ -9,7 +9,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ddmq import Failure, Running, WorkerSeen
-from ddmq.cli.panel import Seen, bar, between, cut, done_within, line, panel
+from ddmq.cli.panel import (
+    Seen,
+    bar,
+    between,
+    brief,
+    cut,
+    done_within,
+    fitted,
+    line,
+    panel,
+    wrapped,
+)
 from ddmq.message import Counts
 
 MINUTE, HOUR = 60, 3600
@@ -43,7 +54,7 @@ def seen(**fields):
 
 def test_a_panel_says_how_far_how_fast_and_who():
     runs = [(12.2 * MINUTE, worker(), Running(3, "a1", 0.0, "sample 18", "40%"))]
-    failure = Failure("a2", 0.0, "sample 7", "exit 1: no such file")
+    failure = Failure("a2", 0.0, "sample 7", "exit 1 on node11: no such file")
     workers = [worker(), worker(state="draining", busy=1), worker(state="lost")]
     found = seen(
         workers=workers,
@@ -61,7 +72,7 @@ def test_a_panel_says_how_far_how_fast_and_who():
         "  workers: 1 working, 1 draining, 1 lost; 16 of 32 slots busy; jobs end in 10 to 15 min",
         "  12 minutes  node11 slot 3  sample 18 (40%)",
         "  failed 10 minutes ago  node11  sample 7: exit 1: no such file",
-        "  why messages are dead: `ddmq dead /scratch/mq jobs`",
+        "  why messages are dead: `ddmq dead -k /scratch/mq jobs`",
     ]
 
 
@@ -86,6 +97,12 @@ def test_nothing_is_said_of_what_is_not_known():
     assert "counted" not in line(seen(counted=20.0))
 
 
+def test_of_the_last_messages_it_says_that_they_are_at_work():
+    last = line(seen(counts=Counts(waiting=0, work=3, delayed=0, dead=4), overall=2.0))
+    assert "120 messages a minute overall, all that is left is at work; " in last
+    assert "all that is left" not in line(seen(counts=Counts(0, 0, 0, 4)))
+
+
 def test_what_others_wrote_is_not_obeyed():
     evil = worker(host="evil\x1b[2J", state="working")
     runs = [(20.0, evil, Running(3, "a1", 0.0, "x\n\x9b1A"))]
@@ -106,11 +123,73 @@ def test_a_bar_has_its_width_and_shows_every_part(parts, width):
     assert coloured.count("\x1b") == 2 * sum(part > 0 for part in parts)
 
 
-@given(st.integers(1, 120))
-def test_no_line_is_wider_than_the_terminal(columns):
-    runs = [(20.0, worker(), Running(3, "a1", 0.0, "測試 " * 90))]
-    for shown in panel(seen(running=runs), columns, is_coloured=False):
-        assert len(shown) <= columns
+@given(st.integers(1, 120), st.sampled_from(["測試 " * 90, "x" * 90, " ", "a b"]))
+def test_no_line_is_wider_than_the_terminal(columns, text):
+    found = seen(
+        root=text,
+        running=[(20.0, worker(), Running(3, "a1", 0.0, text, "40%"))],
+        failures=[(20.0, worker(), Failure("a1", 0.0, text, text))],
+    )
+    for shown in panel(found, columns, is_coloured=False):
+        assert cut(shown, columns) == shown
+
+
+@given(st.text(st.sampled_from("ab  測"), max_size=60), st.integers(2, 30))
+def test_of_what_is_broken_into_lines_nothing_is_lost(text, columns):
+    lines = wrapped(text, columns)
+    assert "".join("".join(lines).split()) == "".join(text.split())
+    assert all(cut(each, columns) == each for each in lines)
+
+
+def test_lines_are_broken_between_words():
+    found = panel(seen(), 40, is_coloured=False)
+    assert found[:2] == [
+        "jobs: 3,200 done, 96 at work, 1,700",
+        "    waiting, 0 delayed, 4 dead",
+    ]
+    assert found[-2:] == [
+        "  why messages are dead: `ddmq dead -k",
+        "    /scratch/mq jobs`",
+    ]
+
+
+def test_of_a_long_text_the_end_is_shown_and_what_follows_it():
+    path = "/scratch/project/" + "deep/" * 30 + "sample_0018.fq.gz"
+    shown = fitted("  12 minutes  node11 slot 3  ", path, " (40%)", 80)
+    assert len(shown) == 80
+    assert shown.startswith("  12 minutes  node11 slot 3  …")
+    assert shown.endswith("/sample_0018.fq.gz (40%)")
+    why = fitted("  failed 4 s ago  ", path, ": exit 1: " + "disk quota " * 9, 60)
+    assert "  …/deep/sample_0018.fq.gz: exit 1: disk" in why
+    assert fitted("a ", "b", " c", 5) == "a b c"
+    narrow = fitted("  28 s  node11 slot 1  ", path, " (40%)", 40)
+    assert narrow == "  28 s  node11 slot 1  …ample_0018.fq.gz"
+
+
+def test_of_few_runs_both_kinds_are_shown():
+    runs = [(9.0, worker(), Running(n, "a1", 0.0, f"slow {n}")) for n in range(3)]
+    failures = [(9.0, worker(), Failure("a2", 0.0, f"bad {n}", "x")) for n in range(3)]
+
+    def told(most, **fields):
+        shown = panel(seen(**fields), 99, is_coloured=False, runs=most)
+        return [each.split("  ")[-1] for each in shown if "node11" in each]
+
+    both = {"running": runs, "failures": failures}
+    assert told(6, **both) == ["slow 0", "slow 1", "slow 2", *BAD]
+    assert told(3, **both) == ["slow 0", "slow 1", "bad 0: x"]
+    assert told(1, **both) == ["slow 0"]
+    assert told(0, **both) == []
+    assert told(3, failures=failures) == BAD
+
+
+BAD = ["bad 0: x", "bad 1: x", "bad 2: x"]
+
+
+def test_in_one_line_it_says_what_is_done_and_what_is_left():
+    told = brief(seen(counts=Counts(waiting=1700, work=96, delayed=20, dead=4)))
+    assert told.startswith("jobs: 3,200 done, 1,816 left, how fast it goes")
+    assert told.endswith("15 of 16 slots busy, 4 dead")
+    assert "left" not in brief(seen(counts=None))
 
 
 def test_a_character_that_takes_two_columns_is_not_cut_in_halves():

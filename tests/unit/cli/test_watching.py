@@ -69,6 +69,23 @@ def test_the_rate_now_is_that_of_the_last_minute(queue):
     assert found.done_in == pytest.approx((100 / 2 / 1.1, 100 / 1.5 / 0.9), rel=0.02)
 
 
+def test_when_the_last_ones_are_done_is_not_said(queue):
+    queue.broker.publish_many("q", ["a", "b"])
+    queue.shows(1, acked=0)
+    queue.watch.begin(raises=True)
+    queue.broker.consume("q", 2)
+    queue.clock.advance(60)
+    queue.shows(1, acked=60, work=60_000)
+    queue.watched.look(lambda _: False)
+    queue.watched.count()
+    found = queue.watched.seen()
+    assert found.counts == (0, 2, 0, 0)
+    assert (found.rate, found.done_in) == (1.0, None)
+    queue.broker.publish("q", "c")
+    queue.watched.count()
+    assert queue.watched.seen().done_in is not None
+
+
 def test_what_was_done_since_the_last_count_waits_no_more(queue):
     for number in range(50):
         queue.broker.publish("q", f"{number}")

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from unit.cli.test_panel import worker
 
-from ddmq import Counts, Running
-from ddmq.cli.workforce import Workforce, in_words, of_all, with_progress
+from ddmq import Counts, Failure, Running
+from ddmq.cli.workforce import Workforce, in_words, of_all, why, with_progress
 
 COUNTS = Counts(waiting=90, work=10, delayed=0, dead=0)
 
@@ -21,6 +21,20 @@ def test_of_busy_ones_that_finished_nothing_yet_the_others_tell_the_rate():
     assert Workforce.of([], COUNTS) is None
     unknown = Workforce.of([fresh], COUNTS)
     assert (unknown.rate, unknown.done_in) == (None, None)
+
+
+def test_of_the_last_ones_nobody_knows_when_they_are_done():
+    done = worker(busy=4, slots=4, acked=8, work=80.0)
+    for counts, known in (
+        (Counts(waiting=0, work=4, delayed=0, dead=9), False),
+        (Counts(waiting=1, work=4, delayed=0, dead=9), True),
+        (Counts(waiting=0, work=4, delayed=1, dead=9), True),
+    ):
+        force = Workforce.of([done], counts)
+        assert (force.done_in is not None) == known
+        told = force.told(counts)
+        assert ("done in about" in told) == known
+        assert told.endswith("all that is left is at work") != known
 
 
 @pytest.mark.parametrize(
@@ -44,5 +58,19 @@ def test_states_are_counted_in_the_order_in_which_they_are_met():
 
 
 def test_what_a_command_said_stands_behind_its_text():
-    assert with_progress(Running(1, "a", 0.0, "sample 1", "40%")) == "sample 1 (40%)"
-    assert with_progress(Running(1, "a", 0.0, "sample 1")) == "sample 1"
+    assert with_progress("x", Running(1, "a", 0.0, "x", "40%")) == "x (40%)"
+    assert with_progress("x", Running(1, "a", 0.0, "x")) == "x"
+
+
+def test_a_text_that_stands_beside_a_failure_is_not_said_again():
+    failure = Failure("a", 0.0, "in/x.gz", "exit status 2 on node11: in/x.gz: bad")
+    assert why(failure, worker()) == "exit status 2: …: bad"
+    assert why(failure._replace(text="x"), worker()).endswith("x.gz: bad")
+
+
+def test_a_host_that_stands_beside_a_failure_is_not_said_again():
+    failure = Failure("a", 0.0, "x", "exit status 2 on node11: no node12 on node11")
+    assert why(failure, worker()) == "exit status 2: no node12 on node11"
+    assert why(failure, worker(host="node1")) == failure.reason
+    killed = Failure("a", 0.0, "x", "killed by SIGKILL on node11")
+    assert why(killed, worker()) == "killed by SIGKILL"

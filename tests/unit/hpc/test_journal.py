@@ -418,3 +418,66 @@ def test_the_longest_text_that_is_kept_is_read_again(tmp_path, kept):
     kept.flush()
     assert [run.text for run in journal.read(str(tmp_path))] == [text]
     kept.close()
+
+
+# What the job of a worker may use
+
+GRANTED = journal.Granted(1000.0, 4, 4 << 20, 7200.0)
+
+
+def all_of(directory):
+    """Return all runs, and what is noted of jobs."""
+    noted = []
+    parts = journal.read_each(str(directory), noted.append)
+    return [run.id for _, runs in parts for run in runs], noted
+
+
+def test_what_a_job_may_use_is_noted_once_before_the_first_run(tmp_path, monkeypatch):
+    kept = journal.Journal(str(tmp_path), "host", FakeClock(), None, GRANTED)
+    kept.flush()
+    assert not (
+        tmp_path / "journal"
+    ).exists()  # of one that ran nothing, nothing is told
+    monkeypatch.setattr(journal, "_ROTATED", 1)
+    for id_ in "abc":
+        kept.add(run_of(id_))
+        kept.flush()
+    kept.close()
+    assert len(list((tmp_path / "journal").iterdir())) == 3
+    assert all_of(tmp_path) == (["a", "b", "c"], [GRANTED])
+    assert [run.id for run in journal.read(str(tmp_path))] == ["a", "b", "c"]
+    assert journal.durations(str(tmp_path)) == [1.0] * 3
+
+
+def test_it_survives_that_journals_are_merged(tmp_path):
+    for id_ in "ab":
+        kept = journal.Journal(str(tmp_path), "host", FakeClock(), None, GRANTED)
+        kept.add(run_of(id_))
+        kept.flush()
+        kept.close()
+    for file in (tmp_path / "journal").iterdir():
+        os.utime(file, (0, 0))
+    assert journal.compact(str(tmp_path), 1e9) == 2
+    ids, noted = all_of(tmp_path)
+    assert (sorted(ids), noted) == (["a", "b"], [GRANTED] * 2)
+
+
+def test_what_no_worker_would_note_is_left_out(tmp_path, caplog):
+    sound = GRANTED._asdict()
+    wrong = [
+        *({**sound, "memory_kib": None, "seconds": None}, [], 7, None, {}),
+        *({**sound, "start": x} for x in (None, -1, "1", [], True, 10**400)),
+        *({**sound, "slots": x} for x in (None, -1, 1e300)),
+    ]
+    journal_with(
+        tmp_path, *(json.dumps({"granted": x}).encode() + b"\n" for x in wrong)
+    )
+    journal_with(
+        tmp_path, b'{"granted": NaN}\n', b'{"granted": {"start": ' + b"[" * 9000
+    )
+    journal_with(tmp_path, b"\n")
+    assert all_of(tmp_path) == ([], [])
+    assert f"left out: {len(wrong) + 2};" in caplog.text
+    half = {**sound, "memory_kib": "much"}
+    journal_with(tmp_path, json.dumps({"granted": half}).encode() + b"\n")
+    assert all_of(tmp_path)[1] == [GRANTED._replace(memory_kib=None)]

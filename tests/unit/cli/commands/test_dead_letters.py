@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shlex
 
 import pytest
 from hpc.inside import run
@@ -73,6 +75,67 @@ def test_a_program_gets_one_with_its_tries(sh, root, failed):
     assert [(each["exit"], each["host"]) for each in letter["tries"]] == [
         (3, "node")
     ] * 2
+
+
+def bury(broker, number, host, stderr, **end):
+    """Make dead letters of one kind."""
+    reason = f"exit status {end.get('exit')} on {host}"
+    for n in range(number):
+        broker.publish("testmq", f"sample {n}")
+        note = {"host": host, "stderr": stderr.format(f"sample {n}"), **end}
+        broker.reject(broker.consume("testmq"), reason, details=note)
+
+
+def test_their_kinds_fit_on_a_screen_with_what_redrives_each(sh, root):
+    broker = Broker(root)
+    bury(broker, 40, "n1", "reading\n{}: bad header\n", exit=2)
+    bury(broker, 20, "n2", "{}: bad header", exit=2)
+    bury(broker, 1, "n2", "", signal="SIGKILL")
+    told = sh.ok("dead", root, "testmq", "--kinds").splitlines()
+    assert told[:2] == [
+        "testmq: there are 61 dead letters",
+        "     60  exit 2: {}: bad header",
+    ]
+    assert re.fullmatch(" +on 2 hosts; the first one: [0-9a-f]+  sample 0", told[2])
+    assert told[3].split() == ["ddmq", "redrive", str(root), "testmq", "--code", "2"]
+    assert told[4] == "      1  SIGKILL"
+    assert len(told) == 7
+    kinds = json.loads(sh.ok("dead", root, "testmq", "-k", "--format", "json"))
+    assert [(x["dead"], x["how"], x["hosts"]) for x in kinds] == [
+        (60, "exit 2", ["n1", "n2"]),
+        (1, "SIGKILL", ["n2"]),
+    ]
+    for kind, left in zip(kinds, (1, 0)):
+        words = shlex.split(kind["redrive"])[1:]
+        assert sh.ok(*words) == str(kind["redrives"]) == str(kind["dead"])
+        assert len(broker.dead("testmq")) == left
+    told = sh.ok("dead", root, "testmq", "--kinds")
+    assert told == "testmq: there are 0 dead letters"
+
+
+def test_of_many_kinds_the_commonest_are_shown(sh, root):
+    broker = Broker(root)
+    for code in range(1, 10):
+        bury(broker, code, "n1", "", exit=code)
+    told = sh.ok("dead", root, "testmq", "--kinds").splitlines()
+    assert len(told) == 20
+    assert told[1].split() == ["9", "exit", "9"]
+    assert told[-1] == "      6  of 3 more kinds (-v shows them)"
+    assert len(sh.ok("dead", root, "testmq", "-kv").splitlines()) == 28
+
+
+def test_that_a_command_redrives_others_too_is_said(sh, root):
+    broker = Broker(root)
+    bury(broker, 9, "n1", "bad header", exit=2)
+    bury(broker, 3, "n1", "bad trailer", exit=2)
+    told = sh.ok("dead", root, "testmq", "--kinds").splitlines()
+    assert told[3].endswith(" --code 2 --reason 'exit status 2 on n1'   # 12 in all")
+    assert " ddmq redrive" in told[6]
+    assert "#" not in told[6]  # these are named by their ids
+
+
+def test_kinds_are_of_all_of_them(sh, root):
+    assert "--kinds is of all" in sh.wrong("dead", root, "testmq", "ffff", "--kinds")
 
 
 def test_one_that_is_not_there_is_an_error(sh, root, failed):

@@ -58,6 +58,8 @@ def test_a_page_is_written(sh, root, ran, tmp_path):
         [{**RUN, "duration": 1e10, "cpu": 1e10, "peak_kib": 10**18, "slot": 10**18}],
         [{**RUN, "host": "", "id": "", "text": "", "result": "", "job": ""}],
         [{**RUN, "batch": 0}, {**RUN, "batch": 10**18}],
+        [{"granted": {"start": 0, "slots": 0, "memory_kib": 0}}, RUN],
+        [{"granted": {"start": 0, "slots": 10**18, "seconds": 10**18}}, RUN],
     ],
 )
 def test_whatever_the_journals_hold_there_is_a_page(sh, root, ran, tmp_path, lines):
@@ -93,6 +95,21 @@ def test_what_commands_said_last_comes_from_dead_letters(sh, root, ran):
         "runs": 1,
         "dead": 1,
         "text": "sample1",
+    }
+
+
+def test_what_the_latest_job_had_is_what_its_worker_noted(sh, root, ran):
+    noted = {"start": 50.0, "slots": 2, "memory_kib": 8 << 20, "seconds": 3600.0}
+    earlier = {**noted, "start": 9.0, "slots": 7}
+    ran({"granted": earlier}, RUN, {"granted": noted}, {"granted": earlier})
+    told = json.loads(sh.ok("report", root, "testmq", "--format", "json"))
+    assert told["asked"] == {
+        "testmq": {
+            "slots": 2,
+            "memory_kib": 8 << 20,
+            "seconds": 3600.0,
+            "is_noted": True,
+        }
     }
 
 

@@ -1,4 +1,4 @@
-"""Queues that are shown again and again, on real terminals."""
+"""Queues that are shown again and again, on the screen of a terminal emulator."""
 
 from __future__ import annotations
 
@@ -13,13 +13,18 @@ import subprocess
 import sys
 import termios
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 import ddmq
 
+pyte = pytest.importorskip("pyte", reason="pyte is not installed: ddmq[test]")
+
 CODE = "import sys; from ddmq.cli.main import main; sys.exit(main())"
+#: What stands on the screen before.
+BEFORE = ["$ echo one", "one"]
 
 
 def test_programs_and_times_that_are_none_are_refused(sh, root):
@@ -31,24 +36,28 @@ def test_programs_and_times_that_are_none_are_refused(sh, root):
 
 
 class Terminal:
-    """A terminal with `ddmq view --watch` in it."""
+    """A terminal of some size with a `ddmq` in it."""
 
-    def __init__(self, root, *options, columns=60, rows=24, **environ):
-        self.leader, self._follower = pty.openpty()
-        self.resize(columns, rows)
+    def __init__(self, *words, columns=80, rows=24, **environ):
+        self.screen = pyte.HistoryScreen(columns, rows)
+        self._stream = pyte.ByteStream(self.screen)
+        self._stream.feed("".join(f"{each}\r\n" for each in BEFORE).encode())
+        self._leader, self._follower = pty.openpty()
+        self._tell_size()
         self.before = termios.tcgetattr(self._follower)
-        self.drawn = ""
+        self.bytes = b""
         path = str(Path(ddmq.__file__).parent.parent)
         usual = {**os.environ, "PYTHONPATH": path, "TERM": "xterm"}
         usual.pop("NO_COLOR", None)
         self.process = subprocess.Popen(
-            [sys.executable, "-c", CODE, "view", str(root), *options],
+            [sys.executable, "-c", CODE, *map(str, words)],
             stdin=self._follower,
             stdout=self._follower,
             stderr=self._follower,
             env={**usual, **environ},
             start_new_session=True,
         )
+        os.set_blocking(self._leader, False)
 
     def __enter__(self):
         return self
@@ -56,68 +65,204 @@ class Terminal:
     def __exit__(self, *_):
         self.process.kill()
         self.process.wait()
-        os.close(self.leader)
+        os.close(self._leader)
         os.close(self._follower)
 
-    def resize(self, columns, rows=24):
-        size = struct.pack("HHHH", rows, columns, 0, 0)
+    def _tell_size(self):
+        size = struct.pack("HHHH", self.screen.lines, self.screen.columns, 0, 0)
         fcntl.ioctl(self._follower, termios.TIOCSWINSZ, size)
 
-    def shows(self, pattern):
-        """Read until something is drawn that was not drawn before; forget what is before it."""
+    def resize(self, columns, rows):
+        self._take()
+        self.screen.resize(rows, columns)
+        self._tell_size()
+
+    def _take(self):
+        with suppress(BlockingIOError):
+            while data := os.read(self._leader, 1 << 16):
+                self.bytes += data
+                self._stream.feed(data)
+
+    @property
+    def lines(self):
+        """What is on the screen, without the empty lines at its end."""
+        text = "\n".join(each.rstrip() for each in self.screen.display)
+        return text.rstrip().split("\n")
+
+    @property
+    def text(self):
+        """The same as one line, as if the screen were as wide as it needs to be."""
+        return " ".join(" ".join(self.lines).split())
+
+    def until(self, is_shown):
+        """Read until something is shown, and drawn to its end."""
         end = time.monotonic() + 60
-        os.set_blocking(self.leader, False)
-        while not (found := re.search(pattern, self.drawn)):
-            assert time.monotonic() < end, self.drawn
-            try:
-                self.drawn += os.read(self.leader, 9999).decode(errors="replace")
-            except BlockingIOError:
-                time.sleep(0.01)
-        self.drawn = self.drawn[found.end() :]
-        return found
+        while not is_shown(self) or not self.bytes.endswith(b"\x1b[J\x1b[?25h"):
+            assert time.monotonic() < end, self.lines
+            assert self.process.poll() is None, self.lines
+            time.sleep(0.01)
+            self._take()
 
-    def ended_by(self, number):
-        """Send a signal; return the status of the process and the last that it drew."""
-        self.process.send_signal(number)
-        status = self.process.wait(60)
-        last = self.shows(r"(?s).*\x1b\[0m\x1b\[\?25h\x1b\[J")[0]
+    def shows(self, text):
+        self.until(lambda terminal: text in terminal.text)
+
+    def nothing_wraps_or_scrolls(self):
+        """Check that only what was above has left the screen, and no line fills its columns."""
+        gone = [
+            "".join(row[n].data for n in sorted(row)).rstrip()
+            for row in self.screen.history.top
+        ]
+        assert (gone + self.lines)[: len(BEFORE)] == BEFORE
+        assert len(gone) <= len(BEFORE)
+        last = self.screen.columns - 1
+        rows = (self.screen.buffer[n] for n in range(self.screen.lines))
+        assert {row[last].data for row in rows} == {" "}
+
+    def is_as_it_was(self):
+        """Check what a shell finds that gets the terminal back."""
+        self._take()
         assert termios.tcgetattr(self._follower) == self.before
-        return status, last
+        assert not self.screen.cursor.hidden
+        assert self.screen.cursor.attrs == self.screen.default_char
+        assert self.screen.cursor.x == 0
+        below = self.screen.display[self.screen.cursor.y :]
+        assert not "".join(below).strip()
+        assert "Traceback" not in self.text
 
 
+def watching(root, *options, **more):
+    return Terminal("view", root, *options, "--watch", "0.05", **more)
+
+
+def told(broker, queue="testmq"):
+    waiting, work, delayed, dead = broker.view(queue)[queue]
+    return f"{work} at work, {waiting:,} waiting, {delayed} delayed, {dead} dead"
+
+
+@pytest.fixture
+def broker(root, sh):
+    """A queue with something in each state."""
+    broker = ddmq.Broker(root)
+    broker.publish_many("testmq", [f"sample {n}" for n in range(1200)])
+    broker.publish("testmq", "later", delay=3600)
+    held = broker.consume("testmq", 5)
+    for message in held[:2]:
+        broker.reject(message, "bad header")
+    return broker
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("columns", "rows"), [(80, 24), (40, 12), (200, 50)])
+def test_the_screen_shows_what_the_queue_holds(root, broker, columns, rows):
+    with watching(root, columns=columns, rows=rows) as terminal:
+        terminal.shows(f"testmq: 0 done, {told(broker)}")
+        terminal.nothing_wraps_or_scrolls()
+        whole = f"{root} testmq".replace(" ", "")
+        shown = terminal.text.replace(" ", "")  # a path may be wider than the terminal
+        assert f"whymessagesaredead:`ddmqdead-k{whole}`" in shown
+        [bar] = [each for each in terminal.lines if each[:1] == "["]
+        assert re.fullmatch(r"\[=+\.+~+x+\]", bar)
+        assert len(bar) == columns - 1
+        height = len(terminal.lines)
+        broker.publish_many("testmq", ["more"] * 300)
+        terminal.shows(told(broker))
+        terminal.nothing_wraps_or_scrolls()
+        assert len(terminal.lines) == height
+        assert terminal.text.count("testmq: ") == 1
+
+
+@pytest.mark.slow
+def test_a_terminal_may_change_its_size(root, broker):
+    with watching(root, columns=80, rows=24) as terminal:
+        terminal.shows(told(broker))
+        for columns, rows in ((40, 12), (100, 30), (30, 24)):
+            terminal.resize(columns, rows)
+            bar = columns - 3
+
+            def is_drawn(terminal, width=bar):
+                bars = [each for each in terminal.lines if each[:1] == "["]
+                return bars and len(bars[-1]) == width + 2
+
+            terminal.until(is_drawn)
+            assert told(broker) in terminal.text
+            assert terminal.text.count("testmq: ") == 1
+            assert not terminal.screen.history.top
+            last = terminal.screen.buffer[len(terminal.lines) - 1][columns - 1]
+            assert last.data == " "
+
+
+@pytest.mark.slow
+def test_what_does_not_fit_is_counted(root, broker):
+    for n in range(20):
+        broker.create_queue(f"queue{n:02}")
+    with watching(root, columns=80, rows=12) as terminal:
+        terminal.shows("lines more")
+        terminal.nothing_wraps_or_scrolls()
+        assert len(terminal.lines) == 11
+        more = re.fullmatch("… and ([0-9]+) lines more", terminal.lines[-1])
+        terminal.resize(80, 100)
+        terminal.shows("queue19")
+        assert len(terminal.lines) == 10 + int(more[1])
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT]
 )
-def test_a_terminal_is_left_as_it_was(root, sh, number):
-    with Terminal(root, "-w", "0.05") as terminal:
-        terminal.shows(r"testmq: 0 done")
-        terminal.shows(r"\x1b\[J\x1b\[\?25h")
-        status, last = terminal.ended_by(number)
+def test_a_terminal_is_left_as_it_was(root, broker, number):
+    with watching(root) as terminal:
+        terminal.shows(told(broker))
+        shown = terminal.lines
+        terminal.process.send_signal(number)
+        status = terminal.process.wait(60)
         assert status == (0 if number == signal.SIGINT else -number)
-        assert last.rfind("\x1b[?25h") > last.rfind("\x1b[?25l")
-        assert "Traceback" not in last
+        terminal.is_as_it_was()
+        # Also where the signal came in the middle of a line.
+        assert terminal.bytes.endswith(b"\r\x1b[0m\x1b[?25h\x1b[J")
+        assert terminal.lines == shown
 
 
-def test_it_is_drawn_in_place_in_the_width_of_the_terminal(root, sh):
-    sh.ok("publish", root, "testmq", "x")
-    with Terminal(root, "testmq", "--watch", "0.05", columns=50) as terminal:
-        drawn = terminal.shows(r"(?s)\x1b\[\?25l(.*?)\x1b\[J")[1]
-        first = re.sub(r"\x1b\[[0-9;]*[mK]|\r", "", drawn).split("\n")[:-1]
-        assert first[0] == "testmq: 0 done, 0 at work, 1 waiting, 0 delayed, "
-        assert first[1] == f"[{'.' * 47}]"
-        assert "\x1b[37m" in drawn
-        assert all(len(each) <= 49 for each in first)
-        terminal.shows(rf"\x1b\[{len(first)}A\r.*testmq")
-        sh.ok("publish", root, "testmq", "y")
-        terminal.shows("2 waiting")
-        terminal.resize(30)
-        terminal.shows(
-            r"\x1b\[6A\r"
-        )  # 49 columns were two lines each, as wide as it is now
-        terminal.shows(rf"\r\[.*{re.escape('.' * 27)}.*\]")
+@pytest.mark.slow
+def test_it_is_left_as_it_was_at_the_end_of_what_is_waited_for(root, broker):
+    broker.purge("testmq")
+    broker.publish("testmq", "the last")
+    with Terminal("wait", root, "testmq", "--progress") as terminal:
+        end = time.monotonic() + 60
+        while "0 done, 1 left" not in terminal.text and time.monotonic() < end:
+            time.sleep(0.01)
+            terminal._take()
+        terminal.nothing_wraps_or_scrolls()
+        [message] = broker.consume("testmq")
+        broker.ack(message)
+        assert terminal.process.wait(60) == 0
+        terminal.is_as_it_was()
+        assert terminal.lines == BEFORE
 
 
-def test_a_terminal_that_wants_no_colour_gets_none(root, sh):
-    with Terminal(root, "-w", "0.05", NO_COLOR="1") as terminal:
-        drawn = terminal.shows(r"(?s)\x1b\[\?25l(.*?)\x1b\[J")[1]
-        assert not re.search(r"\x1b\[\d+m", drawn)
+@pytest.mark.slow
+def test_that_a_queue_is_deleted_is_shown_and_ends_nothing(root, broker):
+    broker.create_queue("other")
+    with watching(root) as terminal:
+        terminal.shows(told(broker))
+        broker.delete_queue("other")
+        terminal.shows("other: no such queue")
+        terminal.nothing_wraps_or_scrolls()
+
+
+@pytest.mark.slow
+def test_colours_are_those_of_the_parts_or_none_at_all(root, broker):
+    def colours(terminal):
+        terminal.shows(told(broker))
+        rows = [terminal.screen.buffer[n] for n in range(24)]
+        [bar] = [row for row in rows if row[0].data == "["]
+        columns = range(terminal.screen.columns)
+        elsewhere = {row[n].fg for row in rows if row is not bar for n in columns}
+        assert elsewhere == {"default"}
+        return {bar[n].data: bar[n].fg for n in columns if bar[n].data in "#=.~x"}
+
+    with watching(root) as terminal:
+        usual = {"=": "cyan", ".": "white", "~": "brown", "x": "red"}
+        assert colours(terminal) == usual
+    with watching(root, NO_COLOR="1") as terminal:
+        assert set(colours(terminal).values()) == {"default"}
+        assert not re.search(rb"\x1b\[[0-9;]*m", terminal.bytes)

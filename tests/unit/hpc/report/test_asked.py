@@ -6,6 +6,7 @@ import os
 
 import pytest
 
+from ddmq.hpc.journal import Granted
 from ddmq.hpc.report.asked import Asked, asked, parsed
 from ddmq.hpc.submit import Request, rendered
 
@@ -58,3 +59,10 @@ def test_no_link_and_no_fifo_is_read(tmp_path):
     os.mkfifo(jobs / NAME)
     assert asked(str(tmp_path / "q")) is None
     assert asked(str(tmp_path / "none")) is None
+
+
+def test_what_a_worker_noted_counts_and_the_script_says_the_rest():
+    script = Asked(16, 64 << 20, 7200)
+    noted = script.noted_by(Granted(5.0, 4, 8 << 20, None))
+    assert noted == Asked(4, 8 << 20, 7200, is_noted=True)
+    assert Asked().noted_by(Granted(5.0, 4, None, 60.0)).memory_kib is None

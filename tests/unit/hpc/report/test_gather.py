@@ -118,7 +118,7 @@ def test_failures_are_alike_by_end_host_and_last_line(gathered, run, letter):
     groups = dict(gathered(runs, letters).groups)
     bad = groups[Kind("jobs", "exit 2", "n1", "{}: bad header")]
     assert (bad.runs, bad.letters, bad.ids) == (2, 2, ["a", "b"])
-    assert (dict(bad.codes), bad.reason) == ({2: 2}, "exit status 2 on n1")
+    assert (bad.codes.numbers, bad.reason) == ({2: 2}, "exit status 2 on n1")
     assert groups[Kind("jobs", "exit 2", "n2", "else")].letters == 1
     assert groups[Kind("jobs", "SIGKILL", "n1", "")].runs == 1
     assert groups[Kind("jobs", "timed out", "n1", "")].letters == 0
@@ -260,3 +260,24 @@ def test_the_greatest_numbers_that_a_journal_may_hold_are_no_trouble(gathered, r
     found = gathered([greatest, run(batch=10**18), run(batch=0), run(slot=0)])
     assert found.runs == 4
     assert math.isfinite(found.allocated)
+
+
+def test_what_is_kept_does_not_grow_with_exit_statuses_and_reasons(letter, monkeypatch):
+    monkeypatch.setattr(gather, "GROUPS", 5)
+    gatherer = Gatherer()
+    for n in range(100):
+        gatherer.add_letter("jobs", letter(f"{n}", f"reason {n}", exit=n))
+    gatherer.add_letter("jobs", letter("z", "reason 0", exit=0))
+    found = gatherer.gathered()
+    assert len(found.groups) == 6
+    groups = {kind.how: group for kind, group in found.groups}
+    rest = groups[gather.OTHERS].codes
+    assert (len(rest.numbers), rest.others, rest.only) == (20, 75, None)
+    assert (groups["exit 0"].codes.only, groups["exit 0"].letters) == (0, 2)
+    assert found.reasons.numbers["jobs", 0, "reason 0"] == 2
+    assert (len(found.reasons.numbers), found.reasons.others) == (5, 95)
+    both = gather.Group()
+    for group in groups.values():
+        both.take_in(group)
+    assert len(both.codes.numbers) == 20
+    assert sum(both.codes.numbers.values()) + both.codes.others == 101

@@ -6,6 +6,7 @@ import shlex
 
 import pytest
 
+from ddmq.hpc.report import gather
 from ddmq.hpc.report.asked import Asked
 from ddmq.hpc.report.sections import (
     Command,
@@ -179,6 +180,16 @@ def test_it_is_told_when_a_command_redrives_others_too(gathered, run, letter, so
     assert means == "10 dead letters, these among them"  # n12 begins with n1
 
 
+def test_that_a_command_may_redrive_others_is_told_too(
+    gathered, run, letter, source, monkeypatch
+):
+    monkeypatch.setattr(gather, "GROUPS", 1)
+    many = [letter(f"{n}", f"exit status 3 for the {n}th time", exit=3) for n in "abc"]
+    found = gathered([run()], [*dead(letter, 9, host="n1"), *many])
+    rows = cells(part("failures", found, source).tables[1])
+    assert rows[0][-1] == "these, and maybe others"
+
+
 def test_a_hostile_reason_is_no_part_of_a_command(gathered, run, letter, source):
     for reason in ("a'; rm -rf ~ #", "x\x1b[2J", "y\nz", "$(reboot)", "`reboot`"):
         letters = [letter(f"{n}", reason) for n in range(9)]
@@ -202,6 +213,23 @@ def test_what_to_ask_for_follows_from_what_was_used(gathered, run, source):
     assert "For 4 slots, `-o mem=2500M` holds 95 %" in advice
     assert "`-o mem=13000M` the largest" in advice
     assert "A busy slot used 0.80 cores" in advice
+    assert advice.endswith(
+        "Workers were there for 10 s in the mean, and 10 s at most: 0.1 % of the time that the "
+        "latest job had. For as much work, `--time 1m` would have been enough."
+    )
+
+
+def test_of_a_job_that_was_submitted_by_hand_its_worker_tells(gathered, run, source):
+    runs = [run(duration=3000.0), run(start=1100.0, duration=3500.0, slot=2)]
+    noted = Asked(2, 8 << 20, 4000.0, is_noted=True)
+    memory = part("memory", gathered(runs), source._replace(asked={"jobs": noted}))
+    advice = memory.words[-1]
+    assert advice.startswith(
+        "The latest job had 4.0 GiB a slot and 1 h 6 min of time, as its worker noted."
+    )
+    assert advice.endswith(
+        "1 h at most: 90 % of the time that the latest job had."
+    )  # less would have been too little
 
 
 def test_where_no_script_is_left_that_is_told(gathered, run, source):

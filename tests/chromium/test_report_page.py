@@ -7,19 +7,16 @@ import random
 from importlib import util
 
 import pytest
-from acceptance import chromium
 
 from ddmq import Broker
 from ddmq.cli.main import main
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(chromium.PROGRAM is None, reason="chromium is not installed"),
-]
+pytestmark = pytest.mark.chromium
 needs_plotly = pytest.mark.skipif(
     util.find_spec("plotly") is None, reason="plotly is not installed: ddmq[report]"
 )
 BEGAN, WORKERS, SLOTS, EACH = 1_790_000_000, 200, 4, 100
+SECONDS = {"second": 1, "minute": 60, "hour": 3600}
 BLUE = (0x3A, 0x86, 0xC8)
 HOSTILE = (
     "</script><script>window.owned = 1</script><img src=x onerror=window.owned=1>"
@@ -137,12 +134,6 @@ def numbers(pages):
 
     told = Arguments(str(pages / "mq"), ["jobs"], None, None)
     return report(told, Context(FileSystem(), lambda _: None, is_typed=False)).value
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory):
-    with chromium.Chromium(tmp_path_factory.mktemp("profile")) as browser:
-        yield browser
 
 
 @pytest.fixture(autouse=True)
@@ -285,6 +276,43 @@ def test_each_worker_is_drawn_as_the_numbers_say(browser, pages, numbers):
     assert max(far(each, BLUE) for each in colours[: len(full)]) < 30
     # Lines of the grid are seen where nothing is.
     assert max(far(each, (255, 255, 255)) for each in colours[len(full) :]) < 60
+
+
+@needs_plotly
+def test_every_chart_has_its_numbers_in_a_table(browser, pages, numbers):
+    browser.open(pages / "page.html", 1440)
+    tables = browser.value(
+        "Object.fromEntries([...document.querySelectorAll('.chart')].map(chart => {"
+        "const rows = chart.parentElement.querySelector('details table').tBodies[0].rows;"
+        "return [chart.id, [...rows].map(row => [...row.cells].map(c => c.textContent))] }))"
+    )
+    assert len(tables) == 5
+
+    def column(name, place):
+        cells = (row[place] for row in tables[f"chart-{name}"])
+        return [float(cell.replace(",", "")) for cell in cells]
+
+    pieces = numbers["timeline"]
+    head = browser.value(
+        "document.querySelector('#throughput details thead').textContent"
+    )
+    unit = next(n for word, n in SECONDS.items() if f"done a {word}" in head)
+    for place, name in ((1, "busy"), (2, "slots")):
+        told = [piece[name] for piece in pieces]
+        assert column("slots", place) == pytest.approx(told, abs=0.06)
+    for place, name in ((1, "done"), (2, "failed")):
+        told = [piece[name] * unit / numbers["piece"] for piece in pieces]
+        assert column("throughput", place) == pytest.approx(told, abs=0.06)
+    for name in ("durations", "memory"):
+        bars = [bar["number"] for bar in numbers[name]["bars"]]
+        assert column(name, 1) == bars
+    workers = numbers["workers"]
+    assert column("workers", 5) == [each["done"] for each in workers]
+    drawn = "document.getElementById('chart-{}').data[{}].y"
+    for name, trace, place in (("slots", 0, 2), ("slots", 1, 1), ("throughput", 0, 1)):
+        heights = browser.value(drawn.format(name, trace))
+        assert heights[:-1] == pytest.approx(column(name, place), abs=0.06)
+    assert browser.value(drawn.format("durations", 0)) == column("durations", 1)
 
 
 def test_the_keyboard_is_enough(browser, pages):

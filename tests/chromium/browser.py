@@ -7,12 +7,10 @@ import fcntl
 import json
 import os
 import select
-import shutil
 import subprocess
 import sys
 import time
 
-PROGRAM = shutil.which("chromium") or shutil.which("chromium-browser")
 #: Chromium reads what to do from descriptor 3, and answers on 4.
 LAUNCHER = (
     "import os, sys; os.dup2(int(sys.argv[1]), 3); os.dup2(int(sys.argv[2]), 4); "
@@ -36,15 +34,23 @@ def pipe():
     return high
 
 
-class Chromium:
+class Browser:
     """One browser with one page, and all that this page complained of or asked for."""
 
-    def __init__(self, profile):
+    def __init__(self, program, profile):
         told, self._tell = pipe()
         self._answers, answers = pipe()
-        command = [sys.executable, "-c", LAUNCHER, str(told), str(answers), PROGRAM]
+        command = [
+            sys.executable,
+            "-c",
+            LAUNCHER,
+            str(told),
+            str(answers),
+            program.path,
+        ]
         self._process = subprocess.Popen(
             [*command, *OPTIONS, f"--user-data-dir={profile}", "about:blank"],
+            env=program.environ,
             pass_fds=(told, answers),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
