@@ -45,10 +45,10 @@ _option = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
 class Crew:
     """The workers of an executor: a process here, or jobs."""
 
-    def __init__(self, root: str, queue: str, results: str) -> None:
+    def __init__(self, root: str, queue: str) -> None:
         self.are_started = self.are_jobs = False
         self._queue = [root, queue]
-        self._options = ["--persistent", "--output-dir", results]
+        self._options = ["--persistent"]
         self._words: list[str] = []
         self._process: subprocess.Popen[bytes] | None = None
         self._starts = 0

@@ -16,7 +16,7 @@ import pytest
 
 from ddmq import Broker, InvalidArgument, QueueNotFound
 from ddmq.hpc import CallFailed, Executor
-from ddmq.hpc.calls import Caller
+from ddmq.hpc.caller import Caller
 
 TASKS = """
 def double(x, plus=0):
@@ -53,7 +53,7 @@ def made(broker, root, clock):
 
     yield make
     for executor in all_:
-        executor._fail(RuntimeError("the test is over"))
+        executor._collector._fail(RuntimeError("the test is over"))
         executor.shutdown()
     gc.collect()  # an exception, its traceback and its future hold each other, and brokers
 
@@ -70,10 +70,9 @@ def work(broker, tmp_path):
 
     def work(number, queue="calls", allowed="executed_tasks"):
         messages = broker.consume(queue, number)
+        results = str(tmp_path / "ddmq-results" / queue)
         for message in messages:
-            output = tmp_path / f".{message.id}"
-            Caller(allowed)(message.message, str(output))
-            output.rename(tmp_path / "ddmq-results" / queue / message.id)
+            Caller(results, "", "json", allowed)(message.message, message.id)
             broker.ack(message)
         return len(messages)
 
@@ -89,7 +88,7 @@ def later(clock):
             if futures.wait([future], 0.02).done:
                 return future.exception() or future.result()
             clock.advance(seconds)
-            future._executor._news.set()  # it may think that a look took so long
+            future._collector._news.set()  # it may think that a look took so long
         raise AssertionError("nothing comes of it")
 
     return later
@@ -183,7 +182,7 @@ def test_a_call_that_a_worker_has_can_not_be_taken_out(
     executor = made()
     results = executor.map(tasks.double, range(10))
     held = broker.consume("calls", 3)
-    found = list(executor._pending.values())
+    found = list(executor._collector._pending.values())
     assert [future.cancel() for future in found] == [False] * 3 + [True] * 7
     assert len(other.to_cancel("calls")) == 7
     assert other.to_cancel("calls").isdisjoint(message.id for message in held)
@@ -276,7 +275,7 @@ def test_the_calls_of_a_process_that_ended_are_found_again(
     first = made()
     first.map(tasks.double, range(4))
     first.submit(tasks.fails, "bad")
-    keys = sorted(first._pending)
+    keys = sorted(first._collector._pending)
     broker.reject(broker.consume("calls"))
     work(2)
     [held] = broker.consume("calls")
@@ -321,7 +320,7 @@ def test_whatever_goes_wrong_with_looking_fails_the_calls(made, tasks, broker):
     def look():
         raise ZeroDivisionError("never thought of")
 
-    executor._look = look
+    executor._collector._look = look
     future = executor.submit(tasks.double, 1)
     with pytest.raises(futures.BrokenExecutor, match="never thought of"):
         future.result(PATIENCE)
@@ -470,8 +469,8 @@ def test_a_call_that_is_long_at_work_does_not_fail(made, tasks, broker):
     broker.ack(broker.consume("calls"))
     broker.consume("calls")
     for now in (0, 100, 200):
-        executor._look_for_lost(now)
-    assert list(executor._pending.values()) == [future]
+        executor._collector._look_for_lost(now)
+    assert list(executor._collector._pending.values()) == [future]
 
 
 def test_calls_fail_when_no_job_is_left(made, tasks, later):
@@ -486,15 +485,15 @@ def test_calls_fail_when_no_job_is_left(made, tasks, later):
 def test_calls_wait_for_jobs_and_for_other_workers(made, tasks, broker):
     executor = made()
     executor._workers.have_left = lambda: False
-    assert [executor._missing_jobs(now) for now in (0, 100, 200)] == [""] * 3
+    assert [executor._collector._missing_jobs(now) for now in (0, 100, 200)] == [""] * 3
     executor._workers.have_left = lambda: True
-    assert executor._missing_jobs(300) == ""
+    assert executor._collector._missing_jobs(300) == ""
     executor._broker.workers = lambda queue: [seen]
     seen = types.SimpleNamespace(is_live=True)
-    assert executor._missing_jobs(400) == ""
+    assert executor._collector._missing_jobs(400) == ""
     seen.is_live = False
-    assert executor._missing_jobs(500) == ""
-    assert "have ended" in executor._missing_jobs(600)
+    assert executor._collector._missing_jobs(500) == ""
+    assert "have ended" in executor._collector._missing_jobs(600)
 
 
 def test_the_end_takes_back_jobs_that_wait(made):
