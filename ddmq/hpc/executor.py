@@ -80,12 +80,12 @@ class Executor(futures.Executor):
         if slots is not None and slots < 1:
             raise InvalidArgument(f"slots is {slots}; it must be greater than 0")
         self._clock = clock or Clock()
-        if is_pickled:
-            root = os.path.realpath(root)  # a link on the way may belong to somebody else
-        self._broker = Broker(root, clock=self._clock)
         self._is_temporary = queue is None and results is None and slurm is None
         self.queue = f"calls-{new_token()}" if queue is None else queue
         self.results = _place_of(results, self.queue)
+        if is_pickled:  # a link on the way may belong to somebody else
+            root, self.results = map(os.path.realpath, (root, self.results))
+        self._broker = Broker(root, clock=self._clock)
         place = f"{self._broker.root}/{self.queue}"
         if not shared:
             require_own_names(self._broker.root)
@@ -120,8 +120,7 @@ class Executor(futures.Executor):
     def _pickled(self) -> Pickled:
         from ddmq.hpc.pickled import Pickled  # not everybody has it
 
-        results = os.path.realpath(self.results)
-        form = Pickled(self._broker.root, self.queue, results)
+        form = Pickled(self._broker.root, self.queue, self.results)
         try:
             form.check_all(self._answers.own_status())
         except BaseException:

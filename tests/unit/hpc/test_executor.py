@@ -17,6 +17,7 @@ import pytest
 from ddmq import Broker, InvalidArgument, QueueNotFound
 from ddmq.hpc import CallFailed, Executor
 from ddmq.hpc.caller import Caller
+from ddmq.hpc.serving import Reject
 
 TASKS = """
 def double(x, plus=0):
@@ -77,6 +78,20 @@ def work(broker, tmp_path):
         return len(messages)
 
     return work
+
+
+@pytest.fixture
+def pickled(made, root, tmp_path):
+    """Return a function that makes an Executor of pickled calls, and their worker."""
+    pytest.importorskip("cloudpickle", reason="cloudpickle is not installed")
+    root.chmod(0o700)
+
+    def pickled(queue="calls", **options):
+        executor = made(queue, serializer="cloudpickle", **options)
+        words = map(str, (root.resolve(), queue, executor.results))
+        return executor, Caller(executor.results, "", "cloudpickle", *words)
+
+    return pickled
 
 
 @pytest.fixture
@@ -503,3 +518,136 @@ def test_the_end_takes_back_jobs_that_wait(made):
     executor._workers.cancel_waiting = lambda: asked.append("cancelled")
     executor.shutdown()
     assert asked == ["cancelled"]
+
+
+# Pickled calls
+
+
+def test_a_pickled_call_is_made_of_anything(pickled, broker):
+    executor, caller = pickled()
+    more = {3}
+    futures_ = [executor.submit(lambda x: more | x, {n}) for n in range(2)]
+    for message in broker.consume("calls", 2):
+        assert message.message["function"].startswith(f"{__name__}:test_a_pickled")
+        caller(message.message, message.id)
+    assert [f.result(PATIENCE) for f in futures_] == [{3, 0}, {3, 1}]
+    for name in os.listdir(executor.results):
+        mode = os.stat(f"{executor.results}/{name}").st_mode
+        assert stat.S_IMODE(mode) == 0o600
+
+
+@pytest.mark.parametrize(
+    ("spoil", "advice"),
+    [
+        (open_queue, "/q: it may be written to by others; `chmod"),
+        (linked_queue, "/q: it is a link"),
+        (open_results, "/out: it may be written to by others"),
+        (open_root, "others may write there"),
+        (lambda root, _: root.chmod(0o1777), "/mq: it may be written to by others"),
+        (lambda root, _: root.parent.chmod(0o775), "it may be written to by others"),
+        (lambda root, _: (root / "q" / "ready").chmod(0o770), "/ready: it may be writ"),
+    ],
+)
+def test_where_others_may_write_no_calls_are_pickled(
+    pickled, broker, root, tmp_path, spoil, advice
+):
+    spoil(root, tmp_path / "out")
+    with pytest.raises(InvalidArgument, match=advice):
+        pickled("q", results=tmp_path / "out")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file away")
+@pytest.mark.parametrize("which", ["mq", "mq/q", "out", "mq/q/ready", "mq/q/ddmq.yaml"])
+def test_what_belongs_to_somebody_else_is_no_place_for_pickles(
+    pickled, broker, tmp_path, which
+):
+    broker.update_settings("q", message_timeout=5)
+    (tmp_path / "out").mkdir(mode=0o700)
+    os.chown(tmp_path / which, 12345, -1)
+    with pytest.raises(InvalidArgument, match=f"{which}: it belongs to somebody else"):
+        pickled("q", results=tmp_path / "out")
+
+
+def test_links_on_the_way_are_resolved_once(pickled, root, tmp_path):
+    (tmp_path / "link").symlink_to("ddmq-results")
+    executor, _ = pickled(results=tmp_path / "link" / "calls")
+    assert executor.results == f"{tmp_path}/ddmq-results/calls"
+
+
+def test_no_call_is_published_when_the_queue_was_opened_meanwhile(pickled, broker, root):
+    executor, _ = pickled()
+    (root / "calls").chmod(0o770)
+    with pytest.raises(InvalidArgument, match="it may be written to by others"):
+        executor.submit(len, "")
+    with pytest.raises(InvalidArgument, match="it may be written to by others"):
+        executor.map(len, ["", ""])
+    executor.shutdown()
+    assert broker.is_empty("calls")
+
+
+def test_a_call_is_rejected_when_the_queue_was_opened_meanwhile(pickled, broker, root):
+    executor, caller = pickled()
+    executor.submit(len, "")
+    [message] = broker.consume("calls")
+    (root / "calls").chmod(0o770)
+    with pytest.raises(Reject, match="it may be written to by others"):
+        caller(message.message, message.id)
+    assert os.listdir(executor.results) == []
+
+
+def test_no_result_is_unpickled_when_its_directory_was_opened_meanwhile(pickled, broker):
+    executor, caller = pickled()
+    future = executor.submit(len, "")
+    [message] = broker.consume("calls")
+    os.chmod(executor.results, 0o770)
+    caller._form._enclosure = types.SimpleNamespace(check=lambda: None)
+    caller(message.message, message.id)  # as whoever may write there now would
+    with pytest.raises(InvalidArgument, match="it may be written to by others"):
+        future.result(PATIENCE)
+
+
+def test_a_result_that_others_may_write_to_is_left_out(pickled, broker, caplog):
+    executor, caller = pickled()
+    future = executor.submit(len, "")
+    [message] = broker.consume("calls")
+    caller._results = types.SimpleNamespace(
+        create=lambda name, data, **_: made.append(data), move=lambda *_: None
+    )
+    made = []
+    caller(message.message, message.id)
+    planted = f"{executor.results}/{message.id}"
+    with open(planted + ".new", "wb") as file:
+        file.write(made[0])
+    os.chmod(planted + ".new", 0o666)
+    os.rename(planted + ".new", planted)
+    executor.shutdown(wait=False)
+    for _ in range(PATIENCE * 100):
+        if "is left out" in caplog.text or futures.wait([future], 0.01).done:
+            break
+    assert "is left out" in caplog.text
+    assert not future.done()
+
+
+def test_workers_of_json_reject_a_pickled_call(pickled, broker, work, later):
+    executor, _ = pickled()
+    future = executor.submit(len, "")
+    [message] = broker.consume("calls")
+    with pytest.raises(Reject, match="it is pickled"):
+        Caller(executor.results, "", "json", "builtins")(message.message, message.id)
+    broker.reject(message, "it is pickled, and …")
+    assert "it is pickled" in str(later(future, 3))
+
+
+@pytest.mark.parametrize(
+    ("options", "why"),
+    [
+        ({"serializer": "pickle"}, "serializer is 'pickle'; it must be"),
+        ({"serializer": "cloudpickle", "shared": True}, "shared=True is not for"),
+        ({"serializer": "cloudpickle", "allow": ["os"]}, "allow= is not for"),
+        ({"slots": 0}, "slots is 0; it must be greater than 0"),
+    ],
+)
+def test_options_that_mean_nothing_are_refused(made, options, why, tmp_path):
+    with pytest.raises(InvalidArgument, match=why):
+        made(**options)
+    assert not (tmp_path / "ddmq-results").exists()
