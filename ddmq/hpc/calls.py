@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import builtins
 import json
+import re
 import sys
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -19,6 +20,8 @@ _TOO_LARGE = (
     f"what it returned is over {MAX_RESULT} bytes as JSON; "
     "write it to a file, and return the path"
 )
+#: What names a call: when its run began, a part of a token, and its number.
+_KEY = re.compile(r"[0-9]{19}[0-9a-f]{4}-[0-9]{9,12}", re.ASCII)
 #: Characters of an exception that are kept, and of its traceback.
 _LONGEST_TEXT, _LONGEST_TRACEBACK = 10_000, 100_000
 
@@ -61,6 +64,14 @@ class Call(NamedTuple):
         return said
 
     @classmethod
+    def all_in(cls, message: Any) -> list[Call]:
+        """Read a message of one or of several calls; none: it is no such message."""
+        is_many = isinstance(message, dict) and message.keys() == {"calls"}
+        said = message["calls"] if is_many else [message]
+        calls = list(map(cls.parse, said)) if isinstance(said, list) else []
+        return [] if None in calls else [call for call in calls if call is not None]
+
+    @classmethod
     def parse(cls, message: Any) -> Call | None:
         """Read a message; None: it is no call."""
         kinds = {"key": str, "function": str, "args": list, "kwargs": dict}
@@ -85,6 +96,11 @@ class Call(NamedTuple):
         if self.each:
             return [function(*args, **self.kwargs) for args in self.args]
         return function(*self.args, **self.kwargs)
+
+
+def is_key(name: str) -> bool:
+    """Tell whether this is what an Executor names a call, and so the file of its result."""
+    return _KEY.fullmatch(name) is not None
 
 
 class Answer(NamedTuple):
@@ -116,7 +132,12 @@ class Answer(NamedTuple):
             return None
         if not isinstance(said, dict):
             return None
-        kinds = {"key": str, "value": object, "error": (dict, type(None)), "pickle": str}
+        kinds = {
+            "key": str,
+            "value": object,
+            "error": (dict, type(None)),
+            "pickle": str,
+        }
         if said.keys() | {"pickle"} != kinds.keys():
             return None
         is_sound = all(isinstance(found, kinds[name]) for name, found in said.items())

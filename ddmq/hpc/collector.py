@@ -9,13 +9,12 @@ from concurrent import futures
 from typing import TYPE_CHECKING, Any
 
 from ddmq.errors import DdmqError, QueueNotFound, RootNotFound
-from ddmq.hpc.calls import MAX_RESULT, Answer, Call, CallFailed
+from ddmq.hpc.calls import MAX_RESULT, Answer, Call, CallFailed, is_key
 from ddmq.hpc.closed import is_own_file
-from ddmq.hpc.result import is_result
 from ddmq.log import warn
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, KeysView, Sequence
 
     from ddmq.broker import Broker
     from ddmq.clock import Clock
@@ -115,37 +114,38 @@ class Collector:
             wanted = {f.key: f for f in asked if f.key in self._pending}
             if not wanted:
                 return
-            if not wanted.keys() <= self._ids.keys():
-                for seen in self._broker.contents(self._queue):
-                    call = Call.parse(seen.message)
-                    if call is not None and call.key in self._pending:
-                        self._ids[call.key] = seen.id
-            keys = {self._ids[key]: key for key in wanted if key in self._ids}
+            keys = self._messages_of(wanted.keys())
             states = self._broker.status(self._queue, keys)
             waiting = [x for x, state in states.items() if state == "waiting"]
             states = self._broker.cancel(self._queue, waiting) if waiting else {}
-            taken = [
-                wanted[keys[x]] for x in states if states[x] in ("dead", "waiting")
-            ]
+            gone = [x for x in states if states[x] in ("dead", "waiting")]
+            taken = [wanted[key] for x in gone for key in keys[x]]
             for future in taken:
                 del self._pending[future.key]
         for future in taken:
             futures.Future.cancel(future)
             future.set_running_or_notify_cancel()
 
+    def _messages_of(self, wanted: KeysView[str]) -> dict[str, list[str]]:
+        """Return the messages, by their ids, in which there are no other calls than these."""
+        if wanted <= self._ids.keys():
+            return {self._ids[key]: [key] for key in wanted}
+        found = {}
+        for seen in self._broker.contents(self._queue):
+            calls = [c.key for c in Call.all_in(seen.message) if c.key in self._pending]
+            if len(calls) == 1:
+                self._ids[calls[0]] = seen.id
+            if calls and all(key in wanted for key in calls):
+                found[seen.id] = calls
+        return found
+
     def find(self) -> list[CallFuture]:
         """Expect each call that is in the queue, or has a result; return them in their order."""
         keys: set[str] = set()
         for _ in range(2):  # one that moves on while we look is there the next time
             for seen in self._broker.contents(self._queue, work=True):
-                call = Call.parse(seen.message)
-                if call is not None:
-                    keys.add(call.key)
-                    self._ids[call.key] = seen.id
-        for name in filter(is_result, self._names()):
-            answer = self._read(name)
-            if answer is not None:
-                keys.add(answer.key)
+                keys.update(call.key for call in Call.all_in(seen.message))
+        keys.update(filter(is_key, self._names()))
         return self.expect(sorted(keys))
 
     def end(self, *, wait: bool) -> None:
@@ -219,7 +219,7 @@ class Collector:
 
     def _look(self) -> bool:
         """Take the results that have come since the last time; False: there are none."""
-        new = [n for n in self._names() if n not in self._seen and is_result(n)]
+        new = [n for n in self._names() if n not in self._seen and is_key(n)]
         for name in new:
             self._take(name)
         return bool(new)
@@ -228,7 +228,7 @@ class Collector:
         """Take a result; of what it holds nothing stays here."""
         answer = self._read(name)
         self._seen.add(name)
-        if answer is None:
+        if answer is None or answer.key != name:
             warn(f"{self._results.path}/{name} is left out: it is no result of a call")
             return
         with self.lock:
@@ -267,8 +267,7 @@ class Collector:
         if not self._broker.view(self._queue)[self._queue].dead:
             return
         for letter in self._broker.dead(self._queue):
-            call = Call.parse(letter.message)
-            if call is not None:
+            for call in Call.all_in(letter.message):
                 said = str(letter.note.get("stderr", ""))[-1000:]
                 text = f"{call.function} was not called: {letter.reason}"
                 self._has_failed(call.key, CallFailed(f"{text}\n{said}".rstrip()))
@@ -282,9 +281,7 @@ class Collector:
             self._lost = {}
             return
         for seen in self._broker.contents(self._queue, work=True):
-            call = Call.parse(seen.message)
-            if call is not None:
-                keys.discard(call.key)
+            keys.difference_update(call.key for call in Call.all_in(seen.message))
         self._lost = {key: self._lost.get(key, now) for key in keys}
         for key in [k for k, since in self._lost.items() if now - since > _LOST_AFTER]:
             text = "the call is not in its queue, and has no result: was it purged, or moved?"

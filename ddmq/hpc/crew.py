@@ -57,6 +57,11 @@ class Crew:
         self._is_chain = False
         _crews.add(self)
 
+    @property
+    def is_here(self) -> bool:
+        """Whether it is a process here."""
+        return self._process is not None
+
     def start(
         self, command: list[str], slots: int | None, slurm: Mapping[str, Any] | None
     ) -> None:

@@ -14,6 +14,7 @@ from ddmq.broker import Broker
 from ddmq.clock import Clock
 from ddmq.errors import DdmqError, InvalidArgument, StorageError
 from ddmq.hpc.calling import command_for
+from ddmq.hpc.bundled import publish_together
 from ddmq.hpc.closed import require_own, require_own_names
 from ddmq.hpc.collector import Collector
 from ddmq.hpc.crew import Crew
@@ -30,6 +31,10 @@ if TYPE_CHECKING:
 
 #: Seconds for which a call is lost at most whose worker was killed: the timeout in new queues.
 _TIMEOUT = 60
+#: Of so many calls one is in a message, and of more several are: so many at most.
+_MANY, _TOGETHER = 100, 20
+#: Seconds in which a worker acks what is done.
+_LAST_ACKS = 1.0
 _CALLER = "ddmq.hpc.caller:Caller"
 #: All of this process: it does not end before their calls are made.
 _living: weakref.WeakSet[Executor] = weakref.WeakSet()
@@ -95,7 +100,9 @@ class Executor(futures.Executor):
             self._broker.update_settings(self.queue, message_timeout=_TIMEOUT)
         self._answers = _opened(self.results)
         try:
-            if not shared:  # by now they are there, and nobody else can take their place
+            if (
+                not shared
+            ):  # by now they are there, and nobody else can take their place
                 require_own(place)
                 require_own(self.results, self._answers.own_status())
             self._form = self._pickled() if is_pickled else Plain(allowed)
@@ -174,8 +181,9 @@ class Executor(futures.Executor):
     ) -> Iterator[Any]:
         """Yield what `fn` returns for each, in their order; all calls are published at once.
 
-        A worker makes `chunksize` calls for one message, which saves time where they take less
-        than some milliseconds.
+        Of many calls, several are in one message. A worker that does not make all of these
+        within a moment gives others what it has not begun. With a `chunksize`, so many calls are
+        one, which saves more where each takes less than a millisecond.
         """
         if chunksize < 1:
             raise ValueError("chunksize must be >= 1.")
@@ -224,7 +232,12 @@ class Executor(futures.Executor):
         return function
 
     def _call(
-        self, function: Any, args: list[Any], kwargs: dict[str, Any], *, each: bool = False
+        self,
+        function: Any,
+        args: list[Any],
+        kwargs: dict[str, Any],
+        *,
+        each: bool = False,
     ) -> Call:
         self._number += 1
         key = f"{self._run}-{self._number:09d}"
@@ -238,7 +251,8 @@ class Executor(futures.Executor):
                 id_ = self._broker.publish(self.queue, calls[0].message())
                 self._collector.is_message(calls[0].key, id_)
             else:
-                self._broker.publish_many(self.queue, [c.message() for c in calls])
+                most = min(len(calls) // _MANY, _TOGETHER)
+                publish_together(self._broker, self.queue, calls, most)
         except BaseException:
             self._collector.forget(calls)
             raise
@@ -248,7 +262,8 @@ class Executor(futures.Executor):
         """Start the workers, unless they are, or nobody knows what they may call."""
         if self._form.can_start and not self._workers.are_started:
             durable = self._broker.settings(self.queue).durable
-            words = [self.results, "durable" if durable else "", *self._form.words()]
+            places = self._broker.root, self.queue, self.results
+            words = [*places, "durable" if durable else "", *self._form.words()]
             self._workers.start(command_for(_CALLER, *words), self._slots, self._slurm)
 
     # The end
@@ -277,6 +292,11 @@ class Executor(futures.Executor):
 
     def _close(self) -> None:
         """End the workers, and remove what nobody asked to keep."""
+        if (
+            self._workers.is_here
+        ):  # it acks what is done, and then has nothing to say of its end
+            with suppress(DdmqError):
+                self._broker.wait(self.queue, timeout=_LAST_ACKS)
         self._workers.end()
         if self._workers.are_jobs:
             self._workers.cancel_waiting()

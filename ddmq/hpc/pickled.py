@@ -43,7 +43,7 @@ class Pickled:
 
     def words(self) -> list[str]:
         """Return what makes one like this in a worker's process."""
-        return ["cloudpickle", *self._places]
+        return ["cloudpickle"]
 
     def check_all(self, results: os.stat_result) -> None:
         """Raise InvalidArgument where others have been in the queue, or these are no results."""

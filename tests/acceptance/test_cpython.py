@@ -22,8 +22,14 @@ pytestmark = [
 ]
 #: Where the classes are: from Python 3.12 on, and before.
 HOMES = {
-    "ExecutorTest": ("test.test_concurrent_futures.executor", "test.test_concurrent_futures"),
-    "WaitTests": ("test.test_concurrent_futures.test_wait", "test.test_concurrent_futures"),
+    "ExecutorTest": (
+        "test.test_concurrent_futures.executor",
+        "test.test_concurrent_futures",
+    ),
+    "WaitTests": (
+        "test.test_concurrent_futures.test_wait",
+        "test.test_concurrent_futures",
+    ),
 }
 #: What is run, in 3.9 to 3.13.
 TESTS = {
@@ -117,9 +123,7 @@ def run(executor_for):
 
     def run(kind, name, serializer):
         tests = getattr(home_of(kind), kind)
-        made = type(
-            kind, (Ours, tests, unittest.TestCase), {"serializer": serializer}
-        )
+        made = type(kind, (Ours, tests, unittest.TestCase), {"serializer": serializer})
         for _ in range(RUNS):
             result = unittest.TestResult()
             made(name).run(result)

@@ -108,6 +108,7 @@ ABOVE = [
     "ddmq.hpc.closed",
     "ddmq.hpc.plain",
     "ddmq.hpc.pickled",
+    "ddmq.hpc.bundled",
     "ddmq.hpc.caller",
     "ddmq.hpc.crew",
     "ddmq.hpc.collector",

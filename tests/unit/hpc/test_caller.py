@@ -12,8 +12,8 @@ from ddmq.hpc.caller import Caller
 from ddmq.hpc.calls import Answer, Call
 from ddmq.hpc.serving import Reject, Release
 
-ID = "0" * 20
-CALL = Call("k", "json:dumps", [{"a": 1}], {}).message()
+KEY = "0" * 23 + "-" + "0" * 9
+CALL = Call(KEY, "json:dumps", [{"a": 1}], {}).message()
 
 
 @pytest.fixture
@@ -24,65 +24,80 @@ def results(tmp_path):
 
 @pytest.fixture
 def caller(results):
-    return Caller(str(results), "durable", "json", "json", "json.encoder")
+    return Caller("root", "queue", str(results), "durable", "json", "json")
 
 
-def test_a_result_is_a_file_named_after_its_message(caller, results):
+def test_a_result_is_a_file_named_by_its_key(caller, results):
     for _ in range(2):  # the second one takes the place of the first
-        caller(CALL, ID)
-        assert os.listdir(results) == [ID]
-        assert Answer.parse((results / ID).read_bytes()) == Answer("k", '{"a": 1}')
+        caller(CALL, 0)
+        assert os.listdir(results) == [KEY]
+        assert Answer.parse((results / KEY).read_bytes()) == Answer(KEY, '{"a": 1}')
 
 
 def test_a_link_in_its_place_is_replaced_and_not_followed(caller, results, tmp_path):
     (tmp_path / "mine").write_text("mine")
-    (results / ID).symlink_to(tmp_path / "mine")
-    caller(CALL, ID)
+    (results / KEY).symlink_to(tmp_path / "mine")
+    caller(CALL, 0)
     assert (tmp_path / "mine").read_text() == "mine"
-    assert not (results / ID).is_symlink()
+    assert not (results / KEY).is_symlink()
 
 
-@pytest.mark.parametrize("message", [None, "text", [], {}, {**CALL, "more": 1}])
+@pytest.mark.parametrize(
+    "message",
+    [None, "text", [], {}, {**CALL, "more": 1}, {"calls": CALL}, {"calls": [CALL, 5]}],
+)
 def test_what_is_no_call_is_never_tried_again(caller, message):
     with pytest.raises(Reject, match="no call"):
-        caller(message, ID)
+        caller(message, 0)
 
 
-@pytest.mark.parametrize("id_", ["mine", "../mine", "", ".", "a/b", ID + "\n"])
-def test_only_an_id_as_ddmq_makes_them_names_a_result(caller, results, id_):
-    with pytest.raises(Reject, match="names no result"):
-        caller(CALL, id_)
+@pytest.mark.parametrize("key", ["mine", "../mine", "", ".", "a/b", KEY + "\n"])
+def test_only_a_key_as_ddmq_makes_them_names_a_result(caller, results, key):
+    for message in ({**CALL, "key": key}, {"calls": [CALL, {**CALL, "key": key}]}):
+        with pytest.raises(Reject, match="names no result"):
+            caller(message, 0)
     assert os.listdir(results) == []
 
 
 def test_a_pickled_message_is_rejected_and_nothing_unpickled(caller, results):
     with pytest.raises(Reject, match="not started for that"):
-        caller({**CALL, "pickle": "Y3Bvc2l4CnN5c3RlbQo="}, ID)
+        caller({**CALL, "pickle": "Y3Bvc2l4CnN5c3RlbQo="}, 0)
     assert os.listdir(results) == []
 
 
 def test_what_the_directory_does_not_take_now_is_made_again_later(caller, results):
     slept = []
     caller._sleep = slept.append
-    (results / ID).mkdir()  # what no file can replace
+    (results / KEY).mkdir()  # what no file can replace
     with pytest.raises(OSError, match="directory"):
-        caller(CALL, ID)
+        caller(CALL, 0)
     caller._results.create = lambda *_, **__: (_ for _ in ()).throw(OSError(28, "full"))
     with pytest.raises(Release, match="is not kept in .*results: full"):
-        caller(CALL, ID)
+        caller(CALL, 0)
     assert slept == [5.0]
 
 
 def test_a_directory_that_is_gone_is_told(caller, results):
     shutil.rmtree(results)
     with pytest.raises(FileNotFoundError):
-        caller(CALL, ID)
+        caller(CALL, 0)
+
+
+def test_of_a_message_that_came_back_only_calls_without_result_go_on(caller, results):
+    keys = [KEY[:-1] + str(n) for n in range(3)]
+    calls = [{**CALL, "key": key} for key in keys]
+    caller(calls[1], 1)
+    published = []
+    caller._publish = published.extend
+    caller({"calls": calls}, 1)
+    assert [call.key for call in published] == [keys[0], keys[2]]
+    assert os.listdir(results) == [keys[1]]
 
 
 def test_the_mode_of_a_result_is_as_the_umask_says(caller, results):
     before = os.umask(0o027)
     try:
-        caller(CALL, ID)
+        caller(CALL, 0)
     finally:
         os.umask(before)
-    assert stat.S_IMODE((results / ID).stat().st_mode) == 0o640
+    assert stat.S_IMODE((results / KEY).stat().st_mode) == 0o640

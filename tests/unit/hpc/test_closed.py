@@ -10,7 +10,9 @@ from ddmq import InvalidArgument, StorageError
 from ddmq.hpc.closed import Enclosure, check_below, is_own_file
 
 SOMEBODY = 12345
-give_away = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+give_away = pytest.mark.skipif(
+    os.geteuid() != 0, reason="only root can give files away"
+)
 
 
 @pytest.fixture
@@ -134,7 +136,9 @@ def test_what_is_not_there_is_told(place):
 def test_all_below_must_be_ours_and_its_directories_closed(place):
     (place / "ready").mkdir(mode=0o755)
     (place / "ready" / "file").touch()
-    (place / "ready" / "file").chmod(0o664)  # by the umask, in a directory that is closed
+    (place / "ready" / "file").chmod(
+        0o664
+    )  # by the umask, in a directory that is closed
     (place / "ready" / "link").symlink_to("nowhere")
     check_below(str(place))
     (place / "ready").chmod(0o770)  # and somebody holds it open since the queue was

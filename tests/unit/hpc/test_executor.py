@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import gc
+import json
 import os
 import shutil
 import stat
@@ -66,14 +67,16 @@ def other(broker, root, clock):
 
 
 @pytest.fixture
-def work(broker, tmp_path):
+def work(broker, root, tmp_path):
     """Return a function that makes so many calls, as a worker does; return how many it made."""
 
     def work(number, queue="calls", allowed="executed_tasks"):
         messages = broker.consume(queue, number)
         results = str(tmp_path / "ddmq-results" / queue)
         for message in messages:
-            Caller(results, "", "json", allowed)(message.message, message.id)
+            made = Caller(str(root), queue, results, "", "json", allowed)
+            made._broker = broker  # which has the clock of the test
+            made(message.message, message.requeue_counter)
             broker.ack(message)
         return len(messages)
 
@@ -88,8 +91,8 @@ def pickled(made, root, tmp_path):
 
     def pickled(queue="calls", **options):
         executor = made(queue, serializer="cloudpickle", **options)
-        words = map(str, (root.resolve(), queue, executor.results))
-        return executor, Caller(executor.results, "", "cloudpickle", *words)
+        places = str(root.resolve()), queue, executor.results
+        return executor, Caller(*places, "", "cloudpickle")
 
     return pickled
 
@@ -115,9 +118,10 @@ def test_a_call_is_a_message_and_its_result_a_file(made, work, tasks, broker):
     assert not future.done()
     [seen] = broker.peek("calls")
     assert seen.message["function"] == "executed_tasks:double"
+    assert seen.message["key"] == future.key
     assert work(1) == 1
     assert future.result(PATIENCE) == 9
-    assert os.listdir(executor.results) == [seen.id]
+    assert os.listdir(executor.results) == [future.key]
 
 
 def test_queue_and_results_are_for_their_user_alone(made, broker, root):
@@ -256,15 +260,18 @@ def test_what_is_no_result_is_left_out(made, work, tasks, tmp_path, caplog):
     results = tmp_path / "ddmq-results" / "calls"
     secret = tmp_path / "secret"
     secret.write_text("secret")
-    (results / ("0" * 20)).symlink_to(secret)
-    os.mkfifo(results / ("1" * 20))
-    (results / ("2" * 20)).write_text("no JSON")
-    (results / ("3" * 20)).write_text('{"key": "x", "value": 1, "error": null}')
+    keys = [f"{n:023d}-{n:09d}" for n in range(5)]
+    (results / keys[0]).symlink_to(secret)
+    os.mkfifo(results / keys[1])
+    (results / keys[2]).write_text("no JSON")
+    said = {"key": future.key, "value": 1, "error": None}
+    (results / keys[3]).write_text(json.dumps(said))  # another call's
+    (results / keys[4]).write_text(json.dumps({**said, "key": keys[4]}))  # no call's
     (results / "mine").write_text("not even a name of one")
     work(1)
     assert future.result(PATIENCE) == 2
     executor.shutdown()
-    assert caplog.text.count("is left out") == 3
+    assert caplog.text.count("is left out") == 4
 
 
 def test_a_result_that_can_not_be_read_now_is_read_later(made, work, tasks, caplog):
@@ -520,6 +527,61 @@ def test_the_end_takes_back_jobs_that_wait(made):
     assert asked == ["cancelled"]
 
 
+# Several calls in one message
+
+
+def test_many_calls_of_a_map_are_in_few_messages(made, work, tasks, broker):
+    results = made().map(tasks.double, range(400))
+    assert broker.view("calls")["calls"].waiting == 100
+    assert work(1000) == 100
+    assert list(results) == list(range(0, 800, 2))
+
+
+def test_a_message_of_several_is_taken_out_when_nobody_wants_any(made, tasks, other):
+    executor = made()
+    executor.map(tasks.double, range(200))
+    keys = sorted(executor._collector._pending)
+    pending = executor._collector._pending
+    first, second, *_ = (pending[key] for key in keys)
+    assert not first.cancel()  # the other one in its message is wanted
+    executor._collector.take_out([first, second])
+    assert first.cancelled()
+    assert second.cancelled()
+    assert len(other.to_cancel("calls")) == 1
+    executor.shutdown(wait=False, cancel_futures=True)
+    assert other.consume("calls") == []
+
+
+def test_the_calls_of_a_message_that_came_back_are_messages_of_their_own(
+    made, work, tasks, broker
+):
+    results = made().map(tasks.double, range(200))
+    broker.nack(broker.consume("calls"))
+    assert work(1000) == 100
+    assert work(1000) == 2
+    assert list(results) == list(range(0, 400, 2))
+
+
+def test_each_call_of_a_message_that_is_dead_has_failed(made, tasks, broker, later):
+    executor = made()
+    executor.map(tasks.double, range(200))
+    keys = sorted(executor._collector._pending)
+    found = [executor._collector._pending[key] for key in keys]
+    broker.reject(broker.consume("calls"), "no module")
+    assert "no module" in str(later(found[0], 3))
+    assert "no module" in str(later(found[1], 3))
+    assert not found[2].done()
+
+
+def test_another_process_finds_each_call_of_a_message(made, work, tasks, broker, clock):
+    made().map(tasks.double, range(200))
+    work(3)
+    other = Executor.attach(broker.root, "calls", clock=clock)
+    work(100)
+    assert [f.result(PATIENCE) for f in other.futures] == list(range(0, 400, 2))
+    other.shutdown()
+
+
 # Pickled calls
 
 
@@ -529,7 +591,7 @@ def test_a_pickled_call_is_made_of_anything(pickled, broker):
     futures_ = [executor.submit(lambda x: more | x, {n}) for n in range(2)]
     for message in broker.consume("calls", 2):
         assert message.message["function"].startswith(f"{__name__}:test_a_pickled")
-        caller(message.message, message.id)
+        caller(message.message, 0)
     assert [f.result(PATIENCE) for f in futures_] == [{3, 0}, {3, 1}]
     for name in os.listdir(executor.results):
         mode = os.stat(f"{executor.results}/{name}").st_mode
@@ -574,7 +636,9 @@ def test_links_on_the_way_are_resolved_once(pickled, root, tmp_path):
     assert executor.results == f"{tmp_path}/ddmq-results/calls"
 
 
-def test_no_call_is_published_when_the_queue_was_opened_meanwhile(pickled, broker, root):
+def test_no_call_is_published_when_the_queue_was_opened_meanwhile(
+    pickled, broker, root
+):
     executor, _ = pickled()
     (root / "calls").chmod(0o770)
     with pytest.raises(InvalidArgument, match="it may be written to by others"):
@@ -591,17 +655,19 @@ def test_a_call_is_rejected_when_the_queue_was_opened_meanwhile(pickled, broker,
     [message] = broker.consume("calls")
     (root / "calls").chmod(0o770)
     with pytest.raises(Reject, match="it may be written to by others"):
-        caller(message.message, message.id)
+        caller(message.message, 0)
     assert os.listdir(executor.results) == []
 
 
-def test_no_result_is_unpickled_when_its_directory_was_opened_meanwhile(pickled, broker):
+def test_no_result_is_unpickled_when_its_directory_was_opened_meanwhile(
+    pickled, broker
+):
     executor, caller = pickled()
     future = executor.submit(len, "")
     [message] = broker.consume("calls")
     os.chmod(executor.results, 0o770)
     caller._form._enclosure = types.SimpleNamespace(check=lambda: None)
-    caller(message.message, message.id)  # as whoever may write there now would
+    caller(message.message, 0)  # as whoever may write there now would
     with pytest.raises(InvalidArgument, match="it may be written to by others"):
         future.result(PATIENCE)
 
@@ -614,8 +680,8 @@ def test_a_result_that_others_may_write_to_is_left_out(pickled, broker, caplog):
         create=lambda name, data, **_: made.append(data), move=lambda *_: None
     )
     made = []
-    caller(message.message, message.id)
-    planted = f"{executor.results}/{message.id}"
+    caller(message.message, 0)
+    planted = f"{executor.results}/{future.key}"
     with open(planted + ".new", "wb") as file:
         file.write(made[0])
     os.chmod(planted + ".new", 0o666)
@@ -633,7 +699,14 @@ def test_workers_of_json_reject_a_pickled_call(pickled, broker, work, later):
     future = executor.submit(len, "")
     [message] = broker.consume("calls")
     with pytest.raises(Reject, match="it is pickled"):
-        Caller(executor.results, "", "json", "builtins")(message.message, message.id)
+        Caller(
+            str(executor._broker.root),
+            "calls",
+            executor.results,
+            "",
+            "json",
+            "builtins",
+        )(message.message, 0)
     broker.reject(message, "it is pickled, and …")
     assert "it is pickled" in str(later(future, 3))
 

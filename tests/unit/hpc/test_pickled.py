@@ -66,7 +66,10 @@ def raises(error):
 
 def test_anything_can_be_called_with_anything(made):
     more = 5
-    assert made(lambda x, *, y: {x, y, more}, (1, 2), y=b"z") == ({(1, 2), b"z", 5}, None)
+    assert made(lambda x, *, y: {x, y, more}, (1, 2), y=b"z") == (
+        {(1, 2), b"z", 5},
+        None,
+    )
     assert made("a,b".split, ",") == (["a", "b"], None)
     assert made(lambda x: -x, [1], [2], each=True) == ([-1, -2], None)
 

@@ -51,7 +51,9 @@ def test_arguments_that_are_no_json_are_refused_at_once(argument):
 
 
 def test_a_function_that_nobody_finds_is_refused_with_what_to_do(monkeypatch, tasks):
-    with pytest.raises(InvalidArgument, match="top of a module.*serializer='cloudpickle'"):
+    with pytest.raises(
+        InvalidArgument, match="top of a module.*serializer='cloudpickle'"
+    ):
         Plain(()).function(lambda: 1)
     monkeypatch.setattr(tasks.double, "__module__", "__main__")
     with pytest.raises(InvalidArgument, match=r"tasks\.py.*serializer='cloudpickle'"):
