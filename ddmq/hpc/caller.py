@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import errno
-import time
 from typing import TYPE_CHECKING, Any
 
+from ddmq.clock import Clock
 from ddmq.hpc.bundled import make_together, publish_together
 from ddmq.hpc.calls import Call, is_key
 from ddmq.hpc.faults import may_pass
@@ -15,8 +15,6 @@ from ddmq.hpc.serving import Reject, Release
 from ddmq.storage.names import new_token
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from ddmq.broker import Broker
     from ddmq.hpc.pickled import Pickled
 
@@ -34,26 +32,28 @@ class Caller:
 
     def __init__(
         self,
-        root: str,
-        queue: str,
+        place: str,
         results: str,
         durable: str,
         form: str,
         *allowed: str,
     ) -> None:
-        """Open the directory; `allowed` are the modules of functions, where calls are JSON."""
+        """Open the directory of results; `place` is that of the queue.
+
+        `allowed` are the modules of functions, where calls are JSON.
+        """
+        self._root, _, self._queue = place.rpartition("/")
         self._form: Plain | Pickled
         if form == "cloudpickle":
             from ddmq.hpc.pickled import Pickled  # not every worker has it
 
-            self._form = Pickled(root, queue, results)
+            self._form = Pickled(self._root, self._queue, results)
         else:
             self._form = Plain(allowed)
-        self._root, self._queue = root, queue
         self._broker: Broker | None = None
         self._results = Folder.open(results)
         self._is_durable = bool(durable)
-        self._sleep: Callable[[float], None] = time.sleep
+        self._clock = Clock()
 
     def __call__(self, message: Any, requeue_counter: int) -> None:
         """Make the calls that a message asks for, and keep what came of each."""
@@ -68,6 +68,8 @@ class Caller:
             self._publish([c for c in calls if self._results.status(c.key) is None])
         else:
             make_together(calls, self._make, self._publish)
+        if self._is_durable:
+            self._results.sync()  # their names, before the message is acked
 
     def _make(self, call: Call) -> None:
         data = self._form.answer(call)
@@ -76,7 +78,7 @@ class Caller:
         except OSError as error:
             if not may_pass(error) or error.errno == errno.ENOENT:
                 raise
-            self._sleep(_TROUBLED)  # it may have room for it later
+            self._clock.sleep(_TROUBLED)  # it may have room for it later
             why = f"its result is not kept in {self._results.path}: {error.strerror}"
             raise Release(why) from error
 
@@ -90,8 +92,6 @@ class Caller:
 
     def _keep(self, name: str, data: bytes) -> None:
         """Let a file have this name that is there whole, or not at all."""
-        draft, sync = f".ddmq-{new_token()}", self._is_durable
-        self._results.create(draft, data, sync=sync, mode=self._form.result_mode)
+        draft, mode = f".ddmq-{new_token()}", self._form.result_mode
+        self._results.create(draft, data, sync=self._is_durable, mode=mode)
         self._results.move(draft, self._results, name)
-        if sync:
-            self._results.sync()

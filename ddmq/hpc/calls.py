@@ -132,7 +132,7 @@ class Answer(NamedTuple):
             return None
         if not isinstance(said, dict):
             return None
-        kinds = {
+        kinds: dict[str, Any] = {
             "key": str,
             "value": object,
             "error": (dict, type(None)),

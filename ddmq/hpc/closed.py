@@ -158,7 +158,7 @@ def _fault_of_own(found: os.stat_result) -> str:
 
 
 def _fault_above(found: os.stat_result) -> str:
-    """Say what is wrong with a directory above; empty: nobody but root can exchange what is ours."""
+    """Say what is wrong with a directory above; empty: only root and we move what is in it."""
     if found.st_uid not in (0, os.geteuid()):
         return _THEIRS
     is_open = found.st_mode & _OF_OTHERS and not found.st_mode & stat.S_ISVTX

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 from ddmq.broker import Broker
 from ddmq.clock import Clock
 from ddmq.errors import DdmqError, InvalidArgument, StorageError
-from ddmq.hpc.calling import command_for
 from ddmq.hpc.bundled import publish_together
+from ddmq.hpc.calling import command_for
 from ddmq.hpc.closed import require_own, require_own_names
 from ddmq.hpc.collector import Collector
 from ddmq.hpc.crew import Crew
@@ -89,7 +89,7 @@ class Executor(futures.Executor):
         self.queue = f"calls-{new_token()}" if queue is None else queue
         self.results = _place_of(results, self.queue)
         if is_pickled:  # a link on the way may belong to somebody else
-            root, self.results = map(os.path.realpath, (root, self.results))
+            root, self.results = os.path.realpath(root), os.path.realpath(self.results)
         self._broker = Broker(root, clock=self._clock)
         place = f"{self._broker.root}/{self.queue}"
         if not shared:
@@ -153,10 +153,14 @@ class Executor(futures.Executor):
                 f"{results}: no such directory; say where the results of the run are: results="
             )
         found = cls(root, queue, **options)
-        found.futures = found._collector.find()
-        if found.futures and {"allow", "slots", "slurm"} & options.keys():
-            found._start()
+        found._find(start=bool({"allow", "slots", "slurm"} & options.keys()))
         return found
+
+    def _find(self, *, start: bool) -> None:
+        """Expect all calls of another process; start workers for them."""
+        self.futures = self._collector.find()
+        if self.futures and start:
+            self._start()
 
     # Calls
 
@@ -262,7 +266,7 @@ class Executor(futures.Executor):
         """Start the workers, unless they are, or nobody knows what they may call."""
         if self._form.can_start and not self._workers.are_started:
             durable = self._broker.settings(self.queue).durable
-            places = self._broker.root, self.queue, self.results
+            places = f"{self._broker.root}/{self.queue}", self.results
             words = [*places, "durable" if durable else "", *self._form.words()]
             self._workers.start(command_for(_CALLER, *words), self._slots, self._slurm)
 

@@ -16,6 +16,7 @@ from ddmq.hpc.closed import Enclosure, check_below
 from ddmq.hpc.serving import Reject
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Callable
 
 
@@ -118,7 +119,8 @@ class Pickled:
         """Make a call, and return what came of it; Reject: it is none for this worker."""
         if not call.pickle:
             raise Reject(
-                "it is not pickled, and this worker makes pickled calls only: use a queue of its own"
+                "it is not pickled, and this worker makes pickled calls only; "
+                "use a queue of its own"
             )
         try:
             code, args, kwargs = self._loaded(call.pickle)

@@ -24,7 +24,7 @@ def results(tmp_path):
 
 @pytest.fixture
 def caller(results):
-    return Caller("root", "queue", str(results), "durable", "json", "json")
+    return Caller("root/queue", str(results), "durable", "json", "json")
 
 
 def test_a_result_is_a_file_named_by_its_key(caller, results):
@@ -67,12 +67,12 @@ def test_a_pickled_message_is_rejected_and_nothing_unpickled(caller, results):
 
 def test_what_the_directory_does_not_take_now_is_made_again_later(caller, results):
     slept = []
-    caller._sleep = slept.append
+    caller._clock.sleep = slept.append
     (results / KEY).mkdir()  # what no file can replace
     with pytest.raises(OSError, match="directory"):
         caller(CALL, 0)
     caller._results.create = lambda *_, **__: (_ for _ in ()).throw(OSError(28, "full"))
-    with pytest.raises(Release, match="is not kept in .*results: full"):
+    with pytest.raises(Release, match=r"is not kept in .*results: full"):
         caller(CALL, 0)
     assert slept == [5.0]
 

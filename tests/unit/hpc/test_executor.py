@@ -74,7 +74,7 @@ def work(broker, root, tmp_path):
         messages = broker.consume(queue, number)
         results = str(tmp_path / "ddmq-results" / queue)
         for message in messages:
-            made = Caller(str(root), queue, results, "", "json", allowed)
+            made = Caller(f"{root}/{queue}", results, "", "json", allowed)
             made._broker = broker  # which has the clock of the test
             made(message.message, message.requeue_counter)
             broker.ack(message)
@@ -91,7 +91,7 @@ def pickled(made, root, tmp_path):
 
     def pickled(queue="calls", **options):
         executor = made(queue, serializer="cloudpickle", **options)
-        places = str(root.resolve()), queue, executor.results
+        places = f"{root.resolve()}/{queue}", executor.results
         return executor, Caller(*places, "", "cloudpickle")
 
     return pickled
@@ -699,14 +699,9 @@ def test_workers_of_json_reject_a_pickled_call(pickled, broker, work, later):
     future = executor.submit(len, "")
     [message] = broker.consume("calls")
     with pytest.raises(Reject, match="it is pickled"):
-        Caller(
-            str(executor._broker.root),
-            "calls",
-            executor.results,
-            "",
-            "json",
-            "builtins",
-        )(message.message, 0)
+        Caller("root/calls", executor.results, "", "json", "builtins")(
+            message.message, 0
+        )
     broker.reject(message, "it is pickled, and …")
     assert "it is pickled" in str(later(future, 3))
 

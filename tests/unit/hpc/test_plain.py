@@ -46,13 +46,13 @@ def test_no_function_of_another_module_is_called(tmp_path, monkeypatch, function
 @pytest.mark.parametrize("argument", [{1}, float("inf"), object(), b"x"])
 def test_arguments_that_are_no_json_are_refused_at_once(argument):
     for given in ([argument], {}), ([], {"x": argument}):
-        with pytest.raises(InvalidArgument, match="are no JSON.*cloudpickle"):
+        with pytest.raises(InvalidArgument, match=r"are no JSON.*cloudpickle"):
             Plain(()).call("k", "a:b", *given)
 
 
 def test_a_function_that_nobody_finds_is_refused_with_what_to_do(monkeypatch, tasks):
     with pytest.raises(
-        InvalidArgument, match="top of a module.*serializer='cloudpickle'"
+        InvalidArgument, match=r"top of a module.*serializer='cloudpickle'"
     ):
         Plain(()).function(lambda: 1)
     monkeypatch.setattr(tasks.double, "__module__", "__main__")
