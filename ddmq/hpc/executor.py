@@ -89,8 +89,8 @@ class Executor(futures.Executor):
         self.queue = f"calls-{new_token()}" if queue is None else queue
         self.results = _place_of(results, self.queue)
         if is_pickled:  # a link on the way may belong to somebody else
-            root, self.results = os.path.realpath(root), os.path.realpath(self.results)
-        self._broker = Broker(root, clock=self._clock)
+            self.results = os.path.realpath(self.results)
+        self._broker = Broker(root, clock=self._clock)  # which resolves links, too
         place = f"{self._broker.root}/{self.queue}"
         if not shared:
             require_own_names(self._broker.root)

@@ -94,6 +94,19 @@ def test_of_a_message_that_came_back_only_calls_without_result_go_on(caller, res
     assert os.listdir(results) == [keys[1]]
 
 
+def test_a_result_is_on_stable_storage_before_its_message_is_acked(
+    caller, results, monkeypatch
+):
+    synced = []
+    monkeypatch.setattr(os, "fsync", lambda fd: synced.append(os.fstat(fd).st_mode))
+    caller({"calls": [CALL, {**CALL, "key": KEY[:-1] + "1"}]}, 0)
+    kinds = [stat.S_ISREG(mode) for mode in synced]
+    assert kinds == [True, True, False]  # both files, and then their names
+    synced.clear()
+    Caller("root/queue", str(results), "", "json", "json")(CALL, 0)
+    assert synced == []
+
+
 def test_the_mode_of_a_result_is_as_the_umask_says(caller, results):
     before = os.umask(0o027)
     try:
