@@ -47,7 +47,7 @@ def test_one_at_a_time_is_as_it_was(published, broker):
 
 
 def test_a_message_of_several_may_come_back_whatever_the_queue_says(published, broker):
-    broker.update_settings("q", requeue=False)
+    broker.update_settings("q", requeue=False, requeue_limit=0)
     published(CALLS, 5)
     broker.nack(broker.consume("q"))
     assert broker.dead("q") == []
