@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import os
 import re
+import signal
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -100,3 +101,4 @@ def main(name: str, *words: str) -> None:
 
     function = function_named(name)
     serve(function(*words) if words else function)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # it ends, and is not to be disturbed

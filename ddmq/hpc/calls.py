@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import builtins
 import json
-import os
+import re
 import sys
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ddmq.errors import DdmqError, InvalidArgument
-from ddmq.hpc.calling import function_named
-from ddmq.hpc.serving import Reject
+from ddmq.errors import DdmqError
 from ddmq.untrusted import parsed
 
 if TYPE_CHECKING:
@@ -22,6 +20,8 @@ _TOO_LARGE = (
     f"what it returned is over {MAX_RESULT} bytes as JSON; "
     "write it to a file, and return the path"
 )
+#: What names a call: when its run began, a part of a token, and its number.
+_KEY = re.compile(r"[0-9]{19}[0-9a-f]{4}-[0-9]{9,12}", re.ASCII)
 #: Characters of an exception that are kept, and of its traceback.
 _LONGEST_TEXT, _LONGEST_TRACEBACK = 10_000, 100_000
 
@@ -53,21 +53,34 @@ class Call(NamedTuple):
     kwargs: dict[str, Any]
     each: bool = False
     """Whether `args` are those of several calls, one after the other."""
+    pickle: str = ""
+    """Function and arguments, pickled and in Base64; empty: they are those above."""
 
     def message(self) -> dict[str, Any]:
         """Return the message."""
-        return self._asdict()
+        said = self._asdict()
+        if not self.pickle:
+            del said["pickle"]
+        return said
+
+    @classmethod
+    def all_in(cls, message: Any) -> list[Call]:
+        """Read a message of one or of several calls; none: it is no such message."""
+        is_many = isinstance(message, dict) and message.keys() == {"calls"}
+        said = message["calls"] if is_many else [message]
+        calls = list(map(cls.parse, said)) if isinstance(said, list) else []
+        return [] if None in calls else [call for call in calls if call is not None]
 
     @classmethod
     def parse(cls, message: Any) -> Call | None:
         """Read a message; None: it is no call."""
         kinds = {"key": str, "function": str, "args": list, "kwargs": dict}
-        if not isinstance(message, dict) or message.keys() - {*kinds, "each"}:
+        if not isinstance(message, dict) or message.keys() - set(cls._fields):
             return None
         if not all(isinstance(message.get(n), kind) for n, kind in kinds.items()):
             return None
-        each = message.get("each", False)
-        if not isinstance(each, bool):
+        each, pickle = message.get("each", False), message.get("pickle", "")
+        if not isinstance(each, bool) or not isinstance(pickle, str):
             return None
         if each and not all(isinstance(args, list) for args in message["args"]):
             return None
@@ -85,6 +98,11 @@ class Call(NamedTuple):
         return function(*self.args, **self.kwargs)
 
 
+def is_key(name: str) -> bool:
+    """Tell whether this is what an Executor names a call, and so the file of its result."""
+    return _KEY.fullmatch(name) is not None
+
+
 class Answer(NamedTuple):
     """What came of a call."""
 
@@ -92,10 +110,15 @@ class Answer(NamedTuple):
     value: Any = None
     error: dict[str, Any] | None = None
     """The exception: `module`, `type`, `args`, `text` and `traceback`."""
+    pickle: str = ""
+    """What came of it, pickled and in Base64; empty: it is one of those above."""
 
     def data(self) -> bytes:
         """Return it as JSON; ValueError or TypeError: it can't be."""
-        text = json.dumps(self._asdict(), allow_nan=False)
+        said = self._asdict()
+        if not self.pickle:
+            del said["pickle"]
+        text = json.dumps(said, allow_nan=False)
         if len(text) > MAX_RESULT:
             raise ValueError(_TOO_LARGE)
         return text.encode("ascii")
@@ -107,29 +130,33 @@ class Answer(NamedTuple):
             said = parsed(data)
         except ValueError:
             return None
-        if not isinstance(said, dict) or said.keys() != set(cls._fields):
+        if not isinstance(said, dict):
             return None
-        is_sound = isinstance(said["key"], str)
-        is_sound = is_sound and isinstance(said["error"], (dict, type(None)))
+        kinds: dict[str, Any] = {
+            "key": str,
+            "value": object,
+            "error": (dict, type(None)),
+            "pickle": str,
+        }
+        if said.keys() | {"pickle"} != kinds.keys():
+            return None
+        is_sound = all(isinstance(found, kinds[name]) for name, found in said.items())
         return cls(**said) if is_sound else None
 
     @classmethod
     def failed(cls, key: str, error: BaseException) -> Answer:
         """Return what tells of an exception."""
-        import traceback  # slow to import
-
         kind, args = type(error), list(error.args)
         try:
             parsed(json.dumps(args, allow_nan=False).encode())
         except (TypeError, ValueError, RecursionError):
             args = []
-        text = "".join(traceback.format_exception(kind, error, error.__traceback__))
         said = {
             "module": kind.__module__,
             "type": kind.__qualname__,
             "args": args,
             "text": str(error)[:_LONGEST_TEXT],
-            "traceback": text[-_LONGEST_TRACEBACK:],
+            "traceback": traceback_of(error),
         }
         if len(json.dumps(args)) > _LONGEST_TEXT:
             said["args"] = []
@@ -156,6 +183,14 @@ class Answer(NamedTuple):
         return error
 
 
+def traceback_of(error: BaseException) -> str:
+    """Return the end of a traceback."""
+    import traceback  # slow to import
+
+    kind, trace = type(error), error.__traceback__
+    return "".join(traceback.format_exception(kind, error, trace))[-_LONGEST_TRACEBACK:]
+
+
 def _kind(module: Any, name: Any, allowed: Collection[str]) -> type[Exception] | None:
     """Return a type of exception by its name; nothing is imported for it."""
     if not isinstance(module, str) or not isinstance(name, str):
@@ -166,47 +201,3 @@ def _kind(module: Any, name: Any, allowed: Collection[str]) -> type[Exception] |
     found = getattr(home, name, None)
     is_kind = isinstance(found, type) and issubclass(found, Exception)
     return found if is_kind and found.__module__ == module else None
-
-
-class Caller:
-    """Makes the calls of functions whose modules it was started for, and no others."""
-
-    def __init__(self, *allowed: str) -> None:
-        self._allowed = frozenset(allowed)
-
-    def __call__(self, message: Any, output: str | None) -> None:
-        """Make the call that a message asks for, and write what came of it to `output`."""
-        call = Call.parse(message)
-        if call is None:
-            raise Reject("it is no call, as an Executor publishes them")
-        if call.module not in self._allowed:
-            raise Reject(
-                f"{call.function[:200]}: this worker was not started for its module"
-            )
-        assert (
-            output is not None
-        )  # an Executor always starts it with an output directory
-        data = self._answer(call)
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-        with open(os.open(output, flags, 0o666), "wb") as file:
-            file.write(data)
-
-    def _answer(self, call: Call) -> bytes:
-        try:
-            data = Answer(call.key, call.made(function_named(call.function))).data()
-            parsed(data)  # as whoever collects it will
-        except (Exception, SystemExit) as error:  # noqa: BLE001 - it is the caller's to handle
-            return Answer.failed(call.key, error).data()
-        return data
-
-
-def checked(call: Call) -> Call:
-    """Return a call whose arguments are JSON; InvalidArgument: they are not."""
-    try:
-        json.dumps([call.args, call.kwargs], allow_nan=False)
-    except (TypeError, ValueError, RecursionError) as error:
-        raise InvalidArgument(
-            f"the arguments of {call.function} are no JSON: {error}; write them to a file, "
-            "and give its path"
-        ) from error
-    return call

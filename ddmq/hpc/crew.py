@@ -45,10 +45,10 @@ _option = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
 class Crew:
     """The workers of an executor: a process here, or jobs."""
 
-    def __init__(self, root: str, queue: str, results: str) -> None:
+    def __init__(self, root: str, queue: str) -> None:
         self.are_started = self.are_jobs = False
         self._queue = [root, queue]
-        self._options = ["--persistent", "--output-dir", results]
+        self._options = ["--persistent"]
         self._words: list[str] = []
         self._process: subprocess.Popen[bytes] | None = None
         self._starts = 0
@@ -56,6 +56,11 @@ class Crew:
         self._jobs: dict[str, list[str]] = {}
         self._is_chain = False
         _crews.add(self)
+
+    @property
+    def is_here(self) -> bool:
+        """Whether it is a process here."""
+        return self._process is not None
 
     def start(
         self, command: list[str], slots: int | None, slurm: Mapping[str, Any] | None

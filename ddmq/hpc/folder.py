@@ -156,9 +156,11 @@ class Folder:
         """Make a file that nobody made before; return its descriptor, to write to."""
         return int(self._fs.calls.open(f"./{name}", _NEW, 0o666))
 
-    def create(self, name: str, data: bytes) -> None:
+    def create(
+        self, name: str, data: bytes, *, sync: bool = False, mode: int | None = None
+    ) -> None:
         """Write a file whose name only we can know, since 64 random bits or more are in it."""
-        self._fs.create_own(f"./{name}", data, sync=False)
+        self._fs.create_own(f"./{name}", data, sync=sync, mode=mode)
 
     def make_closed(self, name: str) -> None:
         """Make a directory for us alone, unless a request that was sent twice has made it.

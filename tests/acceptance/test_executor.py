@@ -41,6 +41,39 @@ def dies():
 
 def leaves():
     os._exit(0)
+
+def dies_at_first(x, place):
+    if x == 150:
+        try:
+            os.mkdir(os.path.join(place, "died"))
+        except FileExistsError:
+            return x
+        os.kill(os.getpid(), signal.SIGKILL)
+    return x
+
+def first_waits_for_second(x, place):
+    with open(os.path.join(place, str(x)), "w"):
+        pass
+    while x == 0 and not os.path.exists(os.path.join(place, "1")):
+        time.sleep(0.01)
+    return x
+"""
+#: A program whose own functions are called, by pickles.
+PICKLES = """
+import sys
+from ddmq.hpc import Executor
+class Mine(Exception):
+    pass
+def double(x):
+    if x == 3:
+        raise Mine({x})
+    return {2 * x}
+with Executor(sys.argv[1], slots=1, serializer="cloudpickle") as executor:
+    print([*executor.map(double, range(3))], executor.submit(lambda: double(4)).result())
+    try:
+        executor.submit(double, 3).result()
+    except Mine as error:
+        print(repr(error), "in double" in str(error.__cause__))
 """
 #: A process that asks for calls, makes none, and is gone before they are made.
 FIRST = """
@@ -121,6 +154,60 @@ def test_a_worker_that_is_killed_in_the_middle_leaves_one_result_of_each_call(
     assert len(kept) == 300
     assert broker.is_empty("killed")
     assert broker.dead("killed") == []
+
+
+def test_calls_of_one_message_that_wait_for_a_long_one_go_to_others(
+    broker, root, tasks, tmp_path
+):
+    (tmp_path / "traces").mkdir()
+    place = [str(tmp_path / "traces")] * 300
+    with Executor(root, slots=2) as executor:
+        found = executor.map(tasks.first_waits_for_second, range(300), place)
+        assert list(found) == list(range(300))
+
+
+def test_a_call_that_kills_its_process_has_those_of_its_message_made(
+    broker, root, tasks, tmp_path
+):
+    (tmp_path / "traces").mkdir()
+    with Executor(root, "killed", slots=2) as executor:
+        place = [str(tmp_path / "traces")] * 1000
+        results = executor.map(tasks.dies_at_first, range(1000), place)
+        assert list(results) == list(range(1000))
+    kept = [n for n in os.listdir(executor.results) if not n.startswith(".")]
+    assert len(kept) == 1000
+    assert broker.dead("killed") == []
+
+
+def test_functions_of_the_program_itself_are_called_by_pickles(broker, root, tmp_path):
+    pytest.importorskip("cloudpickle", reason="cloudpickle is not installed")
+    root.chmod(0o700)
+    program = tmp_path / "program.py"
+    program.write_text(PICKLES)
+    environ = {**os.environ, "PYTHONPATH": os.pathsep.join([str(TOP), *sys.path])}
+    done = subprocess.run(
+        [sys.executable, str(program), str(root)],
+        env=environ,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout == "[{0}, {2}, {4}] {8}\nMine({3}) True\n"
+
+
+def test_a_worker_for_pickles_does_not_start_where_others_may_write(
+    broker, root, tmp_path
+):
+    pytest.importorskip("cloudpickle", reason="cloudpickle is not installed")
+    root.chmod(0o700)
+    executor = Executor(root, slots=1, serializer="cloudpickle")
+    check = executor._form._enclosure.check
+    executor._form._enclosure.check = lambda: root.chmod(0o770)  # at the last moment
+    with executor:
+        future = executor.submit(len, "")
+        executor._form._enclosure.check = check
+        assert isinstance(future.exception(), CallFailed)
+    assert "mq: it may be written to by others" in str(future.exception())
 
 
 def test_another_process_finds_what_one_left_that_was_killed(broker, root, tmp_path):

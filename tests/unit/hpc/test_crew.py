@@ -29,7 +29,7 @@ def test_what_is_no_option_is_refused(name):
 
 @pytest.mark.slow
 def test_what_the_submission_says_is_told(broker, root, tmp_path):
-    crew = Crew(str(root), "q", str(tmp_path))
+    crew = Crew(str(root), "q")
     with pytest.raises(DdmqError, match=r"no job was submitted: .*is no time"):
         crew.start(["true"], None, {"time": "5"})
     assert not crew.are_started
@@ -54,7 +54,7 @@ def slurm(tmp_path, monkeypatch):
 @pytest.fixture
 def crew(root, tmp_path):
     """The crew of jobs on two clusters."""
-    crew = Crew(str(root), "q", str(tmp_path))
+    crew = Crew(str(root), "q")
     crew._jobs = {"": ["7", "8"], "west": ["9"]}
     return crew
 
@@ -112,14 +112,14 @@ def test_the_jobs_are_those_of_which_slurm_told(root, tmp_path, monkeypatch):
     monkeypatch.setattr(
         subprocess, "run", lambda *_, **__: subprocess.CompletedProcess([], 0, said, "")
     )
-    crew = Crew(str(root), "q", str(tmp_path))
+    crew = Crew(str(root), "q")
     crew.start(["true"], None, {"workers": 2})
     assert crew._jobs == {"": ["12"], "a-b.c": ["13"]}
 
 
 @pytest.mark.slow
 def test_a_worker_ends_though_a_child_of_this_process_has_its_pipe(root, tmp_path):
-    crew = Crew(str(root), "q", str(tmp_path))
+    crew = Crew(str(root), "q")
     crew._words = [
         "/bin/sh",
         "-c",
@@ -137,7 +137,7 @@ def test_a_worker_ends_though_a_child_of_this_process_has_its_pipe(root, tmp_pat
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
 def test_a_child_of_this_process_lets_go_of_the_pipe(root, tmp_path):
-    crew = Crew(str(root), "q", str(tmp_path))
+    crew = Crew(str(root), "q")
     crew._words = ["/bin/sh", "-c", "read line"]
     crew._start_here()
     wait, go = os.pipe()

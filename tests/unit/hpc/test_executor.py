@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import gc
+import json
 import os
 import shutil
 import stat
@@ -16,7 +17,8 @@ import pytest
 
 from ddmq import Broker, InvalidArgument, QueueNotFound
 from ddmq.hpc import CallFailed, Executor
-from ddmq.hpc.calls import Caller
+from ddmq.hpc.caller import Caller
+from ddmq.hpc.serving import Reject
 
 TASKS = """
 def double(x, plus=0):
@@ -53,7 +55,7 @@ def made(broker, root, clock):
 
     yield make
     for executor in all_:
-        executor._fail(RuntimeError("the test is over"))
+        executor._collector._fail(RuntimeError("the test is over"))
         executor.shutdown()
     gc.collect()  # an exception, its traceback and its future hold each other, and brokers
 
@@ -65,19 +67,34 @@ def other(broker, root, clock):
 
 
 @pytest.fixture
-def work(broker, tmp_path):
+def work(broker, root, tmp_path):
     """Return a function that makes so many calls, as a worker does; return how many it made."""
 
     def work(number, queue="calls", allowed="executed_tasks"):
         messages = broker.consume(queue, number)
+        results = str(tmp_path / "ddmq-results" / queue)
         for message in messages:
-            output = tmp_path / f".{message.id}"
-            Caller(allowed)(message.message, str(output))
-            output.rename(tmp_path / "ddmq-results" / queue / message.id)
+            made = Caller(f"{root}/{queue}", results, "", "json", allowed)
+            made._broker = broker  # which has the clock of the test
+            made(message.message, message.requeue_counter)
             broker.ack(message)
         return len(messages)
 
     return work
+
+
+@pytest.fixture
+def pickled(made, root, tmp_path):
+    """Return a function that makes an Executor of pickled calls, and their worker."""
+    pytest.importorskip("cloudpickle", reason="cloudpickle is not installed")
+    root.chmod(0o700)
+
+    def pickled(queue="calls", **options):
+        executor = made(queue, serializer="cloudpickle", **options)
+        places = f"{root.resolve()}/{queue}", executor.results
+        return executor, Caller(*places, "", "cloudpickle")
+
+    return pickled
 
 
 @pytest.fixture
@@ -89,7 +106,7 @@ def later(clock):
             if futures.wait([future], 0.02).done:
                 return future.exception() or future.result()
             clock.advance(seconds)
-            future._executor._news.set()  # it may think that a look took so long
+            future._collector._news.set()  # it may think that a look took so long
         raise AssertionError("nothing comes of it")
 
     return later
@@ -101,9 +118,10 @@ def test_a_call_is_a_message_and_its_result_a_file(made, work, tasks, broker):
     assert not future.done()
     [seen] = broker.peek("calls")
     assert seen.message["function"] == "executed_tasks:double"
+    assert seen.message["key"] == future.key
     assert work(1) == 1
     assert future.result(PATIENCE) == 9
-    assert os.listdir(executor.results) == [seen.id]
+    assert os.listdir(executor.results) == [future.key]
 
 
 def test_queue_and_results_are_for_their_user_alone(made, broker, root):
@@ -183,7 +201,7 @@ def test_a_call_that_a_worker_has_can_not_be_taken_out(
     executor = made()
     results = executor.map(tasks.double, range(10))
     held = broker.consume("calls", 3)
-    found = list(executor._pending.values())
+    found = list(executor._collector._pending.values())
     assert [future.cancel() for future in found] == [False] * 3 + [True] * 7
     assert len(other.to_cancel("calls")) == 7
     assert other.to_cancel("calls").isdisjoint(message.id for message in held)
@@ -242,15 +260,18 @@ def test_what_is_no_result_is_left_out(made, work, tasks, tmp_path, caplog):
     results = tmp_path / "ddmq-results" / "calls"
     secret = tmp_path / "secret"
     secret.write_text("secret")
-    (results / ("0" * 20)).symlink_to(secret)
-    os.mkfifo(results / ("1" * 20))
-    (results / ("2" * 20)).write_text("no JSON")
-    (results / ("3" * 20)).write_text('{"key": "x", "value": 1, "error": null}')
+    keys = [f"{n:023d}-{n:09d}" for n in range(5)]
+    (results / keys[0]).symlink_to(secret)
+    os.mkfifo(results / keys[1])
+    (results / keys[2]).write_text("no JSON")
+    said = {"key": future.key, "value": 1, "error": None}
+    (results / keys[3]).write_text(json.dumps(said))  # another call's
+    (results / keys[4]).write_text(json.dumps({**said, "key": keys[4]}))  # no call's
     (results / "mine").write_text("not even a name of one")
     work(1)
     assert future.result(PATIENCE) == 2
     executor.shutdown()
-    assert caplog.text.count("is left out") == 3
+    assert caplog.text.count("is left out") == 4
 
 
 def test_a_result_that_can_not_be_read_now_is_read_later(made, work, tasks, caplog):
@@ -276,7 +297,7 @@ def test_the_calls_of_a_process_that_ended_are_found_again(
     first = made()
     first.map(tasks.double, range(4))
     first.submit(tasks.fails, "bad")
-    keys = sorted(first._pending)
+    keys = sorted(first._collector._pending)
     broker.reject(broker.consume("calls"))
     work(2)
     [held] = broker.consume("calls")
@@ -321,7 +342,7 @@ def test_whatever_goes_wrong_with_looking_fails_the_calls(made, tasks, broker):
     def look():
         raise ZeroDivisionError("never thought of")
 
-    executor._look = look
+    executor._collector._look = look
     future = executor.submit(tasks.double, 1)
     with pytest.raises(futures.BrokenExecutor, match="never thought of"):
         future.result(PATIENCE)
@@ -470,8 +491,8 @@ def test_a_call_that_is_long_at_work_does_not_fail(made, tasks, broker):
     broker.ack(broker.consume("calls"))
     broker.consume("calls")
     for now in (0, 100, 200):
-        executor._look_for_lost(now)
-    assert list(executor._pending.values()) == [future]
+        executor._collector._look_for_lost(now)
+    assert list(executor._collector._pending.values()) == [future]
 
 
 def test_calls_fail_when_no_job_is_left(made, tasks, later):
@@ -486,15 +507,15 @@ def test_calls_fail_when_no_job_is_left(made, tasks, later):
 def test_calls_wait_for_jobs_and_for_other_workers(made, tasks, broker):
     executor = made()
     executor._workers.have_left = lambda: False
-    assert [executor._missing_jobs(now) for now in (0, 100, 200)] == [""] * 3
+    assert [executor._collector._missing_jobs(now) for now in (0, 100, 200)] == [""] * 3
     executor._workers.have_left = lambda: True
-    assert executor._missing_jobs(300) == ""
+    assert executor._collector._missing_jobs(300) == ""
     executor._broker.workers = lambda queue: [seen]
     seen = types.SimpleNamespace(is_live=True)
-    assert executor._missing_jobs(400) == ""
+    assert executor._collector._missing_jobs(400) == ""
     seen.is_live = False
-    assert executor._missing_jobs(500) == ""
-    assert "have ended" in executor._missing_jobs(600)
+    assert executor._collector._missing_jobs(500) == ""
+    assert "have ended" in executor._collector._missing_jobs(600)
 
 
 def test_the_end_takes_back_jobs_that_wait(made):
@@ -504,3 +525,197 @@ def test_the_end_takes_back_jobs_that_wait(made):
     executor._workers.cancel_waiting = lambda: asked.append("cancelled")
     executor.shutdown()
     assert asked == ["cancelled"]
+
+
+# Several calls in one message
+
+
+def test_many_calls_of_a_map_are_in_few_messages(made, work, tasks, broker):
+    results = made().map(tasks.double, range(400))
+    assert broker.view("calls")["calls"].waiting == 100
+    assert work(1000) == 100
+    assert list(results) == list(range(0, 800, 2))
+
+
+def test_a_message_of_several_is_taken_out_when_nobody_wants_any(made, tasks, other):
+    executor = made()
+    executor.map(tasks.double, range(200))
+    keys = sorted(executor._collector._pending)
+    pending = executor._collector._pending
+    first, second, *_ = (pending[key] for key in keys)
+    assert not first.cancel()  # the other one in its message is wanted
+    executor._collector.take_out([first, second])
+    assert first.cancelled()
+    assert second.cancelled()
+    assert len(other.to_cancel("calls")) == 1
+    executor.shutdown(wait=False, cancel_futures=True)
+    assert other.consume("calls") == []
+
+
+def test_the_calls_of_a_message_that_came_back_are_messages_of_their_own(
+    made, work, tasks, broker
+):
+    results = made().map(tasks.double, range(200))
+    broker.nack(broker.consume("calls"))
+    assert work(1000) == 100
+    assert work(1000) == 2
+    assert list(results) == list(range(0, 400, 2))
+
+
+def test_each_call_of_a_message_that_is_dead_has_failed(made, tasks, broker, later):
+    executor = made()
+    executor.map(tasks.double, range(200))
+    keys = sorted(executor._collector._pending)
+    found = [executor._collector._pending[key] for key in keys]
+    broker.reject(broker.consume("calls"), "no module")
+    assert "no module" in str(later(found[0], 3))
+    assert "no module" in str(later(found[1], 3))
+    assert not found[2].done()
+
+
+def test_another_process_finds_each_call_of_a_message(made, work, tasks, broker, clock):
+    made().map(tasks.double, range(200))
+    work(3)
+    other = Executor.attach(broker.root, "calls", clock=clock)
+    work(100)
+    assert [f.result(PATIENCE) for f in other.futures] == list(range(0, 400, 2))
+    other.shutdown()
+
+
+# Pickled calls
+
+
+def test_a_pickled_call_is_made_of_anything(pickled, broker):
+    executor, caller = pickled()
+    more = {3}
+    futures_ = [executor.submit(lambda x: more | x, {n}) for n in range(2)]
+    for message in broker.consume("calls", 2):
+        assert message.message["function"].startswith(f"{__name__}:test_a_pickled")
+        caller(message.message, 0)
+    assert [f.result(PATIENCE) for f in futures_] == [{3, 0}, {3, 1}]
+    for name in os.listdir(executor.results):
+        mode = os.stat(f"{executor.results}/{name}").st_mode
+        assert stat.S_IMODE(mode) == 0o600
+
+
+@pytest.mark.parametrize(
+    ("spoil", "advice"),
+    [
+        (open_queue, "/q: it may be written to by others; `chmod"),
+        (linked_queue, "/q: it is a link"),
+        (open_results, "/out: it may be written to by others"),
+        (open_root, "others may write there"),
+        (lambda root, _: root.chmod(0o1777), "/mq: it may be written to by others"),
+        (lambda root, _: root.parent.chmod(0o775), "it may be written to by others"),
+        (lambda root, _: (root / "q" / "ready").chmod(0o770), "/ready: it may be writ"),
+    ],
+)
+def test_where_others_may_write_no_calls_are_pickled(
+    pickled, broker, root, tmp_path, spoil, advice
+):
+    spoil(root, tmp_path / "out")
+    with pytest.raises(InvalidArgument, match=advice):
+        pickled("q", results=tmp_path / "out")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file away")
+@pytest.mark.parametrize("which", ["mq", "mq/q", "out", "mq/q/ready", "mq/q/ddmq.yaml"])
+def test_what_belongs_to_somebody_else_is_no_place_for_pickles(
+    pickled, broker, tmp_path, which
+):
+    broker.update_settings("q", message_timeout=5)
+    (tmp_path / "out").mkdir(mode=0o700)
+    os.chown(tmp_path / which, 12345, -1)
+    with pytest.raises(InvalidArgument, match=f"{which}: it belongs to somebody else"):
+        pickled("q", results=tmp_path / "out")
+
+
+def test_links_on_the_way_are_resolved_once(pickled, root, tmp_path):
+    (tmp_path / "link").symlink_to("ddmq-results")
+    executor, _ = pickled(results=tmp_path / "link" / "calls")
+    assert executor.results == f"{tmp_path}/ddmq-results/calls"
+
+
+def test_no_call_is_published_when_the_queue_was_opened_meanwhile(
+    pickled, broker, root
+):
+    executor, _ = pickled()
+    (root / "calls").chmod(0o770)
+    with pytest.raises(InvalidArgument, match="it may be written to by others"):
+        executor.submit(len, "")
+    with pytest.raises(InvalidArgument, match="it may be written to by others"):
+        executor.map(len, ["", ""])
+    executor.shutdown()
+    assert broker.is_empty("calls")
+
+
+def test_a_call_is_rejected_when_the_queue_was_opened_meanwhile(pickled, broker, root):
+    executor, caller = pickled()
+    executor.submit(len, "")
+    [message] = broker.consume("calls")
+    (root / "calls").chmod(0o770)
+    with pytest.raises(Reject, match="it may be written to by others"):
+        caller(message.message, 0)
+    assert os.listdir(executor.results) == []
+
+
+def test_no_result_is_unpickled_when_its_directory_was_opened_meanwhile(
+    pickled, broker
+):
+    executor, caller = pickled()
+    future = executor.submit(len, "")
+    [message] = broker.consume("calls")
+    os.chmod(executor.results, 0o770)
+    caller._form._enclosure = types.SimpleNamespace(check=lambda: None)
+    caller(message.message, 0)  # as whoever may write there now would
+    with pytest.raises(InvalidArgument, match="it may be written to by others"):
+        future.result(PATIENCE)
+
+
+def test_a_result_that_others_may_write_to_is_left_out(pickled, broker, caplog):
+    executor, caller = pickled()
+    future = executor.submit(len, "")
+    [message] = broker.consume("calls")
+    caller._results = types.SimpleNamespace(
+        create=lambda name, data, **_: made.append(data), move=lambda *_: None
+    )
+    made = []
+    caller(message.message, 0)
+    planted = f"{executor.results}/{future.key}"
+    with open(planted + ".new", "wb") as file:
+        file.write(made[0])
+    os.chmod(planted + ".new", 0o666)
+    os.rename(planted + ".new", planted)
+    executor.shutdown(wait=False)
+    for _ in range(PATIENCE * 100):
+        if "is left out" in caplog.text or futures.wait([future], 0.01).done:
+            break
+    assert "is left out" in caplog.text
+    assert not future.done()
+
+
+def test_workers_of_json_reject_a_pickled_call(pickled, broker, work, later):
+    executor, _ = pickled()
+    future = executor.submit(len, "")
+    [message] = broker.consume("calls")
+    with pytest.raises(Reject, match="it is pickled"):
+        Caller("root/calls", executor.results, "", "json", "builtins")(
+            message.message, 0
+        )
+    broker.reject(message, "it is pickled, and …")
+    assert "it is pickled" in str(later(future, 3))
+
+
+@pytest.mark.parametrize(
+    ("options", "why"),
+    [
+        ({"serializer": "pickle"}, "serializer is 'pickle'; it must be"),
+        ({"serializer": "cloudpickle", "shared": True}, "shared=True is not for"),
+        ({"serializer": "cloudpickle", "allow": ["os"]}, "allow= is not for"),
+        ({"slots": 0}, "slots is 0; it must be greater than 0"),
+    ],
+)
+def test_options_that_mean_nothing_are_refused(made, options, why, tmp_path):
+    with pytest.raises(InvalidArgument, match=why):
+        made(**options)
+    assert not (tmp_path / "ddmq-results").exists()
