@@ -116,7 +116,8 @@ def test_a_server_that_stands_still_loses_nothing_on_soft_mounts(
             f"\nv{version}, soft: {OUTAGES} outages, {away} errors; {told}; "
             f"{len(doubtful)} in doubt, of which {len(came)} were published"
         )
-    assert away
+    # By version 4.2, calls wait as long as the connection to the server stands.
+    assert away or version == "4.2"
 
 
 def test_nobody_waits_for_a_client_without_power(
