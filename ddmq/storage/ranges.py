@@ -89,22 +89,15 @@ class Ranges:
 
         If all its lines are over, it moves to where that says that the claim is over.
         """
-        try:
-            changed = self._rename(held, new)
-        except OSError:  # it may have been made
-            self._known.pop(held.token, None)
-            raise
-        if changed:
-            self._known.pop(held.token, None)
-            if not new.range.is_over:
-                self._bundles.remember(new)
-        return changed
-
-    def _rename(self, held: RangeLease, new: RangeLease) -> bool:
         path = self._bundles.path_of_lease(held)
         if not new.range.is_over:
-            return bool(self._fs.take(path, self._bundles.path_of_lease(new)))
+            if not self._fs.take(path, self._bundles.path_of_lease(new)):
+                return False
+            self._known.pop(held.token, None)
+            self._bundles.remember(new)
+            return True
         if self._bundles.end_claim(path, new):
+            self._known.pop(held.token, None)
             return True
         if self._fs.exists(self._layout.bundle(new.range.bundle)):
             return False

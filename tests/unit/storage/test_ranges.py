@@ -148,6 +148,18 @@ def test_an_ack_whose_reply_is_lost_is_done(world, store, n, code):
     assert view(world) == Counts(8, 4 - n, 0, 0)
 
 
+@pytest.mark.parametrize("n", [2, 4])
+def test_an_ack_that_was_made_though_it_failed_succeeds_when_it_is_made_again(
+    world, store, n
+):
+    leases = claimed(store, 4)
+    store.fs.calls = losing_reply(0, ("rename",), errno.EIO)
+    with pytest.raises(OSError, match="Input/output error"):
+        store.leases.ack(leases[:n])
+    assert store.leases.ack(leases[:n]) == []
+    assert view(world) == Counts(8, 4 - n, 0, 0)
+
+
 def test_a_range_that_is_over_goes_though_its_bundle_is_gone(world, store):
     leases = claimed(store, 4)
     [directory] = bundle_directories(world)
