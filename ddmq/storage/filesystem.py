@@ -669,22 +669,25 @@ class FileSystem:
             try:
                 self.link(path, candidate)
             except OSError as error:
-                told = error
-            else:
-                return candidate
-            try:
-                named = self.named_by(path)  # after an error, too, we may have made it
+                exists = error.errno == errno.EEXIST
+                try:
+                    named = self.named_by(
+                        path
+                    )  # after another error, too, it may be ours
+                    if not named and error.errno in GONE:
+                        self._revalidate(os.path.dirname(path))
+                except FileNotFoundError:
+                    raise
+                except OSError:  # this one says nothing about the link
+                    if exists:
+                        break
+                    named = ""
                 if named:
                     return named
-                if told.errno in GONE:
-                    self._revalidate(os.path.dirname(path))
-            except FileNotFoundError:
-                raise
-            except OSError:  # this one says nothing about the link
-                if told.errno == errno.EEXIST:
-                    return ""
-            if told.errno != errno.EEXIST:
-                raise told
+                if not exists:
+                    raise
+            else:
+                return candidate
         return ""
 
     def link(self, path: str, target: str) -> None:
