@@ -166,6 +166,7 @@ class Journal:
         host: str,
         clock: Clock,
         mode: int | None,
+        *,
         granted: Granted | None = None,
     ) -> None:
         self._queue_path = queue_path

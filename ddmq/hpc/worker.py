@@ -434,7 +434,7 @@ def work(
             schedulers.with_variables(environ, **own),
             signals,
             deadline,
-            Journal(path, host, clock, broker.mode_of(queue), limits),
+            Journal(path, host, clock, broker.mode_of(queue), granted=limits),
             Durations(known),
             clock,
         )

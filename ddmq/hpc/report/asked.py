@@ -1,4 +1,4 @@
-"""What the latest job of a queue asked its scheduler for, as its worker noted, or its script tells."""
+"""What the latest job of a queue asked for, as its worker noted, or as its script tells."""
 
 from __future__ import annotations
 

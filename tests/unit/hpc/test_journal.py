@@ -433,7 +433,7 @@ def all_of(directory):
 
 
 def test_what_a_job_may_use_is_noted_once_before_the_first_run(tmp_path, monkeypatch):
-    kept = journal.Journal(str(tmp_path), "host", FakeClock(), None, GRANTED)
+    kept = journal.Journal(str(tmp_path), "host", FakeClock(), None, granted=GRANTED)
     kept.flush()
     assert not (
         tmp_path / "journal"
@@ -451,7 +451,9 @@ def test_what_a_job_may_use_is_noted_once_before_the_first_run(tmp_path, monkeyp
 
 def test_it_survives_that_journals_are_merged(tmp_path):
     for id_ in "ab":
-        kept = journal.Journal(str(tmp_path), "host", FakeClock(), None, GRANTED)
+        kept = journal.Journal(
+            str(tmp_path), "host", FakeClock(), None, granted=GRANTED
+        )
         kept.add(run_of(id_))
         kept.flush()
         kept.close()
