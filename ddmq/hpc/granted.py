@@ -63,6 +63,6 @@ def _limits(top: str) -> Iterator[float]:
 
 def _read(path: str) -> str:
     """Return a file of the kernel's; nothing, where there is none."""
-    with suppress(OSError, UnicodeDecodeError), open(path, encoding="ascii") as file:
+    with suppress(OSError, UnicodeDecodeError), open(path, encoding="utf-8") as file:
         return file.read(_MOST)
     return ""
