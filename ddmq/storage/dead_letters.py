@@ -92,13 +92,9 @@ class DeadLetters:
 
     def write_note(self, dead: Dead, note: Mapping[str, Any]) -> None:
         """Write what the name of a dead letter can't tell. If that fails, the name must do."""
-        draft = f"{self._layout.tmp}/{new_id()}"
-        data = json.dumps(note).encode()
         try:
-            self._fs.create_own(draft, data, sync=False, mode=self._layout.file_mode)
-            self._fs.replace(draft, self._note_path(dead))
+            self._layout.put(self._note_path(dead), json.dumps(note).encode())
         except OSError as error:
-            self._fs.discard(draft)
             id_ = dead.entry.id
             warn(f"message {id_}: the reason could not be written: {error}")
 

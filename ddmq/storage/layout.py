@@ -125,12 +125,18 @@ class Layout:
 
     def mark_cleaned(self) -> None:
         """Let others know that the queue is clean: they need not look for a while."""
+        with suppress(OSError):  # then others will clean once more
+            self.put(self.cleaned, b"")
+
+    def put(self, path: str, data: bytes, *, sync: bool = False) -> None:
+        """Make a whole file at `path`, by one rename: in place of another, or not at all."""
         draft = f"{self.tmp}/{new_id()}"
+        self._fs.create_own(draft, data, sync=sync, mode=self.file_mode)
         try:
-            self._fs.create_own(draft, b"", sync=False, mode=self.file_mode)
-            self._fs.replace(draft, self.cleaned)
-        except OSError:  # then others will clean once more
+            self._fs.replace(draft, path)
+        except OSError:
             self._fs.discard(draft)
+            raise
 
     def require_change(self) -> None:
         """Raise PermissionError unless we may change this queue."""

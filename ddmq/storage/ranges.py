@@ -27,7 +27,6 @@ from ddmq.storage.names import (
     OVER,
     RANGE_SUFFIX,
     RangeLease,
-    new_id,
     new_token,
 )
 
@@ -152,22 +151,12 @@ class Ranges:
             if not held.range.is_open(number):
                 return None
             if not is_written:
-                self._write(lease, path)
+                data, sync = self._bundles.file_content(lease)
+                self._layout.put(path, data, sync=sync)
                 is_written = True
             if self._change(held, held.marked([number], DETACHED)):
                 return path
         return None
-
-    def _write(self, lease: Lease, path: str) -> None:
-        """Make a file with the message of a line at `path`, by one rename."""
-        data, sync = self._bundles.file_content(lease)
-        draft = f"{self._layout.tmp}/{new_id()}"
-        self._fs.create_own(draft, data, sync=sync, mode=self._layout.file_mode)
-        try:
-            self._fs.replace(draft, path)
-        except OSError:
-            self._fs.discard(draft)
-            raise
 
     def _end(self, lease: Lease) -> None:
         """Note that a detached line has gone; if that fails, others will when the lease is over."""

@@ -19,7 +19,7 @@ from operator import itemgetter
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from ddmq.message import Activity, Failure, Running, WorkerSeen
-from ddmq.storage.names import new_id, new_token, random_below
+from ddmq.storage.names import new_token, random_below
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -275,13 +275,7 @@ class Workers:
             if size > MOST_BYTES:
                 break
             running.append(each)
-        draft, data = f"{self._layout.tmp}/{new_id()}", json.dumps(row).encode()
-        self._fs.create_own(draft, data, sync=False, mode=self._layout.file_mode)
-        try:
-            self._fs.replace(draft, path)
-        except OSError:
-            self._fs.discard(draft)
-            raise
+        self._layout.put(path, json.dumps(row).encode())
 
     # What others do
 
