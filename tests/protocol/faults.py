@@ -23,7 +23,6 @@ _CHANGING = ("open", "rename", "symlink", "unlink", "mknod", "mkdir", "rmdir")
 #: An administrator set these up, or they are no messages: they may wait for the next one.
 _NO_MESSAGES = ("bad", "stray")
 _FORBIDDING = ("EACCES", "EROFS", "EROFS-that-lasts")
-_GOING_AWAY = tuple(f"EIO-though-done-and-{more}-more" for more in (1, 2, 4))
 #: Seconds after which a client looks again at what it was not allowed to read.
 _LATER = 31
 
@@ -66,11 +65,10 @@ def _lying(name: str) -> Fault:
     return Fault(f"{name}-though-done", make, _CHANGING)
 
 
-def _going_away(name: str) -> Fault:
+def _going_away(more: int) -> Fault:
     """The server does a last thing, does not say so, and answers nothing for some calls."""
-    more = int(name.split("-")[-2])
     make = partial(losing_reply, names=_CHANGING, code=errno.EIO, more=more)
-    return Fault(name, make, _CHANGING, lasts=True)
+    return Fault(f"EIO-though-done-and-{more}-more", make, _CHANGING, lasts=True)
 
 
 def _lasting(name: str) -> Fault:
@@ -83,7 +81,7 @@ def _lasting(name: str) -> Fault:
 FAULTS = [
     *map(_refusing, ("EIO", "ENOSPC", "EDQUOT", "ESTALE", "EACCES", "EROFS", "EINTR")),
     *map(_lying, ("ENOENT", "ESTALE", "EIO")),
-    *map(_going_away, _GOING_AWAY),
+    *map(_going_away, (1, 2, 4)),
     *map(_lasting, ("EIO", "ENOSPC", "EROFS")),
     Fault("short-write", writing_short, ("write",)),
     Fault(
@@ -175,15 +173,10 @@ def _assert_nothing_unfinished_is_left(
 
 
 def _could_not_be_read(play: Play, fault: Fault) -> bool:
-    """Whether a message is where no verb brings it to, since another could not be read."""
+    """Whether a message is where no verb brings it to, but one that nobody may read."""
     states = play.states()
     strays = {s for name, s in states.items() if s not in play.scene.path[name].split()}
-    allowed = set()
-    if fault.name in _FORBIDDING:
-        allowed = {"ready", "dead"}
-    elif fault.name in _GOING_AWAY:  # it was given back, and the next one was taken
-        allowed = {"work"}
-    assert strays <= allowed
+    assert strays <= ({"ready", "dead"} if fault.name in _FORBIDDING else set())
     return bool(strays)
 
 
