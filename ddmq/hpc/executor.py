@@ -100,9 +100,8 @@ class Executor(futures.Executor):
             self._broker.update_settings(self.queue, message_timeout=_TIMEOUT)
         self._answers = _opened(self.results)
         try:
-            if (
-                not shared
-            ):  # by now they are there, and nobody else can take their place
+            # By now they are there, and nobody else can take their place.
+            if not shared:
                 require_own(place)
                 require_own(self.results, self._answers.own_status())
             self._form = self._pickled() if is_pickled else Plain(allowed)

@@ -671,9 +671,8 @@ class FileSystem:
             except OSError as error:
                 exists = error.errno == errno.EEXIST
                 try:
-                    named = self.named_by(
-                        path
-                    )  # after another error, too, it may be ours
+                    # After another error, too, the link may be there, and may be ours.
+                    named = self.named_by(path)
                     if not named and error.errno in GONE:
                         self._revalidate(os.path.dirname(path))
                 except FileNotFoundError:

@@ -132,6 +132,14 @@ def assert_all_is_accounted_for(stage: Stage, killed: set[int]) -> str:
     return f"{len(published)} published, {len(lost)} lost, {doubles} delivered again"
 
 
+def assert_what_was_confirmed_is_there(stage: Stage) -> str:
+    """After outages of the server: what a publisher heard an error of may be there or not."""
+    doubtful = set(stage.told("doubtful"))
+    came = doubtful & set(stage.told("consumed"))
+    told = assert_all_is_accounted_for(stage, set())
+    return f"{told}; {len(doubtful)} in doubt, of which {len(came)} were published"
+
+
 def assert_doubles_have_a_reason(stage: Stage, killed: set[int]) -> int:
     """A message comes again only if its consumer was killed, or overran its lease."""
     consumed: Counter[str] = Counter()
