@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING, Protocol
 
 from ddmq.printable import printable
 
@@ -14,10 +14,23 @@ if TYPE_CHECKING:
 _EVERY = 0.5
 
 
+class Terminal(Protocol):
+    """What a line needs of a terminal."""
+
+    def write(self, text: str, /) -> object:
+        """Write a text."""
+
+    def flush(self) -> object:
+        """Write what waits."""
+
+    def fileno(self) -> int:
+        """Return the descriptor."""
+
+
 class ProgressLine:
     """A line of a terminal that is written over again and again."""
 
-    def __init__(self, terminal: TextIO, clock: Clock) -> None:
+    def __init__(self, terminal: Terminal, clock: Clock) -> None:
         self._terminal = terminal
         self._clock = clock
         self._written = clock.monotonic()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from math import inf
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 
 #: Seconds from one refresh to the next on a terminal.
 EVERY = 2.0
+#: Seconds between two lines of progress where no terminal is.
+EVERY_LINE = 60.0
 #: File system calls for a refresh, on the average: for the workers, and for the messages.
 CALLS_TO_LOOK, CALLS_TO_COUNT = 4, 4
 #: What it costs to list the workers of a queue, and as much to read what one of them runs.
@@ -39,8 +42,16 @@ _RECENT = 3600.0
 class Watched:
     """A queue that is looked at again and again."""
 
-    def __init__(self, broker: Broker, name: str, clock: Clock) -> None:
+    def __init__(
+        self,
+        broker: Broker,
+        name: str,
+        clock: Clock,
+        ours: Callable[[], int] | None = None,
+    ) -> None:
+        """`ours` tells how many messages were acked by a worker of this process, if it is one."""
         self.name = name
+        self._ours = ours
         self._broker = broker
         self._clock = clock
         self._overview: Overview | None = None
@@ -68,6 +79,12 @@ class Watched:
             self._workers = self._shown.all(running=True, wanted=wanted)
         except OSError as error:
             raise DdmqError(f"workers can't be listed: {error.strerror}") from error
+        if self._ours is not None:  # sooner than it shows that
+            us, acked = (os.uname().nodename, os.getpid()), self._ours()
+            self._workers = [
+                x._replace(acked=acked) if (x.host, x.process) == us else x
+                for x in self._workers
+            ]
         now, done = self._clock.monotonic(), self._done()
         if self._lately and done < self._lately[-1][1]:
             self._lately = []  # workers were forgotten that ended long ago
@@ -237,10 +254,18 @@ class Watch:
 class Progress:
     """How far one queue is, for those who wait for it; looked at as `--watch` does."""
 
-    def __init__(self, root: str, name: str, fs: FileSystem, clock: Clock) -> None:
+    def __init__(
+        self,
+        root: str,
+        name: str,
+        fs: FileSystem,
+        clock: Clock,
+        ours: Callable[[], int] | None = None,
+    ) -> None:
+        """`ours` is told at `Watched`."""
         broker, fs = looker(root, fs)
         self._clock = clock
-        self._queue = Watched(broker, name, clock)
+        self._queue = Watched(broker, name, clock, ours)
         self._watch = Watch([self._queue], calls_of(fs))
         self._next: float | None = None
 

@@ -80,20 +80,30 @@ def _work(
     which: WhichQueue, given: WorkerArguments, command: list[str], calls: CountedCalls
 ) -> Summary:
     clock, environ, fs = Clock(), schedulers.environment(), FileSystem(calls)
+    progress = None
     broker = Broker(which.root, fs=fs, clock=clock)
     broker.settings(which.queue)  # an error here is the user's to mend
     if given.filling.from_file is not None:
         publish_once(broker, which.queue, given.filling.from_file)
-    return work(
-        broker,
-        which.queue,
-        command,
-        options=worker_options(given, environ),
-        deadline=deadline_of(given.job_end, environ, clock),
-        environ=environ,
-        clock=clock,
-        fs=fs,
-    )
+    if given.saying.progress:
+        from ddmq.cli.worker_progress import WorkerProgress  # rarely needed
+
+        progress = WorkerProgress(which.root, which.queue, clock, sys.stderr)
+    try:
+        return work(
+            broker,
+            which.queue,
+            command,
+            options=worker_options(given, environ),
+            deadline=deadline_of(given.job_end, environ, clock),
+            environ=environ,
+            clock=clock,
+            fs=fs,
+            progress=progress,
+        )
+    finally:
+        if progress is not None:
+            progress.close()
 
 
 def publish_once(broker: Broker, queue: str, path: str) -> None:

@@ -340,6 +340,11 @@ class JobEnd(NamedTuple):
 class Saying(NamedTuple):
     """What the worker says of itself, its exit status too."""
 
+    progress: bool = switch(
+        "--progress",
+        "say how far the queue is, how fast, and when it is done: in the last line of a terminal, "
+        "or each minute",
+    )
     debug: bool = switch(
         "-d --debug", "count the file-system calls of each kind in the last line"
     )

@@ -385,12 +385,14 @@ def fitting(variables: Mapping[str, str]) -> dict[str, str]:
 def open_streams(surroundings: Surroundings, text: str) -> list[Stream]:
     """Open one for standard error, and one for standard output unless that is the worker's.
 
-    It is the worker's own where no other command prints there: a single slot, and no logs. The
+    It is the worker's own where nobody else prints there: a single slot, no logs, no progress. The
     tag is made of `text`. OSError: there is no room for them.
     """
     options = surroundings.options
     has_logs = options.log_dir is not None and options.logs != "none"
-    is_shared = options.slots > 1 or options.group or options.tag
+    is_above_line = any(output.is_above_line for output in surroundings.outputs)
+    is_tidy = options.group or options.tag or is_above_line
+    is_shared = options.slots > 1 or is_tidy
     how: dict[str, Any] = {"lines": is_shared}
     if has_logs or options.group:
         how["limit"] = options.log_limit
@@ -402,7 +404,7 @@ def open_streams(surroundings: Surroundings, text: str) -> list[Stream]:
     elif not is_shared:
         passed_on = passed_on[1:]
     streams: list[Stream] = []
-    may_do_without = is_shared and not (has_logs or options.group or options.tag)
+    may_do_without = is_shared and not (has_logs or is_tidy)
     with ExitStack() as stack:
         for number, output in enumerate(passed_on):
             stream = Stream(options.spool, output=output, **how)

@@ -104,6 +104,11 @@ class Slots:
         """Whether nobody reads what the commands print."""
         return any(output.is_full for output in self._outputs)
 
+    @property
+    def is_within_line(self) -> bool:
+        """Whether something that commands printed has no end yet."""
+        return any(output.is_within_line for output in self._outputs)
+
     def print_waiting(self) -> bool:
         """Print what waits; False: its reader does not take it all now."""
         return not [each for each in self._outputs if not each.flush()]

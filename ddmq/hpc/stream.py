@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from ddmq.log import warn
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from ddmq.hpc.folder import Folder
 
@@ -35,8 +35,12 @@ class Output:
     asked for more, and none is started.
     """
 
-    def __init__(self, descriptor: int) -> None:
+    def __init__(
+        self, descriptor: int, make_room: Callable[[], object] | None = None
+    ) -> None:
+        """`make_room` is called before anything is written, where a line stands in its place."""
         self._descriptor = descriptor
+        self._make_room = make_room
         self._waiting = bytearray()
         self._last: object = None
         self._is_broken = False
@@ -54,12 +58,24 @@ class Output:
         self.flush()
 
     @property
+    def is_above_line(self) -> bool:
+        """Whether a line stands below what is written, so that nobody else may write there."""
+        return self._make_room is not None
+
+    @property
+    def is_within_line(self) -> bool:
+        """Whether what was written last has no end yet."""
+        return self._last is not None or bool(self._waiting)
+
+    @property
     def is_full(self) -> bool:
         """Whether so much waits that no more may come."""
         return len(self._waiting) > _FULL
 
     def flush(self) -> bool:
         """Write what can be written at once; False: some of it waits on."""
+        if self._waiting and self._make_room is not None:
+            self._make_room()
         try:
             while self._waiting and self._poll.poll(0):
                 is_file = stat.S_ISREG(os.fstat(self._descriptor).st_mode)

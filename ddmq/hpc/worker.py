@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import stat
 from contextlib import suppress
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from ddmq import schedulers
 from ddmq.errors import QueueNotFound, StorageError
@@ -45,6 +45,16 @@ if TYPE_CHECKING:
 _LONGEST_WAIT = 30.0
 
 
+class Progress(Protocol):
+    """Shows how far the queue is, below what commands print."""
+
+    def look(self, acked: int, *, may_show: bool) -> float:
+        """Show it where that is due; return the seconds until the next look."""
+
+    def hide(self) -> None:
+        """Make room for what is printed."""
+
+
 class Job(NamedTuple):
     """What surrounds a worker: usually a batch job."""
 
@@ -59,6 +69,7 @@ class Job(NamedTuple):
     durations: Durations
     """Of recent messages; filled from the journals where there is a deadline."""
     clock: Clock
+    progress: Progress | None = None
 
 
 class Summary(NamedTuple):
@@ -111,7 +122,9 @@ class Worker:
             broker, queue, self._heartbeat, options=options, job=job
         )
         self._poller = poller = Poller(clock.monotonic, options.poll_max)
-        outputs = Output(1), Output(2)
+        self._progress = job.progress
+        hide = None if job.progress is None else job.progress.hide
+        outputs = Output(1, hide), Output(2, hide)
         surroundings = Surroundings(command, options, job.environ, clock, outputs)
         self._slots = Slots(surroundings, job.signals, clock)
         self._suspects = Suspects(clock)
@@ -332,6 +345,12 @@ class Worker:
     def _sleep(self, seconds: float) -> None:
         """Wait until a signal, a command's end or its output, but not longer; be seen meanwhile."""
         look = self._presence.look(self._slots.running)
+        if self._progress is not None:
+            acked, may_show = (
+                self._settler.numbers["acked"],
+                not self._slots.is_within_line,
+            )
+            look = min(look, self._progress.look(acked, may_show=may_show))
         self._slots.wait(min(seconds, look))
 
     # The end
@@ -406,6 +425,7 @@ def work(
     environ: Mapping[str, str],
     clock: Clock,
     fs: FileSystem,
+    progress: Progress | None = None,
 ) -> Summary:
     """Try all that a worker will need, surround it with what it needs, and let it work.
 
@@ -437,6 +457,7 @@ def work(
             Journal(path, host, clock, broker.mode_of(queue), granted=limits),
             Durations(known),
             clock,
+            progress,
         )
         return Worker(broker, queue, command, options=options, job=job).run()
 

@@ -161,6 +161,7 @@ ABOVE = [
     "ddmq.cli.json_api",
     "ddmq.cli.progress",
     "ddmq.cli.main",
+    "ddmq.cli.worker_progress",
     "ddmq.cli.worker",
     "ddmq.cli.submit",
 ]

@@ -24,8 +24,6 @@ if TYPE_CHECKING:
 
 #: Exit status where messages are dead, and somebody asked how it went.
 ARE_DEAD = 4
-#: Seconds between two lines where no terminal is.
-_EVERY_LINE = 60.0
 
 
 class Arguments(NamedTuple):
@@ -51,11 +49,11 @@ def wait(told: Arguments, context: Context) -> Reply:
 
     def tell(name: str) -> None:
         if told.progress:
-            from ddmq.cli.watching import EVERY, Progress  # rarely needed
+            from ddmq.cli.watching import EVERY, EVERY_LINE, Progress  # rarely
 
             if name not in progress:
                 progress[name] = Progress(told.root, name, context.fs, clock)
-            every = EVERY if context.is_watched else _EVERY_LINE
+            every = EVERY if context.is_watched else EVERY_LINE
             if (text := progress[name].told(every)) is None:
                 return
             if context.is_watched:

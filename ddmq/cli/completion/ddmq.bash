@@ -596,7 +596,7 @@ complete -o bashdefault -F _shtab_ddmq ddmq
 
 # Completion of ddmq-worker, made by packaging/completion.py.
 
-_shtab_ddmqworker_option_strings=(-h --help -v --version --from-file -j --slots --stdin --batch --persistent --env --bind --timeout --grace --term-signal --on-success --fatal --retry-free --on-exit --retries --backoff --group --tag --log-dir --logs --log-limit --output-dir --output-name --wait --until-done --forever --max-messages --max-failures --fast-failures --no-brake --then --then-even-if-dead --poll-max --time --deadline --min-remaining -d --debug --exit-zero)
+_shtab_ddmqworker_option_strings=(-h --help -v --version --from-file -j --slots --stdin --batch --persistent --env --bind --timeout --grace --term-signal --on-success --fatal --retry-free --on-exit --retries --backoff --group --tag --log-dir --logs --log-limit --output-dir --output-name --wait --until-done --forever --max-messages --max-failures --fast-failures --no-brake --then --then-even-if-dead --poll-max --time --deadline --min-remaining --progress -d --debug --exit-zero)
 
 _shtab_ddmqworker_pos_0_COMPGEN=_shtab_compgen_dirs
 _shtab_ddmqworker___from_file_COMPGEN=_shtab_compgen_files
@@ -618,6 +618,7 @@ _shtab_ddmqworker___until_done_nargs=0
 _shtab_ddmqworker___forever_nargs=0
 _shtab_ddmqworker___no_brake_nargs=0
 _shtab_ddmqworker___then_even_if_dead_nargs=0
+_shtab_ddmqworker___progress_nargs=0
 _shtab_ddmqworker__d_nargs=0
 _shtab_ddmqworker___debug_nargs=0
 _shtab_ddmqworker___exit_zero_nargs=0
@@ -773,7 +774,7 @@ complete -o bashdefault -F _shtab_ddmqworker ddmq-worker
 
 # Completion of ddmq-submit, made by packaging/completion.py.
 
-_shtab_ddmqsubmit_option_strings=(-h --help -v --version --workers --max-workers -j --slots --time -o --option --chain --requeue --worker --dry-run --from-file --stdin --batch --persistent --env --bind --timeout --grace --term-signal --on-success --fatal --retry-free --on-exit --retries --backoff --group --tag --log-dir --logs --log-limit --output-dir --output-name --wait --until-done --forever --max-messages --max-failures --fast-failures --no-brake --then --then-even-if-dead --poll-max --deadline --min-remaining -d --debug --exit-zero)
+_shtab_ddmqsubmit_option_strings=(-h --help -v --version --workers --max-workers -j --slots --time -o --option --chain --requeue --worker --dry-run --from-file --stdin --batch --persistent --env --bind --timeout --grace --term-signal --on-success --fatal --retry-free --on-exit --retries --backoff --group --tag --log-dir --logs --log-limit --output-dir --output-name --wait --until-done --forever --max-messages --max-failures --fast-failures --no-brake --then --then-even-if-dead --poll-max --deadline --min-remaining --progress -d --debug --exit-zero)
 
 _shtab_ddmqsubmit_pos_1_COMPGEN=_shtab_compgen_dirs
 _shtab_ddmqsubmit___worker_COMPGEN=_shtab_compgen_files
@@ -799,6 +800,7 @@ _shtab_ddmqsubmit___until_done_nargs=0
 _shtab_ddmqsubmit___forever_nargs=0
 _shtab_ddmqsubmit___no_brake_nargs=0
 _shtab_ddmqsubmit___then_even_if_dead_nargs=0
+_shtab_ddmqsubmit___progress_nargs=0
 _shtab_ddmqsubmit__d_nargs=0
 _shtab_ddmqsubmit___debug_nargs=0
 _shtab_ddmqsubmit___exit_zero_nargs=0

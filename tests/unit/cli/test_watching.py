@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 from support import FakeClock
 
@@ -21,8 +23,8 @@ class Queue:
         self._names = {}
         self.calls = CountedCalls()
         fs = FileSystem(self.calls)
-        looking = Broker(root, clean=False, clock=self.clock, fs=fs)
-        self.watched = Watched(looking, "q", self.clock)
+        self.looking = Broker(root, clean=False, clock=self.clock, fs=fs)
+        self.watched = Watched(self.looking, "q", self.clock)
         self.watch = Watch([self.watched], self.calls.numbers)
 
     def shows(self, number, runs=(), failures=(), ends=None, **fields):
@@ -47,6 +49,17 @@ class Queue:
 @pytest.fixture
 def queue(tmp_path):
     return Queue(tmp_path / "mq")
+
+
+def test_a_worker_knows_its_own_number_before_it_shows_it(queue):
+    acked = 2
+    own = Watched(queue.looking, "q", queue.clock, lambda: acked)
+    watch = Watch([own], queue.calls.numbers)
+    queue.shows(1, acked=5)
+    queue.shows(2, acked=2, host=os.uname().nodename, process=os.getpid())
+    assert watch.begin(raises=True)[0].done == 7
+    acked = 30
+    assert watch.refresh()[0].done == 35
 
 
 def test_the_rate_now_is_that_of_the_last_minute(queue):

@@ -47,6 +47,18 @@ def test_no_output_makes_no_file(tmp_path):
     assert os.listdir(tmp_path) == []
 
 
+def test_what_stands_where_it_is_written_makes_room_before(pipe):
+    reader, writer = pipe
+    output = Output(writer, lambda: os.write(writer, b"<"))
+    output.write(1, b"")
+    output.flush()
+    output.write(1, b"a\n")
+    assert not output.is_within_line
+    output.write(2, b"b")
+    assert output.is_within_line
+    assert os.read(reader, 99) == b"<a\n<b"
+
+
 @pytest.fixture
 def pipe():
     """Two ends of a pipe; nothing waits for what is not there."""

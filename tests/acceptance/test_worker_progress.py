@@ -1,0 +1,41 @@
+"""`ddmq-worker --progress` in a terminal, below what its commands print."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+
+import pytest
+from terminal import BEFORE, Terminal
+
+from ddmq import Broker
+
+pytestmark = pytest.mark.slow
+#: The first word comes in two parts.
+PROGRAM = """
+import sys, time
+print("half ", end="", flush=True)
+time.sleep(0.8)
+print(sys.argv[1], "done")
+sys.exit(sys.argv[1] == "x3")
+"""
+
+
+@pytest.mark.parametrize("slots", [1, 2])
+def test_what_commands_print_stands_above_it(tmp_path, slots):
+    broker = Broker(tmp_path / "mq", create=True)
+    broker.create_queue("jobs")
+    broker.publish_many("jobs", [f"x{n}" for n in range(8)])
+    words = ["-j", slots, "--progress", "--retries", 0, broker.root, "jobs", "--"]
+    words += [sys.executable, "-c", PROGRAM, "{}"]
+    with Terminal(*words, program="worker", columns=100, rows=40) as terminal:
+        terminal.until(lambda each: re.match("jobs: [1-9] done, ", each.lines[-1]))
+        assert terminal.ended() == 4
+        *above, last = terminal.lines[len(BEFORE) :]
+        [failure] = [line for line in above if line.startswith("message ")]
+        assert failure.endswith(f": exit status 1 on {os.uname().nodename}")
+        above.remove(failure)
+        assert sorted(above) == [f"half x{n} done" for n in range(8)]
+        assert last.startswith("ddmq-worker: 7 acked, 1 failed")
+        terminal.is_as_it_was()
