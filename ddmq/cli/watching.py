@@ -260,6 +260,7 @@ class Progress:
         name: str,
         fs: FileSystem,
         clock: Clock,
+        *,
         ours: Callable[[], int] | None = None,
     ) -> None:
         """`ours` is told at `Watched`."""

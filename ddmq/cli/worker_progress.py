@@ -43,7 +43,9 @@ class WorkerProgress:
             self._line, self._every = ProgressLine(self._stream, clock), EVERY
             logging.getLogger("ddmq").addHandler(self._warnings)
         self._acked = 0
-        self._progress = Progress(root, queue, FileSystem(), clock, lambda: self._acked)
+        self._progress = Progress(
+            root, queue, FileSystem(), clock, ours=lambda: self._acked
+        )
         self._text = ""
         self._call: BackgroundCall[str | None] | None = None
         self._next = clock.monotonic()
