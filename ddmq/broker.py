@@ -712,9 +712,13 @@ class Broker:
     # Housekeeping and dead letters
 
     @_explained
-    def clean(self, queue: str) -> Swept:
-        """Do all the housekeeping of a queue now; return what was found."""
-        return self._known(queue).clean()
+    def clean(self, queue: str, *, end_leases: bool = False) -> Swept:
+        """Do all the housekeeping of a queue now; return what was found.
+
+        With `end_leases`, what is at work comes back as if its time were over, whoever has it:
+        for when all its consumers are known to be gone. Others would run it a second time.
+        """
+        return self._known(queue).clean(end_leases=end_leases)
 
     def clean_all(self) -> dict[str, Swept]:
         """Do all the housekeeping of every queue now."""

@@ -140,10 +140,13 @@ class QueuePolicy:
         """Tell whether nothing waits, is leased or delayed."""
         return self.store.census.is_empty()
 
-    def clean(self) -> Swept:
-        """Do all housekeeping now; PermissionError when we may not change this queue."""
+    def clean(self, *, end_leases: bool) -> Swept:
+        """Do all housekeeping now; PermissionError when we may not change this queue.
+
+        With `end_leases`, all leases count as expired.
+        """
         self._layout.require_change()
-        return self.keeper.clean()
+        return self.keeper.clean(end_leases=end_leases)
 
     # Messages come
 

@@ -265,7 +265,9 @@ def _remarks(seen: Seen, *, briefly: bool = False) -> list[str]:
     waits = seen.counts is not None and (seen.counts.waiting or seen.counts.delayed)
     if waits and not any(worker.is_live for worker in seen.workers):
         ages = [worker.age for worker in seen.workers]
-        length = f" for {span(min(ages))}" if ages else ""
-        submit = f"`ddmq-submit … {places} …`"
-        told.append(f"No worker has been seen{length}: submit some ({submit})")
+        seen_last = (
+            f": the last one was seen {span(max(min(ages), 1))} ago" if ages else ""
+        )
+        submit = f"submit some (`ddmq-submit … {places} …`)"
+        told.append(f"No worker runs{seen_last}; {submit}")
     return told

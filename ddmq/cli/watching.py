@@ -82,7 +82,9 @@ class Watched:
         if self._ours is not None:  # sooner than it shows that
             us, acked = (os.uname().nodename, os.getpid()), self._ours()
             self._workers = [
-                x._replace(acked=acked) if (x.host, x.process) == us else x
+                x._replace(acked=acked, seen=x.seen + x.age, age=0.0)
+                if (x.host, x.process) == us
+                else x
                 for x in self._workers
             ]
         now, done = self._clock.monotonic(), self._done()
@@ -192,13 +194,11 @@ def _key(worker: WorkerSeen) -> tuple[str, int, float]:
 
 
 def _overall(workers: Sequence[WorkerSeen]) -> float | None:
-    """Return the rate since the first worker started, until now or until the last one ended."""
+    """Return the rate since the first worker started, until one last said what it has done."""
     done = sum(each.acked for each in workers)
     if not done:
         return None
-    live = [each.seen + each.age for each in workers if each.is_live]
-    end = max(live or [each.seen for each in workers])
-    length = end - min(each.started for each in workers)
+    length = max(x.seen for x in workers) - min(x.started for x in workers)
     return done / length if length > 0 else None
 
 

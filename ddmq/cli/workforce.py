@@ -22,6 +22,8 @@ class Workforce(NamedTuple):
     """How many live."""
     slots: int
     busy: int
+    lost: int
+    """How many were killed, or are not heard of, and ended nothing."""
     rate: float | None
     """Messages a second; None: nobody knows yet."""
     done_in: float | None
@@ -49,18 +51,23 @@ class Workforce(NamedTuple):
             workers=len(live),
             slots=sum(each.slots for each in live),
             busy=slots_busy,
+            lost=[each.state for each in found].count("lost"),
             rate=rate,
             done_in=left / rate if rate and left else None,
-            unseen_for=min(each.age for each in found),
+            unseen_for=max(min(each.age for each in found), 1.0),
             done=sum(each.acked for each in found),
         )
 
     def told(self, counts: Counts) -> str:
         """Say it in a line; empty: there is nothing to say."""
         if not self.workers:
-            waits = counts.waiting or counts.delayed
-            text = f"No worker has been seen for {span(self.unseen_for)}"
-            return text if waits else ""
+            if counts.waiting or counts.delayed:
+                return (
+                    f"No worker runs: the last one was seen {span(self.unseen_for)} ago"
+                )
+            if counts.work and self.lost:
+                return "No worker runs: what lost ones held comes back when its time is over"
+            return ""
         workers = "1 worker" if self.workers == 1 else f"{self.workers:,} workers"
         text = f"{workers}, {self.busy:,} of {self.slots:,} slots busy"
         if self.rate:

@@ -52,6 +52,8 @@ _LONG = 10.0
 _GRAIN = 1.0
 #: So few workers may rename all at once.
 _FEW = 10
+#: Seconds between two renames of a worker that was started by hand, and for how long so often.
+_EARLY, _EARLY_FOR = 2.0, 60.0
 #: Intervals after which a worker renames though its turn moves on and on.
 _ENOUGH = 3
 #: Seconds for which the end waits for a call that hangs; then, a look comes so often.
@@ -75,7 +77,9 @@ class Presence:
         limits: Limits,
         poller: Poller,
         triage: Triage,
+        by_hand: bool = False,
     ) -> None:
+        """`by_hand`: somebody sits before it, and wants to see how it goes."""
         self._broker = broker
         self._queue = queue
         self._slots = options.slots
@@ -97,6 +101,7 @@ class Presence:
         """Seconds for which slots were busy, together."""
         self._busy = 0
         self._looked_at = clock.monotonic()
+        self._early_until = clock.monotonic() + _EARLY_FOR if by_hand else -inf
         self._is_refused = self._is_asked = False
 
     def look(self, running: Sequence[Command]) -> float:
@@ -228,7 +233,9 @@ class Presence:
         workers.show(self._shown, name)
         now = self._clock.monotonic()
         self._shown, self._shown_at, self._sign_at = name, now, now + every
-        if self._turn is None:  # not all that start together look together
+        if self._is_early:
+            self._next = now + _EARLY
+        elif self._turn is None:  # not all that start together look together
             self._next = now + EVERY * (1 + os.urandom(1)[0] / 255)
         else:
             least = self._turn.interval - _GRAIN
@@ -238,7 +245,15 @@ class Presence:
             self._told = activity
 
     @property
+    def _is_early(self) -> bool:
+        """Whether somebody wants to see it now, and few others are there."""
+        few = self._turn is None or self._turn.number <= _FEW
+        return few and self._clock.monotonic() < self._early_until
+
+    @property
     def _interval(self) -> float:
+        if self._is_early:
+            return _EARLY
         return EVERY if self._turn is None else self._turn.interval
 
     def _is_our_turn(self, workers: Workers, name: WorkerName) -> bool:
@@ -246,6 +261,8 @@ class Presence:
         look = workers.look(self._token)
         self._turn = turn = look.turn
         self._is_asked = any(drain.means(name) for drain in look.drains)
+        if self._is_early:
+            return True
         now = self._clock.monotonic()
         passed, moment = now - self._shown_at, self._clock.time()
         left = max(turn.interval - _GRAIN - passed, 0.0)

@@ -168,6 +168,7 @@ class Worker:
             limits=limits,
             poller=poller,
             triage=self._triage,
+            by_hand=os.isatty(2),
         )
 
     def run(self) -> Summary:

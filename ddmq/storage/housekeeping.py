@@ -176,12 +176,15 @@ class Housekeeper:
         if self._unfinished:
             self._interval, self._dropped_at = SWEEP_EVERY, -inf
 
-    def _expire_all(self, within: float, *, of_all: bool = False) -> Swept:
+    def _expire_all(
+        self, within: float, *, of_all: bool = False, end_all: bool = False
+    ) -> Swept:
         """Requeue the messages whose lease has expired, or make them dead letters.
 
-        Then remove bundles that are finished: our own, or with `of_all` those of others too.
+        With `end_all`, all leases count as expired. Then remove bundles that are finished: our
+        own, or with `of_all` those of others too.
         """
-        expired, number, bundles = self._leases.expired(of_all=of_all)
+        expired, number, bundles = self._leases.expired(of_all=of_all, end_all=end_all)
         if expired:
             self._cancelled = self._store.cancelled.ids_if_any()
         held = number - len(expired)
@@ -320,15 +323,17 @@ class Housekeeper:
         lost = lost._replace(priority=policy.requeue_prio)
         return Swept(requeued=int(self._store.requeue(lease, lost)))
 
-    def clean(self) -> Swept:
+    def clean(self, *, end_leases: bool = False) -> Swept:
         """Do all housekeeping now, and remove the leftovers of dead clients.
 
-        This waits for calls that hang, and logs at which files.
+        With `end_leases`, all leases count as expired. This waits for calls that hang, and logs
+        at which files.
         """
 
         def clean_all() -> Swept:
             removed = self._tidy(inf)
-            swept = self._expire_all(inf, of_all=True).plus(self._make_due(inf))
+            swept = self._expire_all(inf, of_all=True, end_all=end_leases)
+            swept = swept.plus(self._make_due(inf))
             return swept.plus(self._adopt_all(inf)).plus(removed)
 
         self._count_hanging()

@@ -81,11 +81,14 @@ class Leases:
             found += held.leases() if held else known(Lease.parse, [name])
         return found
 
-    def expired(self, *, of_all: bool = False) -> Expired:
-        """Return what is to be done in `work/`; with `of_all`, also in place of those who died."""
+    def expired(self, *, of_all: bool = False, end_all: bool = False) -> Expired:
+        """Return what is to be done in `work/`; with `of_all`, also in place of those who died.
+
+        With `end_all`, each lease is taken for one that is over.
+        """
         now = self._time.now_ms()  # before the listing: that may take long
         names = self._fs.listing(self.path)
-        over = past(names, now)
+        over = sorted(names) if end_all else past(names, now)
         leases: list[Lease | RangeLease] = []
         for name in over:
             leases += known(Lease.parse, [name]) or known(RangeLease.parse, [name])

@@ -11,6 +11,7 @@ queue may make any name, so what is read from them is a text that others wrote.
 from __future__ import annotations
 
 import json
+import os
 import re
 from bisect import bisect_left
 from contextlib import suppress
@@ -30,7 +31,7 @@ _Row = TypeVar("_Row", Running, Failure)
 #: What a worker says of itself.
 WORKING, IDLE, PAUSED, DRAINING = "working", "idle", "paused", "draining"
 BRAKING, AWAY, ENDED = "braking", "away", "ended"
-#: What others say of a worker that gave no sign for long.
+#: What others say of a worker that gave no sign for long, or whose process is gone from this node.
 LOST = "lost"
 #: Seconds between two renames by one worker, and renames a second by all of a queue.
 EVERY, RENAMES_PER_SECOND = 10.0, 10
@@ -297,8 +298,11 @@ class Workers:
             if name is not None and found.get(name.token, name).time <= name.time:
                 found[name.token] = name
         seen = []
+        here = _plain(escaped(os.uname().nodename, _HOST))
         for name in sorted(found.values(), key=lambda each: (each.started, each.token)):
             worker = name.seen(now)
+            if name.host == here and worker.is_live and _is_gone(name.process):
+                worker = worker._replace(state=LOST)
             if running and worker.tells and wanted(worker):
                 told = self._activity(name.token)
                 worker = worker._replace(**told._asdict())
@@ -428,6 +432,17 @@ def _age(time: int, now: float) -> float:
 def _lives(time: int, every: int, now: float) -> bool:
     """Tell whether a worker may live that gave its last sign then, and one so often."""
     return _age(time, now) <= _MISSED * every + _MARGIN
+
+
+def _is_gone(process: int) -> bool:
+    """Tell whether this node has no such process, as far as we see them."""
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return True
+    except (OSError, OverflowError):  # another user's; or no number of a process
+        return False
+    return False
 
 
 def escaped(text: str, most: int, but: str = "_.-") -> str:

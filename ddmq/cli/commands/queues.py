@@ -20,10 +20,15 @@ from ddmq.cli.spec import (
     Reply,
     option,
     positional,
+    switch,
 )
+from ddmq.errors import DdmqError, InvalidArgument
 
 if TYPE_CHECKING:
     from ddmq.cli.spec import Context, Number
+
+#: Workers that an error names.
+_MOST_SHOWN = 3
 
 
 class Create(NamedTuple):
@@ -103,12 +108,25 @@ class Clean(NamedTuple):
 
     root: str = ROOT
     queue: list[str] | None = ANY_QUEUES
+    end_leases: bool = switch(
+        "--end-leases",
+        "let all that is at work come back now, for when its consumers are dead; what lives is "
+        "run twice",
+    )
+    force: bool = switch("-f --force", "also where workers live, or seem to")
 
 
 def clean(told: Clean, context: Context) -> Reply:
     """Do all housekeeping."""
     broker = Broker(told.root, fs=context.fs)
-    if told.queue is None:
+    if told.end_leases:
+        if told.queue is None:
+            raise InvalidArgument("--end-leases: of which queue?")
+        if not told.force:
+            for name in told.queue:
+                _require_nobody_works(broker, name)
+        swept = {name: broker.clean(name, end_leases=True) for name in told.queue}
+    elif told.queue is None:
         swept = broker.clean_all()
     else:
         swept = {name: broker.clean(name) for name in told.queue}
@@ -118,6 +136,17 @@ def clean(told: Clean, context: Context) -> Reply:
         for name, numbers in found.items()
     ]
     return Reply(found, "\n".join(lines))
+
+
+def _require_nobody_works(broker: Broker, queue: str) -> None:
+    """Raise DdmqError where a worker lives, as far as others can see."""
+    live = [f"{x.host}:{x.process}" for x in broker.workers(queue) if x.is_live]
+    if live:
+        shown = ", ".join(live[:_MOST_SHOWN]) + " …" * (len(live) > _MOST_SHOWN)
+        raise DdmqError(
+            f"queue {queue}: {len(live)} of its workers live, or were killed a moment ago "
+            f"({shown}); what they run would be run twice. If they are gone, use --force"
+        )
 
 
 COMMANDS = (

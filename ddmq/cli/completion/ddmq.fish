@@ -240,6 +240,8 @@ complete -c ddmq -n '_shtab_ddmq_using purge' -s s -l silent -d 'say errors only
 complete -c ddmq -n '_shtab_ddmq_using purge; and test $_shtab_ddmq_npos -eq 0' -ka "(__fish_complete_directories)" -d 'the directory of the queues, on storage all clients share'
 complete -c ddmq -n '_shtab_ddmq_using; and test $_shtab_ddmq_npos -eq 0' -a clean -d 'Do all the housekeeping of a queue now.'
 complete -c ddmq -n '_shtab_ddmq_using clean' -s h -l help -d 'show this help message and exit'
+complete -c ddmq -n '_shtab_ddmq_using clean' -l end-leases -d 'let all that is at work come back now, for when its consumers are dead; what lives is run twice'
+complete -c ddmq -n '_shtab_ddmq_using clean' -s f -l force -d 'also where workers live, or seem to'
 complete -c ddmq -n '_shtab_ddmq_using clean' -l format -xka "plain json yaml" -d 'how to print; plain by default'
 complete -c ddmq -n '_shtab_ddmq_using clean' -s v -l verbose -d 'say more'
 complete -c ddmq -n '_shtab_ddmq_using clean' -s d -l debug -d 'say everything, and count the system calls'

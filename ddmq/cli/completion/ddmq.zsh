@@ -96,6 +96,8 @@ _shtab_ddmq_check_defaults_added=0
 
 _shtab_ddmq_clean_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
+  "--end-leases[let all that is at work come back now, for when its consumers are dead\; what lives is run twice]"
+  {-f,--force}"[also where workers live, or seem to]"
   "--format[how to print\; plain by default]:format:(plain json yaml)"
   {-v,--verbose}"[say more]"
   {-d,--debug}"[say everything, and count the system calls]"

@@ -113,7 +113,7 @@ def unrenewed(patient: Patient) -> Iterator[Finding]:
     known = patient.holders()
     holders = sorted({known[x.token] for x in found if x.token in known})
     ids = listed([lease.entry.id for lease in found])
-    remedy = f"if the consumer is gone: ddmq release … {ids}"
+    remedy = f"if the consumer is gone: ddmq release … {ids}; if all are: ddmq clean … --end-leases"
     if holders:
         shown = [f"process {process} on {host}" for host, process in holders]
         remedy = f"held by {listed(shown)}: look whether it lives; {remedy}"

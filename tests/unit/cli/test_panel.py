@@ -80,8 +80,8 @@ def test_where_messages_wait_and_nobody_works_it_says_what_to_do():
     gone = [worker(state="lost", age=720.0), worker(state="ended", age=9000.0)]
     submit = "submit some (`ddmq-submit … /scratch/mq jobs …`)"
     told = line(seen(workers=gone))
-    assert f"No worker has been seen for 12 minutes: {submit}" in told
-    assert f"No worker has been seen: {submit}" in line(seen(workers=[]))
+    assert f"No worker runs: the last one was seen 12 minutes ago; {submit}" in told
+    assert f"No worker runs; {submit}" in line(seen(workers=[]))
     for nothing_to_do in (seen(), seen(workers=gone, counts=Counts(0, 0, 0, 4))):
         assert "No worker" not in line(nothing_to_do)
 

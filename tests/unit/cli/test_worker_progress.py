@@ -58,11 +58,12 @@ class Pair:
         return text.decode()
 
     def fill(self):
-        """Write until nothing more is taken."""
+        """Write until nothing more is taken; a terminal takes more a moment later."""
         os.set_blocking(self.writer, False)
-        with suppress(BlockingIOError):
-            while True:
-                os.write(self.writer, b"." * 100)
+        while select.select([], [self.writer], [], 0.2)[1]:
+            with suppress(BlockingIOError):
+                while True:
+                    os.write(self.writer, b"." * 100)
         os.set_blocking(self.writer, True)
 
 

@@ -30,7 +30,7 @@ STEP = 0.25
 class Node:
     """What a worker consists of that can be seen, without its loop."""
 
-    def __init__(self, broker, job, **options):
+    def __init__(self, broker, job, *, by_hand=False, **options):
         given = WorkerOptions(slots=SLOTS, **options)
         parts = parts_of(broker, job, given)
         self.settler, self.limits = parts.settler, parts.limits
@@ -44,6 +44,7 @@ class Node:
             limits=parts.limits,
             poller=parts.poller,
             triage=parts.triage,
+            by_hand=by_hand,
         )
 
     def acks(self):
@@ -117,6 +118,34 @@ def test_however_much_changes_it_renames_every_ten_seconds(node, names, clock):
         passes(clock, node, 1)
         seen |= set(names())
     assert 55 <= len(seen) <= 65
+
+
+def test_who_started_it_by_hand_sees_its_first_minute_every_two_seconds(
+    broker, job, names, clock
+):
+    node = Node(broker, job, by_hand=True)
+    seen = [set(), set(), set()]
+    for minute in seen:
+        for _ in range(60):
+            node.acks()
+            passes(clock, node, 1)
+            minute |= set(names())
+    first, *later = map(len, seen)
+    assert 28 <= first <= 32
+    assert all(5 <= number <= 7 for number in later)
+
+
+def test_where_many_work_one_started_by_hand_is_no_exception(broker, job, names, clock):
+    others = [Node(broker, job) for _ in range(12)]
+    for each in others:
+        each.presence.look([])
+    node = Node(broker, job, by_hand=True)
+    seen = set()
+    for _ in range(60):
+        node.acks()
+        passes(clock, node, 1)
+        seen |= set(names())
+    assert len(seen) <= 12 + 8
 
 
 @pytest.mark.parametrize(("number", "each_in"), [(3, 10), (95, 10), (250, 25)], ids=str)

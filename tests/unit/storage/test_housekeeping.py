@@ -12,7 +12,7 @@ from protocol.scenes import crashing_after_links, crashing_after_rename_into
 from support import Calls, Crash, FakeClock, crashing_before
 from unit.scenes import leftover, names
 
-from ddmq import Broker, QueueNotFound, StorageError
+from ddmq import Broker, LeaseLost, QueueNotFound, StorageError
 from ddmq.storage.filesystem import FileSystem
 from ddmq.storage.housekeeping import Housekeeper, Swept
 from ddmq.storage.locks import exclusive
@@ -176,6 +176,36 @@ def test_a_message_comes_back_by_its_own_timeout_wherever_its_consumer_dies(
         assert broker.clean("q").dead == 0
         assert broker.view("q")["q"] == (many, 0, 0, 0)
     assert 5 < dies < 99
+
+
+# Leases that are ended before their time
+
+
+def test_who_knows_that_nobody_works_ends_all_leases(broker, root, clock):
+    broker.publish_many("q", range(12), timeout=500)
+    alone = broker.publish("q", "alone", priority=1, timeout=500)
+    first = broker.consume("q", 6)
+    crashing = FileSystem(crashing_after_rename_into("/work/"))
+    with suppress(Crash):  # that claim is never made by who died here
+        Broker(root, clock=clock, fs=crashing, clean=False).consume("q", 3)
+    assert broker.clean("q") == Swept()
+    keeper = Broker(root, clock=clock)
+    assert keeper.clean("q", end_leases=True) == Swept(requeued=6)
+    assert keeper.view("q")["q"] == (13, 0, 0, 0)
+    for message in first:
+        with pytest.raises(LeaseLost):
+            broker.ack(message)
+    again = keeper.consume("q", 20) + keeper.consume("q", 20) + keeper.consume("q", 20)
+    losses = {message.message: message.losses for message in again}
+    assert len(again) == len(losses) == 13
+    assert losses == {
+        **dict.fromkeys(range(5), 1),
+        **dict.fromkeys(range(5, 12), 0),
+        "alone": 1,
+    }
+    assert alone in {message.id for message in again}
+    keeper.ack(again)
+    assert keeper.clean("q", end_leases=True) == Swept()
 
 
 # Expired ranges

@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import stat
+import subprocess
 
 import pytest
 from hypothesis import given
@@ -152,6 +153,19 @@ def test_one_that_gives_no_sign_is_lost_until_it_gives_one(workers, named, clock
     assert {each.state for each in workers.all() if each.seen > clock.time() - 1} == {
         "idle"
     }
+
+
+def test_one_whose_process_this_node_has_no_more_is_lost_at_once(workers, named):
+    with subprocess.Popen(["true"]) as gone:
+        pass
+    here = os.uname().nodename
+    workers.show(None, named(1, host=here, process=gone.pid))
+    workers.show(None, named(2, host=here, process=os.getpid()))
+    workers.show(None, named(3, host="elsewhere", process=gone.pid))
+    workers.show(None, named(4, host=here, process=9_999_999_999))  # nobody has that
+    workers.show(None, named(5, host=here, process=gone.pid, state=ENDED))
+    states = [each.state for each in workers.all()]
+    assert states == ["lost", "idle", "idle", "idle", "ended"]
 
 
 def test_a_time_far_ahead_is_not_believed(workers, named, clock):

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import time
 
 import pytest
+
+from ddmq import Broker, LeaseLost
+from ddmq.storage.workers import ENDED, WorkerName
 
 
 def test_purge_can_leave_some_states_alone(sh, root):
@@ -50,6 +54,27 @@ def test_a_queue_in_place_of_the_root_is_told(sh, root):
     ):
         assert "it is a queue, and no root" in sh.error(*words)
     assert not (root / "testmq" / "q").exists()
+
+
+def test_leases_are_ended_only_where_nobody_works_or_with_force(sh, root):
+    broker = Broker(root)
+    broker.publish("testmq", "x")
+    held = broker.consume("testmq")
+    fields = dict.fromkeys(WorkerName._fields, 0)
+    fields.update(token="0" * 16, state="working", job="", host="node1", every=60)
+    fields.update(process=7, time=int(time.time() * 1000), busy=1, slots=1)
+    shown = WorkerName(**fields)
+    broker.with_workers("testmq", lambda each: each.show(None, shown))
+    refused = sh.error("clean", root, "testmq", "--end-leases")
+    assert "1 of its workers live, or were killed a moment ago (node1:7)" in refused
+    assert "0 requeued" in sh.ok("clean", root, "testmq")
+    assert "1 requeued" in sh.ok("clean", root, "testmq", "--end-leases", "-f")
+    with pytest.raises(LeaseLost):
+        broker.ack(held)
+    broker.consume("testmq")
+    broker.with_workers("testmq", lambda x: x.show(shown, shown._replace(state=ENDED)))
+    assert "1 requeued" in sh.ok("clean", root, "testmq", "--end-leases")
+    assert "of which queue" in sh.wrong("clean", root, "--end-leases")
 
 
 @pytest.mark.parametrize("form", ["json", "yaml"])

@@ -118,7 +118,7 @@ def test_without_a_terminal_these_are_lines(told, root, capfd):
     Broker(root).publish("testmq", "x")
     assert told(is_watched=False, progress=True) == []
     [line] = capfd.readouterr().err.splitlines()
-    assert "testmq: 0 done, 1 left, No worker has been seen: submit some" in line
+    assert "testmq: 0 done, 1 left, No worker runs; submit some" in line
 
 
 def test_whether_messages_are_dead_is_its_exit_status(sh, root):

@@ -118,6 +118,7 @@ def test_view_says_how_far_it_is(sh, root, shows):
         "workers": 2,
         "slots": 32,
         "busy": 16,
+        "lost": 0,
         "rate": 1,
         "done": 109,
         "done_in": 1000,
@@ -134,12 +135,25 @@ def test_there_is_no_end_in_sight_while_nobody_has_finished_anything(sh, root, s
     assert last_line(sh, root) == f"testmq: {line}"
 
 
+def test_view_says_what_becomes_of_what_a_lost_worker_held(sh, root, shows):
+    publish(root, 1)
+    Broker(root).consume("testmq")
+    shows(1, ago=720, state=ENDED)
+    assert "worker" not in sh.ok("view", root)  # it held nothing more
+    shows(2, ago=720)
+    line = (
+        "testmq: No worker runs: what lost ones held comes back when its time is over"
+    )
+    assert last_line(sh, root) == line
+
+
 def test_view_says_for_how_long_nobody_has_worked(sh, root, shows):
     shows(1, ago=720)
     shows(2, ago=9000, state=ENDED)
     assert "seen" not in sh.ok("view", root)  # nothing waits for them
     publish(root, 10)
-    assert last_line(sh, root) == "testmq: No worker has been seen for 12 minutes"
+    line = "testmq: No worker runs: the last one was seen 12 minutes ago"
+    assert last_line(sh, root) == line
     told = json.loads(sh.ok("view", root, "--format", "json"))["testmq"]["workers"]
     assert (told["workers"], told["rate"], told["done_in"]) == (0, None, None)
     shows(3, busy=0, state="idle")
