@@ -298,10 +298,9 @@ class Workers:
             if name is not None and found.get(name.token, name).time <= name.time:
                 found[name.token] = name
         seen = []
-        here = _plain(escaped(os.uname().nodename, _HOST))
         for name in sorted(found.values(), key=lambda each: (each.started, each.token)):
             worker = name.seen(now)
-            if name.host == here and worker.is_live and _is_gone(name.process):
+            if worker.is_live and is_gone(name.host, name.process):
                 worker = worker._replace(state=LOST)
             if running and worker.tells and wanted(worker):
                 told = self._activity(name.token)
@@ -434,8 +433,10 @@ def _lives(time: int, every: int, now: float) -> bool:
     return _age(time, now) <= _MISSED * every + _MARGIN
 
 
-def _is_gone(process: int) -> bool:
-    """Tell whether this node has no such process, as far as we see them."""
+def is_gone(host: str, process: int) -> bool:
+    """Tell whether a host, as names show it, is this node, which has no such process that we see."""
+    if host[:_HOST] != os.uname().nodename[:_HOST]:
+        return False
     try:
         os.kill(process, 0)
     except ProcessLookupError:

@@ -11,6 +11,7 @@ from ddmq.diagnose.patient import BUCKET
 from ddmq.message import Policy
 from ddmq.printable import printable, quoted
 from ddmq.storage.names import FAILED, LEASED
+from ddmq.storage.workers import is_gone
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -93,30 +94,37 @@ def soon_over(patient: Patient) -> Iterator[Finding]:
 
 
 def unrenewed(patient: Patient) -> Iterator[Finding]:
-    """Say how many leases nobody has renewed for over half of their timeout, and who holds them."""
+    """Say how many leases nobody renews, and who holds them.
+
+    These are those that were not renewed for over half of their timeout, and those of a process
+    that this node has no more.
+    """
     now = patient.now  # before the listing, which may take long
+    known = patient.holders()
+    gone = {token for token, holder in known.items() if is_gone(*holder)}
     found, ages = [], []
     for lease in patient.leases():
         policy = Policy.of(lease.entry, patient.settings)
         age = policy.unrenewed_for(lease.expiry, now)
-        if age is not None and lease.expiry >= now * 1000:
+        if (age is not None or lease.token in gone) and lease.expiry >= now * 1000:
             found.append(lease)
-            ages.append(age)
+            ages.append(now - (lease.expiry / 1000 - policy.timeout))
     if not found:
         return
     number, since = len(found), date(now - max(ages))
     back_in = max(lease.expiry for lease in found) / 1000 - now
-    text = (
-        f"{number} at work, not renewed for {span(max(ages))}, since {since}: the consumer is "
-        f"gone, or does not renew; back in {span(back_in)}"
-    )
-    known = patient.holders()
     holders = sorted({known[x.token] for x in found if x.token in known})
+    shown = listed([f"process {process} on {host}" for host, process in holders])
+    are_gone = all(lease.token in gone for lease in found)
+    why = f"{shown} is gone" if are_gone else "the consumer is gone, or does not renew"
+    text = (
+        f"{number} at work, not renewed for {span(max(ages))}, since {since}: {why}; "
+        f"back in {span(back_in)}"
+    )
     ids = listed([lease.entry.id for lease in found])
     remedy = f"if the consumer is gone: ddmq release … {ids}; if all are: ddmq clean … --end-leases"
-    if holders:
-        shown = [f"process {process} on {host}" for host, process in holders]
-        remedy = f"held by {listed(shown)}: look whether it lives; {remedy}"
+    if holders and not are_gone:
+        remedy = f"held by {shown}: look whether it lives; {remedy}"
     figures = {
         "number": number,
         "not_renewed_for": round(max(ages), 3),

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
+import ddmq
 from ddmq.diagnose.symptoms import times
 from ddmq.storage.names import Delayed, Entry, Lease, new_id, new_token
 
@@ -75,6 +79,21 @@ def test_who_holds_a_range_that_nobody_renewed_is_told(patient, broker, clock):
     assert found.figures["number"] == 8
     assert found.figures["holders"] == [f"{os.uname().nodename}:{os.getpid()}"]
     assert f"process {os.getpid()} on {os.uname().nodename}" in found.remedy
+
+
+def test_what_a_process_held_that_this_node_has_no_more_is_told_at_once(
+    patient, broker, root
+):
+    broker.publish_many("q", map(str, range(12)))
+    code = "import sys, ddmq; ddmq.Broker(sys.argv[1]).consume('q', 4)"
+    path = str(Path(ddmq.__file__).parent.parent)
+    environ = {**os.environ, "PYTHONPATH": path}
+    subprocess.run([sys.executable, "-c", code, str(root)], check=True, env=environ)
+    broker.consume("q", 3)
+    [found] = times.unrenewed(patient)
+    assert found.figures["number"] == 4
+    assert f" on {os.uname().nodename} is gone; back in " in found.text
+    assert "look whether it lives" not in found.remedy
 
 
 def test_what_is_over_within_half_a_minute_is_counted(patient, leased):
