@@ -13,6 +13,9 @@ from protocol.scenes import new_world
 from support import Calls, FakeClock
 
 from ddmq import Broker
+from ddmq.clock import Clock
+from ddmq.storage import locks
+from ddmq.storage.background import BackgroundCall
 from ddmq.storage.filesystem import FileSystem, Status
 
 settings.register_profile("ddmq", deadline=None)
@@ -40,6 +43,20 @@ def _only_the_time_that_can_be_set(request, monkeypatch):
             return status._replace(changed_ns=status.modified_ns)
 
         monkeypatch.setattr(Status, "of", classmethod(of))
+
+
+class _AtOnce(Clock):
+    """A clock by which nobody waits for a thread."""
+
+    def begin(self, act):
+        return BackgroundCall(act, in_thread=False)
+
+
+@pytest.fixture(autouse=True)
+def _no_thread_for_a_lock(request, monkeypatch):
+    """Spare the tests that are marked `deep` a thread for each of their many thousand locks."""
+    if "deep" in request.keywords:
+        monkeypatch.setattr(locks, "Clock", _AtOnce)
 
 
 @pytest.fixture
