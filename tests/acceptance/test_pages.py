@@ -37,6 +37,7 @@ PAGES = [
     "pipelines",
     "scratch",
     "shared",
+    "troubleshooting",
     "schedulers/slurm",
     "schedulers/pbs",
     "schedulers/sge",
