@@ -12,6 +12,7 @@ from ddmq.cli.commands import (
     LOCK_TIMEOUT,
     QUEUES,
     ROOT,
+    in_each,
 )
 from ddmq.cli.spec import (
     MODE,
@@ -21,6 +22,7 @@ from ddmq.cli.spec import (
     option,
     positional,
 )
+from ddmq.storage.names import check_queue_name
 
 if TYPE_CHECKING:
     from ddmq.cli.spec import Context, Number
@@ -51,9 +53,10 @@ def create(told: Create, context: Context) -> Reply:
         lock_timeout=told.lock_timeout,
         fs=context.fs,
     )
-    made = {
-        name: broker.create_queue(name, mode=told.mode) for name in told.queue or ()
-    }
+    names = dict.fromkeys(told.queue or ())
+    for name in names:
+        check_queue_name(name)  # before any is made
+    made = {name: broker.create_queue(name, mode=told.mode) for name in names}
     lines = [f"{name}: {'created' if new else 'exists'}" for name, new in made.items()]
     return Reply({"created": made}, "\n".join(lines) or f"{broker.root}: initiated")
 
@@ -69,10 +72,11 @@ class Delete(NamedTuple):
 def delete(told: Delete, context: Context) -> Reply:
     """Delete queues."""
     broker = Broker(told.root, lock_timeout=told.lock_timeout, fs=context.fs)
-    for name in told.queue:
-        broker.delete_queue(name)
-    plain = "\n".join(f"{name}: deleted" for name in told.queue)
-    return Reply({"deleted": told.queue}, plain)
+    deleted = in_each(
+        broker, told.queue, broker.delete_queue, "deleted", even_broken=True
+    )
+    plain = "\n".join(f"{name}: deleted" for name in deleted)
+    return Reply({"deleted": list(deleted)}, plain)
 
 
 class Purge(NamedTuple):
@@ -93,7 +97,9 @@ def purge(told: Purge, context: Context) -> Reply:
     """Remove messages."""
     broker = Broker(told.root, lock_timeout=told.lock_timeout, fs=context.fs)
     states = STATES if told.only is None else told.only
-    removed = {name: broker.purge(name, states) for name in told.queue}
+    removed = in_each(
+        broker, told.queue, lambda name: broker.purge(name, states), "purged"
+    )
     value = {name: counts._asdict() for name, counts in removed.items()}
     return Reply(value, "\n".join(f"{n}: removed {sum(c)}" for n, c in removed.items()))
 
@@ -111,7 +117,7 @@ def clean(told: Clean, context: Context) -> Reply:
     if told.queue is None:
         swept = broker.clean_all()
     else:
-        swept = {name: broker.clean(name) for name in told.queue}
+        swept = in_each(broker, told.queue, broker.clean, "cleaned")
     found = {name: numbers._asdict() for name, numbers in swept.items()}
     lines = [
         f"{name}: " + ", ".join(f"{number} {what}" for what, number in numbers.items())
