@@ -35,6 +35,7 @@ from ddmq.errors import InvalidArgument
 from ddmq.hpc import options, submit
 from ddmq.hpc.journal import durations
 from ddmq.hpc.limits import Deadline, Durations
+from ddmq.hpc.preflight import missing
 from ddmq.printable import printable_lines
 from ddmq.schedulers import SCHEDULERS
 from ddmq.storage.filesystem import FileSystem
@@ -241,8 +242,5 @@ def refuse_too_short(scheduler: str, job: TheJob, end: JobEnd, path: str) -> Non
 def refuse_missing(program: str) -> None:
     """Raise InvalidArgument where a path from here, where the job will run, leads nowhere."""
     is_from_here = "/" in program and not program.startswith("/")
-    if is_from_here and "{" not in program and not os.access(program, os.X_OK):
-        raise InvalidArgument(
-            f"{program} is no executable file, seen from here, where the job will run; "
-            "name one, or `chmod +x` it"
-        )
+    if is_from_here and (why := missing(program)):
+        raise InvalidArgument(why)

@@ -17,7 +17,7 @@ from ddmq.hpc.guardian import Guardian
 from ddmq.hpc.journal import Journal, durations
 from ddmq.hpc.limits import Deadline, Durations, Limits
 from ddmq.hpc.poller import Poller
-from ddmq.hpc.preflight import check_all
+from ddmq.hpc.preflight import check_all, check_command
 from ddmq.hpc.presence import Presence
 from ddmq.hpc.result import remove_leftovers_of_dead
 from ddmq.hpc.running_command import Surroundings
@@ -434,6 +434,7 @@ def work(
     path = f"{broker.root}/{queue}"
     what = "take, change and remove messages"
     _warn_of_writers((broker.root, path), what, fs)
+    check_command(command, options)
     check_all(options, broker)
     what = "change what is kept there, and lead a command that writes there elsewhere"
     kept = filter(None, (options.output_dir, options.log_dir))

@@ -119,5 +119,5 @@ def test_an_error_names_the_queues_that_were_deleted_before(two):
             if queue == name or name == "testmq":
                 broker.delete_queue(queue)
 
-    with pytest.raises(QueueNotFound, match="other: .*; deleted before: testmq$"):
+    with pytest.raises(QueueNotFound, match=r"other: .*; deleted before: testmq$"):
         in_each(broker, ["testmq", "other"], delete, "deleted")
