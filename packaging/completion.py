@@ -20,7 +20,7 @@ from build_manpages.manpage import Manpage
 
 from ddmq.cli import commands, json_api
 from ddmq.cli.completion import SHELLS
-from ddmq.cli.main import parser_of, top_parser
+from ddmq.cli.main import PROGRAMS, parser_of, top_parser
 from ddmq.cli.submit import submit_parser
 from ddmq.cli.worker_arguments import worker_parser
 
@@ -71,6 +71,11 @@ def ddmq() -> argparse.ArgumentParser:
             parents=[own],
             add_help=False,
         )
+    each.add_parser("worker", help=PROGRAMS["worker"], parents=[worker()], add_help=False)
+    each.add_parser("submit", help=PROGRAMS["submit"], parents=[submit()], add_help=False)
+    known = [*commands.MODULES, json_api.COMMAND.name, *PROGRAMS]
+    of_help = each.add_parser("help", help=PROGRAMS["help"])
+    of_help.add_argument("about", nargs="?", choices=known, metavar="COMMAND")
     return parser
 
 

@@ -57,7 +57,10 @@ def _run(words: list[str]) -> int:
         summary = _work(which, given, command, calls)
     except OSError as error:
         # Of this node: all others were explained where they came from.
-        raise DdmqError(f"it can't go on: {told(error)}") from error
+        why = told(error)
+        if isinstance(error, FileNotFoundError) and error.filename is None:
+            why = "the current directory is gone: `cd` to another one"  # os.getcwd says so
+        raise DdmqError(f"it can't go on: {why}") from error
     said = ", ".join(f"{number} {what}" for what, number in summary.numbers.items())
     if summary.stopped:
         said = f"stopped: {summary.stopped}; {said}, {summary.left} left"

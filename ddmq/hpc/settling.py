@@ -10,7 +10,7 @@ from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 from ddmq.clock import span
-from ddmq.errors import DdmqError, LeaseLost
+from ddmq.errors import DdmqError, LeaseLost, QueueNotFound
 from ddmq.holding.heartbeat import key_of
 from ddmq.hpc.execution import Ended
 from ddmq.hpc.faults import AWAY, BadOutput, is_for_good, may_pass, told
@@ -71,6 +71,8 @@ def _at_last(act: Callable[[], None]) -> None:
     """Try something at the end, which others wait for."""
     try:
         act()
+    except QueueNotFound:  # which ends the worker, and is told then
+        return
     except DdmqError as error:  # so it is with each: all are tried
         warn(str(error))
 
@@ -282,6 +284,8 @@ class Settler:
         held = [self._heartbeat.stop(message) for message in messages]
         try:
             self._broker.release(held)
+        except QueueNotFound:  # which ends the worker, and is told then
+            return
         except DdmqError as error:
             warn(str(error))
         self._comes_back_in(0)
@@ -476,7 +480,7 @@ class Settler:
         if not self._owed:
             self._pause = _RETRY_FIRST
 
-    def close(self) -> None:
+    def close(self, *, is_queue_gone: bool = False) -> None:
         """Settle what is owed and give back all else, as far as that can be done now.
 
         All commands were killed before. One that hangs in the kernel is waited for two seconds,
@@ -490,7 +494,10 @@ class Settler:
             self._signals.wait(_LAST_LOOK, {})
         for execution in list(self.unsettled.values()):
             message = execution.message
-            warn(f"message {message.id} is left: it comes back when its lease is over")
+            if not is_queue_gone:
+                warn(
+                    f"message {message.id} is left: it comes back when its lease is over"
+                )
             outcome = execution.outcome() or Outcome(-signal.SIGKILL)
             execution.command.log = ""
             self._record(Ended(execution, outcome), "lost")

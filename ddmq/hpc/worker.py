@@ -175,6 +175,7 @@ class Worker:
 
         A queue that is gone, or not ours to change, ends it at once: DdmqError.
         """
+        is_gone = False
         with self._heartbeat:
             try:
                 self._work()
@@ -185,8 +186,14 @@ class Worker:
                 self._abandon()
                 self._slots.print_the_rest(self._limits)
                 return self._summary()
+            except QueueNotFound as error:
+                is_gone = True
+                raise QueueNotFound(
+                    f"{self._broker.root}/{self._queue}: the queue is gone, with all its "
+                    "messages: somebody deleted it; commands that ran were killed"
+                ) from error
             finally:
-                self._abandon()
+                self._abandon(is_queue_gone=is_gone)
                 self._journal.flush(at_end=True)
                 self._journal.close()
                 self._journal.tidy()
@@ -387,11 +394,11 @@ class Worker:
                     self._settler.release(each)
         return until
 
-    def _abandon(self) -> None:
+    def _abandon(self, *, is_queue_gone: bool = False) -> None:
         """Kill what still runs, and give back what is not settled."""
         self._slots.kill()
         self._supply.give_back()
-        self._settler.close()
+        self._settler.close(is_queue_gone=is_queue_gone)
         self._slots.close()
 
     def _summary(self) -> Summary:
