@@ -68,6 +68,8 @@ _Result = TypeVar("_Result")
 _Method = TypeVar("_Method", bound="Callable[..., Any]")
 #: Seconds between two looks of who waits: the first, and the longest.
 _LOOK_FIRST, _LOOK_LONGEST = 0.05, 5.0
+#: Queues that are named where one is not found.
+_NAMED = 5
 _SETTLE = "settle what `consume` returned"
 
 
@@ -224,7 +226,11 @@ class Broker:
     @_explained
     def _open_root(self) -> None:
         if self._create:
-            roots.make_root(self.root, self._fs, self._mode, self._lock_timeout)
+            try:
+                roots.make_root(self.root, self._fs, self._mode, self._lock_timeout)
+            except FileNotFoundError as error:  # a file system that makes none
+                why = f"none can be made: {error.filename}: {error.strerror}"
+                raise RootNotFound(f"{self.root}: no ddmq root, and {why}") from error
         try:
             self._root_file.read()
         except InvalidSettings as error:
@@ -917,12 +923,12 @@ class Broker:
 
     # Within
 
-    def _visited(self, queue: str, *, create: bool = False) -> QueuePolicy:
+    def _visited(self, queue: str, *, create: bool | None = None) -> QueuePolicy:
         """Return an open queue, after the housekeeping that is due."""
         return self._known(queue, clean=self._clean, create=create)
 
     def _known(
-        self, queue: str, *, clean: bool = False, create: bool = False
+        self, queue: str, *, clean: bool = False, create: bool | None = None
     ) -> QueuePolicy:
         """Return an open queue whose layout we have checked within the last few minutes."""
         try:
@@ -947,9 +953,15 @@ class Broker:
         known.check_when_due()
         return known
 
-    def _opened(self, queue: str, *, create: bool = False) -> QueuePolicy:
+    def _opened(self, queue: str, *, create: bool | None = None) -> QueuePolicy:
+        """Open a queue; one that is missing is made if `create`, which is None for who only looks.
+
+        Where it is false, whoever is told is told how to make it.
+        """
         check_queue_name(queue)
         if not roots.is_queue(self.root, queue, self._fs):
+            if create is False and self._fs.status(self._root_file.path) is not None:
+                raise self._not_found(queue, is_wanted=True)
             if not create:
                 missing = errno.ENOENT, os.strerror(errno.ENOENT)
                 raise FileNotFoundError(*missing, f"{self.root}/{queue}")
@@ -996,13 +1008,18 @@ class Broker:
         self._open.pop(queue, None)
         return self._not_found(queue)
 
-    def _not_found(self, queue: str) -> DdmqError:
+    def _not_found(self, queue: str, *, is_wanted: bool = False) -> DdmqError:
+        """Return the error for a queue that is not there, and `is_wanted` by who fills it."""
         known: list[str] = []
         with suppress(OSError):
             known = roots.queues(self.root, self._fs)
+        meant = did_you_mean(queue, known)
+        if known and not meant:
+            more = f" and {len(known) - _NAMED} more" if len(known) > _NAMED else ""
+            meant = f"; queues here: {', '.join(known[:_NAMED])}{more}"
+        text = f"{self.root}/{queue}: no such queue{meant}"
         return QueueNotFound(
-            f"{self.root}/{queue}: no such queue{did_you_mean(queue, known)}"
-            "; create it with `ddmq create`"
+            f"{text}; create it with `ddmq create`" if is_wanted else text
         )
 
 
@@ -1075,6 +1092,10 @@ def _checked_root(root: str | os.PathLike[str]) -> str:
         path: object = os.fspath(root)
         if isinstance(path, str) and path and b"\0" not in os.fsencode(path):
             return os.path.realpath(path)
+    except FileNotFoundError as error:
+        raise InvalidArgument(
+            f"root {root!r} is below the current directory, which is gone: `cd` to another one"
+        ) from error
     except (TypeError, ValueError, OSError) as error:
         raise InvalidArgument(
             f"root {root!r} is not the path of a directory"

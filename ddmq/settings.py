@@ -10,7 +10,7 @@ import re
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NamedTuple, TypedDict, cast
 
-from ddmq.errors import InvalidArgument, InvalidSettings, UnknownLayout
+from ddmq.errors import InvalidArgument, InvalidSettings, UnknownLayout, did_you_mean
 from ddmq.storage.names import MAX_PRIORITY, MIN_TIMEOUT_MS
 
 if TYPE_CHECKING:
@@ -270,7 +270,12 @@ def checked(values: Any, path: str) -> Layer:
             )
         if key not in SETTINGS:
             known = ", ".join(SETTINGS)
-            raise InvalidSettings(f"{path}: unknown key {show(key)}; known are {known}")
+            within = [each for each in SETTINGS if f"_{key}" in f"_{each}"]
+            meant = f"; did you mean {' or '.join(within)}?" if within else ""
+            meant = meant or did_you_mean(str(key), SETTINGS)
+            raise InvalidSettings(
+                f"{path}: unknown key {show(key)}{meant}; known are {known}"
+            )
         found = fault(key, SETTINGS[key], value)
         if found is not None:
             raise InvalidSettings(f"{path}: {found}")

@@ -20,7 +20,7 @@ from build_manpages.manpage import Manpage
 
 from ddmq.cli import commands, json_api
 from ddmq.cli.completion import SHELLS
-from ddmq.cli.main import parser_of, top_parser
+from ddmq.cli.main import PROGRAMS, parser_of, top_parser
 from ddmq.cli.submit import submit_parser
 from ddmq.cli.worker_arguments import worker_parser
 
@@ -45,13 +45,16 @@ def main() -> None:
         path = COMPLETION / f"ddmq.{shell}"
         path.write_text("\n".join(texts), encoding="utf-8")
     MAN.mkdir(exist_ok=True)
-    for parser in (ddmq(), worker(), submit()):
+    for parser in (ddmq(with_programs=False), worker(), submit()):
         page = str(Manpage(with_commands_told(parser)))
         (MAN / f"{parser.prog}.1").write_text(undated(page), encoding="utf-8")
 
 
-def ddmq() -> argparse.ArgumentParser:
-    """Return the parser of `ddmq` with those of all its commands."""
+def ddmq(*, with_programs: bool = True) -> argparse.ArgumentParser:
+    """Return the parser of `ddmq` with those of all its commands.
+
+    The programs that are its commands, too, are whole there only `with_programs`.
+    """
     parser = argparse.ArgumentParser(prog="ddmq", description=top_parser().description)
     parser.epilog = top_parser().epilog
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
@@ -71,6 +74,12 @@ def ddmq() -> argparse.ArgumentParser:
             parents=[own],
             add_help=False,
         )
+    for name, make in (("worker", worker), ("submit", submit)):
+        parents = [make()] if with_programs else []
+        each.add_parser(name, help=PROGRAMS[name], parents=parents, add_help=False)
+    known = [*commands.MODULES, json_api.COMMAND.name, *PROGRAMS]
+    of_help = each.add_parser("help", help=PROGRAMS["help"])
+    of_help.add_argument("about", nargs="?", choices=known, metavar="COMMAND")
     return parser
 
 

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 WRONG_USAGE = 2
 _INTERRUPTED = 130
+#: How some errors say what a caller in Python can do, which is told to nobody else.
+IN_PYTHON = " (create=True)"
 
 
 def guarded(program: str, run: Callable[[], int], *, debug: bool = False) -> int:
@@ -64,7 +66,7 @@ def _print_nothing_more() -> None:
 
 def one_line(error: BaseException) -> str:
     """Return the text of an error without line breaks, and with nothing a terminal obeys."""
-    return printable(" ".join(str(error).splitlines()))
+    return printable(" ".join(str(error).replace(IN_PYTHON, "").splitlines()))
 
 
 def counted(numbers: Mapping[str, int]) -> str:

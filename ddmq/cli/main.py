@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import TYPE_CHECKING, Any
 
 from ddmq.cli import commands
-from ddmq.cli.errors import counted, guarded
+from ddmq.cli.errors import IN_PYTHON, counted, guarded
 from ddmq.cli.spec import (
     Context,
     Help,
@@ -25,11 +26,13 @@ from ddmq.errors import QueueNotFound, RootNotFound, did_you_mean
 from ddmq.printable import is_printable, printable, printable_json, printable_lines
 from ddmq.settings import dump
 from ddmq.storage.filesystem import CountedCalls, FileSystem
+from ddmq.storage.names import SETTINGS_FILE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from ddmq.cli.spec import Command, Reply
+    from ddmq.errors import DdmqError
 
 _HELP = """\
 a message queue made of files: no server, one directory per queue
@@ -49,6 +52,12 @@ Where seconds are asked for, 90, 5m, 1h30m, 2d and 2:00:00 are times.
 """
 
 
+#: What else may be the first word.
+PROGRAMS = {
+    "worker": "run a command for each message, as `ddmq-worker` does",
+    "submit": "submit batch jobs that do so, as `ddmq-submit` does",
+    "help": "show this, or the help of a command",
+}
 #: How much any command says: for each switch its flags, and its help.
 _VERBOSITY = {
     "verbose": (("-v", "--verbose"), "say more"),
@@ -60,6 +69,17 @@ _VERBOSITY = {
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; return its exit status."""
     words = list(sys.argv[1:] if argv is None else argv)
+    if words[:1] == ["worker"]:
+        from ddmq.cli.worker import main as worker
+
+        return worker(words[1:])
+    if words[:1] == ["submit"]:
+        from ddmq.cli.submit import main as submit
+
+        return submit(words[1:])
+    if words[:1] == ["help"]:
+        of_what = [word for word in words[1:2] if word != "help"]
+        return main([*of_what, "--help"])
     debug = not {"-d", "--debug"}.isdisjoint(words)
     return guarded("ddmq", lambda: _run(words), debug=debug)
 
@@ -94,8 +114,7 @@ def _run(words: list[str]) -> int:
             )
             reply = _replied(command, told, context)
         except (QueueNotFound, RootNotFound) as error:
-            if values.get("force") is False:
-                error.args = (f"{error}, or by -f",)
+            error.args = (f"{error}{_how_else(error, values)}",)
             raise
         if command.needs_answer or not values["silent"]:
             _answer(reply, values.get("format", "plain"))
@@ -103,6 +122,17 @@ def _run(words: list[str]) -> int:
     finally:
         if calls:
             print(f"ddmq: {counted(calls.numbers)}", file=sys.stderr)
+
+
+def _how_else(error: DdmqError, values: Mapping[str, Any]) -> str:
+    """Say what else makes what is missing, or what was meant, where an error says how to make it."""
+    if not str(error).endswith(("`ddmq create`", f"`ddmq create -f`{IN_PYTHON}")):
+        return ""
+    named = values.get("queue") or ""
+    for name in [named] if isinstance(named, str) else named:
+        if "/" in name and os.path.exists(f"{name}/{SETTINGS_FILE}"):
+            return f"; but {name} is a root, which comes first, and then the queue"
+    return ", or by -f" if values.get("force") is False else ""
 
 
 def _found(words: list[str]) -> tuple[Command, list[str]]:
@@ -119,7 +149,9 @@ def _found(words: list[str]) -> tuple[Command, list[str]]:
     if not name or name[0] not in commands.MODULES:
         parser = top_parser()
         if name and not name[0].startswith("-"):
-            known = (*commands.MODULES, "json")
+            if name[0] in PROGRAMS:
+                parser.error(f"{name[0]} is the first word, before all options")
+            known = (*commands.MODULES, "json", *PROGRAMS)
             parser.error(f"no command {name[0]}{did_you_mean(name[0], known)}")
         parser.parse_args([*name, *others])  # shows the help, or complains
         parser.error("the command comes first")
@@ -197,6 +229,8 @@ def top_parser() -> Parser:
     shown = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for command in [*map(commands.find, commands.MODULES), json_api.COMMAND]:
         shown.add_parser(command.name, help=command.summary)
+    for name, summary in PROGRAMS.items():
+        shown.add_parser(name, help=summary)
     return parser
 
 
@@ -227,6 +261,8 @@ def _answer(reply: Reply, form: str) -> None:
     shown: Any = reply.value if reply.shown is None else reply.shown
     if form == "plain":
         text = reply.plain
+        if not text and reply.nothing and sys.stdout.isatty():
+            text = reply.nothing
     elif reply.is_empty or (form == "csv" and not shown):
         text = ""
     elif form == "csv":

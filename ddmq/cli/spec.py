@@ -68,6 +68,8 @@ class Reply(NamedTuple):
     """Whether nothing is printed, in any format."""
     rows: Any = None
     """What `--format csv` prints, where that is not what the others print."""
+    nothing: str = ""
+    """What people are told on a terminal where `plain` is empty."""
 
 
 class Command(NamedTuple):
@@ -313,6 +315,9 @@ def filled(fields: type[_Fields], values: Mapping[str, Any]) -> _Fields:
 class Parser(argparse.ArgumentParser):
     """A parser whose complaints are one line and a pointer to the help."""
 
+    #: Options that it hands on to another program.
+    others: tuple[str, ...] = ()
+
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         """Parse; complain of an empty value, as in `-s=`, where Python 3.9 only fails."""
         try:
@@ -322,11 +327,21 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Complain, and end with status 2; name the option that may have been meant."""
-        unknown, _, words = message.partition("unrecognized arguments: ")
-        if words.startswith("--") and not unknown:
-            known = [f for f in self._option_string_actions if f.startswith("--")]
-            message += did_you_mean(words.split()[0].partition("=")[0], known)
+        unknown, head, words = message.partition("unrecognized arguments: ")
+        options = [word for word in words.split() if word.startswith("-")]
+        if head and not unknown and options:
+            # What else is left over is what argparse took their values for.
+            message = head + " ".join(options)
+            message += self.meant_by(options[0].partition("=")[0])
         self.exit(2, f"{self.prog}: {printable(message)}; see `{self.prog} -h`\n")
+
+    def meant_by(self, flag: str) -> str:
+        """Return which option of ours may have been meant by one that we have not, or nothing."""
+        known = [*self._option_string_actions, *self.others]
+        if not flag.startswith("--"):
+            near = flag[:2].swapcase()
+            return f"; did you mean {near}?" if near in known else ""
+        return did_you_mean(flag, [each for each in known if each.startswith("--")])
 
 
 class Help(argparse.RawDescriptionHelpFormatter):

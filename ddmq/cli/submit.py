@@ -29,12 +29,14 @@ from ddmq.cli.worker_arguments import (
     add_first_group,
     divided,
     given_to_worker,
+    refuse_unknown,
     worker_parser,
 )
 from ddmq.errors import InvalidArgument
 from ddmq.hpc import options, submit
 from ddmq.hpc.journal import durations
 from ddmq.hpc.limits import Deadline, Durations
+from ddmq.hpc.preflight import missing
 from ddmq.printable import printable_lines
 from ddmq.schedulers import SCHEDULERS
 from ddmq.storage.filesystem import FileSystem
@@ -144,17 +146,23 @@ def _run(words: list[str]) -> int:
     parser = submit_parser()
     positional, others = apart(ours, TheJob, WorkerArguments)
     namespace, for_worker = parser.parse_known_args([*positional, *others])
+    refuse_unknown(parser, for_worker)
+    if for_worker and not command and not for_worker[0].startswith("-"):
+        parser.error(f"put the command last, after --: -- {for_worker[0]}")
     where, job = filled(Where, vars(namespace)), filled(TheJob, vars(namespace))
     if not command:
         parser.error("put the command last, after --")
     if job.requeue and not (job.chain and SCHEDULERS[where.scheduler].requeue):
         parser.error("--requeue is a way to --chain N, on slurm only")
 
-    root = os.path.abspath(where.root)
+    broker = Broker(where.root)
+    root = os.path.abspath(
+        where.root
+    )  # as it was named, since nodes may see it so only
     places = [root, where.queue]
     checked = given_to_worker(worker_parser(), [*for_worker, *places], command)
     given = filled(WorkerArguments, vars(checked))
-    broker, path = Broker(root), f"{root}/{where.queue}"
+    path = f"{root}/{where.queue}"
     workers = workers_for(job, broker.view(where.queue)[where.queue])
     refuse_too_short(where.scheduler, job, given.job_end, path)
     slots = [] if job.slots is None else ["-j", str(job.slots)]
@@ -241,8 +249,5 @@ def refuse_too_short(scheduler: str, job: TheJob, end: JobEnd, path: str) -> Non
 def refuse_missing(program: str) -> None:
     """Raise InvalidArgument where a path from here, where the job will run, leads nowhere."""
     is_from_here = "/" in program and not program.startswith("/")
-    if is_from_here and "{" not in program and not os.access(program, os.X_OK):
-        raise InvalidArgument(
-            f"{program} is no executable file, seen from here, where the job will run; "
-            "name one, or `chmod +x` it"
-        )
+    if is_from_here and (why := missing(program)):
+        raise InvalidArgument(why)

@@ -23,7 +23,7 @@ from ddmq.errors import DdmqError
 from ddmq.hpc.faults import told
 from ddmq.hpc.options import WorkerOptions
 from ddmq.hpc.worker import Summary, deadline_from, work
-from ddmq.printable import printable, quoted
+from ddmq.printable import printable
 from ddmq.storage.filesystem import CountedCalls, FileSystem
 
 if TYPE_CHECKING:
@@ -57,10 +57,15 @@ def _run(words: list[str]) -> int:
         summary = _work(which, given, command, calls)
     except OSError as error:
         # Of this node: all others were explained where they came from.
-        raise DdmqError(f"it can't go on: {told(error)}") from error
+        why = told(error)
+        if isinstance(error, FileNotFoundError) and error.filename is None:
+            why = "the current directory is gone: `cd` to another one"  # os.getcwd says so
+        raise DdmqError(f"it can't go on: {why}") from error
     said = ", ".join(f"{number} {what}" for what, number in summary.numbers.items())
     if summary.stopped:
-        said += f", {summary.left} left; stopped: {summary.stopped}"
+        said = f"stopped: {summary.stopped}; {said}, {summary.left} left"
+    elif not any(summary.numbers.values()):
+        said = f"the queue was empty; {said}"
     if summary.then_is_left:
         said += "; --then is left to the next worker"
     if given.saying.debug:
@@ -115,11 +120,11 @@ def publish_once(broker: Broker, queue: str, path: str) -> None:
 
     from ddmq.cli.input import messages, readable_twice  # rarely needed
 
-    was_read = False
+    is_new = False
 
     def lines(copy: str) -> Iterator[Any]:
-        nonlocal was_read
-        was_read = True
+        nonlocal is_new
+        is_new = True
         yield from messages(copy, as_json=False, null=False, tell=lambda _: None)
 
     with readable_twice(path) as copy:
@@ -128,13 +133,11 @@ def publish_once(broker: Broker, queue: str, path: str) -> None:
             for block in iter(lambda: file.read(_BLOCK), b""):
                 found.update(block)
         key = f"lines {found.hexdigest()[:32]}"
-        broker.publish_many(queue, lines(copy), key=key)
-    if not was_read:
-        print(
-            f"ddmq-worker: the lines of {printable(path)} were published before, and are not "
-            f"again; to let them: ddmq forget {quoted(str(broker.root))} {queue} '{key}'",
-            file=sys.stderr,
-        )
+        number = broker.publish_many(queue, lines(copy), key=key)
+    said = f"{number} {'line' if number == 1 else 'lines'} published"
+    if not is_new:
+        said += " before, and not again"
+    print(f"ddmq-worker: {printable(path)}: {said}", file=sys.stderr)
 
 
 def deadline_of(given: JobEnd, environ: dict[str, str], clock: Clock) -> Deadline:

@@ -387,7 +387,13 @@ def given_to_worker(
     parser: Parser, words: Sequence[str], command: Sequence[str]
 ) -> Namespace:
     """Parse the words of `ddmq-worker`; what contradicts itself is wrong usage."""
-    values = parser.parse_args(words)
+    values: Namespace
+    values, left = parser.parse_known_args(words)
+    is_command = left and not any(word.startswith("-") for word in left)
+    if is_command and not command:
+        parser.error(f"put the command last, after --: -- {left[0]}")
+    if left:
+        parser.error(f"unrecognized arguments: {' '.join(left)}")
     if values.batch > 1:
         for name, why in _NOT_IN_A_BATCH.items():
             if getattr(values, name):
@@ -422,6 +428,15 @@ def given_to_worker(
             if getattr(values, name):
                 parser.error(f"--{name} is for what is printed, not for --log-dir")
     return values
+
+
+def refuse_unknown(parser: Parser, words: Sequence[str]) -> None:
+    """Complain of the first option that neither this parser has, nor the worker it hands it to."""
+    parser.others = tuple(flags_in(WorkerArguments))
+    for word in words:
+        flag = word.partition("=")[0] if word.startswith("--") else word[:2]
+        if flag.startswith("-") and flag not in (*parser.others, "-h", "--help", "-"):
+            parser.error(f"unrecognized arguments: {word}")
 
 
 def _of_a_message(words: Iterable[str]) -> set[str]:

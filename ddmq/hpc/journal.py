@@ -224,12 +224,17 @@ class Journal:
             self._due_at = now + _AGAIN_EVERY
             if error.errno == errno.ESTALE:  # it was removed
                 self.close()
-            if not self._failed:
+            is_gone = error.errno == errno.ENOENT and self._is_queue_gone()
+            if not self._failed and not is_gone:  # of which the worker tells
                 warn(f"the journal can't be written now: {error}")
             self._failed = True
             return
         self._written += len(data)
         self._lines, self._failed = [], False
+
+    def _is_queue_gone(self) -> bool:
+        root = os.path.dirname(self._queue_path)
+        return os.path.isdir(root) and not os.path.exists(self._queue_path)
 
     def _new_file(self) -> int:
         """Make the next file for all who share the queue; return its descriptor."""

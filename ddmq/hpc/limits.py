@@ -121,7 +121,9 @@ class Limits:
         self.is_broken = self.is_braked = self.is_drained = False
         self.started = 0
         self._options = options
-        self._all_started = f"{options.max_messages} messages were started"
+        most = options.max_messages
+        are = "message was" if most == 1 else "messages were"
+        self._all_started = f"{most} {are} started"
         self._deadline = job.deadline
         self._durations = job.durations
         self._signals = job.signals

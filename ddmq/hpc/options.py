@@ -228,14 +228,14 @@ def pauses(text: str) -> tuple[float, ...]:
 def number(text: str) -> int:
     """Read a number of things, which may be 0."""
     if not text.isdigit():
-        raise InvalidArgument(f"{text!r} is not a number")
+        raise InvalidArgument(f"{text!r}: it must be a whole number, 0 or more")
     return int(text)
 
 
 def positive(text: str) -> int:
     """Read a number of things, at least 1."""
     if not text.isdigit() or int(text) < 1:
-        raise InvalidArgument(f"{text!r} is not a positive number")
+        raise InvalidArgument(f"{text!r}: it must be a whole number, 1 or more")
     return int(text)
 
 

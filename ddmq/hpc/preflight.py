@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import stat
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from ddmq.errors import DdmqError
 from ddmq.hpc.faults import told
+from ddmq.hpc.placeholders import names_in
 from ddmq.hpc.result import try_output
 from ddmq.hpc.stream import filled_file
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from ddmq.broker import Broker
     from ddmq.hpc.options import WorkerOptions
@@ -21,6 +24,14 @@ if TYPE_CHECKING:
 _FILES_OF_ONE = 4
 #: Those that a worker opens later on for itself, and for the start of a command.
 _OTHER_FILES = 24
+#: Why there is no such program; what else goes wrong may pass.
+_NOT_THERE = (
+    errno.ENOENT,
+    errno.ENOTDIR,
+    errno.EACCES,
+    errno.ELOOP,
+    errno.ENAMETOOLONG,
+)
 
 
 def check_all(options: WorkerOptions, broker: Broker) -> None:
@@ -48,20 +59,51 @@ def check_all(options: WorkerOptions, broker: Broker) -> None:
     if options.on_success is not None:
         with _explained(f"--on-success {':'.join(options.on_success)}"):
             broker.move([], options.on_success.queue)
-    if options.then:
-        _require_program(options.then[0])
+    for program in options.then[:1]:
+        if why := missing(program):
+            raise DdmqError(f"--then {program} can't be used: {why}")
 
 
-def _require_program(name: str) -> None:
-    """Raise DdmqError where `--then` names no program of this node."""
-    places = [""] if "/" in name else [f"{each}/" for each in os.get_exec_path()]
-    paths = [place + name for place in places]
-    if not any(os.path.isfile(path) and os.access(path, os.X_OK) for path in paths):
-        where = "here" if "/" in name else "on the PATH of this node"
-        raise DdmqError(
-            f"--then {name} can't be used: no executable file {where}; name one, or "
-            "`chmod +x` it"
-        )
+def check_command(command: Sequence[str], options: WorkerOptions) -> None:
+    """Raise DdmqError where a worker's program is not here; one that messages name may be."""
+    program = command[0]
+    if why := missing(program):
+        if "PATH" in options.env and "/" not in program:
+            why += "; --env PATH is for what the command starts: name its path"
+        raise DdmqError(why)
+
+
+def missing(program: str) -> str:
+    """Say why a program can't be run from here; empty: it can, or only messages will tell.
+
+    It is looked for as the system does that starts it. Where its server does not answer, the
+    start will tell.
+    """
+    first, *others = program.split() or [""]
+    if _is_here(program):
+        return ""
+    if names_in(program) and (not others or names_in(first) or not _is_here(first)):
+        return ""
+    is_path = "/" in program
+    where = "seen from here, where it will run" if is_path else "on the PATH"
+    why = f"{program or repr('')} is no executable file, {where}; name one, or `chmod +x` it"
+    if others and _is_here(first):
+        why += f"; {first} is one, so leave out the quotes around it and its arguments"
+    return why
+
+
+def _is_here(program: str) -> bool:
+    """Tell whether an executable file has this path, or this name on the PATH."""
+    places = [""] if "/" in program else os.get_exec_path()
+    return any(_is_executable(os.path.join(place, program)) for place in places)
+
+
+def _is_executable(path: str) -> bool:
+    try:
+        is_file = stat.S_ISREG(os.stat(path).st_mode)
+    except OSError as error:
+        return error.errno not in _NOT_THERE
+    return is_file and os.access(path, os.X_OK)
 
 
 def _check_room(slots: int) -> None:

@@ -14,11 +14,11 @@ from ddmq.errors import DdmqError
 from ddmq.hpc.execution import CommandNotFound, Execution, Unfit
 from ddmq.hpc.faults import told
 from ddmq.hpc.folder import reached
-from ddmq.hpc.placeholders import SLOTS, filled, filled_for_all, text_of
+from ddmq.hpc.placeholders import SLOTS, filled, filled_for_all, names_in, text_of
 from ddmq.hpc.runner import MAX_ARGUMENT, Outcome, Process, share_of_cores
 from ddmq.hpc.stream import Output, Part, Stream, filled_file
 from ddmq.log import warn
-from ddmq.printable import printable
+from ddmq.printable import printable, quoted
 from ddmq.schedulers import with_variables
 
 if TYPE_CHECKING:
@@ -474,7 +474,22 @@ def started_process(
             ) from error
         if error.errno in _NODE_IS_FULL:
             raise OSError(error.errno, error.strerror, program) from error
-        hint = "; does it begin with #!?" if error.errno == errno.ENOEXEC else ""
         raise CommandNotFound(
-            f"{program}: {error.strerror}{hint}; nothing was run"
+            f"{program}: {error.strerror}{_hint(error, program)}; nothing was run"
         ) from error
+
+
+def _hint(error: OSError, program: str) -> str:
+    """Say what may be the matter with a program that can't be started."""
+    if error.errno == errno.ENOEXEC:
+        return "; does it begin with #!?"
+    if names_in(program):
+        return ""
+    if error.errno == errno.EACCES and "/" in program:
+        return f" (chmod +x {quoted(program)}?)"
+    if error.errno == errno.ENOENT and "/" in program and os.path.isfile(program):
+        return (
+            ", but not for this file: its first line names an interpreter that is not there "
+            "(CRLF line ends?)"
+        )
+    return ""

@@ -9,7 +9,8 @@ from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
-from ddmq.errors import DdmqError, LeaseLost
+from ddmq.clock import span
+from ddmq.errors import DdmqError, LeaseLost, QueueNotFound
 from ddmq.holding.heartbeat import key_of
 from ddmq.hpc.execution import Ended
 from ddmq.hpc.faults import AWAY, BadOutput, is_for_good, may_pass, told
@@ -18,6 +19,7 @@ from ddmq.hpc.placeholders import text_of
 from ddmq.hpc.runner import Outcome
 from ddmq.log import warn
 from ddmq.message import Failure
+from ddmq.printable import printable
 from ddmq.storage.workers import MOST_FAILURES, MOST_TEXT
 
 if TYPE_CHECKING:
@@ -41,6 +43,8 @@ TROUBLED = 10.0
 _LET_IN = 1.0
 #: Seconds for which the end waits for commands that were killed, and between two looks.
 _LAST_WAIT, _LAST_LOOK = 2.0, 0.01
+#: Characters of a text that are shown of a message that failed.
+_MOST_SHOWN = 60
 #: Runs whose logs are in one directory: two files each.
 _LOGS_TOGETHER = 500
 
@@ -67,6 +71,8 @@ def _at_last(act: Callable[[], None]) -> None:
     """Try something at the end, which others wait for."""
     try:
         act()
+    except QueueNotFound:  # which ends the worker, and is told then
+        return
     except DdmqError as error:  # so it is with each: all are tried
         warn(str(error))
 
@@ -278,6 +284,8 @@ class Settler:
         held = [self._heartbeat.stop(message) for message in messages]
         try:
             self._broker.release(held)
+        except QueueNotFound:  # which ends the worker, and is told then
+            return
         except DdmqError as error:
             warn(str(error))
         self._comes_back_in(0)
@@ -318,7 +326,6 @@ class Settler:
         """Let a message be tried again after its backoff, or make it a dead letter."""
         execution, outcome = ended
         options, message = self._options, execution.message
-        warn(f"message {message.id}: {reason}")
         now, stderr = self._clock.time(), execution.tail()
         why = ": ".join((reason, *stderr.splitlines()[-1:]))
         self.failures.append(_failure(message, why, now))
@@ -335,6 +342,7 @@ class Settler:
         unlimited = message.requeue_limit is None
         is_tired = unlimited and message.requeue_counter >= options.retries
         act: Callable[[Message], None]
+        delay = 0.0
         is_fatal = outcome.code in options.fatal or outcome.answer == "reject"
         if is_fatal or is_tired:
             act = partial(self._broker.reject, reason=reason, details=details)
@@ -345,7 +353,20 @@ class Settler:
                 self._broker.nack, delay=delay, reason=reason, details=details
             )
         is_dead = is_fatal or is_tired or not message.may_requeue
+        follows = "a dead letter" if is_dead else self._tried_again(message, delay)
+        text = printable(text_of(message.message)[: _MOST_SHOWN + 1])
+        if len(text) > _MOST_SHOWN:
+            text = f"{text[: _MOST_SHOWN - 1]}…"
+        warn(f"message {message.id} ({text}): {reason}; {follows}")
         self._do(ended, "dead" if is_dead else "failed", act)
+
+    def _tried_again(self, message: Message, delay: float) -> str:
+        """Say which try comes next, of how many, and when."""
+        most = message.requeue_limit
+        most = self._options.retries if most is None else most
+        pause = f" in {span(delay)}" if delay >= 1 else ""
+        tries = f"{message.requeue_counter + 2} of {most + 1}"
+        return f"tried again{pause} ({tries})"
 
     def _succeed(self, ended: Ended) -> None:
         """Keep the result, for which the lease must hold, and ack or move on.
@@ -459,7 +480,7 @@ class Settler:
         if not self._owed:
             self._pause = _RETRY_FIRST
 
-    def close(self) -> None:
+    def close(self, *, is_queue_gone: bool = False) -> None:
         """Settle what is owed and give back all else, as far as that can be done now.
 
         All commands were killed before. One that hangs in the kernel is waited for two seconds,
@@ -473,7 +494,10 @@ class Settler:
             self._signals.wait(_LAST_LOOK, {})
         for execution in list(self.unsettled.values()):
             message = execution.message
-            warn(f"message {message.id} is left: it comes back when its lease is over")
+            if not is_queue_gone:
+                warn(
+                    f"message {message.id} is left: it comes back when its lease is over"
+                )
             outcome = execution.outcome() or Outcome(-signal.SIGKILL)
             execution.command.log = ""
             self._record(Ended(execution, outcome), "lost")

@@ -17,7 +17,7 @@ from ddmq.hpc.guardian import Guardian
 from ddmq.hpc.journal import Journal, durations
 from ddmq.hpc.limits import Deadline, Durations, Limits
 from ddmq.hpc.poller import Poller
-from ddmq.hpc.preflight import check_all
+from ddmq.hpc.preflight import check_all, check_command
 from ddmq.hpc.presence import Presence
 from ddmq.hpc.result import remove_leftovers_of_dead
 from ddmq.hpc.running_command import Surroundings
@@ -176,6 +176,7 @@ class Worker:
 
         A queue that is gone, or not ours to change, ends it at once: DdmqError.
         """
+        is_gone = False
         with self._heartbeat:
             try:
                 self._work()
@@ -186,8 +187,14 @@ class Worker:
                 self._abandon()
                 self._slots.print_the_rest(self._limits)
                 return self._summary()
+            except QueueNotFound as error:
+                is_gone = True
+                raise QueueNotFound(
+                    f"{self._broker.root}/{self._queue}: the queue is gone, with all its "
+                    "messages: somebody deleted it; commands that ran were killed"
+                ) from error
             finally:
-                self._abandon()
+                self._abandon(is_queue_gone=is_gone)
                 self._journal.flush(at_end=True)
                 self._journal.close()
                 self._journal.tidy()
@@ -388,11 +395,11 @@ class Worker:
                     self._settler.release(each)
         return until
 
-    def _abandon(self) -> None:
+    def _abandon(self, *, is_queue_gone: bool = False) -> None:
         """Kill what still runs, and give back what is not settled."""
         self._slots.kill()
         self._supply.give_back()
-        self._settler.close()
+        self._settler.close(is_queue_gone=is_queue_gone)
         self._slots.close()
 
     def _summary(self) -> Summary:
@@ -435,6 +442,7 @@ def work(
     path = f"{broker.root}/{queue}"
     what = "take, change and remove messages"
     _warn_of_writers((broker.root, path), what, fs)
+    check_command(command, options)
     check_all(options, broker)
     what = "change what is kept there, and lead a command that writes there elsewhere"
     kept = filter(None, (options.output_dir, options.log_dir))

@@ -173,6 +173,7 @@ def commands(root, tmp_path):
         ("cancel", root, "q", "x,nowhere"),
         ("pause", root, "full,q"),
         *(("view", root, "--format", form) for form in ("plain", "json", "yaml")),
+        ("resume", root, "full,q"),
         ("resume", root, f"full,q,{HOSTILE}"),
         ("wait", root, "q", "--timeout", "0"),
         ("results", root, "q", tmp_path),

@@ -34,7 +34,9 @@ def test_what_commands_print_stands_above_it(tmp_path, slots):
         assert terminal.ended() == 4
         *above, last = terminal.lines[len(BEFORE) :]
         [failure] = [line for line in above if line.startswith("message ")]
-        assert failure.endswith(f": exit status 1 on {os.uname().nodename}")
+        assert failure.endswith(
+            f" (x3): exit status 1 on {os.uname().nodename}; a dead letter"
+        )
         above.remove(failure)
         assert sorted(above) == [f"half x{n} done" for n in range(8)]
         assert last.startswith("ddmq-worker: 7 acked, 1 failed")

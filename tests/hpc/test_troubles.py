@@ -491,10 +491,14 @@ def test_a_command_that_can_not_be_killed_keeps_no_message_back(
     assert "is left: it comes back when its lease is over" in caplog.text
 
 
-def test_a_queue_that_is_deleted_ends_it(root, broker, clock):
+def test_a_queue_that_is_deleted_ends_it(root, broker, clock, caplog):
     broker.publish_many("q", ["rm -r $DDMQ_ROOT/q", "exec sleep 100"])
-    with pytest.raises(QueueNotFound):
+    with pytest.raises(
+        QueueNotFound, match="/q: the queue is gone, with all its messages"
+    ):
         run(root, clock, 'eval "$0"', slots=2)
+    others = [each for each in caplog.messages if "can't be seen by others" not in each]
+    assert others == []  # which says it all
 
 
 class Away:

@@ -166,8 +166,11 @@ ABOVE = [
     "ddmq.cli.submit",
 ]
 LAYERS = CORE + ABOVE
-#: What the public API asks of a module above it, when a user asks for that.
-ASKED_FOR = {"ddmq.broker": {"ddmq.hpc.journal", "ddmq.hpc"}}
+#: What the public API, and `ddmq`, ask of a module above it, when a user asks for that.
+ASKED_FOR = {
+    "ddmq.broker": {"ddmq.hpc.journal", "ddmq.hpc"},
+    "ddmq.cli.main": {"ddmq.cli.worker", "ddmq.cli.submit"},
+}
 
 
 def path_of(module):

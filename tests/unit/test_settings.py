@@ -544,3 +544,14 @@ def test_a_file_of_a_later_layout_is_not_edited():
 def test_any_text_of_a_queue_is_settings_or_a_reason(text):
     data = text.encode("utf-8", "surrogatepass")
     assert set(read_or_refused(data, of_queue=True)) <= set(SETTINGS)
+
+
+def test_a_key_that_was_meant_is_named():
+    for key, meant in (
+        ("timeout", "message_timeout or lock_timeout"),
+        ("message_tmeout", "message_timeout"),
+        ("prio", "priority or requeue_prio"),
+    ):
+        with pytest.raises(InvalidSettings) as caught:
+            checked({key: 1}, FILE)
+        assert f"; did you mean {meant}?; known are " in str(caught.value)

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from ddmq.cli.spec import NAMES, SECONDS, option, positional, switch
 from ddmq.clock import span
-from ddmq.errors import InvalidArgument
+from ddmq.errors import DdmqError, InvalidArgument, InvalidSettings
 from ddmq.settings import show
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
     from ddmq import Broker, Overview
     from ddmq.cli.spec import Command, Number
     from ddmq.storage.names import FollowUp
+
+_Result = TypeVar("_Result")
 
 #: The module of each command, in the order of the help. No other module is imported to run it.
 MODULES = {
@@ -76,6 +80,36 @@ LOCK_TIMEOUT: Any = option(
     metavar="S",
 )
 DELAY: Any = option("--delay", "seconds until it is visible", SECONDS)
+
+
+def in_each(
+    broker: Broker,
+    names: Iterable[str],
+    act: Callable[[str], _Result],
+    done: str,
+    *,
+    even_broken: bool = False,
+) -> dict[str, _Result]:
+    """Do something with queues, once all are known to be well; return what it gave for each.
+
+    Nothing is done where one is missing. Where it fails later on, the error tells with which
+    queues it was `done` before.
+    """
+    names, results = list(dict.fromkeys(names)), {}
+    for name in names if len(names) > 1 else ():
+        try:
+            broker.settings(name)
+        except InvalidSettings:
+            if not even_broken:
+                raise
+    for name in names:
+        try:
+            results[name] = act(name)
+        except DdmqError as error:
+            if results:
+                error.args = (f"{error}; {done} before: {', '.join(results)}",)
+            raise
+    return results
 
 
 def at_work(found: Overview) -> str:

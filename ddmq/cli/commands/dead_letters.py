@@ -48,7 +48,8 @@ def dead(told: Dead, context: Context) -> Reply:
         return _kinds(broker, told.queue, letters, context)
     if told.id is None:
         shown = [letter.as_dict() for letter in letters]
-        return Reply({"dead": shown}, "\n".join(map(described, letters)), shown)
+        plain = "\n".join(map(described, letters))
+        return Reply({"dead": shown}, plain, shown, nothing="no dead letters")
     found = [letter for letter in letters if letter.id == told.id]
     if not found:
         raise DdmqError(

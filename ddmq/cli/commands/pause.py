@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from ddmq import Broker
-from ddmq.cli.commands import QUEUES, ROOT
+from ddmq.cli.commands import QUEUES, ROOT, in_each
 from ddmq.cli.spec import Command, Reply
 
 if TYPE_CHECKING:
@@ -22,8 +22,13 @@ class Arguments(NamedTuple):
 def pause(told: Arguments, context: Context) -> Reply:
     """Let workers finish what they hold, and take no more."""
     broker, lines, value = Broker(told.root, fs=context.fs), [], {}
-    for name in told.queue:
-        is_new, found = broker.pause(name), broker.paused(name)
+    paused = in_each(
+        broker,
+        told.queue,
+        lambda name: (broker.pause(name), broker.paused(name)),
+        "paused",
+    )
+    for name, (is_new, found) in paused.items():
         if is_new:
             lines.append(f"{name}: paused; workers finish what they hold")
         else:
@@ -37,7 +42,7 @@ def pause(told: Arguments, context: Context) -> Reply:
 def resume(told: Arguments, context: Context) -> Reply:
     """Let workers take messages again."""
     broker = Broker(told.root, fs=context.fs)
-    resumed = {name: broker.resume(name) for name in told.queue}
+    resumed = in_each(broker, told.queue, broker.resume, "resumed")
     lines = [
         f"{name}: {'resumed' if was else 'was not paused'}"
         for name, was in resumed.items()

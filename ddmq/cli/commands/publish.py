@@ -85,7 +85,12 @@ class Arguments(NamedTuple):
 
 def publish(told: Arguments, context: Context) -> Reply:
     """Publish one message, or the lines of a file."""
-    if (told.message is UNSET) == (told.from_file is None):
+    if told.message is UNSET and told.from_file is None:
+        raise InvalidArgument(
+            "one is missing of the root, the queue and the text; in place of the text, - reads it "
+            "from standard input, and --from-file FILE takes the lines of a file"
+        )
+    if told.message is not UNSET and told.from_file is not None:
         raise InvalidArgument("publish one message or --from-file, and not both")
     broker = Broker(
         told.root, create=told.force, clean=not told.skip_cleaning, fs=context.fs

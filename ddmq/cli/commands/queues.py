@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 from ddmq import Broker
@@ -12,6 +13,7 @@ from ddmq.cli.commands import (
     LOCK_TIMEOUT,
     QUEUES,
     ROOT,
+    in_each,
 )
 from ddmq.cli.spec import (
     MODE,
@@ -23,6 +25,7 @@ from ddmq.cli.spec import (
     switch,
 )
 from ddmq.errors import DdmqError, InvalidArgument
+from ddmq.storage.names import check_queue_name
 
 if TYPE_CHECKING:
     from ddmq.cli.spec import Context, Number
@@ -56,9 +59,10 @@ def create(told: Create, context: Context) -> Reply:
         lock_timeout=told.lock_timeout,
         fs=context.fs,
     )
-    made = {
-        name: broker.create_queue(name, mode=told.mode) for name in told.queue or ()
-    }
+    names = dict.fromkeys(told.queue or ())
+    for name in names:
+        check_queue_name(name)  # before any is made
+    made = {name: broker.create_queue(name, mode=told.mode) for name in names}
     lines = [f"{name}: {'created' if new else 'exists'}" for name, new in made.items()]
     return Reply({"created": made}, "\n".join(lines) or f"{broker.root}: initiated")
 
@@ -74,10 +78,11 @@ class Delete(NamedTuple):
 def delete(told: Delete, context: Context) -> Reply:
     """Delete queues."""
     broker = Broker(told.root, lock_timeout=told.lock_timeout, fs=context.fs)
-    for name in told.queue:
-        broker.delete_queue(name)
-    plain = "\n".join(f"{name}: deleted" for name in told.queue)
-    return Reply({"deleted": told.queue}, plain)
+    deleted = in_each(
+        broker, told.queue, broker.delete_queue, "deleted", even_broken=True
+    )
+    plain = "\n".join(f"{name}: deleted" for name in deleted)
+    return Reply({"deleted": list(deleted)}, plain)
 
 
 class Purge(NamedTuple):
@@ -98,7 +103,9 @@ def purge(told: Purge, context: Context) -> Reply:
     """Remove messages."""
     broker = Broker(told.root, lock_timeout=told.lock_timeout, fs=context.fs)
     states = STATES if told.only is None else told.only
-    removed = {name: broker.purge(name, states) for name in told.queue}
+    removed = in_each(
+        broker, told.queue, lambda name: broker.purge(name, states), "purged"
+    )
     value = {name: counts._asdict() for name, counts in removed.items()}
     return Reply(value, "\n".join(f"{n}: removed {sum(c)}" for n, c in removed.items()))
 
@@ -119,17 +126,16 @@ class Clean(NamedTuple):
 def clean(told: Clean, context: Context) -> Reply:
     """Do all housekeeping."""
     broker = Broker(told.root, fs=context.fs)
-    if told.end_leases:
-        if told.queue is None:
+    if told.queue is None:
+        if told.end_leases:
             raise InvalidArgument("--end-leases: of which queue?")
-        if not told.force:
-            for name in told.queue:
-                _require_nobody_works(broker, name)
-        swept = {name: broker.clean(name, end_leases=True) for name in told.queue}
-    elif told.queue is None:
         swept = broker.clean_all()
     else:
-        swept = {name: broker.clean(name) for name in told.queue}
+        if told.end_leases and not told.force:
+            for name in told.queue:
+                _require_nobody_works(broker, name)
+        clean_one = partial(broker.clean, end_leases=told.end_leases)
+        swept = in_each(broker, told.queue, clean_one, "cleaned")
     found = {name: numbers._asdict() for name, numbers in swept.items()}
     lines = [
         f"{name}: " + ", ".join(f"{number} {what}" for what, number in numbers.items())

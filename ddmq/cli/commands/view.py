@@ -27,7 +27,7 @@ class View(NamedTuple):
     names: bool = switch("-n --names", "names only")
     watch: Number = option(
         "-w --watch",
-        "show it again and again, with rates and workers, until Ctrl-C",
+        "show it again and again, with rates and workers, until Ctrl-C; 0 is as no number",
         SECONDS,
         metavar="SECONDS",
         alone=0,

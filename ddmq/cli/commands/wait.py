@@ -68,6 +68,8 @@ def wait(told: Arguments, context: Context) -> Reply:
 
     began = clock.monotonic()
     for name in told.queue:
+        broker.settings(name)  # all must be there, also those that are waited for last
+    for name in told.queue:
         if not broker.wait(name, left, tell):
             raise DdmqError(
                 f"after {told.timeout} seconds, queue {name} is not empty: "

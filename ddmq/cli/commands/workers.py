@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from ddmq import Broker
-from ddmq.cli.commands import ANY_QUEUES, QUEUES, ROOT
+from ddmq.cli.commands import ANY_QUEUES, QUEUES, ROOT, in_each
 from ddmq.cli.spec import Command, Reply, option, switch
 from ddmq.cli.workforce import of_all, why, with_progress
 from ddmq.clock import span
@@ -128,7 +128,12 @@ def drain(told: Drain, context: Context) -> Reply:
         raise InvalidArgument("say which workers: --all, --host HOST or --job JOB")
     broker = Broker(told.root, fs=context.fs)
     host, job = told.host or "", told.job or ""
-    asked = {name: broker.drain(name, host=host, job=job) for name in told.queue}
+    asked = in_each(
+        broker,
+        told.queue,
+        lambda name: broker.drain(name, host=host, job=job),
+        "asked to drain",
+    )
     lines = [
         f"{name}: {number} worker{'' if number == 1 else 's'} asked to drain; "
         "what runs is finished"

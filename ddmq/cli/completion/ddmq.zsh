@@ -16,6 +16,7 @@ _shtab_ddmq_commands() {
     drain:'Let workers finish what they hold, take no more, and end.'
     export:'Write all that waits, is delayed or dead as lines of JSON.'
     forget:'Let the key of a `publish --key` be used once more.'
+    help:'show this, or the help of a command'
     import:'Publish what was exported, here or elsewhere; if it was before, it comes twice.'
     json:'Run a command given as JSON; answer in JSON, errors too.'
     log:'List the runs of commands that workers kept in their journals.'
@@ -35,8 +36,10 @@ _shtab_ddmq_commands() {
     resume:'Let workers take messages of a paused queue again.'
     show:'Show one message whole: waiting, at work, delayed or dead.'
     status:'Tell where messages are, or what became of them, in a word each.'
+    submit:'submit batch jobs that do so, as `ddmq-submit` does'
     view:'Show how many messages wait, are at work, delayed or dead.'
     wait:'Wait until nothing waits, is at work or delayed.'
+    worker:'run a command for each message, as `ddmq-worker` does'
     workers:'Show who works on a queue: slots, messages, rate, last sign of life.'
   )
   _describe 'ddmq commands' _commands
@@ -244,6 +247,14 @@ _shtab_ddmq_forget_options=(
 
 # guard to ensure default positional specs are added only once per session
 _shtab_ddmq_forget_defaults_added=0
+
+_shtab_ddmq_help_options=(
+  "(- : *)"{-h,--help}"[show this help message and exit]"
+  ":COMMAND:(view workers peek show status create delete publish forget consume ack nack release reject renew move cancel pause resume drain purge clean export import migrate dead log results report redrive wait config check doctor json worker submit help)"
+)
+
+# guard to ensure default positional specs are added only once per session
+_shtab_ddmq_help_defaults_added=0
 
 _shtab_ddmq_import_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
@@ -542,10 +553,67 @@ _shtab_ddmq_status_options=(
 # guard to ensure default positional specs are added only once per session
 _shtab_ddmq_status_defaults_added=0
 
+_shtab_ddmq_submit_options=(
+  "(- : *)"{-h,--help}"[show this, and end]"
+  {-v,--version}"[show the version, also of what ddmq needs, and end]"
+  "--workers[workers, each on one node\; auto\: enough for what waits now]:N|auto:"
+  "--max-workers[never more than these\; for auto 100 by default]:N:"
+  {-j,--slots}"[commands at once, and processors, for each worker]:N:"
+  "--time[the time limit of the job]:[D-]HH:MM:SS:"
+  "*"{-o,--option}"[for the scheduler\: q\=long is -q long\; mem\=4G is --mem\=4G on slurm, -l mem\=4G on pbs and sge\; \'-pe mpi 16\' and the like as they are]:KEY=VALUE:"
+  "--chain[when the time is over and messages are left, start the next job\; N times at most]:N:"
+  "--requeue[with --chain on Slurm\: requeue the job itself instead]"
+  "--worker[the ddmq-worker that the job shall run]:PATH:_files"
+  "--dry-run[print the job script, and submit nothing]"
+  "--from-file[publish each line of FILE first, as \`ddmq publish --from-file\` does\; the same lines once only, however often that is started]:FILE:_files"
+  "--stdin[give the text on standard input instead]"
+  "--batch[give up to N messages to one command\: \{\} becomes several arguments, with --stdin several lines\; when it fails, each is run alone]:N:"
+  "--persistent[each slot\'s command stays, gets one message after the other as lines of JSON, and answers each on descriptor 3\; see \`from ddmq.hpc import serve\`]"
+  "--env[set a variable for the commands\: CUDA_VISIBLE_DEVICES\=\{slot0\}\; may be repeated]:NAME=VALUE:"
+  "--bind[give each slot its own share of the job\'s cores\; more slots than cores share them in turn]"
+  "--timeout[seconds that a command may run]:S:"
+  "--grace[seconds from the request to end to SIGKILL\; 10 by default]:S:"
+  "--term-signal[the signal by which a drain asks commands to end\; TERM by default]:NAME:"
+  "--on-success[queue\:NAME moves the message on to another queue of this root\; lines\:NAME publishes each line of what the command wrote to \$DDMQ_OUTPUT there]:queue:NAME|lines:NAME:"
+  "--fatal[exit statuses that make a message a dead letter at once\: 2,64-70]:CODES:"
+  "--retry-free[exit statuses after which it is tried again and nothing counts\; 75 by default]:CODES:"
+  "--on-exit[move the message to another queue of this root\; 128 \+ n stands for signal n]:CODE=queue:NAME:"
+  "--retries[a message that has no requeue_limit is tried again so often\; 3 by default]:N:"
+  "--backoff[seconds until it is tried again\: after the first failure, the second, ...]:S[,S...]:"
+  "--group[print all of a command in one piece, when it ends\; whole lines by default]"
+  "--tag[print the text of the message before each line]"
+  "--log-dir[keep what commands print there\; by default it goes where the worker\'s goes]:DIR:_files -/"
+  "--logs[of which runs\: failed (by default), all or none]:WHICH:(failed all none)"
+  "--log-limit[of each output, keep so much (also for --group)\: beginning and end\; 10M by default]:SIZE:"
+  "--output-dir[what a command writes to \$DDMQ_OUTPUT becomes DIR\/\<id\> when it succeeded]:DIR:_files -/"
+  "--output-name[the result\'s name in place of \<id\>\: \'\{\/.\}.gz\'\; two messages never share one]:NAME:"
+  "--wait[linger for so many seconds when the queue is empty]:S:"
+  "--until-done[go on until nothing is delayed or at work anywhere either]"
+  "--forever[never end]"
+  "--max-messages[start so many at most]:N:"
+  "--max-failures[stop after so many failures, or when so many of 100 messages failed]:N|P%:"
+  "--fast-failures[so many failures in a row within seconds\: this node is broken, stop, give them back]:N:"
+  "--no-brake[go on though the first commands all fail\: ten, or as many as there are slots]"
+  "--then[when the queue is done, run this, by one of the workers that are told so\: \'sbatch collect.sh\'\; no shell]:COMMAND:"
+  "--then-even-if-dead[run it though there are dead letters]"
+  "--poll-max[the longest pause between two looks into an empty queue\; 5 by default]:S:"
+  "--deadline[the job ends then\: 2030-01-31T12\:00 or seconds since 1970\; known on Slurm]:TIME:"
+  "--min-remaining[start nothing when less remains\; by default what 95 of 100 messages needed]:S:"
+  "--progress[say how far the queue is, how fast, and when it is done\: in the last line of a terminal, or each minute]"
+  {-d,--debug}"[count the file-system calls of each kind in the last line]"
+  "--exit-zero[exit with 0, not with 4, when some messages failed\: the job has not]"
+  ":slurm, pbs or sge:(slurm pbs sge)"
+  ":the directory of the queues:_files -/"
+  ":the name of the queue:"
+)
+
+# guard to ensure default positional specs are added only once per session
+_shtab_ddmq_submit_defaults_added=0
+
 _shtab_ddmq_view_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
   {-n,--names}"[names only]"
-  {-w,--watch}"[show it again and again, with rates and workers, until Ctrl-C]:SECONDS:"
+  {-w,--watch}"[show it again and again, with rates and workers, until Ctrl-C\; 0 is as no number]:SECONDS:"
   "--format[how to print\; plain by default]:format:(plain json yaml)"
   {-v,--verbose}"[say more]"
   {-d,--debug}"[say everything, and count the system calls]"
@@ -571,6 +639,55 @@ _shtab_ddmq_wait_options=(
 
 # guard to ensure default positional specs are added only once per session
 _shtab_ddmq_wait_defaults_added=0
+
+_shtab_ddmq_worker_options=(
+  "(- : *)"{-h,--help}"[show this, and end]"
+  {-v,--version}"[show the version, also of what ddmq needs, and end]"
+  "--from-file[publish each line of FILE first, as \`ddmq publish --from-file\` does\; the same lines once only, however often that is started]:FILE:_files"
+  {-j,--slots}"[how many commands to run at once\; by default what the scheduler allocated]:N:"
+  "--stdin[give the text on standard input instead]"
+  "--batch[give up to N messages to one command\: \{\} becomes several arguments, with --stdin several lines\; when it fails, each is run alone]:N:"
+  "--persistent[each slot\'s command stays, gets one message after the other as lines of JSON, and answers each on descriptor 3\; see \`from ddmq.hpc import serve\`]"
+  "--env[set a variable for the commands\: CUDA_VISIBLE_DEVICES\=\{slot0\}\; may be repeated]:NAME=VALUE:"
+  "--bind[give each slot its own share of the job\'s cores\; more slots than cores share them in turn]"
+  "--timeout[seconds that a command may run]:S:"
+  "--grace[seconds from the request to end to SIGKILL\; 10 by default]:S:"
+  "--term-signal[the signal by which a drain asks commands to end\; TERM by default]:NAME:"
+  "--on-success[queue\:NAME moves the message on to another queue of this root\; lines\:NAME publishes each line of what the command wrote to \$DDMQ_OUTPUT there]:queue:NAME|lines:NAME:"
+  "--fatal[exit statuses that make a message a dead letter at once\: 2,64-70]:CODES:"
+  "--retry-free[exit statuses after which it is tried again and nothing counts\; 75 by default]:CODES:"
+  "--on-exit[move the message to another queue of this root\; 128 \+ n stands for signal n]:CODE=queue:NAME:"
+  "--retries[a message that has no requeue_limit is tried again so often\; 3 by default]:N:"
+  "--backoff[seconds until it is tried again\: after the first failure, the second, ...]:S[,S...]:"
+  "--group[print all of a command in one piece, when it ends\; whole lines by default]"
+  "--tag[print the text of the message before each line]"
+  "--log-dir[keep what commands print there\; by default it goes where the worker\'s goes]:DIR:_files -/"
+  "--logs[of which runs\: failed (by default), all or none]:WHICH:(failed all none)"
+  "--log-limit[of each output, keep so much (also for --group)\: beginning and end\; 10M by default]:SIZE:"
+  "--output-dir[what a command writes to \$DDMQ_OUTPUT becomes DIR\/\<id\> when it succeeded]:DIR:_files -/"
+  "--output-name[the result\'s name in place of \<id\>\: \'\{\/.\}.gz\'\; two messages never share one]:NAME:"
+  "--wait[linger for so many seconds when the queue is empty]:S:"
+  "--until-done[go on until nothing is delayed or at work anywhere either]"
+  "--forever[never end]"
+  "--max-messages[start so many at most]:N:"
+  "--max-failures[stop after so many failures, or when so many of 100 messages failed]:N|P%:"
+  "--fast-failures[so many failures in a row within seconds\: this node is broken, stop, give them back]:N:"
+  "--no-brake[go on though the first commands all fail\: ten, or as many as there are slots]"
+  "--then[when the queue is done, run this, by one of the workers that are told so\: \'sbatch collect.sh\'\; no shell]:COMMAND:"
+  "--then-even-if-dead[run it though there are dead letters]"
+  "--poll-max[the longest pause between two looks into an empty queue\; 5 by default]:S:"
+  "--time[the job ends so long after the start\: seconds or \[D-\]HH\:MM\:SS]:T:"
+  "--deadline[the job ends then\: 2030-01-31T12\:00 or seconds since 1970\; known on Slurm]:TIME:"
+  "--min-remaining[start nothing when less remains\; by default what 95 of 100 messages needed]:S:"
+  "--progress[say how far the queue is, how fast, and when it is done\: in the last line of a terminal, or each minute]"
+  {-d,--debug}"[count the file-system calls of each kind in the last line]"
+  "--exit-zero[exit with 0, not with 4, when some messages failed\: the job has not]"
+  ":the directory of the queues:_files -/"
+  ":the name of the queue:"
+)
+
+# guard to ensure default positional specs are added only once per session
+_shtab_ddmq_worker_defaults_added=0
 
 _shtab_ddmq_workers_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
@@ -618,6 +735,7 @@ _shtab_ddmq() {
         drain) _arguments -C -s $_shtab_ddmq_drain_options ;;
         export) _arguments -C -s $_shtab_ddmq_export_options ;;
         forget) _arguments -C -s $_shtab_ddmq_forget_options ;;
+        help) _arguments -C -s $_shtab_ddmq_help_options ;;
         import) _arguments -C -s $_shtab_ddmq_import_options ;;
         json) _arguments -C -s $_shtab_ddmq_json_options ;;
         log) _arguments -C -s $_shtab_ddmq_log_options ;;
@@ -637,8 +755,10 @@ _shtab_ddmq() {
         resume) _arguments -C -s $_shtab_ddmq_resume_options ;;
         show) _arguments -C -s $_shtab_ddmq_show_options ;;
         status) _arguments -C -s $_shtab_ddmq_status_options ;;
+        submit) _arguments -C -s $_shtab_ddmq_submit_options ;;
         view) _arguments -C -s $_shtab_ddmq_view_options ;;
         wait) _arguments -C -s $_shtab_ddmq_wait_options ;;
+        worker) _arguments -C -s $_shtab_ddmq_worker_options ;;
         workers) _arguments -C -s $_shtab_ddmq_workers_options ;;
       esac
   esac

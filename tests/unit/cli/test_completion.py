@@ -59,6 +59,10 @@ def test_each_shell_knows_each_command_and_each_long_flag(shell):
     ("words", "expected"),
     [
         (["ddmq", "mig"], ["migrate"]),
+        (["ddmq", "wor"], ["workers", "worker"]),
+        (["ddmq", "worker", "--until"], ["--until-done"]),
+        (["ddmq", "submit", "sl"], ["slurm"]),
+        (["ddmq", "help", "migr"], ["migrate"]),
         (["ddmq", "publish", "--skip-i"], ["--skip-invalid"]),
         (["ddmq", "view", "--format", "y"], ["yaml"]),
         (["ddmq-worker", "--until"], ["--until-done"]),

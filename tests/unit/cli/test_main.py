@@ -13,6 +13,7 @@ import yaml
 from ddmq import __version__
 from ddmq.cli import commands, submit, worker
 from ddmq.cli.commands import MODULES
+from ddmq.cli.main import main
 from ddmq.cli.spec import Reply
 
 
@@ -117,7 +118,7 @@ def test_the_command_comes_first(sh, words):
 
 def test_an_option_of_another_command_is_none(sh, root):
     status, _, err = sh("publish", root, "testmq", "x", "--slowest", "3")
-    assert (status, "unrecognized arguments: --slowest 3" in err) == (2, True)
+    assert (status, "unrecognized arguments: --slowest;" in err) == (2, True)
 
 
 @pytest.mark.parametrize(
@@ -192,3 +193,77 @@ def test_only_on_a_terminal_somebody_watches(sh, root, monkeypatch, is_terminal)
     monkeypatch.setattr(sys.stderr, "isatty", lambda: is_terminal)
     sh.ok("wait", root, "testmq")
     assert seen == [is_terminal]
+
+
+def test_a_queue_that_is_not_there_is_not_offered_to_who_only_looks(sh, root):
+    for words in (["view"], ["wait"], ["delete"], ["dead"], ["peek"], ["consume"]):
+        told = sh.error(words[0], root, "none")
+        assert told.rstrip().endswith("/none: no such queue; queues here: testmq")
+    told = sh.error("publish", root, "none", "x").rstrip()
+    assert told.endswith("queues here: testmq; create it with `ddmq create`, or by -f")
+
+
+def test_only_the_first_of_many_queues_are_named(sh, root):
+    sh.ok("create", root, "a,b,c,d,e,f")
+    told = sh.error("view", root, "zzz").rstrip()
+    assert told.endswith("; queues here: a, b, c, d, e and 2 more")
+
+
+def test_a_root_is_missed_without_what_only_python_can_do(sh, root, tmp_path):
+    for words in (["view"], ["publish", "q", "x"]):
+        told = sh.error(words[0], tmp_path / "none", *words[1:]).rstrip()
+        by = ", or by -f" if words[0] == "publish" else ""
+        assert told.endswith(f"none: no ddmq root; create it with `ddmq create -f`{by}")
+
+
+def test_root_and_queue_that_were_swapped_are_told(sh, root, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for words in (["view", "testmq", root], ["publish", "testmq", root, "x"]):
+        assert f"but {root} is a root, which comes first" in sh.error(*words)
+    monkeypatch.chdir(root)
+    told = sh.error("publish", "testmq", ".", "x").rstrip()
+    assert told.endswith(f"the root is {root}, and the queue testmq")
+
+
+def test_a_root_that_can_not_be_made_says_why(sh):
+    told = sh.error("create", "-f", "/proc/mq", "q")
+    assert "none can be made: /proc/mq: No such file or directory" in told
+    assert "ddmq create" not in told
+
+
+def test_a_directory_that_is_gone_is_told(sh, tmp_path, monkeypatch):
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    told = sh.wrong("publish", "-f", "mq", "q", "x")
+    assert "the current directory, which is gone" in told
+    told = sh.wrong("submit", "slurm", "mq", "q", "--", "x")
+    assert "the current directory, which is gone" in told
+
+
+def test_the_other_programs_are_commands_too(sh, root, tmp_path):
+    assert "the queue was empty" in sh("worker", root, "testmq", "--", "true")[2]
+    sh.ok("publish", root, "testmq", "x")
+    assert sh("worker", root, "testmq", "--", "false")[0] == 4
+    assert sh("submit", "slurm", root, "testmq")[2].startswith("ddmq-submit: ")
+    for name in ("worker", "submit", "help"):
+        assert f"{name} is the first word" in sh("-d", name)[2]
+    assert "did you mean worker?" in sh("wroker", root, "testmq")[2]
+
+
+@pytest.mark.parametrize(
+    ("words", "shown"),
+    [
+        ([], "usage: ddmq [-h]"),
+        (["help"], "usage: ddmq [-h]"),
+        (["publish"], "usage: ddmq publish"),
+        (["json"], "usage: ddmq json"),
+        (["worker"], "usage: ddmq-worker"),
+        (["submit"], "usage: ddmq-submit"),
+    ],
+)
+def test_help_is_a_command(capsys, words, shown):
+    with pytest.raises(SystemExit) as ended:
+        main(["help", *words])
+    assert ended.value.code == 0
+    assert capsys.readouterr().out.startswith(shown)

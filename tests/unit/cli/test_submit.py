@@ -90,3 +90,20 @@ def test_a_time_limit_has_a_unit(text, seconds):
     assert submit._time(text) == seconds
     with pytest.raises(InvalidArgument, match="no time"):
         submit._time("90")
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--wrokers", "2", "--", "x"], "--wrokers; did you mean --workers?;"),
+        (["--retires", "2", "--", "x"], "--retires; did you mean --retries?;"),
+        (["-J", "2", "--", "x"], "-J; did you mean -j?;"),
+        (["./run.sh"], "put the command last, after --: -- ./run.sh;"),
+    ],
+)
+def test_it_knows_its_own_options_and_those_of_workers(capsys, words, told):
+    with pytest.raises(SystemExit, match="2"):
+        submit.main(["slurm", "/mq", "jobs", *words])
+    said = capsys.readouterr().err
+    assert said.startswith("ddmq-submit: ")
+    assert told in said

@@ -57,20 +57,16 @@ def test_the_lines_of_a_file_are_published_once(broker, tmp_path, capfd):
     path = tmp_path / "files.txt"
     path.write_text("a b\n\nc\n")
     worker.publish_once(broker, "jobs", str(path))
-    assert capfd.readouterr().err == ""
+    said = capfd.readouterr().err
+    assert said == f"ddmq-worker: {path}: 2 lines published\n"
     worker.publish_once(broker, "jobs", str(path))
     assert [each.message for each in broker.consume("jobs", 10)] == ["a b", "c"]
     said = capfd.readouterr().err
-    assert said.count("\n") == 1
-    assert "were published before, and are not again" in said
-    key = said.rstrip("\n'").rsplit("'", 1)[1]
-    assert f"ddmq forget {broker.root} jobs" in said
-    assert broker.forget("jobs", key)
+    assert said == f"ddmq-worker: {path}: 2 lines published before, and not again\n"
+    path.write_text("a b\n")  # other lines
     worker.publish_once(broker, "jobs", str(path))
-    assert broker.view("jobs")["jobs"].waiting == 2
-    path.write_text("a b\n\nd\n")  # other lines
-    worker.publish_once(broker, "jobs", str(path))
-    assert broker.view("jobs")["jobs"].waiting == 4
+    assert capfd.readouterr().err.endswith(": 1 line published\n")
+    assert broker.view("jobs")["jobs"].waiting == 1
 
 
 def test_a_file_that_is_missing_is_named_and_nothing_is_published(broker, tmp_path):
@@ -117,3 +113,42 @@ def test_what_failed_when_all_was_done_is_a_failure_of_the_job():
     numbers = {"acked": 3, "failed": 0, "lost": 0}
     summary = Summary(numbers, then_has_failed=True)
     assert worker.status_of(summary) == worker.status_of(summary, exit_zero=True) == 4
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["/mq", "jobs", "./run.sh"], "put the command last, after --: -- ./run.sh;"),
+        (["/mq", "jobs", "--tag", "a", "b"], "put the command last, after --: -- a;"),
+        (["-J", "4", "/mq", "jobs", "--", "x"], "-J; did you mean -j?;"),
+        (["-J4", "/mq", "jobs", "--", "x"], "-J4; did you mean -j?;"),
+        (
+            ["/mq", "jobs", "--retires=2", "--", "x"],
+            "--retires=2; did you mean --retries?;",
+        ),
+        (
+            ["--retries", "-1", "/mq", "jobs", "--", "x"],
+            "'-1': it must be a whole number, 0",
+        ),
+        (["-j", "0", "/mq", "jobs", "--", "x"], "'0': it must be a whole number, 1"),
+    ],
+)
+def test_what_is_typed_wrongly_is_told_in_one_line(capsys, words, told):
+    with pytest.raises(SystemExit, match="2"):
+        worker.main(words)
+    said = capsys.readouterr().err
+    assert said.startswith("ddmq-worker: ")
+    assert said.count("\n") == 1
+    assert told in said
+
+
+def test_logs_below_a_directory_that_is_gone_are_refused(
+    broker, tmp_path, monkeypatch, capfd
+):
+    broker.create_queue("jobs")
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    words = ["--log-dir", "logs", broker.root, "jobs", "--", "true"]
+    assert worker.main(words) == 1
+    assert "the current directory is gone" in capfd.readouterr().err

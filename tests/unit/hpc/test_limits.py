@@ -118,6 +118,13 @@ def test_too_many_failures_stop_it(limits, options, failed, acked, stopped):
     assert (mine.stopped, mine.is_broken) == (stopped, False)
 
 
+def test_one_message_is_one(limits):
+    mine = limits(max_messages=1)
+    mine.started = 1
+    assert not mine.may_start()
+    assert mine.stopped == "1 message was started"
+
+
 def test_a_worker_that_can_not_go_on_is_broken(limits):
     mine = limits()
     assert not mine.must_stop("")

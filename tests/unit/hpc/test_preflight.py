@@ -8,7 +8,7 @@ import pytest
 
 from ddmq.errors import DdmqError
 from ddmq.hpc.options import Next, WorkerOptions
-from ddmq.hpc.preflight import check_all
+from ddmq.hpc.preflight import check_all, check_command, missing
 from ddmq.hpc.result import NAMES, UNFINISHED
 
 
@@ -95,3 +95,42 @@ def test_what_is_to_follow_must_be_a_program(broker, tmp_path, monkeypatch):
     program.chmod(0o755)
     for name in ("collect", str(program)):
         check_all(WorkerOptions(then=(name, "x")), broker)
+
+
+def test_the_program_must_be_there_before_the_first_message(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PATH", f"/nowhere::{tmp_path}/bin")  # what is empty is here
+    (tmp_path / "bin").mkdir(mode=0o755)
+    (tmp_path / "bin" / "tool").touch(mode=0o755)
+    (tmp_path / "run.sh").touch(mode=0o755)
+    (tmp_path / "text.sh").touch(mode=0o644)
+    for fine in ("tool", "run.sh", "./run.sh", str(tmp_path / "run.sh"), "./{}", "{/}"):
+        assert missing(fine) == ""
+    for wrong in ("none", "text.sh", ""):
+        assert "is no executable file, on the PATH; " in missing(wrong)
+    for wrong in ("./none", "./text.sh", "./bin", "./run.sh/", "/none"):
+        assert "is no executable file, seen from here, where it will" in missing(wrong)
+    assert missing("./text.sh").endswith("or `chmod +x` it")
+
+
+def test_a_command_that_is_quoted_as_one_word_is_told(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "run.sh").touch(mode=0o755)
+    for command in ("./run.sh {}", "./run.sh a b", f"{tmp_path}/run.sh {{}}"):
+        assert "leave out the quotes" in missing(command)
+    assert "quotes" not in missing("./none a")
+    for fine in ("./none {}", "{} x"):  # the message may make it one
+        assert missing(fine) == ""
+    (tmp_path / "with space").touch(mode=0o755)
+    assert missing("./with space") == ""
+
+
+def test_a_path_for_the_command_finds_no_program(tmp_path, monkeypatch):
+    (tmp_path / "tool").touch(mode=0o755)
+    monkeypatch.setenv("PATH", "/nowhere")
+    options = WorkerOptions(env={"PATH": str(tmp_path)})
+    with pytest.raises(DdmqError, match="--env PATH is for what the command starts"):
+        check_command(["tool"], options)
+    with pytest.raises(DdmqError, match=r"chmod [^;]*$"):
+        check_command(["./tool"], options)
+    check_command([f"{tmp_path}/tool"], options)

@@ -79,5 +79,24 @@ def test_a_command_that_is_missing_is_no_messages_fault(broker, clock):
         start(message, ["no-such-program"], given, clock)
 
 
+@pytest.mark.parametrize(
+    ("script", "mode", "why"),
+    [
+        ("#!/bin/sh\r\n", 0o755, r"interpreter that is not there \(CRLF line ends\?\)"),
+        ("#!/bin/sh\n", 0o644, r"Permission denied \(chmod \+x .*/run.sh\?\)"),
+        ("exit 0\n", 0o755, "does it begin with #!"),
+    ],
+)
+def test_what_may_be_the_matter_with_a_program_is_told(
+    broker, clock, tmp_path, script, mode, why
+):
+    (tmp_path / "run.sh").write_text(script)
+    (tmp_path / "run.sh").chmod(mode)
+    broker.publish("q", "a")
+    [message] = broker.consume("q")
+    with pytest.raises(CommandNotFound, match=why):
+        start(message, [f"{tmp_path}/run.sh"], options.WorkerOptions(), clock)
+
+
 def test_what_a_command_said_last_is_known_as_soon_as_it_has_ended(ended):
     assert ended("echo why >&2; exit 1").execution.tail() == "why"

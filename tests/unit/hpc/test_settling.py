@@ -136,3 +136,35 @@ def test_an_ack_that_came_too_late_is_taken_back(broker, settler, ended, root, j
     assert broker.status("q", id_) == {id_: "waiting"}
     broker.purge("q")
     assert broker.status("q", id_) == {id_: "unknown"}
+
+
+@pytest.mark.parametrize(
+    ("options", "published", "follows"),
+    [
+        ({}, {}, "tried again (2 of 4)"),
+        ({"retries": 0}, {}, "a dead letter"),
+        ({"backoff": (60.0,)}, {}, "tried again in 60 s (2 of 4)"),
+        (
+            {"backoff": (600.0,)},
+            {"requeue_limit": 1},
+            "tried again in 10 minutes (2 of 2)",
+        ),
+        ({}, {"requeue": False}, "a dead letter"),
+        ({"fatal": frozenset((1,))}, {}, "a dead letter"),
+    ],
+)
+def test_a_failure_is_told_with_its_text_and_what_follows(
+    settler, ended, caplog, options, published, follows
+):
+    run = ended("exit 1", **published)
+    settler(**options).settle(run)
+    id_ = run.execution.message.id
+    assert caplog.messages == [
+        f"message {id_} (exit 1): exit status 1 on node; {follows}"
+    ]
+
+
+def test_a_long_text_is_told_in_short_and_obeyed_by_no_terminal(settler, ended, caplog):
+    settler().settle(ended("exit 1 # \x1b]0;\n" + "x" * 100))
+    [said] = caplog.messages
+    assert "(exit 1 # \\x1b]0;\\n" + "x" * 41 + "…): exit status 1" in said

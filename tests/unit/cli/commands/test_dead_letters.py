@@ -9,6 +9,7 @@ import shlex
 
 import pytest
 from hpc.inside import run
+from terminal import BEFORE, Terminal
 
 from ddmq import Broker
 
@@ -170,3 +171,12 @@ def test_a_signal_has_a_code_and_nonsense_has_none(sh, root):
         broker.reject(broker.consume("testmq"), "x", details=details)
     assert sh.ok("redrive", root, "testmq", "--code", "137") == "1"
     assert sh("redrive", root, "testmq", "--code", "many")[0] == 2
+
+
+@pytest.mark.slow
+def test_a_terminal_is_told_that_there_are_none(sh, root):
+    assert sh("dead", root, "testmq") == (0, "", "")
+    assert sh.ok("dead", root, "testmq", "--format", "json") == "[]"
+    with Terminal("dead", root, "testmq") as terminal:
+        assert terminal.ended() == 0
+        assert terminal.lines[len(BEFORE) :] == ["no dead letters"]

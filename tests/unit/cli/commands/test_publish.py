@@ -120,7 +120,11 @@ def test_a_file_that_is_not_there_is_named(sh, root, tmp_path):
 
 
 def test_without_a_message_it_is_used_wrongly(sh, root):
-    assert "publish one message or --from-file" in sh.wrong("publish", root, "testmq")
+    assert "one is missing of the root, the queue and the text" in sh.wrong(
+        "publish", root, "testmq"
+    )
+    both = sh.wrong("publish", root, "testmq", "x", "--from-file", os.devnull)
+    assert "publish one message or --from-file, and not both" in both
 
 
 def test_a_key_is_used_once_until_it_is_forgotten(sh, root, tmp_path):

@@ -8,7 +8,8 @@ import time
 
 import pytest
 
-from ddmq import Broker, LeaseLost
+from ddmq import Broker, LeaseLost, QueueNotFound
+from ddmq.cli.commands import in_each
 from ddmq.storage.workers import ENDED, WorkerName
 
 
@@ -83,3 +84,63 @@ def test_nothing_is_an_empty_list_for_programs(sh, root, form):
         assert sh.ok(command, root, "testmq", "--format", form) == "[]"
     assert sh("consume", root, "testmq", "-n", "5", "--format", form) == (3, "[]\n", "")
     assert sh("consume", root, "testmq", "--format", form) == (3, "", "")
+
+
+@pytest.fixture
+def two(sh, root):
+    """A root with two queues that hold a message each."""
+    sh.ok("create", root, "other")
+    for queue in ("testmq", "other"):
+        sh.ok("publish", root, queue, "x")
+    return root
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("delete",),
+        ("purge",),
+        ("clean",),
+        ("pause",),
+        ("resume",),
+        ("drain", "--all"),
+        ("wait",),
+    ],
+)
+def test_nothing_is_done_with_several_queues_of_which_one_is_missing(sh, two, words):
+    said = sh.error(words[0], two, "testmq,missing,other", *words[1:])
+    assert "missing: no such queue" in said
+    assert "before" not in said
+    counts = json.loads(sh.ok("view", two, "--format", "json"))
+    for queue in ("testmq", "other"):
+        assert (counts[queue]["waiting"], counts[queue]["paused"]) == (1, None)
+
+
+def test_no_queue_is_made_where_one_has_a_bad_name(sh, root):
+    assert ".bad" in sh.wrong("create", root, "first,.bad")
+    assert sh.ok("view", root, "-n") == "testmq"
+
+
+def test_a_queue_that_is_named_twice_is_deleted_once(sh, two):
+    assert sh.ok("delete", two, "other,other") == "other: deleted"
+
+
+def test_a_queue_whose_settings_are_broken_can_be_deleted_with_others(sh, two):
+    (two / "other" / "ddmq.yaml").write_text("{")
+    assert "other/ddmq.yaml" in sh.error("purge", two, "testmq,other")
+    assert json.loads(sh.ok("view", two, "testmq", "--format", "json"))["testmq"][
+        "waiting"
+    ]
+    sh.ok("delete", two, "testmq,other")
+
+
+def test_an_error_names_the_queues_that_were_deleted_before(two):
+    broker = Broker(two)
+
+    def delete(name):
+        for queue in ("other", "testmq"):  # as if somebody else deleted one meanwhile
+            if queue == name or name == "testmq":
+                broker.delete_queue(queue)
+
+    with pytest.raises(QueueNotFound, match=r"other: .*; deleted before: testmq$"):
+        in_each(broker, ["testmq", "other"], delete, "deleted")
