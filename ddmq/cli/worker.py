@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import sys
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from ddmq import Broker, schedulers
@@ -23,7 +24,7 @@ from ddmq.errors import DdmqError
 from ddmq.hpc.faults import told
 from ddmq.hpc.options import WorkerOptions
 from ddmq.hpc.worker import Summary, deadline_from, work
-from ddmq.printable import printable
+from ddmq.printable import printable, quoted
 from ddmq.storage.filesystem import CountedCalls, FileSystem
 
 if TYPE_CHECKING:
@@ -65,12 +66,14 @@ def _run(words: list[str]) -> int:
     if summary.stopped:
         said = f"stopped: {summary.stopped}; {said}, {summary.left} left"
     elif not any(summary.numbers.values()):
-        said = f"the queue was empty; {said}"
+        said = f"nothing was waiting; {said}"
     if summary.then_is_left:
         said += "; --then is left to the next worker"
     if given.saying.debug:
         said += f"; {counted(calls.numbers)}"
     print(f"ddmq-worker: {printable(said)}", file=sys.stderr)
+    if not summary.stopped and sys.stderr.isatty():
+        _tell_what_others_hold(which)
     if (summary.left or summary.then_is_left) and summary.at_end:
         from ddmq.hpc import chain  # slow to import, and rarely needed
 
@@ -79,6 +82,23 @@ def _run(words: list[str]) -> int:
         if job is not None:
             print(f"ddmq-worker: the next job: {printable(job)}", file=sys.stderr)
     return status_of(summary, exit_zero=given.saying.exit_zero)
+
+
+def _tell_what_others_hold(which: WhichQueue) -> None:
+    """Say to who sits there that not all is done: a worker that was killed may hold the rest."""
+    from ddmq.cli.commands import (
+        at_work,
+    )  # slow to import, and only needed on a terminal
+
+    with suppress(DdmqError):
+        found = Broker(which.root, clean=False).overview(which.queue)[which.queue]
+        if found.counts.work:
+            place = f"{quoted(which.root)} {which.queue}"
+            print(
+                f"ddmq-worker: {at_work(found)} elsewhere: `ddmq doctor {place}` says whether "
+                "somebody has it; --until-done waits for it",
+                file=sys.stderr,
+            )
 
 
 def _work(

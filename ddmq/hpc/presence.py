@@ -12,7 +12,7 @@ from functools import partial
 from math import inf
 from typing import TYPE_CHECKING
 
-from ddmq.errors import DdmqError
+from ddmq.errors import DdmqError, QueueNotFound
 from ddmq.hpc.placeholders import text_of
 from ddmq.log import warn
 from ddmq.message import Activity, Running
@@ -218,6 +218,8 @@ class Presence:
             self._broker.with_workers(
                 self._queue, partial(self._show_in, name=name, activity=activity)
             )
+        except QueueNotFound:  # the loop says so
+            pass
         except (DdmqError, OSError) as error:
             if not self._is_refused:
                 self._is_refused = True

@@ -112,7 +112,7 @@ def test_system_calls_are_told_only_when_asked_for(root, broker):
     assert "file-system calls" not in worked(root, "jobs", "--", "true")[2]
     _, _, err = worked("-d", root, "jobs", "--", "true")
     assert re.search(
-        r"the queue was empty; 0 acked, .*; [0-9]+ file-system calls: ", err
+        r"nothing was waiting; 0 acked, .*; [0-9]+ file-system calls: ", err
     )
 
 

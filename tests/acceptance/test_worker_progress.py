@@ -1,4 +1,4 @@
-"""`ddmq-worker --progress` in a terminal, below what its commands print."""
+"""`ddmq-worker` in a terminal: what stands below what its commands print, and at its end."""
 
 from __future__ import annotations
 
@@ -41,3 +41,19 @@ def test_what_commands_print_stands_above_it(tmp_path, slots):
         assert sorted(above) == [f"half x{n} done" for n in range(8)]
         assert last.startswith("ddmq-worker: 7 acked, 1 failed")
         terminal.is_as_it_was()
+
+
+def test_who_sits_there_is_told_what_others_hold(tmp_path):
+    broker = Broker(tmp_path / "mq", create=True)
+    broker.create_queue("jobs")
+    broker.publish_many("jobs", ["a", "b"])
+    [held] = broker.consume("jobs")
+    words = broker.root, "jobs", "--", "echo"
+    with Terminal(*words, program="worker", columns=200) as terminal:
+        assert terminal.ended() == 0
+        assert terminal.lines[-2].startswith("ddmq-worker: 1 acked, ")
+        assert terminal.lines[-1].startswith("ddmq-worker: 1 at work elsewhere: ")
+    broker.ack(held)
+    with Terminal(*words, program="worker", columns=200) as terminal:
+        assert terminal.ended() == 0
+        assert terminal.lines[-1].startswith("ddmq-worker: nothing was waiting; ")

@@ -242,7 +242,7 @@ def test_a_directory_that_is_gone_is_told(sh, tmp_path, monkeypatch):
 
 
 def test_the_other_programs_are_commands_too(sh, root, tmp_path):
-    assert "the queue was empty" in sh("worker", root, "testmq", "--", "true")[2]
+    assert "nothing was waiting" in sh("worker", root, "testmq", "--", "true")[2]
     sh.ok("publish", root, "testmq", "x")
     assert sh("worker", root, "testmq", "--", "false")[0] == 4
     assert sh("submit", "slurm", root, "testmq")[2].startswith("ddmq-submit: ")
