@@ -216,6 +216,8 @@ def losing_reply(
             seen[0] += 1
             if seen[0] - 1 == n:
                 failing[0] = more
+                if name == "open":
+                    os.close(result)  # a kernel that says no gives nobody a descriptor
                 raise _answer(code, name, arguments)
         return result
 

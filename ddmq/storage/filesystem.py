@@ -476,14 +476,18 @@ class FileSystem:
         return [name for name in self._names(path) if name[0] == "."]
 
     def _names(self, path: str) -> list[str]:
-        try:
-            opened = self.directories.opened(path)
-            names: list[str] = self.calls.listdir(opened.descriptor)
-        except OSError as error:
-            error.filename = path
-            if error.errno == errno.ESTALE:
-                raise _missing(path) from error
-            raise
+        """List a directory that is opened afresh; that it is gone, ESTALE must say twice."""
+        for is_last in (False, True):
+            try:
+                opened = self.directories.opened(path)
+                names: list[str] = self.calls.listdir(opened.descriptor)
+                break
+            except OSError as error:
+                error.filename = path
+                if error.errno != errno.ESTALE:
+                    raise
+                if is_last:
+                    raise _missing(path) from error
         return names
 
     def is_directory(self, path: str) -> bool:

@@ -49,6 +49,17 @@ def inside(root, name):
     return sorted(os.listdir(path)) if path.exists() else None
 
 
+@DELAYS
+def test_a_draft_that_one_listing_says_is_stale_is_published_all_the_same(
+    root, clock, broker, delay, refusing
+):
+    """Else what was confirmed would be there an hour later: when housekeeping finds the draft."""
+    fs = refusing("listdir", errno.ESTALE, times=1)
+    ours = Broker(root, fs=fs, clock=clock, clean=False, bundle_size=10)
+    publish(ours, 25, delay=delay)
+    assert sum(broker.view(QUEUE)[QUEUE]) == 25
+
+
 @NUMBERS
 @DELAYS
 def test_a_second_publish_adds_nothing_and_answers_the_same(
