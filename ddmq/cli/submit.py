@@ -156,9 +156,7 @@ def _run(words: list[str]) -> int:
         parser.error("--requeue is a way to --chain N, on slurm only")
 
     broker = Broker(where.root)
-    root = os.path.abspath(
-        where.root
-    )  # as it was named, since nodes may see it so only
+    root = os.path.abspath(where.root)  # as it was named: nodes may see it only so
     places = [root, where.queue]
     checked = given_to_worker(worker_parser(), [*for_worker, *places], command)
     given = filled(WorkerArguments, vars(checked))

@@ -86,9 +86,7 @@ def _run(words: list[str]) -> int:
 
 def _tell_what_others_hold(which: WhichQueue) -> None:
     """Say to who sits there that not all is done: a worker that was killed may hold the rest."""
-    from ddmq.cli.commands import (
-        at_work,
-    )  # slow to import, and only needed on a terminal
+    from ddmq.cli.commands import at_work  # only needed here
 
     with suppress(DdmqError):
         found = Broker(which.root, clean=False).overview(which.queue)[which.queue]
