@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 from ddmq.cli.progress import ProgressLine
 from ddmq.cli.watching import EVERY, EVERY_LINE, Progress
 from ddmq.clock import date
-from ddmq.errors import DdmqError
 from ddmq.storage.background import BackgroundCall
 from ddmq.storage.filesystem import FileSystem
 
@@ -61,7 +60,8 @@ class WorkerProgress:
             self._call = BackgroundCall(partial(self._progress.told, 0.0))
             self._next = now + self._every
         elif self._call is not None and self._call.has_ended:
-            with suppress(DdmqError, OSError):  # what was known stands on
+            # What others wrote into the queue must not end a worker: what was known stands on.
+            with suppress(Exception):
                 self._text = self._call.result() or self._text
             self._call = None
             if self._line is None and self._text:

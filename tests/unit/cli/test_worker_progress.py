@@ -12,7 +12,7 @@ import pytest
 
 from ddmq import Broker
 from ddmq.cli import worker_progress
-from ddmq.cli.watching import EVERY, EVERY_LINE
+from ddmq.cli.watching import EVERY, EVERY_LINE, Progress
 from ddmq.cli.worker_progress import WorkerProgress
 from ddmq.log import warn
 from ddmq.storage.background import BackgroundCall
@@ -155,6 +155,21 @@ def test_a_reader_that_is_gone_ends_nothing(shown, broker, clock):
         looked(shown(writer), clock, seconds=EVERY_LINE)
     finally:
         os.close(writer)
+
+
+def test_whatever_goes_wrong_with_it_ends_no_worker(
+    shown, terminal, clock, monkeypatch
+):
+    progress = shown(terminal.writer)
+    looked(progress, clock)
+    line = terminal.read()
+
+    def told(self, every):
+        raise OverflowError(every)  # by a number that somebody planted, say
+
+    monkeypatch.setattr(Progress, "told", told)
+    looked(progress, clock, seconds=9)
+    assert line.lstrip("\r") in terminal.read()
 
 
 def test_what_was_known_stands_where_the_queue_is_gone(shown, broker, terminal, clock):
