@@ -151,8 +151,11 @@ def kill_children(but: Container[int]) -> None:
 
 def children() -> list[int]:
     """Return our child processes."""
-    lists = Path("/proc/self/task").glob("*/children")
-    return [int(pid) for each in lists for pid in each.read_text().split()]
+    found: list[int] = []
+    for each in Path("/proc/self/task").glob("*/children"):
+        with suppress(FileNotFoundError):  # that thread has just ended
+            found += map(int, each.read_text().split())
+    return found
 
 
 def copy_of_ddmq(place: Path, module: ModuleType | None, text: str) -> None:
