@@ -373,6 +373,8 @@ def marks(options: argparse.Namespace) -> str:
 def main() -> int:
     """Run the campaign with the options of the command line."""
     options = parsed()
+    if Path(str(ddmq.__file__)).parents[1] != ROOT:  # no test would meet a mutant
+        sys.exit(f"{ddmq.__file__} is not of this checkout; set PYTHONPATH={ROOT}")
     os.environ["DDMQ_EXAMPLES"] = str(EXAMPLES)
     arguments = [f"--rootdir={ROOT}", f"-c{ROOT / 'setup.cfg'}", "-q"]
     arguments += ["-m", marks(options)]
