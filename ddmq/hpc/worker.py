@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 _LONGEST_WAIT = 30.0
 
 
-class Progress(Protocol):
+class QueueProgress(Protocol):
     """Shows how far the queue is, below what commands print."""
 
     def look(self, acked: int, *, may_show: bool) -> float:
@@ -69,7 +69,7 @@ class Job(NamedTuple):
     durations: Durations
     """Of recent messages; filled from the journals where there is a deadline."""
     clock: Clock
-    progress: Progress | None = None
+    progress: QueueProgress | None = None
 
 
 class Summary(NamedTuple):
@@ -433,7 +433,7 @@ def work(
     environ: Mapping[str, str],
     clock: Clock,
     fs: FileSystem,
-    progress: Progress | None = None,
+    progress: QueueProgress | None = None,
 ) -> Summary:
     """Try all that a worker will need, surround it with what it needs, and let it work.
 
