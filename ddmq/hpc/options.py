@@ -84,6 +84,15 @@ class WorkerOptions(NamedTuple):
     spool: str = "/tmp"
     """Where outputs are kept while a command runs: a local disk."""
 
+    @property
+    def has_logs(self) -> bool:
+        """Whether what some commands print is kept in `log_dir`."""
+        return self.log_dir is not None and self.logs != "none"
+
+    def keeps_log_of(self, result: str) -> bool:
+        """Tell whether that holds for a run with this result, as the journal calls it."""
+        return self.has_logs and (self.logs == "all" or result != "acked")
+
     def checked(self, queue: str) -> WorkerOptions:
         """Return them; InvalidArgument where a program gave what no command line could say.
 

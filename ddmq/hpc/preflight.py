@@ -43,12 +43,11 @@ def check_all(options: WorkerOptions, broker: Broker) -> None:
                 from ddmq.hpc.output_names import try_names  # rarely needed
 
                 try_names(options.output_dir)
-    logs = options.log_dir is not None and options.logs != "none"
-    if options.log_dir is not None and logs:
+    if options.log_dir is not None and options.has_logs:
         with _explained(f"--log-dir {options.log_dir}"):
             os.makedirs(options.log_dir, exist_ok=True)
             os.close(filled_file(options.log_dir, b"tried"))
-    if options.stdin or logs or options.group:
+    if options.stdin or options.has_logs or options.group:
         with _explained(f"TMPDIR {options.spool}"):
             os.close(filled_file(options.spool, b"tried"))
     if options.persistent:

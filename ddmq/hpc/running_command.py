@@ -389,22 +389,21 @@ def open_streams(surroundings: Surroundings, text: str) -> list[Stream]:
     tag is made of `text`. OSError: there is no room for them.
     """
     options = surroundings.options
-    has_logs = options.log_dir is not None and options.logs != "none"
     is_above_line = any(output.is_above_line for output in surroundings.outputs)
     is_tidy = options.group or options.tag or is_above_line
     is_shared = options.slots > 1 or is_tidy
     how: dict[str, Any] = {"lines": is_shared}
-    if has_logs or options.group:
+    if options.has_logs or options.group:
         how["limit"] = options.log_limit
-    if not has_logs:
+    if not options.has_logs:
         how.update(group=options.group, tag=tag_of(text, options))
     passed_on: tuple[Output | None, ...] = surroundings.outputs
-    if has_logs:
+    if options.has_logs:
         passed_on = None, None
     elif not is_shared:
         passed_on = passed_on[1:]
     streams: list[Stream] = []
-    may_do_without = is_shared and not (has_logs or is_tidy)
+    may_do_without = is_shared and not (options.has_logs or is_tidy)
     with ExitStack() as stack:
         for number, output in enumerate(passed_on):
             stream = Stream(options.spool, output=output, **how)

@@ -137,7 +137,7 @@ class Settler:
     def begin(self, execution: Execution) -> None:
         """Note a run, which will be settled; say where its logs go: 1,000 files in a directory."""
         self.unsettled[execution.message.id] = execution
-        if self._is_logged("failed") and not execution.log:
+        if self._options.keeps_log_of("failed") and not execution.log:
             worker = f"{self._host}-{self._job_id or 'no-job'}-{os.getpid()}"
             place = (
                 f"{self._options.log_dir}/{worker}/{self._logged // _LOGS_TOGETHER:03d}"
@@ -229,7 +229,7 @@ class Settler:
             warn(
                 f"{outcome} of a batch: each of its {number} messages is run by itself"
             )
-        execution.close(save=self._is_logged("failed"))
+        execution.close(save=self._options.keeps_log_of("failed"))
 
     def release(self, ended: Ended) -> None:
         """Give a message back: it was interrupted, which counts nothing."""
@@ -524,7 +524,7 @@ class Settler:
         execution = ended.execution
         self.unsettled.pop(execution.message.id, None)
         self._heartbeat.stop(execution.message)
-        is_logged = self._is_logged(result)
+        is_logged = self._options.keeps_log_of(result)
         execution.close(save=is_logged, acked=result == "acked")
         counted = "failed" if result in _FAILED else result
         self.numbers[counted] = self.numbers.get(counted, 0) + 1
@@ -551,7 +551,7 @@ class Settler:
             token = each.execution.token
             if token not in self._noted:
                 self._noted.add(token)
-                if self._is_logged("acked"):
+                if self._options.keeps_log_of("acked"):
                     each.execution.command.save()
                 self._journal.add(self._run(each, "acked"))
         self._journal.flush()
@@ -559,7 +559,7 @@ class Settler:
     def _run(self, ended: Ended, result: str) -> Run:
         """Return what the journal says of a run."""
         execution, outcome = ended
-        is_logged = self._is_logged(result)
+        is_logged = self._options.keeps_log_of(result)
         return Run(
             id=execution.message.id,
             start=execution.started,
@@ -579,9 +579,3 @@ class Settler:
             logged=execution.logged if is_logged else "",
             batch=len(execution.command.executions),
         )
-
-    def _is_logged(self, result: str) -> bool:
-        options = self._options
-        if options.log_dir is None or options.logs == "none":
-            return False
-        return options.logs == "all" or result != "acked"

@@ -52,7 +52,7 @@ if TYPE_CHECKING:
     from ddmq.storage.bundle_file import BundleContent
     from ddmq.storage.filesystem import FileSystem
     from ddmq.storage.layout import Layout, ServerTime
-    from ddmq.storage.names import Lease, Range
+    from ddmq.storage.names import Lease, NewClaim, Range
 
 #: How many of the bundles that were read are kept in memory, and how many bytes of them.
 _KEPT, _KEPT_BYTES = 16, 32 << 20
@@ -124,6 +124,8 @@ class Bundles:
         """Where we last saw the chain of a bundle end. It may have grown since: a hint."""
         self._missed: dict[str, tuple[float, float]] = {}
         """Bundles that housekeeping did not find: when to look again, and how long the pause is."""
+        self._us = 0, ""
+        """The number of our process, which changes by a fork, and what its leases say of it."""
         self._ended: set[str] = set()
         """Bundles of which we ended a claim since we last looked whether they are finished."""
 
@@ -163,8 +165,8 @@ class Bundles:
             return None
         waiting = self._opened(waiting, bundle)
         expiry = self._clock.compared_ms(timeout) or self._time.end_of_lease(timeout)
-        held = bundle.claim(first, n, expiry, os.urandom(8).hex())
-        claimed = self._make_claim(bundle, held, n, timeout)
+        new = bundle.claim(first, n, expiry, os.urandom(8).hex())
+        claimed = self._make_claim(bundle, new, n, timeout)
         if claimed is None:
             return None
         self.remember(claimed)
@@ -174,26 +176,27 @@ class Bundles:
         return claimed, waiting
 
     def _make_claim(
-        self, bundle: Bundle, held: RangeLease, n: int, timeout: float
+        self, bundle: Bundle, new: NewClaim, n: int, timeout: float
     ) -> RangeLease | None:
         """Make a lease and its claim; where others were faster, try again behind theirs.
 
         None: they were faster each time, or the bundle was removed. Then no lease is left. Or
         the draft of our lease was cleaned away, because we were suspended for long.
         """
-        if not self._make_lease(held):
+        if not self._make_lease(new):
             return None
-        directory = f"{self.path}/{bundle.id}"
+        directory, work = f"{self.path}/{bundle.id}", self._layout.work
         began = self._clock.monotonic()
         for number in range(_TRIES):
-            path, target = f"{directory}/{held.range.first}", held.range.target
+            held, lease, target = new
+            path = f"{directory}/{held.range.first}"
             try:
                 elected = self._fs.elected(path, target)
             except OSError as error:
                 # After other errors than these, the claim may have been made: keep the lease.
                 is_gone = error.errno in GONE and error.filename == directory
                 if is_gone or error.errno in REFUSED:
-                    self._fs.discard(self.path_of_lease(held))
+                    self._fs.discard(f"{work}/{lease}")
                 if is_gone:
                     return None
                 raise
@@ -217,29 +220,25 @@ class Bundles:
                 break
             # Its time begins now: the pauses may have been as long as it lasts.
             expiry = self._clock.compared_ms(timeout) or held.expiry
-            later = bundle.claim(end, n, expiry, held.token)
-            if not self._fs.take(self.path_of_lease(held), self.path_of_lease(later)):
+            new = bundle.claim(end, n, expiry, held.token)
+            if not self._fs.take(f"{work}/{lease}", f"{work}/{new.lease}"):
                 return None  # it was over, and somebody took it over
-            held = later
-        self._fs.discard(self.path_of_lease(held))
+        self._fs.discard(f"{work}/{new.lease}")
         return None
 
-    def _make_lease(self, held: RangeLease) -> bool:
-        """Make a lease by a rename; False: its draft was removed, or the lease was taken over.
+    def _make_lease(self, new: NewClaim) -> bool:
+        """Make the lease of a claim; False: its draft was removed, or the lease was taken over.
 
         That happens to a client that was suspended. It must not make its claim then: nobody would
         know of the lines, or somebody else has the lease.
-
-        A server may carry out one request twice, the second time after others have taken over
-        the lease. A rename finds nothing then, but a link would be made once more.
         """
+        process, us = self._us
+        if process != os.getpid():
+            process = os.getpid()
+            us = made_by(os.uname().nodename, process)
+            self._us = process, us
         draft = f"{self._layout.tmp}/{os.urandom(10).hex()}"
-        try:
-            self._fs.link_own(draft, made_by(os.uname().nodename, os.getpid()))
-            return self._fs.rename(draft, self.path_of_lease(held))
-        except OSError:
-            self._fs.discard(draft)
-            raise
+        return self._fs.place_link(draft, us, f"{self._layout.work}/{new.lease}")
 
     def remember(self, held: RangeLease) -> None:
         """Note the present name of a leased range."""
@@ -382,27 +381,28 @@ class Bundles:
     def claim_rest(self, path: str, bundle: Bundle) -> Range | None:
         """Claim all lines that wait, and end that claim; None: none waits any more."""
         path = self._opened(Waiting(bundle, path), bundle).path
+        work = self._layout.work
         while (first := self.chain(bundle.id).end) < bundle.lines:
             expiry = self._time.end_of_lease(_PURGE_FOR)
-            held = bundle.claim_of_rest(first, expiry, new_token())
-            if not self._make_lease(held):
+            new = bundle.claim_of_rest(first, expiry, new_token())
+            if not self._make_lease(new):
                 continue
-            lease, target = self.path_of_lease(held), held.range.target
+            held, lease, target = new
             try:
                 elected = self._fs.elected(f"{self.path}/{bundle.id}/{first}", target)
             except FileNotFoundError as error:
                 if error.filename != self._layout.bundle(bundle.id):
                     raise
                 # There is an entry, but no bundle.
-                self._fs.discard(lease)
+                self._fs.discard(f"{work}/{lease}")
                 break
             if elected == target:
-                self.end_claim(lease, held)
+                self.end_claim(f"{work}/{lease}", held)
                 self.note_end_of_claim(bundle.id)  # whoever ended it
                 self._note_end(bundle.id, bundle.lines)
                 self.drain(path, bundle.id)
                 return held.range
-            self._fs.discard(lease)
+            self._fs.discard(f"{work}/{lease}")
         self.drain(path, bundle.id)
         return None
 

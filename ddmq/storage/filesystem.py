@@ -717,6 +717,19 @@ class FileSystem:
         with suppress(FileExistsError):
             self.link(path, target)
 
+    def place_link(self, draft: str, target: str, path: str) -> bool:
+        """Make a link at `draft`, which only we know, and move it to `path`; False: it was removed.
+
+        A server may carry out one request twice, the second time much later. It makes a link once
+        more then, but what a rename should move is gone.
+        """
+        try:
+            self.link_own(draft, target)
+            return self.rename(draft, path)
+        except OSError:
+            self.discard(draft)
+            raise
+
     def named_by(self, link: str) -> str:
         """Return the target of a link; empty when there is none that can be read now."""
         try:

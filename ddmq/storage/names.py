@@ -333,8 +333,8 @@ class Bundle(NamedTuple):
             return None
         return cls(priority, first, id_, int(lines), policy or "", bool(is_open))
 
-    def claim(self, first: int, n: int, expiry: int, token: str) -> RangeLease:
-        """Return the lease of up to `n` lines, from the line `first` on."""
+    def claim(self, first: int, n: int, expiry: int, token: str) -> NewClaim:
+        """Return the claim of up to `n` lines, from the line `first` on."""
         end = min(first + min(n, MAX_RANGE), self.lines)
         state = OPEN * (end - first)
         claimed = Range(
@@ -348,14 +348,14 @@ class Bundle(NamedTuple):
             state,
             policy=self.policy,
         )
-        return RangeLease(claimed, expiry, token)
+        return NewClaim.of(RangeLease(claimed, expiry, token))
 
-    def claim_of_rest(self, first: int, expiry: int, token: str) -> RangeLease:
-        """Return the lease of all lines from `first` on, if they are all to be removed."""
+    def claim_of_rest(self, first: int, expiry: int, token: str) -> NewClaim:
+        """Return the claim of all lines from `first` on, if they are all to be removed."""
         stamp, lines, policy = self.stamp + first, self.lines, self.policy
         span = first, lines, lines
         rest = Range(self.priority, stamp, self.id, *span, token, OVER, 0, 0, policy)
-        return RangeLease(rest, expiry, token)
+        return NewClaim.of(RangeLease(rest, expiry, token))
 
 
 class Range(NamedTuple):
@@ -545,6 +545,21 @@ class RangeLease(NamedTuple):
         """Return the name of the file that holds the message of a line, once it is detached."""
         entry = self.range.entry(line)
         return f"{entry.priority}.{entry.filename}.{self.token}{DETACHED_SUFFIX}"
+
+
+class NewClaim(NamedTuple):
+    """A claim that is to be made: first its lease, a link in `work/`, and then the claim's link."""
+
+    held: RangeLease
+    lease: str
+    """The lease's name in `work/`."""
+    target: str
+    """What the claim's link says. That link's name is the number of its first line."""
+
+    @classmethod
+    def of(cls, held: RangeLease) -> NewClaim:
+        """Return the claim of a lease."""
+        return cls(held, held.filename, held.range.target)
 
 
 def parse_detached(filename: str) -> Lease | None:

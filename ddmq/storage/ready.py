@@ -75,8 +75,6 @@ class _Head:
         self.path = path
         self.names = names
         self.seen = seen
-        self.bundle: Waiting | None = None
-        """The bundle that we take from now, and go on with."""
 
 
 class ReadyQueue:
@@ -92,6 +90,11 @@ class ReadyQueue:
         self._clock = clock
         self._tails: dict[int, _Tail] = {}
         self._head: _Head | None = None
+        self.front: Waiting | None = None
+        """The bundle from which lines were claimed just now, and in which more wait.
+
+        It comes first for as long as the listing is believed that showed it.
+        """
         self._spread = 1
         self._contended = False
         self._losses = 0
@@ -256,19 +259,22 @@ class ReadyQueue:
 
     def first(self, call: ConsumeCall) -> Waiting | None:
         """Return the message, bundle or range that comes first; None when nothing waits."""
+        front, self.front = self.front, None
+        if front is not None:
+            self._losses = 0
         while True:
             head = self._head
             if head is None or not 0 <= self._clock.monotonic() - head.seen < FRESH:
                 self._head = head = self._look()
-            elif not head.names and head.bundle is None:
+            elif front is not None and front.path.startswith(f"{head.path}/"):
+                return front
+            elif not head.names:
                 head.names = self._order(self._buckets.names_in(head.path))
                 if not head.names:
                     self._head = head = self._look()
             if head is None:
                 return None
-            bundle, head.bundle = head.bundle, None
-            if bundle is not None:
-                return bundle
+            front = None  # it did not fit this listing, and will fit no later one
             try:
                 name = head.names.pop()
             except IndexError:  # another thread took the last one
@@ -317,13 +323,6 @@ class ReadyQueue:
     def forget(self) -> None:
         """List again before the next message, because we changed the queue ourselves."""
         self._head = None
-
-    def goes_on_with(self, bundle: Waiting) -> None:
-        """Note that more messages of a bundle wait: we go on with it."""
-        self._losses = 0
-        head = self._head
-        if head is not None and bundle.path.startswith(f"{head.path}/"):
-            head.bundle = bundle
 
     def _look(self) -> _Head | None:
         """List from the front again."""

@@ -583,7 +583,7 @@ class Store:
                 if self.bundles.races > 1:
                     self.ready.shares()
                 elif held.range.end < entry.lines:
-                    self.ready.goes_on_with(opened)
+                    self.ready.front = opened
                 return held.leases()
             expiry = self.clock.compared_ms(timeout) or self.time.end_of_lease(timeout)
             if isinstance(entry, Range):

@@ -434,7 +434,7 @@ def _lives(time: int, every: int, now: float) -> bool:
 
 
 def is_gone(host: str, process: int) -> bool:
-    """Tell whether a host, as names show it, is this node, which has no such process that we see."""
+    """Tell whether a host, as names show it, is this node, where we see no such process."""
     if host[:_HOST] != os.uname().nodename[:_HOST]:
         return False
     try:

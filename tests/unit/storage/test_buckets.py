@@ -301,7 +301,7 @@ def test_a_bucket_is_not_taken_for_the_shelf_of_the_same_stamp(client, queue):
     (bucket,) = buckets(queue)
     bundle = Bundle(5, int(bucket.name), "c" * 20, 2)
     on_shelf = f"{bucket}.shelf/{bucket.name}/{bundle.filename}"
-    client.ready.goes_on_with(Waiting(bundle, on_shelf))
+    client.ready.front = Waiting(bundle, on_shelf)
     assert next(client.waiting()).entry.id == "b"
 
 

@@ -47,6 +47,7 @@ ACTS = {
     "touch": lambda fs, d: fs.touch(f"{d}/b"),
     "link": lambda fs, d: fs.link(f"{d}/b", "us"),
     "link_own": lambda fs, d: fs.link_own(f"{d}/b", "us"),
+    "place_link": lambda fs, d: fs.place_link(f"{d}/b", "us", f"{d}/c"),
     "elected": lambda fs, d: fs.elected(f"{d}/b", "us"),
     "named_by": lambda fs, d: fs.named_by(f"{d}/a"),
     "is_alive": lambda fs, d: fs.is_alive(f"{d}/a"),

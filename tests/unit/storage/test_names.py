@@ -257,7 +257,7 @@ def test_no_name_is_longer_than_a_file_system_takes_it():
     )
     policy = policy.replace("t1", "t9")  # the longest that is believed to be one
     bundle = Bundle(MAX_PRIORITY, MAX_STAMP - 199_998, "f" * 20, 99_999, policy)
-    claimed = bundle.claim(99_999 - MAX_RANGE, MAX_RANGE, 10**13 - 1, "f" * 16)
+    claimed = bundle.claim(99_999 - MAX_RANGE, MAX_RANGE, 10**13 - 1, "f" * 16).held
     held = claimed._replace(
         range=claimed.range._replace(failures=MAX_COUNT, losses=MAX_COUNT)
     )
@@ -456,8 +456,8 @@ def test_what_does_not_end_like_one_is_no_detached_file(name):
 
 def test_a_claim_takes_the_next_lines_and_its_name_tells_their_leases():
     bundle = Bundle(5, 100, "b" * 20, 4, "r0")
-    first = bundle.claim(0, 3, 1_700_000_000_000, "1" * 16)
-    last = bundle.claim(3, 3, 1_800_000_000_000, "2" * 16)
+    first = bundle.claim(0, 3, 1_700_000_000_000, "1" * 16).held
+    last = bundle.claim(3, 3, 1_800_000_000_000, "2" * 16).held
     assert (bundle.waiting, first.range.waiting, last.range.waiting) == (4, 3, 1)
     assert [lease.entry for lease in first.leases()] == [
         Entry(5, 100 + number, f"{'b' * 20}-{number}", policy="r0")
@@ -473,8 +473,8 @@ def test_a_claim_takes_the_next_lines_and_its_name_tells_their_leases():
 
 def test_no_claim_takes_more_lines_than_a_name_can_tell_and_that_of_the_rest_all():
     bundle = Bundle(5, 100, "b" * 20, 1000)
-    assert bundle.claim(7, 999, 1, "1" * 16).range.end == 7 + MAX_RANGE
-    rest = bundle.claim_of_rest(7, 1, "1" * 16)
+    assert bundle.claim(7, 999, 1, "1" * 16).held.range.end == 7 + MAX_RANGE
+    rest = bundle.claim_of_rest(7, 1, "1" * 16).held
     assert (rest.range.first, rest.range.end, rest.range.waiting) == (7, 1000, 0)
     assert rest.range.is_over
     assert RangeLease.parse(rest.filename) == rest
@@ -505,7 +505,7 @@ def test_a_range_that_failed_or_was_lost_counts_it_for_each_of_its_lines():
 @pytest.mark.parametrize("first", range(8))
 def test_lines_that_come_back_stand_before_those_that_nobody_has_taken(first):
     bundle = Bundle(5, 10**18, "b" * 20, lines=9)
-    back = bundle.claim(first, 1, 1, "0" * 16).range
+    back = bundle.claim(first, 1, 1, "0" * 16).held.range
     early = Entry(5, 10**18 - 1, "z").filename
     later = Entry(5, 10**18 + 9, "a").filename
     found = sorted([later, bundle.filename, back.filename, early])

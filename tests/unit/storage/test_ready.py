@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 from support import counting, remove_empty
@@ -137,9 +138,25 @@ def test_who_goes_on_with_a_bundle_is_told_it_again_and_lists_nothing(client, bu
     assert client.ready.first(ConsumeCall()) == bundle
     calls = client.fs.calls = counting()
     for _ in range(3):
-        client.ready.goes_on_with(bundle)
+        client.ready.front = bundle
         assert client.ready.first(ConsumeCall()) == bundle
     assert calls.made == []
+
+
+@pytest.mark.parametrize("name", ["!", None])
+def test_what_came_back_before_the_bundle_that_we_go_on_with_comes_first(
+    client, queue, bundle, name
+):
+    """As soon as we list again, also where what is no message is met on the way."""
+    client.take()
+    assert client.ready.first(ConsumeCall()) == bundle
+    client.ready.front = bundle
+    source = queue / "tmp" / "back"
+    source.touch()
+    client.ready.put_back(str(source), Entry(5, bundle.entry.stamp - 1, "z"))
+    if name is not None:
+        Path(bundle.path).with_name(name).touch()
+    assert client.take() == "z"
 
 
 def test_the_entry_of_a_drained_bundle_is_removed_on_the_way(client, bundle):
@@ -183,7 +200,8 @@ def test_who_loses_a_bundle_waits_longer_each_time_until_it_gets_one(
     pauses = [lose() for _ in range(60)]
     assert all(pause <= 0.002 * 2**n for n, pause in enumerate(pauses))
     assert 0.02 < max(pauses) <= 0.256
-    client.ready.goes_on_with(bundle)
+    client.ready.front = bundle
+    client.ready.first(ConsumeCall())
     assert lose() <= 0.002
 
 

@@ -23,7 +23,7 @@ def put(path):
 def lost(patient):
     """A lease that is over, of lines of a bundle; return the bundle's id."""
     bundle = Bundle(9, STAMP, new_id(), 10)
-    held = bundle.claim(3, 2, int((patient.now - 61) * 1000), new_token())
+    held = bundle.claim(3, 2, int((patient.now - 61) * 1000), new_token()).held
     os.symlink("n7:12", f"{patient.work}/{held.filename}")
     return bundle.id
 
