@@ -82,6 +82,72 @@ def test_a_second_publish_adds_nothing_and_answers_the_same(
 
 
 @NUMBERS
+def test_what_is_published_with_a_key_is_as_its_publisher_wanted_it(
+    root, clock, broker, number
+):
+    options = {"priority": 3, "timeout": 70, "requeue_limit": 2, "delay": 100}
+    publish(broker, number, priority=9)
+    publish(client(root, clock), number, key="k2", **options)
+    clock.advance(98)
+    broker.clean(QUEUE)
+    first = TEXTS[: number or 1]
+    assert [m.priority for m in broker.peek(QUEUE, 99)] == [9] * len(first)
+    clock.advance(4)
+    broker.clean(QUEUE)
+    found = broker.consume(QUEUE, len(first))
+    assert texts(found) == first
+    assert {(m.priority, m.timeout, m.requeue_limit) for m in found} == {(3, 70, 2)}
+
+
+@NUMBERS
+def test_what_is_published_with_a_key_belongs_to_the_group(
+    root, clock, broker, number
+):
+    os.chmod(root / QUEUE, 0o2770)
+    publish(client(root, clock), number)
+    publish(broker, 0, key="k2")
+    found = [p for p in (root / QUEUE).rglob("*") if p.is_file()]
+    made = [p for p in found if p.parent.name[:1].isdigit() or p.name == "lines"]
+    assert {p.stat().st_mode & 0o777 for p in made} == {0o660}
+
+
+@NUMBERS
+@pytest.mark.parametrize(
+    ("name", "where"), [("mkdir", "keys"), ("symlink", f".{name_of('k')}")]
+)
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EACCES])
+def test_what_can_not_be_made_ready_is_neither_published_nor_left(
+    root, clock, broker, refusing, number, name, where, code
+):
+    fs = refusing(name, code, where)
+    refused = Broker(root, fs=fs, clock=clock, clean=False, bundle_size=10)
+    with pytest.raises(StorageError):
+        publish(refused, number)
+    assert fs.calls.made.count(name)
+    assert inside(root, "tmp") == inside(root, "bundles") == []
+    assert not inside(root, "keys")
+    publish(broker, number)
+    assert drained(broker, clock) == TEXTS[: number or 1]
+
+
+@NUMBERS
+def test_who_was_held_up_for_too_long_makes_no_link_at_all(root, broker, number):
+    """It might die just after it has made one, and nobody would publish what is gone."""
+    clock = FakeClock(root.stat().st_mtime)
+
+    def slow(_, name, function, arguments):
+        if name == "open" and "/tmp/" in arguments[0]:
+            clock.now_ns += 86400 * 10**9
+        return function(*arguments)
+
+    calls = Calls(slow)
+    with pytest.raises(StorageError, match="nothing was published"):
+        publish(client(root, clock, calls), number)
+    assert "symlink" not in calls.made
+    assert inside(root, "tmp") == inside(root, "bundles") == []
+
+
+@NUMBERS
 @pytest.mark.parametrize(("durable", "delay"), [(False, 0), (True, 0), (True, 100)])
 def test_a_publisher_that_dies_anywhere_is_run_again(
     root, clock, broker, number, delay, durable
