@@ -344,11 +344,13 @@ def test_the_only_open_line_goes_back_with_its_range_by_one_rename(
 def test_all_open_lines_go_back_together_where_they_were(world, store):
     leases = claimed(store, 4)
     store.leases.ack([leases[1]])
-    entry, put_back = leases[0].entry._replace(losses=3), store.ready.put_back
+    entry = leases[0].entry._replace(failures=2, losses=3)
+    put_back = store.ready.put_back
     token = leases[0].token
     assert store.leases.ranges.put(token, [0, 2, 3], entry, put_back) is True
     [back, bundle] = [place.entry for place in store.scan.places()]
-    assert (back.state, back.losses, back.lines()) == ("oxoo", 3, [0, 2, 3])
+    assert (back.state, back.lines()) == ("oxoo", [0, 2, 3])
+    assert (back.failures, back.losses) == (2, 3)
     assert back.stamp == bundle.stamp
     assert store.leases.ranges.put(token, [0, 2, 3], entry, put_back) is False
 
@@ -469,6 +471,33 @@ def test_who_takes_some_lines_of_a_range_lets_the_others_wait_where_they_were(
     assert store.leases.ack(leases) == []
 
 
+@pytest.mark.parametrize("times", [1, 2])
+def test_what_is_left_of_a_range_goes_back_though_it_fails_once(
+    world, store, waiting, times
+):
+    """If it fails twice, it comes back when its lease is over; what was taken is taken."""
+    left = [OSError(errno.EIO, "refused")] * times
+
+    def call(_, name, do, arguments):
+        goes_back = name == "rename" and arguments[0].endswith(".range")
+        if goes_back and "/ready/" in arguments[1] and left:
+            raise left.pop()
+        return do(*arguments)
+
+    store.fs.calls = Calls(call)
+    assert len(store.claim(waiting, TIMEOUT, 1)) == 1
+    assert len(world.ranges()) == times - 1
+
+
+def test_a_line_that_was_being_detached_goes_back_with_the_others(world, store):
+    leases = claimed(store, 4)
+    store.leases.ranges.detach(leases[2])
+    store.leases.ranges.put_rest(leases[0].token, store.ready.put_back)
+    assert world.ranges() == detached(world) == []
+    found = texts(world.broker().consume(QUEUE, 12))
+    assert found == ["0", "1", "3", "2", *ALL[4:]]
+
+
 def test_who_takes_all_lines_of_a_range_writes_no_file(world, store, waiting, calls):
     leases, made = made_by(calls, lambda: store.claim(waiting, TIMEOUT, 3))
     assert numbers(leases) == [0, 2, 3]
@@ -555,7 +584,8 @@ def test_a_range_that_was_changed_meanwhile_is_not_taken_over(world, store, late
 def test_of_two_who_take_over_a_range_one_does(world, store, late):
     claimed(store, 3)
     before = held(world)
-    assert late.leases.ranges.take_over(before, never) is not None
+    ours, _ = late.leases.ranges.take_over(before, never)
+    assert ours.expiry - 1000 * world.clock.time() == pytest.approx(30_000, abs=2)
     assert store_of(world).leases.ranges.take_over(before, never) is None
     assert len(world.ranges()) == 1
 
