@@ -60,12 +60,14 @@ class WorkerProgress:
             self._call = BackgroundCall(partial(self._progress.told, 0.0))
             self._next = now + self._every
         elif self._call is not None and self._call.has_ended:
+            text = None
             # What others wrote into the queue must not end a worker: what was known stands on.
             with suppress(Exception):
-                self._text = self._call.result() or self._text
+                text = self._call.result()
             self._call = None
-            if self._line is None and self._text:
-                self._stream.write(f"{date(self._clock.time())}  {self._text}\n")
+            self._text = text or self._text
+            if self._line is None and text:
+                self._stream.write(f"{date(self._clock.time())}  {text}\n")
         if self._line is not None and self._text and may_show:
             self._line.show(self._text)
         if self._line is not None or self._call is not None:

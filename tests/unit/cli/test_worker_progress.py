@@ -142,6 +142,19 @@ def test_where_no_terminal_is_there_is_a_line_a_minute(shown, pipe, clock):
     assert len(pipe.read().splitlines()) == 1
 
 
+def test_where_no_terminal_is_nothing_old_is_said_again(
+    shown, pipe, clock, monkeypatch
+):
+    """Not as if it was new, where a look fails, or rests since the last one took long."""
+    progress = shown(pipe.writer)
+    looked(progress, clock, seconds=EVERY_LINE)
+    assert len(pipe.read().splitlines()) == 1
+    for told in (lambda *_: None, lambda *_: 1 / 0):
+        monkeypatch.setattr(Progress, "told", told)
+        looked(progress, clock, seconds=2 * EVERY_LINE)
+        assert pipe.read() == ""
+
+
 def test_nobody_waits_for_a_reader_that_takes_nothing(shown, either, clock):
     either.fill()
     looked(shown(either.writer), clock, seconds=EVERY_LINE)
