@@ -117,7 +117,10 @@ class House:
         return [n for n in self._nodes() if isinstance(n, FUNCTION)]
 
     def named_once(self) -> list[str]:
-        """Return the private functions that one place alone names, of all functions."""
+        """Return the private functions that one place alone names.
+
+        Two of the same name, in different modules, count as named twice.
+        """
         names = (f.name for f in self.functions())
         private = [n for n in names if n.startswith("_") and not n.startswith("__")]
         return [name for name in private if self.names[name] == 1]
@@ -133,8 +136,9 @@ class House:
     def reaching_through(self) -> list[str]:
         """Return the calls that reach through one object to another: `self.a.b.c()`, `x.a.b()`.
 
-        What is reached through is an attribute that holds an object of ours: one that some
-        class of the package sets to something of the package, or takes as an argument.
+        What is reached through is an attribute that holds an object of ours: some class sets it to
+        a call of a class of the package. Properties, and attributes that are set to an argument,
+        are not seen.
         """
         ours, classes = set(), self.classes()
         for node in self._nodes():
@@ -177,7 +181,7 @@ class House:
         ]
 
     def mappings(self) -> list[str]:
-        """Return the functions that take or return mappings of anything, JSON apart."""
+        """Return the functions that take or return mappings of anything, be they JSON or not."""
         pattern = re.compile(r"(Mapping|dict)\[str, Any\]|\bValues\b")
         found = []
         for function in self.functions():

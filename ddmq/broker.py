@@ -66,7 +66,7 @@ if TYPE_CHECKING:
 STATES = Counts._fields
 _Result = TypeVar("_Result")
 _Method = TypeVar("_Method", bound="Callable[..., Any]")
-#: Seconds between two looks of who waits: the first, and the longest.
+#: Seconds between two looks of a caller that waits: the first pause, and the longest.
 _LOOK_FIRST, _LOOK_LONGEST = 0.05, 5.0
 #: Queues that are named where one is not found.
 _NAMED = 5
@@ -286,10 +286,10 @@ class Broker:
         return self._in_each(queue, QueuePolicy.counts)
 
     def overview(self, queue: str | Iterable[str] | None = None) -> dict[str, Overview]:
-        """Count as `view` does, and tell how many of those at work nobody has renewed for long.
+        """Count as `view` does, and tell how many of those at work were not renewed for long.
 
-        It costs the same, but for a look at who paused a queue. When a lease was renewed last,
-        or made, is told by when it ends, and by the timeout of its message.
+        It costs the same, but for a look at who paused a queue. The end of a lease, less the
+        timeout of its message, is when it was made or last renewed.
         """
         return self._in_each(queue, QueuePolicy.overview)
 
@@ -312,8 +312,8 @@ class Broker:
         """Let workers finish what they hold and take no more; False: it was paused already.
 
         A worker sees it with its next look: at most 0.2 s later where it finds messages, and
-        `--poll-max` later where it finds none. All else goes on: publish, settle, housekeeping,
-        and who consumes without `heed_pause`.
+        `--poll-max` later where it finds none. All else goes on: publishing, settling,
+        housekeeping, and any `consume` without `heed_pause`.
         """
         from ddmq.storage.pause import pause  # rarely needed
 
@@ -337,26 +337,26 @@ class Broker:
     def peek(self, queue: str, n: int = 1) -> list[Seen]:
         """Return the next `n` messages in the order in which they would be consumed; take none.
 
-        Somebody else may take them at once. Who finds a competitor there takes others first.
+        Others may take them at once. A client that meets competitors takes later ones first.
         """
         _check_count(n)
         return list(islice(self._visited(queue).contents.waiting(), n))
 
     @_explained
     def find(self, queue: str, id: str) -> Seen | None:  # noqa: A002
-        """Return one message, whether it waits, is at work, delayed or dead; take it from nobody.
+        """Return one message, whether it waits, is at work, delayed or dead; leave it where it is.
 
-        None: it is not in this queue, and so perhaps acked.
+        None: it is not in this queue; perhaps it was acked.
         """
         return self._visited(queue).contents.find(id)
 
     @_explained
     def status(self, queue: str, ids: str | Iterable[str]) -> dict[str, str]:
-        """Tell in a word where messages are, or what became of them; take them from nobody.
+        """Tell in a word where messages are, or what became of them; change nothing.
 
-        Each is `waiting`, `work`, `delayed`, `acked`, `dead` or `unknown`. Of what left the queue
-        only the journals of workers tell that it was acked. So what a plain `ack` took is unknown,
-        as is what was purged or moved, and an id that this queue never had.
+        Each is `waiting`, `work`, `delayed`, `acked`, `dead` or `unknown`. That a message was
+        acked is known only from the journals of workers. So `unknown` are: what somebody else
+        acked, what was purged or moved away, and an id that this queue never had.
         """
         from ddmq.storage.status import statuses  # rarely needed
 
@@ -366,8 +366,8 @@ class Broker:
     def contents(self, queue: str, *, work: bool = False) -> Iterator[Seen]:
         """Yield all messages of a queue: delayed, dead, waiting; with `work`, also those at work.
 
-        While others change the queue, no message comes twice, and those may be missed that were
-        at work meanwhile. So pause it, and let workers finish, if it must be exact.
+        While others change the queue, no message comes twice, and one that was at work meanwhile
+        may be missed. If it must be exact, pause the queue first, and let workers finish.
         """
         try:
             yield from self._visited(queue).contents.everything(work=work)
@@ -474,8 +474,8 @@ class Broker:
     ) -> list[Message]:
         """Lease up to `n` messages, the first in order; an empty list when none waits.
 
-        With `wait`, look again and again, the longer the more rarely, at least every 5 s, until
-        there is one, or `wait` seconds are over; None: wait without end.
+        With `wait`, look again until there is one, or `wait` seconds are over; None: wait without
+        end. The pauses between two looks grow, up to 5 s.
 
         Each must be acked, nacked, released, rejected or renewed within its `timeout`. Else
         the next client that interacts with the queue requeues it. When thousands of leases
@@ -489,8 +489,8 @@ class Broker:
         None. It returns the reason for which the message must become a dead letter, or None.
 
         With `heed_pause`, as workers call it, nothing is taken from a queue that is paused, and
-        QueuePaused is raised, after `wait` seconds. Otherwise that is told once, in a warning, and
-        changes nothing.
+        QueuePaused is raised, after `wait` seconds. Without it, a pause changes nothing, and one
+        warning tells of it.
         """
         _check_count(n)
         if wait == 0:
@@ -591,7 +591,7 @@ class Broker:
     ) -> None:
         """Make messages dead letters at once, whatever their limits say.
 
-        `cancelled` is for those that `to_cancel` names: who cancelled it is the reason.
+        `cancelled` is for messages that `to_cancel` names; the reason is then who cancelled them.
         """
         note = _note(reason, details)
 
@@ -606,7 +606,8 @@ class Broker:
     ) -> None:
         """Put consumed messages at the end of another ready queue.
 
-        Their counts are unchanged, or zero with `anew`: for who is done with them here.
+        Their counts are unchanged. With `anew` they are zero: for messages that were done well
+        here, and are the next step's now.
         """
         target = self._known(queue)
         act = _each(lambda q, _, lease: q.move(lease, target, anew=anew))
@@ -703,7 +704,7 @@ class Broker:
 
     @_explained
     def leased(self, queue: str, name: str) -> Message:
-        """Return the message at work that has this id or file name, so that it can be settled.
+        """Return the message at work that has this id or file name; it can be settled then.
 
         A file name proves one lease by its token. An id stands for the present lease of the
         message, which any client may have. LeaseLost when there is none.
@@ -721,8 +722,8 @@ class Broker:
     def clean(self, queue: str, *, end_leases: bool = False) -> Swept:
         """Do all the housekeeping of a queue now; return what was found.
 
-        With `end_leases`, what is at work comes back as if its time were over, whoever has it:
-        for when all its consumers are known to be gone. Others would run it a second time.
+        With `end_leases`, all messages at work come back as if their time were over. Use that only
+        when all consumers are known to be gone: what somebody still works on is run twice.
         """
         return self._known(queue).clean(end_leases=end_leases)
 
@@ -797,7 +798,7 @@ class Broker:
         return False
 
     def _looks(self, name: str, seconds: float | None) -> Iterator[bool]:
-        """Yield for each look of who waits so long: whether it is the last one.
+        """Yield once for each look, for so many seconds: whether it is the last one.
 
         The pauses between them grow, with jitter, so that a thousand clients do not look in step.
         """
@@ -828,11 +829,11 @@ class Broker:
         return act(FollowUps(self._known(queue).store))
 
     def workers(self, queue: str, *, running: bool = False) -> list[WorkerSeen]:
-        """Return the workers of a queue, as they last told of themselves: those that live or did.
+        """Return the workers of a queue, alive or not, as they last told of themselves.
 
-        It is one listing, for a thousand of them. With `running`, the file of each that is busy is
-        read, too: what it has run for more than ten seconds. Ones that ended are forgotten after
-        a week.
+        It is one listing, also for a thousand of them. With `running`, the file of each busy one
+        is read, too: it tells what runs for more than ten seconds. A worker that has ended is
+        forgotten after a week.
         """
         return self.with_workers(queue, lambda each: each.all(running=running))
 
@@ -840,7 +841,7 @@ class Broker:
         """Let workers finish what they hold, take no more, and end; return how many are meant.
 
         These are all that have started by now, or those on a `host`, or those of a `job`. A worker
-        sees it within a minute, where more than 600 work within a tenth of a second for each.
+        sees it within a minute; where more than 600 work, within a tenth of a second for each.
         """
         if host and job:
             raise InvalidArgument("give a host or a job, not both")
@@ -858,13 +859,15 @@ class Broker:
 
     @_explained
     def cancel(self, queue: str, ids: str | Iterable[str]) -> dict[str, str]:
-        """Make messages dead letters that nobody is to run; return where each is now.
+        """Make messages that nobody is to run dead letters; return where each is now.
 
-        `dead`: done, or it was dead before. `waiting` or `delayed`: it is one of several in a
-        bundle, and becomes a dead letter when it would be consumed. `work`: its worker ends it
-        with its next heartbeat; from any other consumer it is dead when its lease is over, or
-        after a nack or release when it would be consumed again; if it is acked, it was done.
-        `acked` and `unknown` (see `status`) are not in the queue.
+        - `dead`: it is a dead letter, since now or before.
+        - `waiting`, `delayed`: it is one of several in a bundle, and becomes a dead letter when it
+          would be consumed.
+        - `work`: a worker ends it with its next heartbeat. Any other consumer may still ack it. If
+          it does not, the message becomes a dead letter: when its lease is over, or, after a nack
+          or release, when it would be consumed again.
+        - `acked`, `unknown`: it is not in the queue (see `status`).
         """
         wanted = [ids] if isinstance(ids, str) else ids
         return self._visited(queue).store.cancelled.cancel(wanted)
@@ -954,9 +957,10 @@ class Broker:
         return known
 
     def _opened(self, queue: str, *, create: bool | None = None) -> QueuePolicy:
-        """Open a queue; one that is missing is made if `create`, which is None for who only looks.
+        """Open a queue; with `create`, make it when it is missing.
 
-        Where it is false, whoever is told is told how to make it.
+        False: the caller would put messages in, so the error says how to make the queue. None:
+        the caller only looks, so it does not.
         """
         check_queue_name(queue)
         if not roots.is_queue(self.root, queue, self._fs):
@@ -1009,7 +1013,7 @@ class Broker:
         return self._not_found(queue)
 
     def _not_found(self, queue: str, *, is_wanted: bool = False) -> DdmqError:
-        """Return the error for a queue that is not there, and `is_wanted` by who fills it."""
+        """Return the error for a queue that is not there; `is_wanted`: it says how to make one."""
         known: list[str] = []
         with suppress(OSError):
             known = roots.queues(self.root, self._fs)

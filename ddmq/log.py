@@ -15,7 +15,7 @@ def warn(text: str) -> None:
 
 
 def inform(text: str) -> None:
-    """Log what only who asked for more wants to know, as by `-v`: who did has `logging`."""
+    """Log what is told on request only, as by `-v`. Whoever asked for it has imported `logging`."""
     if "logging" in sys.modules:
         import logging  # waits where another thread is just importing it
 

@@ -174,7 +174,7 @@ class Message(NamedTuple):
 
 
 class Seen(NamedTuple):
-    """A message as somebody sees it who does not take it."""
+    """A message as it is shown to somebody who does not take it."""
 
     message: Any
     """None where it can't be read, and where there is none."""
@@ -261,7 +261,7 @@ class Pause(NamedTuple):
 
 
 class Overview(NamedTuple):
-    """How many messages are in each state, and who may have died with some of them."""
+    """How many messages are in each state, and how many have a consumer that may be dead."""
 
     counts: Counts
     unrenewed: Unrenewed

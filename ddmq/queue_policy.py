@@ -46,9 +46,9 @@ if TYPE_CHECKING:
 #: Seconds after which a client has imported all that it may need. Whoever replaces ddmq's files
 #: under it then does it no harm.
 _LIVES_LONG = 10.0
-#: The longest delay, in seconds, that a message gets which was delayed elsewhere.
+#: The longest delay, in seconds, of a message that was delayed elsewhere and is restored here.
 _LONGEST_DELAY = 10**9
-#: How often a lease that is renewed at the same time is looked for again.
+#: How often we look again for a lease that is renewed at the same time.
 _RENEWALS = 8
 
 
@@ -124,14 +124,14 @@ class QueuePolicy:
         return Overview(counts, Unrenewed(number, max(ages), back_in), paused)
 
     def pause_seen(self) -> Pause:
-        """Return who paused this queue, of which a listing shows that it is paused."""
+        """Return who paused this queue; a listing has shown that it is paused."""
         from ddmq.storage.pause import read_pause  # rarely needed
 
         return read_pause(self.store)
 
     @property
     def contents(self) -> Contents:
-        """The messages with their texts, for who only looks."""
+        """The messages with their texts, for those who only look."""
         from ddmq.storage.contents import Contents  # rarely needed
 
         return Contents(self.store)

@@ -1,7 +1,8 @@
 """What each batch scheduler is called and can do, as data: one row of a table for each.
 
-Whoever adds a scheduler adds a row here, and the template `ddmq/hpc/templates/<name>.sh`. No other
-module asks which scheduler it is. This is also the only module that reads the environment.
+To add a scheduler, add a row here, and the template `ddmq/hpc/templates/<name>.sh`. The worker and
+`ddmq-submit` never ask which scheduler it is. This is also the only module that reads the
+environment.
 """
 
 from __future__ import annotations

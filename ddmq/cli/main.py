@@ -125,7 +125,7 @@ def _run(words: list[str]) -> int:
 
 
 def _how_else(error: DdmqError, values: Mapping[str, Any]) -> str:
-    """Say what else makes what an error says how to make, or what may have been meant."""
+    """Return what to add to an error: another way to make what is missing, or what was meant."""
     if not str(error).endswith(("`ddmq create`", f"`ddmq create -f`{IN_PYTHON}")):
         return ""
     named = values.get("queue") or ""

@@ -31,7 +31,7 @@ _Fields = TypeVar("_Fields")
 _WIDTH = 80
 
 
-#: How a command prints; and one whose answer is a list of objects that are alike.
+#: The formats of a command; and those of one whose answer is a list of objects that are alike.
 FORMATS = ("plain", "json", "yaml")
 TABLE = (*FORMATS, "csv")
 

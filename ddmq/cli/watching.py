@@ -1,4 +1,4 @@
-"""Queues that are looked at again and again, by a few calls each time."""
+"""Looks at queues again and again, by a few calls each time."""
 
 from __future__ import annotations
 
@@ -22,20 +22,21 @@ if TYPE_CHECKING:
 
 #: Seconds from one refresh to the next on a terminal.
 EVERY = 2.0
-#: Seconds between two lines of progress where no terminal is.
+#: Seconds between two lines of progress, where they do not go to a terminal.
 EVERY_LINE = 60.0
 #: File system calls for a refresh, on the average: for the workers, and for the messages.
 CALLS_TO_LOOK, CALLS_TO_COUNT = 4, 4
-#: What it costs to list the workers of a queue, and as much to read what one of them runs.
+#: The calls that it takes to list the workers of a queue; to read what one of them runs takes as
+#: many.
 _LISTING = 3
-#: A refresh begins no sooner than so many times the time that the last one took.
+#: The pause after a refresh is at least so many times as long as the refresh took.
 REST = 20
 #: Seconds over which the rate now is measured, and the fewest that tell it: a worker shows what it
 #: has done every 10 s at most.
 _LATELY, _LEAST = 75.0, 20.0
-#: Messages that are shown of those that run for long, and of those that failed.
+#: The most messages that are shown: of those that run for long, and of those that failed.
 _SLOWEST, _LATEST = 3, 3
-#: Seconds for which a failure is of late.
+#: Seconds for which a failure is shown.
 _RECENT = 3600.0
 
 
@@ -62,17 +63,17 @@ class Watched:
         self._counted = -inf, 0
         #: How many were done when, of late.
         self._lately: list[tuple[float, int]] = []
-        #: What each worker told, and when that was read.
+        #: For each worker: when its file was read, and what it told.
         self._told: dict[Any, tuple[float, WorkerSeen]] = {}
 
     @property
     def is_read_next(self) -> Any:
-        """The worker of which it was read longest ago what it tells; None: nobody tells."""
+        """The key of the worker whose file was read longest ago; None: no worker has a file."""
         tell = [_key(each) for each in self._workers if each.tells]
         return min(tell, key=lambda key: self._told.get(key, (-inf,))[0], default=None)
 
     def look(self, wanted: Callable[[WorkerSeen], bool]) -> None:
-        """List the workers; of those that are `wanted`, see what they tell."""
+        """List the workers; of those that are `wanted`, read the files, too."""
         if self._shown is None:
             self._shown = self._broker.with_workers(self.name, lambda each: each)
         try:  # without the checks that the broker makes, which cost more than the listing
@@ -146,7 +147,7 @@ class Watched:
     def _done_in(
         self, counts: Counts | None, rate: float | None, lately: int
     ) -> tuple[float, float] | None:
-        """Return when all is done, as the rate of late has it, and how long messages took."""
+        """Estimate when all is done, by the rate of late and by how long messages took."""
         force = Workforce.of(self._workers, counts) if counts is not None else None
         if counts is None or force is None or not force.busy or is_tail(counts):
             return None
@@ -179,7 +180,7 @@ class Watched:
         return (min(ends), max(ends)) if ends else None
 
     def _tellers(self) -> Iterator[tuple[float, WorkerSeen, WorkerSeen]]:
-        """Yield the time, by the file server's clock, a worker, and it when it was read."""
+        """Yield for each worker with a file: the server's time, its state now, and when read."""
         for worker in self._workers:
             if (found := self._told.get(_key(worker))) is not None:
                 yield worker.seen + worker.age, worker, found[1]
@@ -203,14 +204,14 @@ def _overall(workers: Sequence[WorkerSeen]) -> float | None:
 
 
 class Watch:
-    """Looks at queues, by a few calls a refresh: what costs more comes the more seldom."""
+    """Looks at queues, by a few calls a refresh: a look that costs more comes more rarely."""
 
     def __init__(self, queues: Sequence[Watched], calls: Mapping[str, int]) -> None:
         self._queues = queues
         self._calls = calls
-        #: Those at which nobody looked for longest first.
+        #: The queues; the one that was looked at longest ago comes first.
         self._to_look, self._to_count = list(queues), list(queues)
-        #: How many calls may be made for it by now; less than none were made too many.
+        #: How many calls may be made by now; below zero, so many were made too many.
         self._calls_to_look = self._calls_to_count = 0
 
     def begin(self, *, raises: bool) -> list[Seen]:
@@ -224,9 +225,9 @@ class Watch:
         return [queue.seen() for queue in self._queues]
 
     def refresh(self) -> list[Seen]:
-        """Look at as much as may be by now.
+        """Look at as much as the calls that may be made by now allow.
 
-        No look is made by halves: what one costs too much, the next ones wait for.
+        Each look is finished. If it takes more calls than that, the next looks wait longer.
         """
         saved = min(self._calls_to_look, _LISTING)
         self._calls_to_look = saved + CALLS_TO_LOOK
@@ -263,7 +264,7 @@ class Progress:
         *,
         ours: Callable[[], int] | None = None,
     ) -> None:
-        """`ours` is told at `Watched`."""
+        """`ours`: see `Watched`."""
         broker, fs = looker(root, fs)
         self._clock = clock
         self._queue = Watched(broker, name, clock, ours)

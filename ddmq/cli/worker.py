@@ -85,7 +85,7 @@ def _run(words: list[str]) -> int:
 
 
 def _tell_what_others_hold(which: WhichQueue) -> None:
-    """Say to who sits there that not all is done: a worker that was killed may hold the rest."""
+    """Tell the user that not all is done: a worker that was killed may hold the rest."""
     from ddmq.cli.commands import at_work  # only needed here
 
     with suppress(DdmqError):

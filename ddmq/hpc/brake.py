@@ -27,7 +27,7 @@ _WORDS = 200
 
 
 class Brake:
-    """Holds the failures of a worker that has not had a success yet, until it is known whose fault.
+    """Holds the failures of a worker that had no success yet, until it is known whose fault it is.
 
     A command that succeeds shows that this worker can work: the failures are those of their
     messages, from then on too. Where the first ten have failed (or as many as there are slots)
@@ -51,7 +51,7 @@ class Brake:
         """Each with the time on the monotonic clock since when it is held."""
 
     def note(self, ended: Iterable[Ended]) -> None:
-        """Let go for ever where one of these, which ended at the same time, did not fail."""
+        """Let go for ever if one of these runs, which ended at the same time, did not fail."""
         if self._is_on and any(map(self._works, ended)):
             self._is_on = False
             self.settle()

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from ddmq.broker import Broker
     from ddmq.hpc.pickled import Pickled
 
-#: Seconds until a call is made again whose result the directory did not take.
+#: Seconds until a call is made again, where the directory did not take its result.
 _TROUBLED = 5.0
 
 

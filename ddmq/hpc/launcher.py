@@ -86,7 +86,7 @@ class Launcher:
     # Processes that stay
 
     def idle_readers(self, busy: set[int]) -> dict[int, Callable[[], object]]:
-        """Return what to call when a process prints something whose slot is not one of `busy`."""
+        """Return what to call when a process prints something and its slot is not `busy`."""
         idle = [each for slot, each in self._standing.items() if slot not in busy]
         return {
             fd: read

@@ -1,4 +1,4 @@
-"""Names that users choose for results: which are allowed, and whose each one is."""
+"""Names that users choose for results: which are allowed, and which message has each one."""
 
 from __future__ import annotations
 

@@ -65,7 +65,7 @@ class Pickled:
     def _text(self, value: Any) -> str:
         return b64encode(self._dumps(value)).decode("ascii")
 
-    # The side of who calls
+    # The caller's side
 
     def function(self, fn: Callable[..., Any]) -> tuple[str, bytes]:
         """Return a function pickled, and what people call it; InvalidArgument: it can't be."""

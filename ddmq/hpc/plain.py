@@ -39,7 +39,7 @@ class Plain:
     def close(self) -> None:
         """Let go of nothing."""
 
-    # The side of who calls
+    # The caller's side
 
     def function(self, fn: Callable[..., Any]) -> str:
         """Return the name of a function that the workers may call; InvalidArgument: none."""

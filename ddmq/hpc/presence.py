@@ -1,8 +1,8 @@
 """A worker shows itself: others see by a name in `workers/` how it does, and what it runs.
 
-Nothing depends on it. A thread makes each call, nobody waits for it, and the first one that fails
-is told, as it may be the last. The same listing that says how often a worker of this queue may
-rename, says whether somebody asks it to drain.
+No message depends on it. A thread makes each call, and the worker's loop does not wait for it. Of
+failures, only the first is told. A worker lists `workers/` to see how many there are, and so how
+often it may rename. The same listing shows whether somebody asks it to drain.
 """
 
 from __future__ import annotations
@@ -46,17 +46,18 @@ if TYPE_CHECKING:
     from ddmq.storage.background import BackgroundCall
     from ddmq.storage.workers import Workers
 
-#: Seconds from which on a run is told of.
+#: Seconds after which a run is told of.
 _LONG = 10.0
 #: Seconds for which a turn lasts, and by which the next one may come earlier.
 _GRAIN = 1.0
 #: So few workers may rename all at once.
 _FEW = 10
-#: Seconds between two renames of a worker that was started by hand, and for how long so often.
+#: Seconds between two renames of a worker that was started by hand, and for how many seconds it
+#: renames that often.
 _EARLY, _EARLY_FOR = 2.0, 60.0
 #: Intervals after which a worker renames though its turn moves on and on.
 _ENOUGH = 3
-#: Seconds for which the end waits for a call that hangs; then, a look comes so often.
+#: Seconds for which the end waits for a call that hangs; while one hangs, the loop looks so often.
 _PATIENCE = 1.0
 
 
@@ -79,7 +80,7 @@ class Presence:
         triage: Triage,
         by_hand: bool = False,
     ) -> None:
-        """`by_hand`: somebody sits before it, and wants to see how it goes."""
+        """`by_hand`: it runs on a terminal, where somebody wants to see how it goes."""
         self._broker = broker
         self._queue = queue
         self._slots = options.slots
@@ -151,7 +152,7 @@ class Presence:
     # What is shown
 
     def _name(self, running: Sequence[Command], state: str = "") -> WorkerName:
-        """Return what is to be shown, but with the time of what is shown."""
+        """Return the name to be shown, still with the time of the name that is shown now."""
         settler, shown = self._settler, self._shown
         # What a slot does between two commands counts, too.
         busy = sum(command.duration for command in running)

@@ -37,7 +37,7 @@ _RETRY_FIRST, _RETRY_LONGEST = 1.0, 30.0
 _FAILED = ("failed", "dead")
 #: Seconds until a message is tried again that asked for it, where no backoff is given.
 _LATER = 1.0
-#: Seconds until a message is tried again for which a disk or this node had no room.
+#: The same where this node, or a disk, had no room for it.
 TROUBLED = 10.0
 #: Seconds after which housekeeping has let in what was delayed.
 _LET_IN = 1.0
@@ -68,7 +68,7 @@ def _failure(message: Message, reason: str, now: float) -> Failure:
 
 
 def _at_last(act: Callable[[], None]) -> None:
-    """Try something at the end, which others wait for."""
+    """Try something at the end; an error is told, and keeps nothing else from being tried."""
     try:
         act()
     except QueueNotFound:  # which ends the worker, and is told then
@@ -194,7 +194,7 @@ class Settler:
     def ack_together(self, ended: Sequence[Ended]) -> set[Ended]:
         """Ack those that went well and keep no result, by one call; return them.
 
-        None are returned where that fails for the file system: they are settled one by one then.
+        Where the file system fails, none are returned, and they are settled one by one.
         """
         plain = [e for e in ended if e.went_well and not e.execution.may_have_result]
         plain = [e for e in plain if not (e.execution.lost or e.execution.was_killed)]
@@ -239,7 +239,7 @@ class Settler:
             self._do(ended, "released", self._broker.release)
 
     def reject(self, message: Message, reason: str) -> None:
-        """Make a message a dead letter that could not be run."""
+        """Make a message that can't be run a dead letter."""
         self.failures.append(_failure(message, reason, self._clock.time()))
         try:
             self._broker.reject(self._heartbeat.stop(message), reason)
@@ -251,7 +251,7 @@ class Settler:
         self.failed.add(message.id)
 
     def cancel(self, message: Message) -> None:
-        """Make a message a dead letter that was not run and is cancelled."""
+        """Make a message that is cancelled, and was not run, a dead letter."""
         try:
             self._broker.reject(self._heartbeat.stop(message), cancelled=True)
         except (LeaseLost, *AWAY) as error:  # whoever takes it next does the same
@@ -262,7 +262,7 @@ class Settler:
         self.numbers["cancelled"] = self.numbers.get("cancelled", 0) + 1
 
     def give_back(self, message: Message, delay: float = 0.0) -> None:
-        """Give a message back that was not run, which counts nothing."""
+        """Give back a message that was not run; nothing is counted."""
         message = self._heartbeat.stop(message)
         try:
             self._broker.release(message, delay=delay)
@@ -278,7 +278,7 @@ class Settler:
         self._comes_back_in(delay)
 
     def give_back_unstarted(self, messages: list[Message]) -> None:
-        """Give messages back that wait for a slot; where that fails, their leases end in time."""
+        """Give back messages that wait for a slot; where that fails, their leases end in time."""
         if not messages:
             return
         held = [self._heartbeat.stop(message) for message in messages]
@@ -296,15 +296,15 @@ class Settler:
 
     @property
     def delay(self) -> float:
-        """Seconds after which is tried again what this node, or a disk, had no room for."""
+        """Seconds until a message is tried again for which this node, or a disk, had no room."""
         return self._options.backoff[0] if self._options.backoff else TROUBLED
 
     # What to do
 
     def why_not(self, message: Message) -> str | None:
-        """Say why a message is a failure without being run once more; None: it is to be run.
+        """Say why a message has failed and is not run once more; None: it is to be run.
 
-        One that still runs here is to be heard of, whatever it counts.
+        If it still runs here, the end of that run decides, whatever its counts are.
         """
         if message.requeue_limit is not None or message.id in self.unsettled:
             return None
@@ -412,9 +412,9 @@ class Settler:
     def _publish_lines(self, execution: Execution) -> None:
         """Publish the lines of an output, all at once, in the queue that is to have them.
 
-        The key holds whoever runs the message again, since we died before the ack, or whose lease
-        was lost meanwhile: the lines of the first run count. It is never forgotten: a worker that
-        was suspended here for long would publish its lines as well.
+        They are published with a key, so that only the lines of the first run count. The message
+        may be run again: if we die before the ack, or if our lease is lost. The key is never
+        forgotten. Else a worker that was suspended here for long would publish its lines as well.
         """
         goes_on = self._options.on_success
         if goes_on is None or goes_on.kind != "lines":

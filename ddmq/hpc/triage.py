@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 class Triage:
     """Sorts what has ended in one worker.
 
-    A message of a batch that failed is run again by itself. A failure that may be the fault of
-    this node, or of a command that can't work at all, is settled when it is known to be its
-    message's. All else is settled at once, by the Settler.
+    Each message of a batch that failed is run again by itself. A failure may be the fault of this
+    node, or of a command that can't work at all. It is held until it is known to be its message's,
+    and settled then. All else is settled at once, by the Settler.
     """
 
     def __init__(
@@ -76,7 +76,7 @@ class Triage:
             self._limits.note_results(self._settler.numbers)
 
     def _runs_alone(self, ended: Ended) -> bool:
-        """Let a message be run by itself whose batch failed: only so it shows which is to blame."""
+        """Let a message whose batch failed be run by itself: so it shows which one is to blame."""
         execution, outcome = ended
         if len(execution.command.executions) == 1 or ended.went_well:
             return False

@@ -254,7 +254,7 @@ class Worker:
         return self._limits.must_stop(broken, again=again)
 
     def _start(self, messages: list[Message]) -> None:
-        """Start a command for messages, but for those for which one of ours still runs."""
+        """Start a command for messages, without those for which a command of ours still runs."""
         messages = [each for each in messages if not self._settler.takes_over(each)]
         if not messages:
             return
@@ -333,9 +333,7 @@ class Worker:
 
     def _wait(self) -> None:
         """Wait until something can be done."""
-        if (
-            self._signals.drain_requested
-        ):  # while what follows the queue's end was waited for
+        if self._signals.drain_requested:  # it came while we waited for `--then`
             return
         running = self._slots.running
         waits = [command.due_in() for command in running]
@@ -351,7 +349,7 @@ class Worker:
             self._journal.flush()
 
     def _sleep(self, seconds: float) -> None:
-        """Wait until a signal, a command's end or its output, but not longer; be seen meanwhile."""
+        """Wait for a signal, or a command's end or output, so long at most; be seen meanwhile."""
         look = self._presence.look(self._slots.running)
         if self._progress is not None:
             acked, may_show = (
@@ -435,9 +433,9 @@ def work(
     fs: FileSystem,
     progress: QueueProgress | None = None,
 ) -> Summary:
-    """Try all that a worker will need, surround it with what it needs, and let it work.
+    """Try all that a worker will need, make what surrounds it, and let it work.
 
-    In the main thread only, since it takes signals. DdmqError: something can't be used.
+    It runs in the main thread only, since it takes signals. DdmqError: something can't be used.
     """
     path = f"{broker.root}/{queue}"
     what = "take, change and remove messages"
@@ -496,7 +494,7 @@ def deadline_from(
 
 
 def _warn_of_writers(directories: Iterable[str], what: str, fs: FileSystem) -> None:
-    """Say so where everybody may change what commands are run for, or what they made."""
+    """Warn of each directory that everybody may write to; `what` says what they can do there."""
     for path in directories:
         found = fs.status(path)
         if found is not None and found.mode & stat.S_IWOTH:

@@ -56,15 +56,16 @@ if TYPE_CHECKING:
 
 #: How many of the bundles that were read are kept in memory, and how many bytes of them.
 _KEPT, _KEPT_BYTES = 16, 32 << 20
-#: Of how many bundles we remember where the chain of claims ends.
+#: The most bundles for which we remember where the chain of claims ends.
 _MOST_CHAINS = 1000
-#: Of how many ranges we remember the present name.
+#: The most ranges for which we remember the present name.
 _MOST_RANGES = 1000
-#: Of how many bundles in which we ended a claim we know it; a cleaning finds the others, too.
+#: The most bundles for which we remember that we ended a claim. A cleaning finds the others.
 _MOST_ENDED = 10_000
 #: How often one client tries to claim where another was faster.
 _TRIES = 6
-#: The pause before each is a random share of so many times what the ones before took; seconds.
+#: Before a later try it pauses for a random share of so many times the time spent so far; and
+#: for so many seconds at most.
 _PAUSE, _LONGEST_PAUSE = 4, 1.0
 #: Seconds until housekeeping looks again for a bundle that it did not find: first, and longest.
 _REST, _LONGEST_REST = 1.0, 300.0
@@ -79,9 +80,9 @@ class Chain(NamedTuple):
     """The claims of a bundle."""
 
     firsts: frozenset[int]
-    """The number of the first line of each."""
+    """For each claim, the number of its first line."""
     over: frozenset[int]
-    """The same of those that are over."""
+    """The same, for each claim that is over."""
     end: int
     """The number of the first line that waits."""
 
@@ -132,10 +133,10 @@ class Bundles:
     # Claiming
 
     def _opened(self, waiting: Waiting, bundle: Bundle) -> Waiting:
-        """Return a bundle under the name that its entry has from the first claim on.
+        """Give the entry of a bundle the name that it has from the first claim on; return it.
 
-        So whoever counts need not look for claims in bundles that nobody has opened. Nothing
-        else depends on that name.
+        Counting then need not look for claims in bundles from which nobody has taken a line.
+        Nothing else depends on that name.
         """
         if bundle.is_open:
             return waiting
@@ -150,10 +151,11 @@ class Bundles:
     ) -> tuple[RangeLease, Waiting] | None:
         """Lease up to `n` lines of a bundle that waits; None: we got none.
 
-        With the lease comes the bundle under the name that its entry has now. None: competitors
-        were faster, or no line waits: `is_drained` tells. InvalidContent: only the name was a
-        bundle's; the file is quarantined or passed over. After any other error, the claim may
-        have been made. Then the lease is there, too, and ends in its time.
+        With the lease comes the bundle under the name that its entry has now. None: no line waits,
+        as `is_drained` tells then; else competitors were faster, or we can't read the bundle now.
+        InvalidContent: only the name was a bundle's; the file is quarantined or passed over. After
+        any other error, the claim may have been made. Then the lease is there, too, and ends in its
+        time.
         """
         if bundle.id not in self._read and not self._is_readable(waiting.path, bundle):
             return None
@@ -247,12 +249,13 @@ class Bundles:
             self.ranges.pop(next(iter(self.ranges)), None)
 
     def make_for(self, held: RangeLease) -> tuple[bool | None, bool]:
-        """Make the claim of a lease that is over, unless it was made; tell whether there is one.
+        """Make the claim of a lease that is over, unless it was made before.
 
         Its client may have died, or be suspended, before it made its claim. So this is the only
-        way to decide whether there will ever be one. False: somebody else has claimed the line.
-        Then this never was a lease. None: nobody can tell. The second answer: whether we have
-        made the claim just now, so that nobody has received the messages.
+        way to decide whether there will ever be one. The first answer is True when there is now.
+        False: somebody else has claimed the line, so this never was a lease. None: nobody can
+        tell. The second answer: whether we made the claim, so that nobody has received the
+        messages.
         """
         claimed, is_new = held.range, False
         path = f"{self.path}/{claimed.bundle}/{claimed.first}"
@@ -369,10 +372,10 @@ class Bundles:
     # What becomes of a bundle
 
     def drain(self, path: str, id_: str) -> None:
-        """Remove the entry of a bundle of which no line waits, and say so in its directory.
+        """Remove the entry of a bundle of which no line waits, and note that in its directory.
 
-        If it is not at `path`, it may have got another name meanwhile, so that it is still there.
-        Then, and if we can't say so, whoever removes the bundle looks for its entry.
+        An entry that is not at `path` may be there under another name. So nothing is noted then,
+        and whoever removes the bundle looks for the entry first.
         """
         if self._fs.unlink(path):
             with suppress(OSError):
@@ -407,9 +410,9 @@ class Bundles:
         return None
 
     def end_claim(self, path: str, held: RangeLease) -> bool | None:
-        """Move a range from a path to where that says that its claim is over.
+        """End a claim: move its range from `path` into the bundle, under a name that says so.
 
-        False: it has gone from there. None: nobody can tell.
+        False: the range is not at `path` any more. None: nobody can tell.
         """
         id_ = held.range.bundle
         moved = self._fs.take(path, f"{self.path}/{id_}/{held.done}")
@@ -418,19 +421,21 @@ class Bundles:
         return moved
 
     def note_end_of_claim(self, id_: str) -> None:
-        """Note that we ended a claim: maybe it was the last one of its bundle.
+        """Note that we ended a claim, which may have been the last one of its bundle.
 
-        A client that leaves the housekeeping to others need not note more and more of them.
+        A client that leaves the housekeeping to others never looks at these notes. So their number
+        is limited.
         """
         if len(self._ended) < _MOST_ENDED:
             self._ended.add(id_)
 
     def seem_finished(self, names: Iterable[str], *, of_all: bool = False) -> list[str]:
-        """Return the ids of bundles without a leased range, of those that names in `work/` tell.
+        """Return the ids of bundles that may be finished; `names` are those in `work/`.
 
-        These are the bundles of which we ended a claim. Whoever ends the last one removes the
-        bundle, so nobody else looks at it. If that client dies, a cleaning looks at all of which
-        somebody may have claimed lines.
+        In these bundles we ended a claim, and no name shows a lease of a range of theirs. Whoever
+        ends the last claim of a bundle removes it, so nobody else looks at it. If that client
+        dies, a cleaning does: with `of_all`, all bundles are looked at of which somebody may have
+        claimed lines.
         """
         ids = set(self._ended)
         if of_all:
@@ -480,9 +485,9 @@ class Bundles:
         return self.remove(id_)
 
     def _remove_entry(self, id_: str) -> bool:
-        """Remove the entry of a bundle, if whoever made the last claim died before he did so.
+        """Remove the entry of a bundle, in case the client that made the last claim did not.
 
-        False: a listing shows it under a name that it has no more. So it may still be there.
+        False: a listing showed the entry under an old name. So it may still be there.
         """
         paths = [path for path, bundle in self._entries() if bundle.id == id_]
         gone = [self._fs.unlink(path) for path in paths]
@@ -518,8 +523,8 @@ class Bundles:
     def file_content(self, lease: Lease) -> tuple[bytes, bool]:
         """Return the content of the file that a line's message would have if published alone.
 
-        And whether it must be on stable storage. If the bundle holds no such line, the content
-        is empty, and becomes a dead letter.
+        The second answer: whether it must be on stable storage. If the bundle holds no such line,
+        the content is empty, and becomes a dead letter.
         """
         if lease.line is None:
             return b"", False

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from ddmq.storage.names import Lease
     from ddmq.storage.store import Store
 
-#: How often the directory is made that others remove, since they found it empty.
+#: How often we make the directory again, which others remove when they find it empty.
 _TRIES = 8
 #: How long the name of one is kept that is not in the queue, in seconds.
 _KEPT_FOR = ABANDONED

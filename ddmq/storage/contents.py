@@ -1,8 +1,8 @@
-"""The messages of one queue, each with its text, as somebody sees them who takes none.
+"""The messages of one queue, each with its text, for those who look and take none.
 
 Nothing is changed. A message that moves on between a listing and the reading is left out where it
-was. Who wants all of them lists what is at work or delayed first, and then what waits: so none is
-missed that moves once.
+was. To get all of them, list what is at work or delayed first, and then what waits: a message that
+moves once is not missed then.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ if TYPE_CHECKING:
     from ddmq.storage.names import ReadyEntry
     from ddmq.storage.store import Store
 
-#: How often a message is looked for that may move from one state to another meanwhile.
+#: How often we look for a message that may move from one state to another meanwhile.
 _LOOKS = 2
-#: How often a lease is looked for that is renewed at the same time.
+#: How often we look for a lease that is renewed at the same time.
 _RENEWALS = 8
 
 

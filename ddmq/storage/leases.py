@@ -82,7 +82,7 @@ class Leases:
         return found
 
     def expired(self, *, of_all: bool = False, end_all: bool = False) -> Expired:
-        """Return what is to be done in `work/`; with `of_all`, also in place of those who died.
+        """Return what is to be done in `work/`; with `of_all`, also what dead clients left undone.
 
         With `end_all`, each lease is taken for one that is over.
         """

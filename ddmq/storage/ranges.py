@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from ddmq.storage.layout import Layout, ServerTime
     from ddmq.storage.names import Entry, Lease, Range, ReadyEntry
 
-#: How often a range is looked for that somebody else changes at the same time.
+#: How often we look for a range that somebody else changes at the same time.
 _TRIES = 8
 #: Seconds for which whoever takes over a range may take to see to it.
 _TAKEN_FOR = 30.0

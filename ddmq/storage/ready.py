@@ -43,11 +43,11 @@ _TRIES = 64
 
 
 class ConsumeCall:
-    """One call to consume: whether it heeds a pause, and how long it met what is no message.
+    """One call to consume: whether it heeds a pause, and how long garbage has held it up.
 
-    It may spend half a second on that. During the first half, the call works from the front.
-    After that, it passes over each bucket in which it meets more, for a second, and so reaches
-    the messages behind. When the second half is over, the call ends.
+    It may spend half a second on garbage, which is what is no message. During the first half of
+    that time, the call works from the front. During the second half, it passes over each bucket in
+    which it meets more, for a second, and so reaches the messages behind. Then the call ends.
     """
 
     heeds_pause = False
@@ -333,7 +333,7 @@ class ReadyQueue:
         return _Head(found.priority, found.path, self._order(found.names), now)
 
     def _order(self, names: list[str]) -> list[str]:
-        """Reverse names, without the first few, which competitors probably try to claim."""
+        """Reverse names; leave out the first few while competitors probably try to claim them."""
         names.reverse()
         skipped = random_below(min(self._spread, len(names)))
         if not self._contended:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 STATUSES = ("waiting", "work", "delayed", "acked", "dead", "unknown")
 #: How each line of a journal begins.
 _LINE_BEGINS = b'{"id": "'
-#: How often the journals are read anew that somebody merges meanwhile.
+#: How often the journals are read anew, where somebody merges them meanwhile.
 _READINGS = 5
 
 

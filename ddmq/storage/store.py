@@ -465,11 +465,11 @@ class Store:
         call: ConsumeCall,
         refuses: Callable[[Lease, Settings], str | None] | None = None,
     ) -> list[tuple[Lease, Content, Settings]]:
-        """Lease and read the first of the waiting messages, up to `n`; none: there is none.
+        """Lease and read up to `n` messages, the first that wait; an empty list: none waits.
 
-        One claim takes them, so they are of one bundle, and more may wait. A message that can't
-        be read does not block the others: the next one is tried. If that can't be read
-        either, the fault is no message's, and the error is raised.
+        One claim takes them, so several are of one bundle, and more may wait. A message that
+        can't be read does not block the others: the next one is tried. If that can't be read
+        either, the messages are not to blame, and the error is raised.
 
         `refuses` is asked about each lease before its message is read. It returns why it is to
         be a dead letter instead, or None. With each message come the settings that its lease was

@@ -26,7 +26,7 @@ from ddmq.storage.names import (
 if TYPE_CHECKING:
     from ddmq.storage.store import Store
 
-#: How often a follow-up of ours is looked for whose name is not the one that we knew.
+#: How often we look for a follow-up of ours that has not the name that we knew.
 _TRIES = 4
 
 
@@ -152,11 +152,11 @@ class FollowUps:
         return failed, self._move(held, failed)
 
     def superseded(self, held: HeldFollowUp) -> list[FollowUp]:
-        """Return those whose work a new one does as well, if the queue is done from now on.
+        """Return the follow-ups that a new one makes needless, once the queue is done.
 
-        That is what failed, waits, or was left by a client that died. It must be listed before the
-        look that shows the queue done: all that these stand for came before. What another client
-        holds, and what is armed, may be for messages that come later.
+        These have failed, wait, or were left by a client that died. List them before the look
+        that shows the queue done: all the messages that they stand for came before that. A
+        follow-up that another client holds, or that is armed, may be for messages that come later.
         """
         if not held.is_new:
             return []

@@ -1,4 +1,4 @@
-"""From a stream of runs to what can be told of them all, in memory that does not grow with it."""
+"""Gathers from a stream of runs what is told of them all, in memory that does not grow with it."""
 
 from __future__ import annotations
 
@@ -37,12 +37,12 @@ _ACKED = 1 << 24
 PIECES = 360
 #: Characters of a text that are kept.
 _TEXT = 200
-#: This share of the runs tells where the main part of the time is; what is farther from it than
-#: so many times its length is by a wrong clock.
+#: The main part of the time is that in which all runs began but this share at each end. A run that
+#: is farther from it than so many times its length, and so many seconds, is by a wrong clock.
 _MAIN, _FAR, _NEAR = 0.001, 3.0, 3600.0
 #: Seconds that a clock may be ahead of ours.
 _AHEAD = 86400.0
-#: From the last moment at which this share of the most slots was busy on, the rest is the tail.
+#: The tail begins after the last moment at which so many slots were busy: this share of the most.
 FULL = 0.9
 OTHERS = "(others)"
 _DONE, _FAILED = frozenset(["acked", "moved"]), frozenset(["failed", "dead"])
@@ -95,7 +95,7 @@ class Long(NamedTuple):
 
 
 class Kind(NamedTuple):
-    """What failures of a group have in common."""
+    """What the failures of a group have in common."""
 
     queue: str
     how: str
@@ -388,7 +388,7 @@ class Gatherer:
         self._memory.add_all(peaks)
 
     def _result_of(self, result: str) -> str:
-        """Return as what a result that was not seen yet is counted: anybody may write any text."""
+        """Return the name under which a new result is counted; anybody may write any text."""
         result = result[:_TEXT]
         if result in _KNOWN or result in self._results:
             return result
@@ -428,7 +428,7 @@ class Gatherer:
     def _keep(
         self, heap: list[tuple[float, int, Long]], most: int, value: float, run: Run
     ) -> float:
-        """Keep a run among those with the largest values; return what is less than all of them."""
+        """Keep a run if its value is among the largest; return what the next one must exceed."""
         self._counter += 1
         long = Long(
             seconds=run.duration,

@@ -100,9 +100,7 @@ def test_what_is_published_with_a_key_is_as_its_publisher_wanted_it(
 
 
 @NUMBERS
-def test_what_is_published_with_a_key_belongs_to_the_group(
-    root, clock, broker, number
-):
+def test_what_is_published_with_a_key_belongs_to_the_group(root, clock, broker, number):
     os.chmod(root / QUEUE, 0o2770)
     publish(client(root, clock), number)
     publish(broker, 0, key="k2")
