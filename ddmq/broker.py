@@ -685,9 +685,12 @@ class Broker:
 
         `act` returns those whose lease was lost; LeaseLost names them in the end.
         """
-        if isinstance(messages, Message):
-            held = [messages]
-        elif isinstance(messages, (list, tuple, set)) or hasattr(messages, "__next__"):
+        if isinstance(messages, Message):  # alone, as most are
+            lease = _lease_of(messages)
+            if act(self._queue(messages.queue), [messages], [lease]):
+                raise LeaseLost(_lost_text([messages]), [messages])
+            return
+        if isinstance(messages, (list, tuple, set)) or hasattr(messages, "__next__"):
             held = list(messages)
         else:
             raise InvalidArgument(f"{messages!r:.60} is no message; {_SETTLE}")

@@ -58,8 +58,8 @@ if TYPE_CHECKING:
 _KEPT, _KEPT_BYTES = 16, 32 << 20
 #: The most bundles for which we remember where the chain of claims ends.
 _MOST_CHAINS = 1000
-#: The most ranges for which we remember the present name.
-_MOST_RANGES = 1000
+#: The most ranges for which we remember the present name: 0.4 KB each, which saves a listing.
+_MOST_RANGES = 10_000
 #: The most bundles for which we remember that we ended a claim. A cleaning finds the others.
 _MOST_ENDED = 10_000
 #: How often one client tries to claim where another was faster.

@@ -239,6 +239,9 @@ class Leases:
 
 def _ranges_in(leases: Sequence[Lease]) -> Iterator[tuple[str | None, list[Lease]]]:
     """Yield the lines of one range together, with its token; any other lease alone, with None."""
+    if len(leases) == 1:  # as most are
+        yield leases[0].token if leases[0].is_line else None, list(leases)
+        return
     for token, lines in groupby(leases, lambda x: x.token if x.is_line else None):
         if token is None:
             yield from ((None, [lease]) for lease in lines)

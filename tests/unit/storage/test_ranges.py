@@ -671,9 +671,9 @@ def test_who_claimed_all_that_waits_and_died_has_purged_it(world, bundler):
 
 def test_what_is_remembered_of_ranges_has_a_bound(store):
     range_ = Range(5, 1, "a" * 20, 0, 1, 9, "0" * 16, "o")
-    for number in range(2000):
+    for number in range(12_000):
         store.bundles.remember(RangeLease(range_, 1, f"{number:016x}"))
-    assert len(store.bundles.ranges) == 1000
+    assert len(store.bundles.ranges) == 10_000
 
 
 def test_a_range_stands_where_its_first_open_line_belongs(world, bundler):
