@@ -62,7 +62,7 @@ class QueuePolicy:
         self.name = name
         self.store = store
         self.settings = settings
-        self.keeper = Housekeeper(name, store, settings.current)
+        self.housekeeper = Housekeeper(name, store, settings.current)
         self.attended_at, self.due_at = inf, -inf
         """When it was attended to, and when it must be again, by the monotonic clock."""
         self._cleans = cleans
@@ -80,12 +80,12 @@ class QueuePolicy:
         self._layout.check_when_due()
         self.settings.current(LAYOUT_EVERY)
         if clean:
-            self.keeper.sweep_when_due()
+            self.housekeeper.sweep_when_due()
         self.attended_at = now
         self.due_at = min(
             self._layout.check_due_at,
             self.settings.read_at + LAYOUT_EVERY,
-            self.keeper.due_at if self._cleans else inf,
+            self.housekeeper.due_at if self._cleans else inf,
         )
         if not self._has_all and now - self._opened_at > _LIVES_LONG:
             import_all()
@@ -146,7 +146,7 @@ class QueuePolicy:
         With `end_leases`, all leases count as expired.
         """
         self._layout.require_change()
-        return self.keeper.clean(end_leases=end_leases)
+        return self.housekeeper.clean(end_leases=end_leases)
 
     # Messages come
 
@@ -276,7 +276,7 @@ class QueuePolicy:
                 found = self.store.consume(settings, left, call, refuses)
                 if not found and not messages and may_sweep:
                     may_sweep = False
-                    if self.keeper.sweep_when_due(idle=True):
+                    if self.housekeeper.sweep_when_due(idle=True):
                         continue
             except (OSError, DdmqError):
                 if not messages:

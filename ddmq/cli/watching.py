@@ -67,7 +67,7 @@ class Watched:
         self._told: dict[Any, tuple[float, WorkerSeen]] = {}
 
     @property
-    def is_read_next(self) -> Any:
+    def read_next(self) -> Any:
         """The key of the worker whose file was read longest ago; None: no worker has a file."""
         tell = [_key(each) for each in self._workers if each.tells]
         return min(tell, key=lambda key: self._told.get(key, (-inf,))[0], default=None)
@@ -237,7 +237,7 @@ class Watch:
             queue, before = self._to_look.pop(0), self._made()
             self._to_look.append(queue)
             reads = self._calls_to_look >= 2 * _LISTING
-            key = queue.is_read_next if reads else None
+            key = queue.read_next if reads else None
             queue.attempt(queue.look, lambda worker, key=key: _key(worker) == key)
             self._calls_to_look -= self._made() - before
         self._calls_to_count = min(self._calls_to_count, 0) + CALLS_TO_COUNT

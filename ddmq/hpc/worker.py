@@ -454,14 +454,14 @@ def work(
         # How long messages take matters only where the end is known.
         known = durations(path) if deadline.at is not None else ()
         now = clock.own_ns() / 1e9
-        limits = granted(environ, options.slots, now, deadline.at)
+        resources = granted(environ, options.slots, now, deadline.at)
         job = Job(
             host,
             schedulers.job_id(environ),
             schedulers.with_variables(environ, **own),
             signals,
             deadline,
-            Journal(path, host, clock, broker.mode_of(queue), granted=limits),
+            Journal(path, host, clock, broker.mode_of(queue), granted=resources),
             Durations(known),
             clock,
             progress,

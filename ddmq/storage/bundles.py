@@ -317,18 +317,18 @@ class Bundles:
         What is no bundle is quarantined, and InvalidContent is raised. A bundle that we can't
         read now is passed over, and so is what can't be quarantined. So neither blocks others.
         """
-        lines = self._layout.lines(bundle.id)
+        messages = self._layout.lines(bundle.id)
         try:
             self._keep(bundle.id)
         except InvalidContent as error:
             reason = f"a bundle that holds no messages: {error}"
-            self._buckets.quarantine(lines, reason)
+            self._buckets.quarantine(messages, reason)
             self._put_away(path)
             raise
         except OSError as error:
-            found = self._fs.status(lines)
+            found = self._fs.status(messages)
             if found is not None and not found.is_file:
-                self._buckets.quarantine(lines)
+                self._buckets.quarantine(messages)
                 self._put_away(path)
             elif error.errno in (*UNREADABLE, errno.ENOENT, errno.ENOTDIR):
                 if self._fs.is_gone(path) or not self._fs.is_alive(path):
@@ -349,15 +349,15 @@ class Bundles:
 
     def _keep(self, id_: str) -> BundleContent:
         """Read a bundle, and keep it in memory with a few others."""
-        lines = self._content_of(id_, self._limit.max_bytes)
-        self._read[id_] = lines
+        content = self._content_of(id_, self._limit.max_bytes)
+        self._read[id_] = content
         kept = list(self._read.items())
         size = 0
         for number, (oldest, each) in enumerate(reversed(kept)):
             size += each.size
             if number and (number >= _KEPT or size > _KEPT_BYTES):
                 self._read.pop(oldest, None)
-        return lines
+        return content
 
     def _content_of(self, id_: str, limit: int) -> BundleContent:
         """Read a bundle, at most as far as messages of at most `limit` bytes can make it."""
@@ -506,12 +506,12 @@ class Bundles:
     def content(self, lease: Lease) -> Content:
         """Return the message of a line, or raise InvalidContent."""
         id_, _, number = lease.entry.id.partition("-")
-        lines = self._read.get(id_) or self.find(id_)
+        bundle = self._read.get(id_) or self.find(id_)
         if not number.isdigit():
             raise InvalidContent(_NO_LINE)
         limit = self._limit.max_bytes
         try:
-            return lines.content(int(number), limit)
+            return bundle.content(int(number), limit)
         except TooLarge:
             if self._limit.reread() <= limit:
                 raise
@@ -530,12 +530,12 @@ class Bundles:
             return b"", False
         id_, number = lease.line
         try:
-            lines = self.find(id_)
-            if lines.goes_on(number):  # its publisher may have had another limit
-                lines = self._content_of(id_, MAX_BYTES)
+            bundle = self.find(id_)
+            if bundle.goes_on(number):  # its publisher may have had another limit
+                bundle = self._content_of(id_, MAX_BYTES)
         except InvalidContent:
             return b"", False
-        return lines.file_content(number), lines.durable
+        return bundle.file_content(number), bundle.durable
 
     def find(self, id_: str) -> BundleContent:
         """Return the content of a bundle; BundleNotFound if there is none."""

@@ -105,9 +105,9 @@ class Census:
         leased, held_lines = len(leases), []
         found = [entry for entry in places if isinstance(entry, Range)]
         found += [held.range for held in ranges]
-        rivals = Counter((range_.bundle, range_.first) for range_ in found)
+        competing = Counter((range_.bundle, range_.first) for range_ in found)
         for held in ranges:
-            if self._is_made(held, rivals, chains):
+            if self._is_made(held, competing, chains):
                 lines = held.range.lines(DETACHED)
                 detached = sum(held.detached(line) in names for line in lines)
                 number = held.range.waiting + detached
@@ -121,7 +121,7 @@ class Census:
     def _is_made(
         self,
         held: RangeLease,
-        rivals: Mapping[tuple[str, int], int],
+        competing: Mapping[tuple[str, int], int],
         chains: Mapping[str, Chain],
     ) -> bool:
         """Tell whether the claim of a range was made; only one of those that compete was.
@@ -132,7 +132,7 @@ class Census:
         chain = chains.get(bundle)
         if chain is None or first not in chain.firsts or first in chain.over:
             return False
-        return rivals[bundle, first] == 1 or self._bundles.was_made(held)
+        return competing[bundle, first] == 1 or self._bundles.was_made(held)
 
     def is_empty(self) -> bool:
         """Tell whether no message waits, is leased or delayed; dead letters do not count.

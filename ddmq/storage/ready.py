@@ -97,7 +97,7 @@ class ReadyQueue:
         """
         self._spread = 1
         self._contended = False
-        self._losses = 0
+        self._races_lost = 0
         self._stamp = 0
 
     # Appending
@@ -261,7 +261,7 @@ class ReadyQueue:
         """Return the message, bundle or range that comes first; None when nothing waits."""
         front, self.front = self.front, None
         if front is not None:
-            self._losses = 0
+            self._races_lost = 0
         while True:
             head = self._head
             if head is None or not 0 <= self._clock.monotonic() - head.seen < FRESH:
@@ -310,8 +310,8 @@ class ReadyQueue:
         self._contended = True
         self._head = None
         if isinstance(waiting.entry, Bundle):
-            self._losses += 1
-            longest_ms = min(1 << self._losses, _LONGEST_WAIT_MS)
+            self._races_lost += 1
+            longest_ms = min(1 << self._races_lost, _LONGEST_WAIT_MS)
             self._clock.sleep(random_below(longest_ms * 1000) / 1e6)
         self._passed.tried_in_vain(waiting.path)
 

@@ -450,7 +450,9 @@ class Store:
                 self.leftovers.remove_drafts(draft)
             else:
                 self.fs.discard(draft)
-            raise OSError(errno.ESTALE, "it could not be moved into the line", draft)
+            raise OSError(
+                errno.ESTALE, "it could not be moved into the ready queue", draft
+            )
         if self.time.learn() or watch.seconds() > kept / 2:
             raise FileNotFoundError(
                 errno.ENOENT, "probably cleaned away before it was published", draft

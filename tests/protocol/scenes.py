@@ -1306,4 +1306,4 @@ def remove_empty_buckets(client: Broker) -> None:
 
 def unwatched_sweeps(client: Broker) -> list[Any]:
     """Return the sweeps for which the client waits no more."""
-    return list(client._queue(QUEUE).keeper._hanging)
+    return list(client._queue(QUEUE).housekeeper._hanging)

@@ -176,7 +176,7 @@ def test_what_stays_a_draft_though_it_was_said_to_be_gone_was_not_published(
 
     world.bundle_size = 10
     client = world.broker(Missing(), clean=False)
-    with pytest.raises(StorageError, match="could not be moved into the line"):
+    with pytest.raises(StorageError, match="could not be moved into the ready queue"):
         client.publish_many(QUEUE, map(str, range(number)))
     assert os.listdir(f"{world.path}/tmp") == []
     assert view(world) == Counts(0, 0, 0, 0)
