@@ -18,8 +18,9 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
 from contextlib import suppress
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ddmq.errors import out_of_memory
 from ddmq.message import InvalidContent, TooLarge
@@ -39,6 +40,7 @@ from ddmq.storage.names import (
     parse_claim,
     parse_directory,
     parse_done,
+    parse_first,
     random_below,
 )
 
@@ -85,6 +87,13 @@ class Chain(NamedTuple):
     """The same, for each claim that is over."""
     end: int
     """The number of the first line that waits."""
+
+
+def _shrink(kept: dict[str, Any], most: int) -> None:
+    """Forget the oldest of what is kept, if that is more than so many."""
+    while len(kept) > most:
+        with suppress(RuntimeError):  # another thread adds one just now
+            kept.pop(next(iter(kept)), None)
 
 
 class BundleNotFound(OSError):
@@ -161,7 +170,7 @@ class Bundles:
             return None
         first = self._ends.get(bundle.id)
         if first is None:
-            first = self.chain(bundle.id).end
+            first = self.chain(bundle.id, bundle.lines).end
             self._note_end(bundle.id, first)
         if first >= bundle.lines:
             return None
@@ -209,14 +218,12 @@ class Bundles:
                 if self._fs.is_alive(f"{directory}/{LINES}"):
                     return held
                 break  # it was finished, and we came while it was removed
-            found = parse_claim(elected)
-            if found is None:  # the claim may be ours: keep the lease
-                raise OSError(errno.EAGAIN, "nobody can tell whose claim it is", path)
+            found = self._claim_at(path, elected, bundle, f"{work}/{lease}")
             if number:  # others claim here right now: not all of us at once
                 spent = self._clock.monotonic() - began
                 pause = spent * _PAUSE * random_below(1000) / 1000
                 self._clock.sleep(min(pause, _LONGEST_PAUSE))
-            end = self.chain(bundle.id).end if number else found[0]
+            end = self.chain(bundle.id, bundle.lines).end if number else found
             self._note_end(bundle.id, end)
             if not held.range.first < end < bundle.lines:
                 break
@@ -227,6 +234,23 @@ class Bundles:
                 return None  # it was over, and somebody took it over
         self._fs.discard(f"{work}/{new.lease}")
         return None
+
+    def _claim_at(self, path: str, elected: str, bundle: Bundle, lease: str) -> int:
+        """Return where the claim at `path` ends that was made in place of ours.
+
+        Others may have put anything there. If that is surely no claim of ours, our lease is removed.
+        It stays if nobody can tell. OSError in both cases: the chain of claims does not go on.
+        """
+        first = int(os.path.basename(path))
+        found = parse_claim(elected)
+        if found is not None and first < found[0] <= bundle.lines:
+            return found[0]
+        there = self._fs.status(path)
+        if elected or (there is not None and not stat.S_ISLNK(there.mode)):
+            self._fs.discard(lease)
+            text = "what is there is no claim of ddmq; remove it"
+            raise OSError(errno.EINVAL, text, path)
+        raise OSError(errno.EAGAIN, "nobody can tell whose claim it is", path)
 
     def _make_lease(self, new: NewClaim) -> bool:
         """Make the lease of a claim; False: its draft was removed, or the lease was taken over.
@@ -245,8 +269,7 @@ class Bundles:
     def remember(self, held: RangeLease) -> None:
         """Note the present name of a leased range."""
         self.ranges[held.token] = held
-        while len(self.ranges) > _MOST_RANGES:
-            self.ranges.pop(next(iter(self.ranges)), None)
+        _shrink(self.ranges, _MOST_RANGES)
 
     def make_for(self, held: RangeLease) -> tuple[bool | None, bool]:
         """Make the claim of a lease that is over, unless it was made before.
@@ -278,26 +301,34 @@ class Bundles:
         path = f"{self.path}/{claimed.bundle}/{claimed.first}"
         return self._fs.named_by(path) == claimed.target
 
-    def chain(self, id_: str) -> Chain:
-        """Look at the claims of a bundle, which follow each other without a gap."""
+    def chain(self, id_: str, lines: int) -> Chain:
+        """Look at the claims of a bundle of so many lines, which follow each other without a gap.
+
+        What others put there is no claim if its name or its end can't be that of one.
+        """
         directory = self._layout.bundle(id_)
         try:
             names = self._fs.listing(directory)
         except FileNotFoundError:
             return Chain(frozenset(), frozenset(), 0)
-        firsts = frozenset(int(name) for name in names if name.isdecimal())
-        over = {first: end for first, end, _ in filter(None, map(parse_done, names))}
+        found = (parse_first(name) for name in names)
+        firsts = frozenset(
+            first for first in found if first is not None and first < lines
+        )
+        done = filter(None, map(parse_done, names))
+        over = {
+            first: end for first, end, total in done if first < end <= total == lines
+        }
         last = max(firsts, default=0)
         end = over.get(last, last)
         if last in firsts and last not in over:
-            found = parse_claim(self._fs.named_by(f"{directory}/{last}"))
-            end = last if found is None else found[0]
+            claim = parse_claim(self._fs.named_by(f"{directory}/{last}"))
+            end = claim[0] if claim is not None and last < claim[0] <= lines else last
         return Chain(firsts, frozenset(over), end)
 
     def _note_end(self, id_: str, end: int) -> None:
         self._ends[id_] = max(end, self._ends.get(id_, 0))
-        while len(self._ends) > _MOST_CHAINS:
-            self._ends.pop(next(iter(self._ends)), None)
+        _shrink(self._ends, _MOST_CHAINS)
 
     def _is_alive(self, id_: str) -> bool:
         """Tell whether a bundle has its messages: they are the first to go when it is removed."""
@@ -385,14 +416,15 @@ class Bundles:
         """Claim all lines that wait, and end that claim; None: none waits any more."""
         path = self._opened(Waiting(bundle, path), bundle).path
         work = self._layout.work
-        while (first := self.chain(bundle.id).end) < bundle.lines:
+        while (first := self.chain(bundle.id, bundle.lines).end) < bundle.lines:
             expiry = self._time.end_of_lease(_PURGE_FOR)
             new = bundle.claim_of_rest(first, expiry, new_token())
             if not self._make_lease(new):
                 continue
             held, lease, target = new
+            claim = f"{self.path}/{bundle.id}/{first}"
             try:
-                elected = self._fs.elected(f"{self.path}/{bundle.id}/{first}", target)
+                elected = self._fs.elected(claim, target)
             except FileNotFoundError as error:
                 if error.filename != self._layout.bundle(bundle.id):
                     raise
@@ -405,7 +437,8 @@ class Bundles:
                 self._note_end(bundle.id, bundle.lines)
                 self.drain(path, bundle.id)
                 return held.range
-            self._fs.discard(f"{work}/{lease}")
+            self._claim_at(claim, elected, bundle, f"{work}/{lease}")
+            self._fs.discard(f"{work}/{lease}")  # somebody else was faster
         self.drain(path, bundle.id)
         return None
 
@@ -498,8 +531,8 @@ class Bundles:
         ours = f"{self._layout.tmp}/{new_id()}"
         if not self._fs.rename(f"{self.path}/{id_}", ours):
             return False
-        self._fs.discard_recalled(f"{ours}/{LINES}")
-        return self._fs.remove_tree(ours)
+        self._fs.recall(f"{ours}/{LINES}")
+        return self._fs.remove_tree(ours, first=LINES)
 
     # The message of a line
 

@@ -93,9 +93,10 @@ class Census:
         places = [place.entry for place in self._scan.places()]
         names = self._fs.listing(self._layout.work)
         ranges = known(RangeLease.parse, names)
-        in_use = {held.range.bundle for held in ranges}
-        in_use |= {e.id for e in places if isinstance(e, Bundle) and e.is_open}
-        chains = {id_: self._bundles.chain(id_) for id_ in in_use}
+        in_use = {held.range.bundle: held.range.total for held in ranges}
+        opened = (e for e in places if isinstance(e, Bundle) and e.is_open)
+        in_use.update((bundle.id, bundle.lines) for bundle in opened)
+        chains = {id_: self._bundles.chain(id_, n) for id_, n in in_use.items()}
         waiting = 0
         for entry in places:
             waiting += entry.waiting
@@ -209,7 +210,7 @@ class Census:
                 if isinstance(place, Bundle):
                     directory = layout.bundle(place.id)
                     directories.append(directory)
-                    chain = self._bundles.chain(place.id)
+                    chain = self._bundles.chain(place.id, place.lines)
                     if chain.end < place.lines and self._fs.is_directory(directory):
                         return None
                 elif place is not None and place.waiting:

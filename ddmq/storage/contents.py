@@ -217,7 +217,7 @@ def open_entries(
     elif wanted and not any(each.startswith(f"{entry.id}-") for each in wanted):
         return
     else:
-        first = bundles.chain(entry.id).end
+        first = bundles.chain(entry.id, entry.lines).end
         lines = (line_of(entry, number) for number in range(first, entry.lines))
     for each in lines:
         if not wanted or each.id in wanted:

@@ -784,8 +784,10 @@ class FileSystem:
             self.directories.forget(path)
         return True
 
-    def remove_tree(self, path: str) -> bool:
+    def remove_tree(self, path: str, *, first: str = "") -> bool:
         """Remove a directory with all that is in it; tell whether it is gone.
+
+        If there is a file `first` in it, that goes before all else, which stays if it stays.
 
         Each directory is opened by its name in the one above, and no link is followed. Others may
         still add files, through a directory that they hold. So this is repeated until the
@@ -794,20 +796,27 @@ class FileSystem:
         for _ in range(_MOST_ROUNDS):
             try:
                 top = self.directories.opened(path)
-                removed = self._empty(top.descriptor)
+                removed = self._empty(top.descriptor, first)
             except OSError as error:
                 return error.errno in GONE
             if self.rmdir(path) or not removed:
                 break
         return self.status(path) is None
 
-    def _empty(self, top: int) -> int:
+    def _empty(self, top: int, first: str) -> int:
         """Remove what is in a directory; return how many names were removed or moved.
 
         Directories further down are moved up into `top` first. So two descriptors are enough
         at any depth.
         """
         names, done = self.calls.listdir(top), 0
+        if first in names:
+            try:
+                self.calls.unlink(first, dir_fd=top)
+                names.remove(first)
+            except OSError as error:
+                if error.errno not in (*GONE, *_IS_DIRECTORY):
+                    raise
         while names:
             name = names.pop()
             try:

@@ -20,7 +20,7 @@ from ddmq.storage.background import wait_for
 from ddmq.storage.bundles import BundleNotFound
 from ddmq.storage.filesystem import FORBIDDEN
 from ddmq.storage.locks import exclusive
-from ddmq.storage.names import OVER, Lease, random_below
+from ddmq.storage.names import LEFT, Lease, random_below
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -287,7 +287,7 @@ class Housekeeper:
     def _expire_range(self, held: RangeLease, *, was_received: bool) -> Swept:
         """Requeue the open lines of a range that we have taken over, or let them be dead."""
         found, ranges, ready = held.range, self._leases.ranges, self._store.ready
-        swept, over = Swept(), []
+        swept, left = Swept(), []
         for lease in held.leases():
             if lease.entry.id not in self._cancelled:
                 continue
@@ -295,8 +295,8 @@ class Housekeeper:
             # so does this one, until somebody claims it.
             with suppress(OSError):
                 swept = swept.plus(self._expire_one(lease))
-                over.append(lease.number)
-        held = held.marked(over, OVER)
+                left.append(lease.number)
+        held = held.marked(left, LEFT)
         found = held.range
         lines, entry = found.lines(), found.entry(found.first)
         if not lines:

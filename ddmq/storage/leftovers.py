@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from ddmq.storage.layout import ABANDONED, ABANDONED_INPUT
 from ddmq.storage.names import (
+    LINES,
     Delayed,
     Lease,
     RangeLease,
@@ -71,7 +72,9 @@ class Leftovers:
         nothing is removed.
         """
         ours = f"{self._layout.tmp}/{new_id()}"
-        return self._fs.rename(directory, ours) and self._fs.remove_tree(ours)
+        return self._fs.rename(directory, ours) and self._fs.remove_tree(
+            ours, first=LINES
+        )
 
     def tidy(self, bucket: tuple[int, str]) -> None:
         """Quarantine what only has the name of a bucket."""

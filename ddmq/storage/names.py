@@ -100,8 +100,10 @@ LINES = "lines"
 #: The name there of a link that says that the bundle's entry is removed.
 DRAINED = "drained"
 #: The most lines of a range: with more, its name might be longer than 255 bytes.
-MAX_RANGE = 56
-OPEN, DETACHED, OVER = "o", "d", "x"
+MAX_RANGE = 50
+#: What becomes of a line: leased or waiting; in a file of its own, in which it leaves its range;
+#: gone in that file; acked.
+OPEN, DETACHED, LEFT, OVER = "o", "d", "l", "x"
 #: The states of a follow-up; the first one is its whole name.
 ARMED, LEASED, WAITING, FAILED = "armed", "leased", "waiting", "failed"
 #: How the name of a shelf ends, which is a directory of buckets.
@@ -136,21 +138,26 @@ _priority = _Grammar(_NUMBER)
 _buckets = _Grammar("(?:[0-9]{19}/)*")
 _in_priority = _Grammar(rf"(?:[0-9]{{19}}(?:{re.escape(SHELF_SUFFIX)})?/)*")
 _ready = _Grammar(_READY)
-_HEX_ID, _TOKEN = "([0-9a-f]{20})", "([0-9a-f]{16})"
+_HEX_ID, _TOKEN, _MARK = "([0-9a-f]{20})", "([0-9a-f]{16})", "([0-9a-f]{6})"
 _bundle = _Grammar(
     rf"([0-9]{{19}})\.{_HEX_ID}\.{_LINES}(?:\.({_POLICY}))?({re.escape(OPEN_SUFFIX)})?"
 )
 _RANGE = (
     rf"([0-9]{{19}})\.{_HEX_ID}\.{_LINES}-{_LINES}-{_LINES}\.{_TOKEN}"
-    rf"\.([odx]{{1,{MAX_RANGE}}})\.{_COUNT}-{_COUNT}(?:\.({_POLICY}))?"
+    rf"\.([odlx]{{1,{MAX_RANGE}}})\.{_COUNT}-{_COUNT}(?:\.({_POLICY}))?"
 )
 _range = _Grammar(_RANGE)
 _range_lease = _Grammar(
-    rf"([0-9]{{13}})\.{_NUMBER}\.{_RANGE}\.{_TOKEN}{re.escape(RANGE_SUFFIX)}"
+    rf"([0-9]{{13}})\.{_NUMBER}\.{_RANGE}\.{_TOKEN}(?:\.{_MARK})?{re.escape(RANGE_SUFFIX)}"
 )
-_detached = _Grammar(rf"{_NUMBER}\.{_READY}\.{_TOKEN}{re.escape(DETACHED_SUFFIX)}")
+_detached = _Grammar(
+    rf"{_NUMBER}\.{_READY}\.{_TOKEN}\.{_MARK}{re.escape(DETACHED_SUFFIX)}"
+)
+_first = _Grammar(_LINES)
 _claim = _Grammar(rf"{_LINES}\.{_TOKEN}")
-_done = _Grammar(rf"{_LINES}-{_LINES}-{_LINES}\.{_TOKEN}{re.escape(DONE_SUFFIX)}")
+_done = _Grammar(
+    rf"{_LINES}-{_LINES}-{_LINES}\.{_TOKEN}\.[lx]{{1,{MAX_RANGE}}}{re.escape(DONE_SUFFIX)}"
+)
 _made_by = _Grammar(r"([A-Za-z0-9._-]{1,255}):([1-9][0-9]{0,9})")
 _paused_by = _Grammar(r"([A-Za-z0-9._-]{1,64})@([A-Za-z0-9._-]{1,255}):([0-9]{19})")
 _directory = _Grammar(_HEX_ID)
@@ -397,8 +404,8 @@ class Range(NamedTuple):
 
     @property
     def is_over(self) -> bool:
-        """Whether all lines are over."""
-        return not self.state.strip(OVER)
+        """Whether none of its lines is open, or in a file that is to leave."""
+        return not self.state.strip(LEFT + OVER)
 
     @property
     def place(self) -> int:
@@ -499,13 +506,19 @@ class RangeLease(NamedTuple):
     """When the lease ends, in milliseconds since 1970."""
     token: str
     """Sixteen hexadecimal digits, new whenever somebody takes the range."""
+    mark: str = ""
+    """Six more while a line is detached: which of the files with that line is the message.
+
+    They are new for each try to detach one. So two that have the same lease, as two threads may,
+    never take the other's change of the name for their own.
+    """
 
     @property
     def filename(self) -> str:
         """The name in `work/`."""
         held = self.range
-        name = f"{self.expiry:013d}.{held.priority}.{held.name_at(held.stamp)}"
-        return f"{name}.{self.token}{RANGE_SUFFIX}"
+        name = f"{self.expiry:013d}.{held.priority}.{held.name_at(held.stamp)}.{self.token}"
+        return f"{name}.{self.mark}{RANGE_SUFFIX}" if self.mark else name + RANGE_SUFFIX
 
     @classmethod
     def parse(cls, filename: str) -> RangeLease | None:
@@ -513,19 +526,30 @@ class RangeLease(NamedTuple):
         match = _range_lease.fullmatch(filename)
         if match is None:
             return None
-        expiry, priority, *fields, token = match.groups()
+        expiry, priority, *fields, token, mark = match.groups()
         found = _range_of(priority, *fields)
-        return None if found is None else cls(found, int(expiry), token)
+        if found is None or found.state.count(DETACHED) != bool(mark):
+            return None
+        return cls(found, int(expiry), token, mark or "")
 
     @property
     def done(self) -> str:
-        """The name that says that its claim is over: no other holder would give it this name."""
-        first, end, total = self.range.first, self.range.end, self.range.total
-        return f"{first}-{end}-{total}.{self.token}{DONE_SUFFIX}"
+        """The name that says that its claim is over.
 
-    def marked(self, lines: Iterable[int], letter: str) -> RangeLease:
-        """Return the lease with another letter for some of its lines."""
-        return self._replace(range=self.range.marked(lines, letter))
+        No other holder gives it this name, and this one only if the same became of each line.
+        """
+        found = self.range
+        lines = f"{found.first}-{found.end}-{found.total}"
+        return f"{lines}.{self.token}.{found.state}{DONE_SUFFIX}"
+
+    def marked(self, lines: Iterable[int], letter: str, mark: str = "") -> RangeLease:
+        """Return the lease with another letter for some of its lines.
+
+        With a `mark`, they are detached in the file that has it.
+        """
+        found = self.range.marked(lines, letter)
+        mark = mark or self.mark if DETACHED in found.state else ""
+        return self._replace(range=found, mark=mark)
 
     def lease_of(self, line: int) -> Lease:
         """Return the lease of one line."""
@@ -544,7 +568,8 @@ class RangeLease(NamedTuple):
     def detached(self, line: int) -> str:
         """Return the name of the file that holds the message of a line, once it is detached."""
         entry = self.range.entry(line)
-        return f"{entry.priority}.{entry.filename}.{self.token}{DETACHED_SUFFIX}"
+        name = f"{entry.priority}.{entry.filename}.{self.token}"
+        return f"{name}.{self.mark}{DETACHED_SUFFIX}"
 
 
 class NewClaim(NamedTuple):
@@ -567,7 +592,7 @@ def parse_detached(filename: str) -> Lease | None:
     match = _detached.fullmatch(filename)
     if match is None:
         return None
-    *fields, token = match.groups()
+    *fields, token, _ = match.groups()
     return Lease(_entry_of(*fields), 0, token, filename)
 
 
@@ -598,6 +623,12 @@ def parse_claim(target: str) -> tuple[int, str] | None:
     """Read the target of a claim: where it ends, and its token."""
     match = _claim.fullmatch(target)
     return None if match is None else (int(match[1]), match[2])
+
+
+def parse_first(filename: str) -> int | None:
+    """Read the name of a claim: the number of its first line."""
+    match = _first.fullmatch(filename)
+    return None if match is None else int(match[0])
 
 
 def parse_done(filename: str) -> tuple[int, int, int] | None:
@@ -919,6 +950,11 @@ def new_id() -> str:
 def new_token() -> str:
     """Return a token that nobody has: 16 hexadecimal digits."""
     return os.urandom(8).hex()
+
+
+def new_mark() -> str:
+    """Return the mark of one try to detach a line: 6 hexadecimal digits."""
+    return os.urandom(3).hex()
 
 
 def random_below(limit: int) -> int:

@@ -10,7 +10,9 @@ from ddmq.message import Counts
 from ddmq.storage.filesystem import IMMOVABLE
 from ddmq.storage.names import (
     DETACHED,
+    LEFT,
     NOTE_SUFFIX,
+    OVER,
     Bundle,
     Delayed,
     Range,
@@ -112,7 +114,9 @@ class _Purge:
 
         Files of detached lines are removed by themselves, since they are in `work/`, too.
         """
-        return found.range.waiting if self._bundles.end_claim(path, found) else 0
+        over = found.marked(found.range.lines(), OVER)
+        over = over.marked(found.range.lines(DETACHED), LEFT)
+        return found.range.waiting if self._bundles.end_claim(path, over) else 0
 
     def _file(self, path: str) -> int:
         found, name = self._fs.status(path), os.path.basename(path)

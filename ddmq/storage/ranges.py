@@ -19,14 +19,17 @@ its former holder, if it is only slow, finds nothing under the names that it kno
 
 from __future__ import annotations
 
+import errno
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from ddmq.storage.names import (
     DETACHED,
+    LEFT,
     OVER,
-    RANGE_SUFFIX,
+    Lease,
     RangeLease,
+    new_mark,
     new_token,
 )
 
@@ -36,7 +39,7 @@ if TYPE_CHECKING:
     from ddmq.storage.bundles import Bundles
     from ddmq.storage.filesystem import FileSystem
     from ddmq.storage.layout import Layout, ServerTime
-    from ddmq.storage.names import Entry, Lease, Range, ReadyEntry
+    from ddmq.storage.names import Entry, Range, ReadyEntry
 
 #: How often we look for a range that somebody else changes at the same time.
 _TRIES = 8
@@ -62,26 +65,33 @@ class Ranges:
 
     def look(self, token: str) -> RangeLease | None:
         """Find a range by the token of its holder in a listing; None: there is none."""
-        end = f".{token}{RANGE_SUFFIX}"
+        part = f".{token}."
         for name in self._fs.listing(self._layout.work):
-            if name.endswith(end):
-                held = RangeLease.parse(name)
-                if held is not None:
-                    self._bundles.remember(held)
-                    return held
+            held = RangeLease.parse(name) if part in name else None
+            if held is not None and held.token == token:
+                self._bundles.remember(held)
+                return held
         self._known.pop(token, None)
         return None
 
     def _present(self, token: str) -> Iterator[RangeLease]:
-        """Yield a range under the name that we remember, and then as listings show it."""
+        """Yield a range under the name that we remember, and then as listings show it.
+
+        A listing may leave out a name that is made meanwhile. So two in a row must miss it.
+        """
         known = self._known.get(token)
         if known is not None:
             yield known
+        has_missed = False
         for _ in range(_TRIES):
             held = self.look(token)
-            if held is None:
+            if held is not None:
+                has_missed = False
+                yield held
+            elif has_missed:
                 return
-            yield held
+            else:
+                has_missed = True
 
     def _change(self, held: RangeLease, new: RangeLease) -> bool:
         """Give a range another name; False: it has not the name that we knew, or nobody knows.
@@ -105,12 +115,22 @@ class Ranges:
     # What becomes of its lines
 
     def ack(self, token: str, lines: Collection[int]) -> set[int]:
-        """Finish lines; return those that were open until then."""
+        """Finish lines; return those that were leased until then.
+
+        One that was detached, by somebody who did not come further, is finished with its file.
+        """
+        unlinked: set[int] = set()
         for held in self._present(token):
+            detached = set(held.range.lines(DETACHED)).intersection(lines)
+            for number in detached - unlinked:
+                if self._fs.unlink(f"{self._layout.work}/{held.detached(number)}"):
+                    unlinked.add(number)
             ours = {number for number in lines if held.range.is_open(number)}
-            if not ours or self._change(held, held.marked(ours, OVER)):
-                return ours
-        return set()
+            left = detached & unlinked
+            new = held.marked(ours, OVER).marked(left, LEFT)
+            if not ours | left or self._change(held, new):
+                return ours | unlinked
+        return unlinked
 
     def renew(
         self, token: str, lines: Collection[int], expiry: int, *, together: bool
@@ -133,30 +153,51 @@ class Ranges:
         if path is None:
             return False
         moved = move(path)
+        if not moved:
+            self._require_gone(path)
         self._end(lease)
         return moved
+
+    def _require_gone(self, path: str) -> None:
+        """Raise an error if a detached file is still there, so that its line is not over."""
+        if self._fs.exists(path):
+            raise OSError(errno.ESTALE, "it could not be moved, as it seems", path)
 
     def detach(self, lease: Lease) -> str | None:
         """Write the message of a line into a file of its own; return its path, None: it is lost.
 
-        If a file was written before, by somebody who did not come further, it is the message.
-        Our own rename may have been made though it failed. Then that file is the message already,
-        so it is never written to or removed here, but replaced as a whole by another like it.
+        If one was detached before, by somebody who did not come further, its file is the message.
+        Another line that was detached like that gets a lease of its own first, since the range's
+        name has one mark only. Our own rename may have been made though it failed. Then our file
+        is the message already. So it is never written to again, and is not removed here.
         """
-        number, is_written = lease.number, False
+        number, mark, is_written = lease.number, new_mark(), False
+        work = self._layout.work
         for held in self._present(lease.token):
-            path = f"{self._layout.work}/{held.detached(number)}"
-            if number in held.range.lines(DETACHED):
+            detached = held.range.lines(DETACHED)
+            if number in detached:
+                path = f"{work}/{held.detached(number)}"
                 return path if self._fs.exists(path) else None
             if not held.range.is_open(number):
                 return None
+            for other in detached:
+                self._set_aside(held, other)
+            new = held.marked(detached, LEFT).marked([number], DETACHED, mark)
+            path = f"{work}/{new.detached(number)}"
             if not is_written:
                 data, sync = self._bundles.file_content(lease)
-                self._layout.put(path, data, sync=sync)
+                self._fs.create_own(path, data, sync=sync, mode=self._layout.file_mode)
                 is_written = True
-            if self._change(held, held.marked([number], DETACHED)):
+            if self._change(held, new):
                 return path
         return None
+
+    def _set_aside(self, held: RangeLease, line: int) -> None:
+        """Give a detached line a lease of its own, which ends with that of its range."""
+        path = f"{self._layout.work}/{held.detached(line)}"
+        own = Lease.of(held.range.entry(line), held.expiry, held.token)
+        if not self._fs.rename(path, f"{self._layout.work}/{own.filename}"):
+            self._require_gone(path)
 
     def _end(self, lease: Lease) -> None:
         """Note that a detached line has gone; if that fails, others will when the lease is over."""
@@ -164,7 +205,7 @@ class Ranges:
         with suppress(OSError):
             for held in self._present(lease.token):
                 is_ours = number in held.range.lines(DETACHED)
-                if not is_ours or self._change(held, held.marked([number], OVER)):
+                if not is_ours or self._change(held, held.marked([number], LEFT)):
                     return
 
     def put(
@@ -219,7 +260,8 @@ class Ranges:
             return False
         for line in held.range.lines(DETACHED):
             path = f"{self._layout.work}/{held.detached(line)}"
-            place(path, held.range.entry(line))
+            if not place(path, held.range.entry(line)):
+                self._require_gone(path)
             self._end(held.lease_of(line))
         entry = held.range.entry(held.range.first)
         return self.put(token, held.range.lines(), entry, place)
@@ -236,10 +278,11 @@ class Ranges:
         BundleNotFound: the bundle can't be found, and the range stays as it is.
         """
         self._bundles.require(held.range.bundle)
-        for line in held.range.lines(DETACHED):
+        detached = held.range.lines(DETACHED)
+        for line in detached:
             expire(held.lease_of_detached(line))
-        over = held.range.lines(DETACHED)
-        ours = held.marked(over, OVER)._replace(
+            self._require_gone(f"{self._layout.work}/{held.detached(line)}")
+        ours = held.marked(detached, LEFT)._replace(
             expiry=self._time.end_of_lease(_TAKEN_FOR), token=new_token()
         )
         if not self._fs.take(

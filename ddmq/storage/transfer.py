@@ -109,7 +109,7 @@ class Transfer:
     def _move_out_of(self, place: Waiting, bundle: Bundle, wanted: list[Entry]) -> None:
         """Claim the lines of a bundle up to the last one that is wanted; put the others back."""
         last = _line_of(wanted[-1])
-        while (first := self._bundles.chain(bundle.id).end) <= last:
+        while (first := self._bundles.chain(bundle.id, bundle.lines).end) <= last:
             number = min(last + 1 - first, MAX_RANGE)
             claimed = self._bundles.claim(place, bundle, _HELD_FOR, number)
             if claimed is None:

@@ -247,19 +247,20 @@ class Neighbour:
         lines = self.chance.choice(["9", "1000", "0", "12", "12.open"])
         bundle = f"{stamp:019d}.{ID}.{lines}"
         span, state = self.chance.choice(
-            [("0-3-9", "oox"), ("2-3-9", "d"), ("0-9-9", "x")]
+            [("0-3-9", "oox"), ("2-3-9", "d"), ("0-9-9", "x"), ("0-3-9", "odl")]
         )
+        mark = ".0123ab" if "d" in state else ""
         some = f"{stamp:019d}.{ID}.{span}.{token}.{state}.0-0"
         return self.chance.choice(
             [
                 *(entry, bundle, some, f"{due}.0.{entry}.{token}", f"{due}.0.{bundle}"),
-                *(f"{due}.0.{some}.{token}.range", f"{due}.0.{some}", ID),
+                *(f"{due}.0.{some}.{token}{mark}.range", f"{due}.0.{some}", ID),
                 *(
-                    f"0.{entry}.{token}.detached",
+                    f"0.{entry}.{token}.0123ab.detached",
                     "lines",
                     "0",
                     "2",
-                    f"{span}.{token}.done",
+                    f"{span}.{token}.{state}.done",
                 ),
                 *(f"{due}.0.{entry}", f"0.{entry}.{token}.failed", "drained"),
                 *(f"{ID}.{TOKEN}.failed.note", f"{id_}.{token}", f"ddmq-{token}.sh"),

@@ -35,8 +35,8 @@ _CLAIM = re.compile(r"/bundles/(?P<id>[0-9a-f]{20})/(?P<first>[0-9]+)$")
 _SINGLE = re.compile(r"[/.][0-9]{19}\.(?P<id>[a-z0-9-]{1,64})\.[0-9]+-[0-9]+(?:\.|$)")
 _RANGE = re.compile(
     r"[/.](?P<stamp>[0-9]{19})\.(?P<id>[0-9a-f]{20})\.(?P<first>[0-9]+)-(?P<end>[0-9]+)-[0-9]+"
-    r"\.(?P<claim>[0-9a-f]{16})\.(?P<state>[odx]+)\.[0-9]+-[0-9]+"
-    rf"{_POLICY}(?:\.(?P<token>[0-9a-f]{{16}})\.range)?$"
+    r"\.(?P<claim>[0-9a-f]{16})\.(?P<state>[odlx]+)\.[0-9]+-[0-9]+"
+    rf"{_POLICY}(?:\.(?P<token>[0-9a-f]{{16}})(?:\.(?P<mark>[0-9a-f]{{6}}))?\.range)?$"
 )
 
 
@@ -93,7 +93,8 @@ def _lines_of(
         if letter == "o":
             yield state, f"{id_}-{number}", bundles[id_][1 + number]
         elif letter == "d":
-            end = rf"\.{id_}-{number}\.[0-9]+-[0-9]+{_POLICY}\.{match['token']}\.detached$"
+            end = rf"\.{id_}-{number}\.[0-9]+-[0-9]+{_POLICY}"
+            end = rf"{end}\.{match['token']}\.{match['mark']}\.detached$"
             for path in filter(re.compile(end).search, paths):
                 yield state, f"{id_}-{number}", Path(path).read_bytes()
 
@@ -785,7 +786,7 @@ def crashing_after_links(number: int) -> Calls:
 def crashing_after_files(number: int) -> Calls:
     """Return system calls that end when so many detached files are written."""
     return _crashing_after(
-        number, lambda name, a: name == "rename" and a[1].endswith(".detached")
+        number, lambda name, a: name == "open" and str(a[0]).endswith(".detached")
     )
 
 

@@ -45,7 +45,7 @@ def emptied(broker: Broker) -> list[Any]:
         *("é".encode("latin-1").decode(errors="surrogateescape"), "a\x1b[2J", "~"),
         *("ddmq.yaml", "lock", f"{10**18}.{'a' * 20}.9", f"{'a' * 20}"),
         f"1600000000000.0.{10**18}.{'a' * 20}.0-1-9.{'0' * 16}.o.0-0.{'0' * 16}.range",
-        f"0.{10**18}.{'a' * 20}-1.0-0.{'0' * 16}.detached",
+        f"0.{10**18}.{'a' * 20}-1.0-0.{'0' * 16}.{'0' * 6}.detached",
     ],
 )
 def test_a_file_of_any_name_is_a_message_once(name: str, world: World) -> None:

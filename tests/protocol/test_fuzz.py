@@ -73,7 +73,7 @@ def joined(*parts: Any) -> Any:
 
 
 _entries = joined(_stamps, ".", _ids, ".", _counts, "-", _counts)
-_states = st.sampled_from(["o", "oo", "odx", "x", "ddddd", "xo", "o" * 56, "o" * 57])
+_states = st.sampled_from(["o", "oo", "odxl", "x", "ddddd", "xo", "o" * 50, "o" * 51])
 _span = joined(_counts, "-", _counts, "-", _counts)
 _bundles = joined(
     *(_stamps, ".", _ids, ".", _counts), st.sampled_from(["", ".open", ".opened"])
@@ -85,7 +85,7 @@ _ranges = joined(
 _ready = st.one_of(_entries, _bundles, _ranges)
 _leases = joined(
     *(_times, ".", _priorities, ".", _ready, ".", _tokens),
-    st.sampled_from(["", ".line", ".range", ".rang"]),
+    st.sampled_from(["", ".line", ".range", ".0123ab.range", ".rang"]),
 )
 _strange = st.text("abc.-0 \n\t'\"$\udcff\u00e4*\\", min_size=1, max_size=20).filter(
     lambda name: name not in (".", "..")
@@ -96,8 +96,8 @@ _names = st.one_of(
         _leases,
         _strange,
         _ids,
-        joined(_span, ".", _tokens, ".done"),
-        joined(_priorities, ".", _entries, ".", _tokens, ".detached"),
+        joined(_span, ".", _tokens, ".", _states, ".done"),
+        joined(_priorities, ".", _entries, ".", _tokens, ".0123ab.detached"),
         st.sampled_from(["lines", "0", "5", "drained"]),
         joined(_ids, ".note"),
     ),

@@ -38,7 +38,7 @@ BUNDLE = f"{STAMP + 4}.{ID}.5"
 RANGE = f"{STAMP + 2}.{ID}.2-4-5.{TOKEN}.oo.0-0"
 LEASE = f"1600000000000.0.{ENTRY}.{TOKEN}"
 RANGE_LEASE = f"1600000000000.0.{RANGE}.{TOKEN}.range"
-DETACHED = f"0.{STAMP + 2}.{ID}-2.0-0.{TOKEN}.detached"
+DETACHED = f"0.{STAMP + 2}.{ID}-2.0-0.{TOKEN}.0123ab.detached"
 DIRECTORY = f"bundles/{ID}"
 SECRET = "-----the user's own secret-----"
 
@@ -48,7 +48,11 @@ PLACES = [
     f"{BUCKET}/{BUNDLE}.open",
     *(f"{BUCKET}/{RANGE}", f"work/{LEASE}", f"work/{RANGE_LEASE}", f"work/{DETACHED}"),
     *(DIRECTORY, f"{DIRECTORY}/lines", f"{DIRECTORY}/0", f"{DIRECTORY}/2"),
-    *(f"{DIRECTORY}/drained", f"{DIRECTORY}/0-5-5.{TOKEN}.done", f"{DIRECTORY}/thing"),
+    *(
+        f"{DIRECTORY}/drained",
+        f"{DIRECTORY}/0-5-5.{TOKEN}.xlxxx.done",
+        f"{DIRECTORY}/thing",
+    ),
     *(SHELF, f"{SHELF}/thing", f"{SHELF}/{STAMP}", f"{SHELF}/{STAMP}/{ENTRY}"),
     *("work/thing", f"delayed/1600000000000.0.{ENTRY}", "delayed/thing"),
     *(f"delayed/1600000000000.0.{BUNDLE}", f"delayed/1600000000000.0.{RANGE}"),
@@ -321,9 +325,9 @@ FALSE_CLAIMS: dict[str, dict[str, str]] = {
     "one beyond the end": {"0": f"99999.{TOKEN}"},
     "one that leads out": {"0": "/etc/passwd", "1": "../../../home/private"},
     "gaps": {"2": f"4.{TOKEN}", "4": f"5.{TOKEN}", "0": f"1.{TOKEN}"},
-    "one that is over": {"0": f"5.{TOKEN}", f"0-5-5.{TOKEN}.done": "x"},
+    "one that is over": {"0": f"5.{TOKEN}", f"0-5-5.{TOKEN}.xlxxx.done": "x"},
     "too many that are over": {
-        f"0-5-5.{TOKEN}.done": "x",
+        f"0-5-5.{TOKEN}.xlxxx.done": "x",
         f"0-9-9.{TOKEN}.done": "x",
         f"3-2-5.{TOKEN}.done": "x",
     },
@@ -466,10 +470,10 @@ CROWDS = {
     "drafts": ("tmp", "{:020d}"),
     "detached files of no range": (
         "work",
-        f"0.{{stamp}}.{{:020d}}-1.0-0.{TOKEN}.detached",
+        f"0.{{stamp}}.{{:020d}}-1.0-0.{TOKEN}.0123ab.detached",
     ),
     "false claims": (DIRECTORY, "{}"),
-    "claims that are over": (DIRECTORY, f"{{0}}-{{0}}-99999.{TOKEN}.done"),
+    "claims that are over": (DIRECTORY, f"{{0}}-{{0}}-99999.{TOKEN}.x.done"),
     "notes": ("dead", "{:020d}.note"),
     "dropped": ("drop", "thing{}"),
     "hidden": ("drop", ".thing{}"),

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 import os
+import sys
+import threading
 from contextlib import suppress
 from pathlib import Path
 
@@ -118,7 +120,7 @@ def test_more_lines_than_one_name_can_tell_are_taken_by_several_claims(world):
     client = world.broker(clean=False)
     client.publish_many(QUEUE, map(str, range(150)))
     assert texts(client.consume(QUEUE, 150)) == list(map(str, range(150)))
-    assert claims(world) == [(0, 56), (56, 112), (112, 150)]
+    assert claims(world) == [(0, 50), (50, 100), (100, 150)]
 
 
 # Beside competitors
@@ -285,18 +287,140 @@ def test_who_gets_no_lease_makes_no_claim(world, bundler):
     assert sorted(texts(bundler.consume(QUEUE, 20)), key=int) == ALL
 
 
-def test_a_claim_that_nobody_can_read_is_told_and_its_lease_is_kept(world, bundler):
+def test_a_claim_that_nobody_can_read_is_told_and_its_lease_is_kept(
+    world, bundler, refusing
+):
     """The link may be ours, and the lease the only one of its lines."""
     [directory] = bundle_directories(world)
-    Path(directory, "0").touch()
-    client = world.broker(clean=False)
+
+    def done_though_it_failed(_, name, function, arguments):
+        if name == "readlink" and arguments[0].startswith(directory):
+            raise OSError(errno.ESTALE, "stale", arguments[0])
+        result = function(*arguments)
+        if name == "symlink" and arguments[1].startswith(directory):
+            raise FileExistsError(errno.EEXIST, "exists", arguments[1])
+        return result
+
+    client = world.broker(Calls(done_though_it_failed), clean=False)
     with pytest.raises(StorageError, match="nobody can tell whose claim it is"):
         client.consume(QUEUE, 5)
     assert len(world.ranges()) == 1
-    os.unlink(f"{directory}/0")
     over(world)
-    client.clean(QUEUE)
-    assert sorted(texts(client.consume(QUEUE, 20)), key=int) == ALL
+    bundler.clean(QUEUE)
+    found = [*bundler.consume(QUEUE, 20), *bundler.consume(QUEUE, 20)]
+    assert sorted(texts(found), key=int) == ALL
+
+
+def _as_file(path):
+    Path(path).touch()
+
+
+def _as_link(target):
+    return lambda path: os.symlink(target, path)
+
+
+#: What a member may put where the next claim is made, and what can't be one.
+PLANTED = pytest.mark.parametrize(
+    "plant",
+    [
+        _as_file,
+        os.mkdir,
+        *map(_as_link, ["nonsense", f"0.{'0' * 16}", f"13.{'0' * 16}", "../../x"]),
+    ],
+)
+
+
+@PLANTED
+def test_what_is_no_claim_is_told_and_leaves_no_lease(world, bundler, plant):
+    """Neither by those who consume, again and again, nor by a purge, which ends."""
+    [directory] = bundle_directories(world)
+    plant(f"{directory}/0")
+    bundler.publish_many(QUEUE, [f"behind {n}" for n in range(12)])
+    consumer, found = world.broker(), []
+    for _ in range(20):
+        world.clock.advance(31)
+        with suppress(StorageError):
+            found += consumer.consume(QUEUE)
+    assert found
+    consumer.ack(found)
+    assert world.ranges() == []
+    with pytest.raises(StorageError, match="no claim of ddmq; remove it"):
+        world.broker(crashing_before(5000), clean=False).purge(QUEUE)
+    if os.path.isdir(f"{directory}/0"):
+        os.rmdir(f"{directory}/0")
+    else:
+        os.unlink(f"{directory}/0")
+    found = []
+    while more := world.broker(clean=False).consume(QUEUE, 50):
+        found += more
+    assert set(ALL) <= set(texts(found))
+
+
+@pytest.mark.parametrize(
+    ("name", "target"), [("1", "99999"), ("9" * 20, "x"), ("9" * 200, "x"), ("٣", "9")]
+)
+def test_a_number_that_can_be_no_claim_hides_no_messages(world, bundler, name, target):
+    bundler.consume(QUEUE)
+    [directory] = bundle_directories(world)
+    os.symlink(f"{target}.{'0' * 16}", f"{directory}/{name}")
+    assert view(world) == Counts(11, 1, 0, 0)
+    with suppress(StorageError):
+        world.broker(clean=False).consume(QUEUE)
+    assert sum(view(world)) == 12
+
+
+def test_no_claim_goes_before_the_messages_of_its_bundle(world, bundler):
+    """A client that was suspended might take lines again of which the claims are gone."""
+
+    def act():
+        other = world.broker(clean=False)
+        other.ack(other.consume(QUEUE, 12))
+        world.clock.advance(HOUR)  # the late one was suspended for so long
+        world.broker().clean(QUEUE)  # its lease is taken over, and never was one
+
+        def call(_, name, function, arguments):
+            if name == "unlink" and str(arguments[0]).endswith("/lines"):
+                raise OSError(errno.EIO, "io", arguments[0])
+            return function(*arguments)
+
+        world.broker(Calls(call)).clean(QUEUE)
+
+    left = [act]
+
+    def late(_, name, function, arguments):
+        if name == "symlink" and "/bundles/" in str(arguments[-1]) and left:
+            left.pop()()
+        return function(*arguments)
+
+    got = world.broker(Calls(late), clean=False).consume(QUEUE, 3)
+    assert texts(got) == []
+    world.clock.advance(2 * 86400)
+    world.broker().clean(QUEUE)
+    assert world.files("tmp") == world.files("bundles") == []
+
+
+@pytest.mark.slow
+def test_threads_may_note_more_than_is_remembered(world):
+    bundles, errors = store_of(world).bundles, []
+
+    def note(thread):
+        try:
+            for number in range(100_000):
+                bundles._note_end(f"{thread}-{number}", 1)
+        except RuntimeError as error:
+            errors.append(error)
+
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        threads = [threading.Thread(target=note, args=(n,)) for n in range(2)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    finally:
+        sys.setswitchinterval(before)
+    assert errors == []
 
 
 # A claim that can't be made

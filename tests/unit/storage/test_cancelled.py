@@ -288,7 +288,7 @@ def test_a_disk_that_is_full_keeps_no_line_that_others_share_a_claim_with(
     broker.cancel(QUEUE, ids[3])
 
     def full(_, name, function, arguments):
-        if name == "rename" and arguments[1].endswith(".detached"):
+        if name == "open" and str(arguments[0]).endswith(".detached"):
             raise OSError(errno.ENOSPC, "full", arguments[0])
         return function(*arguments)
 

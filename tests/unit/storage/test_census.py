@@ -77,7 +77,7 @@ def test_a_detached_file_counts_only_while_its_range_tells_of_it(world, bundler)
     assert view(world) == Counts(9, 3, 0, 0)
     os.unlink(path)
     assert view(world) == Counts(9, 2, 0, 0)
-    world.put(f"work/{os.path.basename(path)[:-25]}{TOKEN}.detached")
+    world.put(f"work/{os.path.basename(path)[:-32]}{TOKEN}.0123ab.detached")
     assert view(world) == Counts(9, 2, 0, 0)
 
 

@@ -170,7 +170,7 @@ def test_a_detached_file_of_which_no_range_tells_goes_after_an_hour(world, bundl
     store = store_of(world)
     path = store.leases.ranges.detach(Lease.parse(messages[1].filename))
     assert leftovers(world) == []
-    planted = world.put(f"work/{os.path.basename(path)[:-25]}{TOKEN}.detached")
+    planted = world.put(f"work/{os.path.basename(path)[:-32]}{TOKEN}.0123ab.detached")
     assert leftovers(world) == [os.path.basename(planted)]
     assert bundler.clean(QUEUE).removed == 0
     os.utime(planted, ns=(world.clock.now_ns - 2 * HOUR * 10**9,) * 2)

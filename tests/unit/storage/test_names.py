@@ -12,6 +12,7 @@ from ddmq.storage.names import (
     DETACHED,
     FAILED,
     LEASED,
+    LEFT,
     MAX_COUNT,
     MAX_PRIORITY,
     MAX_RANGE,
@@ -96,7 +97,7 @@ def spans(draw):
     first = draw(st.integers(0, 99_998))
     end = draw(st.integers(first + 1, min(first + MAX_RANGE, 99_999)))
     state = draw(
-        st.text(OPEN + DETACHED + OVER, min_size=end - first, max_size=end - first)
+        st.text(OPEN + LEFT + OVER, min_size=end - first, max_size=end - first)
     )
     return (
         first,
@@ -119,7 +120,20 @@ ranges = st.builds(
     counts,
     policies,
 )
-range_leases = st.builds(RangeLease, ranges, milliseconds, tokens)
+marks = st.from_regex("[0-9a-f]{6}", fullmatch=True)
+
+
+@st.composite
+def range_leases_made(draw):
+    """Leased ranges, of some of which a line is detached."""
+    held = RangeLease(draw(ranges), draw(milliseconds), draw(tokens))
+    opened = held.range.lines()
+    if opened and draw(st.booleans()):
+        held = held.marked([draw(st.sampled_from(opened))], DETACHED, draw(marks))
+    return held
+
+
+range_leases = range_leases_made()
 delayed = st.builds(Delayed, st.one_of(entries, bundles, ranges), milliseconds)
 dead = st.builds(Dead, entries, tokens, st.from_regex("[a-z]{1,20}", fullmatch=True))
 
@@ -222,7 +236,7 @@ def test_the_lease_of_a_range_survives_its_name_and_is_no_lease_of_one_message(h
 @given(range_leases, st.data())
 def test_a_detached_file_tells_its_line_and_the_holder_of_its_range(held, data):
     line = data.draw(st.integers(held.range.first, held.range.end - 1))
-    name = held.detached(line)
+    name = held._replace(mark=data.draw(marks)).detached(line)
     found = parse_detached(name)
     assert found == Lease(held.range.entry(line), 0, held.token, name)
     assert found.line == (held.range.bundle, line)
@@ -234,7 +248,7 @@ def test_a_claim_tells_where_it_ends_and_whose_it_is(claimed):
     assert parse_claim(claimed.target) == (claimed.end, claimed.claim)
 
 
-@given(range_leases)
+@given(range_leases.filter(lambda held: held.range.is_over))
 def test_a_claim_that_is_over_tells_its_lines_and_those_of_its_bundle(held):
     _, _, _, first, end, total, *_ = held.range
     assert parse_done(held.done) == (first, end, total)
@@ -258,9 +272,8 @@ def test_no_name_is_longer_than_a_file_system_takes_it():
     policy = policy.replace("t1", "t9")  # the longest that is believed to be one
     bundle = Bundle(MAX_PRIORITY, MAX_STAMP - 199_998, "f" * 20, 99_999, policy)
     claimed = bundle.claim(99_999 - MAX_RANGE, MAX_RANGE, 10**13 - 1, "f" * 16).held
-    held = claimed._replace(
-        range=claimed.range._replace(failures=MAX_COUNT, losses=MAX_COUNT)
-    )
+    counted = claimed.range._replace(failures=MAX_COUNT, losses=MAX_COUNT)
+    held = claimed._replace(range=counted).marked([99_998], DETACHED, "f" * 6)
     entry = Entry(MAX_PRIORITY, MAX_STAMP, "z" * 64, MAX_COUNT, MAX_COUNT, policy)
     assert len(held.range.state) == MAX_RANGE
     names = [
@@ -386,7 +399,7 @@ def test_the_lines_of_a_bundle_have_stamps_that_names_can_tell():
     ["2-5-9", "2-4-3", "3-3-9", "4-2-9", "02-4-9", "2-4", "2-4-9-9", "2-4-100000"],
 )
 def test_lines_that_no_claim_can_have_taken_are_no_range(span):
-    waiting = f"{10**18}.{'a' * 20}.%s.{'0' * 16}.od.0-0"
+    waiting = f"{10**18}.{'a' * 20}.%s.{'0' * 16}.ol.0-0"
     leased = f"1700000000000.5.{waiting}.{'1' * 16}.range"
     assert Range.parse(5, waiting % "2-4-9") is not None
     assert RangeLease.parse(leased % "2-4-9") is not None
@@ -397,7 +410,7 @@ def test_lines_that_no_claim_can_have_taken_are_no_range(span):
 @pytest.mark.parametrize("state", ["", "o", "d", "ooo", "oa", "OD", "xxx"])
 def test_a_range_has_a_letter_for_each_line(state):
     name = f"{10**18}.{'a' * 20}.2-4-9.{'0' * 16}.%s.0-0"
-    for right in ("oo", "od", "xx", "x"):
+    for right in ("oo", "od", "lx", "xx", "x"):
         assert Range.parse(5, name % right).state == right
     assert Range.parse(5, name % state) is None
 
@@ -419,16 +432,18 @@ def test_a_link_that_names_no_claim_is_none(target):
 @pytest.mark.parametrize(
     "name",
     [
-        "0-3-9.done",
-        f"0-3.{'0' * 16}.done",
-        f"0-3-9.{'0' * 16}",
-        f"0-3-9.{'0' * 15}.done",
-        f"00-3-9.{'0' * 16}.done",
-        f"0-3-9.{'0' * 16}.done\n",
+        "0-3-9.xlx.done",
+        f"0-3.{'0' * 16}.xlx.done",
+        f"0-3-9.{'0' * 16}.xlx",
+        f"0-3-9.{'0' * 16}.done",
+        f"0-3-9.{'0' * 16}.xox.done",
+        f"0-3-9.{'0' * 15}.xlx.done",
+        f"00-3-9.{'0' * 16}.xlx.done",
+        f"0-3-9.{'0' * 16}.xlx.done\n",
     ],
 )
 def test_what_ends_no_claim_is_none(name):
-    assert parse_done(f"0-3-9.{'0' * 16}.done") == (0, 3, 9)
+    assert parse_done(f"0-3-9.{'0' * 16}.xlx.done") == (0, 3, 9)
     assert parse_done(name) is None
 
 
@@ -444,13 +459,14 @@ def test_the_directory_of_a_bundle_is_named_by_its_id_alone(id_):
     "name",
     [
         f"5.{1:019d}.abc.0-0.{'0' * 16}",
-        f"5.{1:019d}.abc.0-0.{'0' * 15}.detached",
-        f"{1:013d}.5.{1:019d}.abc.0-0.{'0' * 16}.detached",
-        f"{1:019d}.abc.0-0.{'0' * 16}.detached",
+        f"5.{1:019d}.abc.0-0.{'0' * 16}.detached",
+        f"5.{1:019d}.abc.0-0.{'0' * 15}.{'0' * 6}.detached",
+        f"{1:013d}.5.{1:019d}.abc.0-0.{'0' * 16}.{'0' * 6}.detached",
+        f"{1:019d}.abc.0-0.{'0' * 16}.{'0' * 6}.detached",
     ],
 )
 def test_what_does_not_end_like_one_is_no_detached_file(name):
-    assert parse_detached(f"5.{1:019d}.abc.0-0.{'0' * 16}.detached") is not None
+    assert parse_detached(f"5.{1:019d}.abc.0-0.{'0' * 16}.{'0' * 6}.detached")
     assert parse_detached(name) is None
 
 
@@ -468,7 +484,7 @@ def test_a_claim_takes_the_next_lines_and_its_name_tells_their_leases():
     assert {lease.token for lease in first.leases()} == {"1" * 16}
     assert {lease.expiry for lease in last.leases()} == {1_800_000_000_000}
     assert first.range.target == f"3.{'1' * 16}"
-    assert first.done == f"0-3-4.{'1' * 16}.done"
+    assert first.marked([0, 1, 2], OVER).done == f"0-3-4.{'1' * 16}.xxx.done"
 
 
 def test_no_claim_takes_more_lines_than_a_name_can_tell_and_that_of_the_rest_all():
@@ -572,8 +588,8 @@ def test_the_next_state_keeps_priority_and_place():
     assert range_.filename == name
     held = RangeLease(range_, 5, "1" * 16)
     assert held.filename == f"{5:013d}.12.{name}.{'1' * 16}.range"
-    file = f"12.{35:019d}.{'a' * 20}-3.1-2.r0.{'1' * 16}.detached"
-    assert held.detached(3) == file
+    file = f"12.{35:019d}.{'a' * 20}-3.1-2.r0.{'1' * 16}.222222.detached"
+    assert held._replace(mark="2" * 6).detached(3) == file
 
 
 def test_the_largest_stamp_has_as_many_digits_as_each():
