@@ -104,6 +104,13 @@ class BundleNotFound(OSError):
         self.id = id_
 
 
+class NoClaim(OSError):
+    """Somebody put what is no claim where the next claim of a bundle is to be made."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__(errno.EINVAL, "that is no claim of ddmq; remove it", path)
+
+
 class Bundles:
     """Claims and removes bundles, and finds the messages of their lines."""
 
@@ -238,8 +245,8 @@ class Bundles:
     def _claim_at(self, path: str, elected: str, bundle: Bundle, lease: str) -> int:
         """Return where the claim at `path` ends that was made in place of ours.
 
-        Others may have put anything there. If that is surely no claim of ours, our lease is removed.
-        It stays if nobody can tell. OSError in both cases: the chain of claims does not go on.
+        Others may have put anything there. If that is surely no claim, our lease is removed.
+        NoClaim: the bundle's claims do not go on. Any other OSError: nobody can tell. So it stays.
         """
         first = int(os.path.basename(path))
         found = parse_claim(elected)
@@ -248,8 +255,7 @@ class Bundles:
         there = self._fs.status(path)
         if elected or (there is not None and not stat.S_ISLNK(there.mode)):
             self._fs.discard(lease)
-            text = "what is there is no claim of ddmq; remove it"
-            raise OSError(errno.EINVAL, text, path)
+            raise NoClaim(path)
         raise OSError(errno.EAGAIN, "nobody can tell whose claim it is", path)
 
     def _make_lease(self, new: NewClaim) -> bool:

@@ -31,7 +31,7 @@ from ddmq.message import (
 )
 from ddmq.settings import Limit
 from ddmq.storage.buckets import Buckets
-from ddmq.storage.bundles import BundleNotFound, Bundles
+from ddmq.storage.bundles import BundleNotFound, Bundles, NoClaim
 from ddmq.storage.filesystem import UNREADABLE
 from ddmq.storage.layout import ABANDONED, ABANDONED_INPUT, Layout, ServerTime
 from ddmq.storage.leases import Leases
@@ -597,6 +597,11 @@ class Store:
             raise
         except OSError as error:
             bucket, work = os.path.dirname(path), self.layout.work
+            if isinstance(error, NoClaim):
+                self.passed.add(path)
+                what = "keeps the rest of its bundle waiting"
+                self.passed.tell(str(error.filename), what, error)
+                return []
             if error.errno in _ONLY_THIS or self.fs.is_directory(path):
                 stuck = path
             elif error.errno == errno.EACCES and self.buckets.is_kept(bucket, work):
