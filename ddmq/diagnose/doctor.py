@@ -132,6 +132,7 @@ def symptoms(patient: Patient, purged_after: float | None = None) -> Iterator[Fi
     yield from contents.paused(patient)
     yield from times.expired(patient)
     yield from contents.lost_bundles(patient)
+    yield from contents.false_claims(patient)
     yield from times.ends_too_late(patient)
     yield from times.unrenewed(patient)
     yield from times.soon_over(patient)

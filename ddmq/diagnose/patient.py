@@ -12,6 +12,7 @@ from ddmq.storage.filesystem import FileSystem
 from ddmq.storage.names import (
     PAUSED,
     SETTINGS_FILE,
+    Bundle,
     Delayed,
     FollowUp,
     RangeLease,
@@ -81,6 +82,7 @@ class Patient:
         self._time = store.time
         self._scan = store.scan
         self._leases = store.leases
+        self._bundles = store.bundles
         self._leftovers = store.leftovers
         self._dead_letters = store.dead_letters
 
@@ -165,6 +167,17 @@ class Patient:
     def foreign(self) -> list[str]:
         """Return the paths of what is no message in `work/` and `delayed/`."""
         return list(self._leftovers.foreign())
+
+    def false_claims(self) -> list[str]:
+        """Return the paths of what is no claim, and keeps the rest of a bundle waiting."""
+        found = []
+        for place in self._scan.places():
+            bundle = place.entry
+            if isinstance(bundle, Bundle):
+                chain = self._bundles.chain(bundle.id, bundle.lines)
+                if chain.end in chain.firsts:  # any claim ends behind its first line
+                    found.append(f"{self.bundles}/{bundle.id}/{chain.end}")
+        return found
 
     def notes_alone(self) -> list[str]:
         """Return the paths of notes without a dead letter."""

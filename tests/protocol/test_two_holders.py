@@ -28,10 +28,11 @@ if TYPE_CHECKING:
 VERBS = ["ack", "renew", "nack", "release", "reject"]
 
 
-def with_twelve(place: Path) -> World:
-    """Return a queue with a bundle of twelve."""
+def with_twelve(place: Path, *, alone: bool = False) -> World:
+    """Return a queue with twelve messages, in a bundle or alone."""
     world = new_world(place)
-    world.broker(clean=False).publish_many(QUEUE, map(str, range(12)))
+    for texts in ([str(n)] for n in range(12)) if alone else [map(str, range(12))]:
+        world.broker(clean=False).publish_many(QUEUE, texts)
     return world
 
 
@@ -64,25 +65,26 @@ def writes(name: str, arguments: Any) -> bool:
 # One acts before any system call of the other
 
 
+@pytest.mark.parametrize("kind", ["line of four", "line alone", "single file"])
 @pytest.mark.parametrize("is_one_client", [False, True], ids=["two", "one"])
 @pytest.mark.parametrize("second", VERBS)
 @pytest.mark.parametrize("first", VERBS)
-def test_of_two_holders_of_a_line_one_settles_it(
-    first: str, second: str, is_one_client: bool, tmp_path: Path
+def test_of_two_holders_of_a_message_one_settles_it(
+    first: str, second: str, is_one_client: bool, kind: str, tmp_path: Path
 ) -> None:
     for n in range(60):
-        world, done = with_twelve(tmp_path / str(n)), []
+        world, done = with_twelve(tmp_path / str(n), alone=kind == "single file"), []
         calls = counting()
         ours = world.broker(calls, clean=False)
         other = ours if is_one_client else world.broker(clean=False)
-        third = ours.consume(QUEUE, 4)[2]
+        one = ours.consume(QUEUE, 4 if kind == "line of four" else 1)[-1]
         began, acts = len(calls.made), [second]
 
         def attempt(
-            broker: Broker, verb: str, third: Message = third, done: list[str] = done
+            broker: Broker, verb: str, one: Message = one, done: list[str] = done
         ) -> None:
             with suppress(LeaseLost):
-                getattr(broker, verb)(third)
+                getattr(broker, verb)(one)
                 done.append(verb)
 
         def call(

@@ -64,6 +64,20 @@ def lost_bundles(patient: Patient) -> Iterator[Finding]:
         yield wrong("lost bundles", text, remedy, paths=paths)
 
 
+def false_claims(patient: Patient) -> Iterator[Finding]:
+    """Look for what keeps messages waiting, since it is where they are claimed, and no claim.
+
+    All is looked at twice: one listing may miss the mark of a claim that is over.
+    """
+    found = patient.false_claims()
+    if found:
+        again = set(patient.false_claims())
+        found = [path for path in found if path in again]
+    if found:
+        text = f"{listed(found)}: no claim of ddmq, and keeps its bundle waiting"
+        yield wrong("false claims", text, "remove it", paths=found)
+
+
 def paused(patient: Patient) -> Iterator[Finding]:
     """Say that somebody paused the queue."""
     found = patient.pause()

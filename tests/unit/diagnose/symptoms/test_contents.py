@@ -45,6 +45,19 @@ def test_a_lease_whose_bundle_has_no_messages_is_lost(patient, lost):
     assert lost in found.text
 
 
+@pytest.mark.parametrize("target", ["nonsense", f"0.{'0' * 16}", f"11.{'0' * 16}"])
+def test_what_is_no_claim_and_keeps_a_bundle_waiting_is_told(patient, target):
+    bundle = Bundle(9, STAMP, new_id(), 10)
+    put(f"{patient.ready}/9/{STAMP}/{bundle.filename}")
+    directory = f"{patient.bundles}/{bundle.id}"
+    put(f"{directory}/lines")
+    os.symlink(f"4.{'0' * 16}", f"{directory}/0")
+    assert list(contents.false_claims(patient)) == []
+    os.symlink(target, f"{directory}/4")
+    [found] = contents.false_claims(patient)
+    assert (found.paths, found.remedy) == ((f"{directory}/4",), "remove it")
+
+
 def test_a_bundle_that_a_first_look_missed_is_not_lost(patient, lost, monkeypatch):
     looks = []
 
