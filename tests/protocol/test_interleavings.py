@@ -148,7 +148,8 @@ class Story:
             return  # its client was stopped for so long: others may have it
         again = name in self.acked and not self.is_meddled_with
         assert not again, f"{name} comes after its ack"
-        assert not self._is_held(name), f"{name} comes while it is held"
+        is_held = self._is_held(name) and not self.is_meddled_with
+        assert not is_held, f"{name} comes while it is held"
         self._held[name] = message
 
     def _is_held(self, name: str) -> bool:
@@ -338,6 +339,15 @@ def settle_by(client: Client, name: str) -> None:
         client.ack([message])
 
 
+def meddling(client: Client) -> None:
+    """Renew and give back what others hold, with their own leases."""
+    client.story.is_meddled_with = True
+    for number, lease in enumerate(leases_seen_by(client.broker)[:3]):
+        with suppress(LeaseLost, StorageError):
+            message = client.broker.leased(QUEUE, lease.entry.id)
+            getattr(client.broker, ["renew", "nack", "release"][number])(message)
+
+
 def publishing(client: Client) -> None:
     names = [f"n{client.number}{number}" for number in range(len(NAMES))]
     with suppress(StorageError):  # it took so long that it was cleaned away
@@ -358,7 +368,7 @@ CONSUMING = [
 ]
 SCRIPTS = [
     *(*CONSUMING, cleaning, cleaning_later, cleaning_much_later),
-    *(purging_waiting, purging_work, acking_by_id, publishing, looking),
+    *(purging_waiting, purging_work, acking_by_id, meddling, publishing, looking),
 ]
 TRIPLES = [
     (in_turn, several, cleaning_later),
@@ -367,6 +377,7 @@ TRIPLES = [
     (keeping_the_first, two_at_once, cleaning_later),
     (nacking, acking_by_id, several),
     (renewing, in_turn, cleaning_later),
+    (several, meddling, renewing),
     (in_turn, all_of_them, purging_waiting),
     (releasing, purging_work, cleaning_much_later),
     (several, in_turn, looking),
