@@ -46,6 +46,7 @@ from ddmq import Broker, LeaseLost
 from ddmq.hpc.limits import AHEAD_AT_MOST, Durations, to_take
 from ddmq.hpc.poller import Poller
 from ddmq.storage.filesystem import FileSystem
+from ddmq.storage.store import BUNDLE_SIZE
 
 if TYPE_CHECKING:
     from argparse import Namespace
@@ -93,10 +94,14 @@ class World:
         )
         self.server.load(mount)
 
-    def broker(self, node: Node | None = None) -> Broker:
+    def broker(
+        self, node: Node | None = None, bundle_size: int = BUNDLE_SIZE
+    ) -> Broker:
         """Return a new client, on a node of its own or beside others."""
         calls = Calls(node or Node(self.server), self._mount, self._cpu)
-        return Broker(self._mount / "mq", clock=self.clock, fs=FileSystem(calls))
+        fs = FileSystem(calls)
+        root = self._mount / "mq"
+        return Broker(root, clock=self.clock, fs=fs, bundle_size=bundle_size)
 
 
 def made(mount: Path, queues: int = 1) -> None:
@@ -159,6 +164,8 @@ class Setup(NamedTuple):
     """Queues among which messages and workers are divided."""
     is_single: bool = False
     """Whether each message has a file of its own."""
+    bundle: int = BUNDLE_SIZE
+    """The most messages of a bundle."""
     poll_max: float = 5.0
     timeout: float | None = None
     """Seconds that a lease lasts; None: the queue's."""
@@ -279,7 +286,8 @@ class Run:
 
     def publish(self) -> None:
         """Publish all messages, before the workers start."""
-        setup, broker = self.setup, self.world.broker()
+        setup = self.setup
+        broker = self.world.broker(bundle_size=setup.bundle)
         for queue, slots in zip(queue_names(setup.queues), self.shares):
             share = slots * setup.rounds
             if setup.is_single:
@@ -939,6 +947,7 @@ def parsed() -> Namespace:
     )
     add("--queues", type=int, default=1, help="(%(default)s)")
     add("--single", action="store_true", help="a file for each message")
+    add("--bundle", type=int, default=BUNDLE_SIZE, help="messages of one (%(default)s)")
     add("--poll-max", type=float, default=5.0, help="as of workers (%(default)s)")
     add("--timeout", type=float, help="of the messages, in seconds")
     add("--limit", type=int, default=FULL.limit, help="requests at most (%(default)s)")
@@ -970,6 +979,7 @@ def main() -> int:
         claim=options.claim,
         queues=options.queues,
         is_single=options.single,
+        bundle=options.bundle,
         poll_max=options.poll_max,
         timeout=options.timeout,
         is_herd=options.herd,
