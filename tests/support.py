@@ -211,14 +211,14 @@ def losing_reply(
             if name == "close":
                 function(*arguments)
             raise _answer(code, name, arguments)
+        seen[0] += name in names
+        is_it = name in names and seen[0] - 1 == n
         result = function(*arguments)
-        if name in names:
-            seen[0] += 1
-            if seen[0] - 1 == n:
-                failing[0] = more
-                if name == "open":
-                    os.close(result)  # a kernel that says no gives nobody a descriptor
-                raise _answer(code, name, arguments)
+        if is_it:
+            failing[0] = more
+            if name == "open":
+                os.close(result)  # a kernel that says no gives nobody a descriptor
+            raise _answer(code, name, arguments)
         return result
 
     return Calls(call)
