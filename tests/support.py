@@ -260,6 +260,26 @@ def failing(n: int, code: int) -> Calls:
     return Calls(call)
 
 
+def failing_twice(n: int, code: int) -> Calls:
+    """Return system calls of which the n-th fails with `code`, and the next one of its name."""
+    left: list[str] = []
+
+    def call(
+        number: int, name: str, function: Callable[..., Any], arguments: Any
+    ) -> Any:
+        if number == n:
+            left.append(name)
+        elif name not in left:
+            return function(*arguments)
+        else:
+            left.remove(name)
+        if name == "close":
+            function(*arguments)
+        raise _answer(code, name, arguments)
+
+    return Calls(call)
+
+
 def failing_from(n: int, code: int, among: tuple[str, ...] = ()) -> Calls:
     """Return system calls of which the n-th and all later ones fail with `code`.
 

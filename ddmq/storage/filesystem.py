@@ -271,18 +271,25 @@ class FileSystem:
         """Move `source` to `target`; False when `source` is gone.
 
         An NFS client may send a rename twice; the second answer is ENOENT though the rename was
-        made. So we look for the target before we believe ENOENT. FileNotFoundError: the
-        target's directory is missing.
+        made. So we look for the target before we believe ENOENT. ESTALE proves nothing: while
+        `source` is there, it is tried again. FileNotFoundError: the target's directory is missing.
         """
-        try:
-            self._move(source, target)
-        except OSError as error:
-            if error.errno not in GONE:
-                raise
-            if error.filename == os.path.dirname(target):
-                raise _missing(error.filename) from error
-            return self._is_at(target)
-        return True
+        for _ in range(_STALE_TRIES):
+            try:
+                self._move(source, target)
+            except OSError as error:
+                if error.errno not in GONE:
+                    raise
+                if error.filename == os.path.dirname(target):
+                    raise _missing(error.filename) from error
+                if self._is_at(target):
+                    return True
+                if error.errno == errno.ENOENT or not self._is_at(source):
+                    return False
+                stale = error
+            else:
+                return True
+        raise stale
 
     def take(self, source: str, target: str) -> bool | None:
         """Move `source` to a `target` that only we use; False: a competitor was faster.
@@ -376,12 +383,7 @@ class FileSystem:
         except OSError as error:
             if error.errno == errno.ENOTDIR:
                 return False
-            if error.errno not in GONE:
-                return True
-            try:
-                return self.exists(path)
-            except (FileNotFoundError, NotADirectoryError):
-                return False
+            return error.errno not in GONE or self._has_name(path)
         calls = self.directories.calls
         try:
             found = calls.fstat(descriptor)
@@ -391,10 +393,19 @@ class FileSystem:
                 calls.getxattr(descriptor, _NO_ATTRIBUTE)
             return bool(found.st_nlink)
         except OSError as error:
-            return error.errno not in GONE
+            if error.errno != errno.ESTALE or self._asks_when_opening is False:
+                return error.errno not in GONE
         finally:
             with suppress(OSError):  # GlusterFS: it is gone
                 calls.close(descriptor)
+        return self._has_name(path)
+
+    def _has_name(self, path: str) -> bool:
+        """Tell whether `path` exists, as `exists` does; False: nor does its directory."""
+        try:
+            return self.exists(path)
+        except (FileNotFoundError, NotADirectoryError):
+            return False
 
     def is_gone(self, path: str) -> bool:
         """Tell whether a file is gone that we have not missed before; ESTALE alone is no proof."""
@@ -476,7 +487,10 @@ class FileSystem:
         return [name for name in self._names(path) if name[0] == "."]
 
     def _names(self, path: str) -> list[str]:
-        """List a directory that is opened afresh; that it is gone, ESTALE must say twice."""
+        """List a directory that is opened afresh.
+
+        That it is gone, ESTALE must say twice, and there must be nothing of its name.
+        """
         for is_last in (False, True):
             try:
                 opened = self.directories.opened(path)
@@ -487,6 +501,8 @@ class FileSystem:
                 if error.errno != errno.ESTALE:
                     raise
                 if is_last:
+                    if self.status(path) is not None:
+                        raise
                     raise _missing(path) from error
         return names
 
@@ -731,14 +747,22 @@ class FileSystem:
             raise
 
     def named_by(self, link: str) -> str:
-        """Return the target of a link; empty when there is none that can be read now."""
-        try:
-            self._revalidate(os.path.dirname(link))
-            return str(self._call("readlink", link))
-        except OSError as error:
-            if error.errno not in (*GONE, errno.EINVAL):
-                raise
-            return ""
+        """Return the target of a link; empty when there is none.
+
+        ESTALE is asked about again, and raised if it is said of a name that is there.
+        """
+        for is_last in (False, True):
+            try:
+                self._revalidate(os.path.dirname(link))
+                return str(self._call("readlink", link))
+            except OSError as error:
+                if error.errno not in (*GONE, errno.EINVAL):
+                    raise
+                if error.errno != errno.ESTALE or not self._has_name(link):
+                    break
+                if is_last:
+                    raise
+        return ""
 
     def open_anything(self, path: str) -> int:
         """Open a file of any kind, only for its status; return its descriptor."""

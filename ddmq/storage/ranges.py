@@ -19,7 +19,6 @@ its former holder, if it is only slow, finds nothing under the names that it kno
 
 from __future__ import annotations
 
-import errno
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -153,15 +152,8 @@ class Ranges:
         if path is None:
             return False
         moved = move(path)
-        if not moved:
-            self._require_gone(path)
         self._end(lease)
         return moved
-
-    def _require_gone(self, path: str) -> None:
-        """Raise an error if a detached file is still there, so that its line is not over."""
-        if self._fs.exists(path):
-            raise OSError(errno.ESTALE, "it could not be moved, as it seems", path)
 
     def detach(self, lease: Lease) -> str | None:
         """Write the message of a line into a file of its own; return its path, None: it is lost.
@@ -196,8 +188,9 @@ class Ranges:
         """Give a detached line a lease of its own, which ends with that of its range."""
         path = f"{self._layout.work}/{held.detached(line)}"
         own = Lease.of(held.range.entry(line), held.expiry, held.token)
-        if not self._fs.rename(path, f"{self._layout.work}/{own.filename}"):
-            self._require_gone(path)
+        self._fs.rename(
+            path, f"{self._layout.work}/{own.filename}"
+        )  # or it has gone on
 
     def _end(self, lease: Lease) -> None:
         """Note that a detached line has gone; if that fails, others will when the lease is over."""
@@ -260,8 +253,7 @@ class Ranges:
             return False
         for line in held.range.lines(DETACHED):
             path = f"{self._layout.work}/{held.detached(line)}"
-            if not place(path, held.range.entry(line)):
-                self._require_gone(path)
+            place(path, held.range.entry(line))
             self._end(held.lease_of(line))
         entry = held.range.entry(held.range.first)
         return self.put(token, held.range.lines(), entry, place)
@@ -281,7 +273,6 @@ class Ranges:
         detached = held.range.lines(DETACHED)
         for line in detached:
             expire(held.lease_of_detached(line))
-            self._require_gone(f"{self._layout.work}/{held.detached(line)}")
         ours = held.marked(detached, LEFT)._replace(
             expiry=self._time.end_of_lease(_TAKEN_FOR), token=new_token()
         )

@@ -10,7 +10,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from protocol.scenes import QUEUE, SCENES, Play, Scene, plays, text
-from support import Calls, counting, failing, failing_from, losing_reply, writing_short
+from support import (
+    Calls,
+    counting,
+    failing,
+    failing_from,
+    failing_twice,
+    losing_reply,
+    writing_short,
+)
 
 from ddmq import DdmqError, StorageError
 from ddmq.storage.names import key_of_draft
@@ -80,6 +88,7 @@ def _lasting(name: str) -> Fault:
 
 FAULTS = [
     *map(_refusing, ("EIO", "ENOSPC", "EDQUOT", "ESTALE", "EACCES", "EROFS", "EINTR")),
+    Fault("ESTALE-twice", lambda n: failing_twice(n, errno.ESTALE)),
     *map(_lying, ("ENOENT", "ESTALE", "EIO")),
     *map(_going_away, (1, 2, 4)),
     *map(_lasting, ("EIO", "ENOSPC", "EROFS")),

@@ -314,7 +314,7 @@ def test_no_schedule_at_random_loses_or_doubles_a_message(
     told: Counter[str], tmp_path: Path
 ) -> None:
     with in_time(300):
-        try_at_random(tmp_path, range(100))
+        try_at_random(tmp_path, range(150))
     assert_often(told, OLD_PAGE=50, POSITIVE=5, STALE=5, GARBAGE=5)
 
 

@@ -225,7 +225,7 @@ def test_estale_twice_while_a_range_is_taken_over(
     world: World, held: list[Message]
 ) -> None:
     with pytest.raises(DdmqError):
-        world.broker(Calls(_stale([1, 2, 3, 4])), clean=False).nack(held[2])
+        world.broker(Calls(_stale([0] * 99)), clean=False).nack(held[2])
     world.clock.advance(HOUR)
     left = [1, 2]
     world.broker(Calls(_stale(left))).clean(QUEUE)

@@ -137,11 +137,42 @@ def test_what_is_no_directory_is_not_listed(tmp_path):
         fs.listing(f"{tmp_path}/gone")
 
 
-def test_a_directory_that_another_node_removed_is_missing(tmp_path, refusing):
-    stale = refusing("listdir", errno.ESTALE)
+def test_a_directory_that_another_node_removed_is_missing(tmp_path):
+    path = tmp_path / "a"
+    path.mkdir()
+
+    def call(_, name, function, arguments):
+        if name != "listdir":
+            return function(*arguments)
+        if path.exists():
+            path.rmdir()
+        raise OSError(errno.ESTALE, "stale", arguments[0])
+
     with pytest.raises(FileNotFoundError) as caught:
-        stale.listing(str(tmp_path))
-    assert caught.value.filename == str(tmp_path)
+        FileSystem(Calls(call)).listing(str(path))
+    assert caught.value.filename == str(path)
+
+
+@pytest.mark.parametrize("times", [1, 2])
+@pytest.mark.parametrize("name", ["listdir", "rename", "readlink", "fstat"])
+def test_what_is_there_is_not_called_gone_though_it_is_said_to_be_stale(
+    tmp_path, refusing, name, times
+):
+    """It is asked about again, or the error is raised: ESTALE proves nothing."""
+    (tmp_path / "a").touch()
+    (tmp_path / "l").symlink_to("target")
+    here = str(tmp_path)
+    fs = refusing(name, errno.ESTALE, times=times)
+    ask = {
+        "listdir": lambda: sorted(fs.listing(here)) == ["a", "l"],
+        "rename": lambda: fs.rename(f"{here}/a", f"{here}/b"),
+        "readlink": lambda: fs.named_by(f"{here}/l") == "target",
+        "fstat": lambda: fs.is_alive(f"{here}/a"),
+    }[name]
+    if times == 2 and name in ("listdir", "readlink"):
+        with pytest.raises(OSError, match=os.strerror(errno.ESTALE)):
+            ask()
+    assert ask()
 
 
 def test_a_listing_that_is_refused_raises(here, refusing):
