@@ -298,7 +298,9 @@ class Bundles:
             except FileNotFoundError:
                 return None, False
         if elected == claimed.target:
-            return True if self._is_alive(claimed.bundle) else None, is_new
+            # Its messages are the first to go when it is removed.
+            is_alive = self._fs.is_alive(self._layout.lines(claimed.bundle))
+            return is_alive or None, is_new
         return None if parse_claim(elected) is None else False, False
 
     def was_made(self, held: RangeLease) -> bool:
@@ -335,10 +337,6 @@ class Bundles:
     def _note_end(self, id_: str, end: int) -> None:
         self._ends[id_] = max(end, self._ends.get(id_, 0))
         _shrink(self._ends, _MOST_CHAINS)
-
-    def _is_alive(self, id_: str) -> bool:
-        """Tell whether a bundle has its messages: they are the first to go when it is removed."""
-        return self._fs.is_alive(self._layout.lines(id_))
 
     def path_of_lease(self, held: RangeLease) -> str:
         """Return the path of the lease of a range."""
@@ -594,7 +592,7 @@ class Bundles:
         now = self._clock.monotonic()
         again, rest = self._missed.get(id_, (now, _REST / 2))
         if now >= again:
-            if self._is_alive(id_):
+            if self._fs.is_alive(self._layout.lines(id_)):
                 self._missed.pop(id_, None)
                 return
             rest = min(2 * rest, _LONGEST_REST)
