@@ -271,8 +271,9 @@ class FileSystem:
         """Move `source` to `target`; False when `source` is gone.
 
         An NFS client may send a rename twice; the second answer is ENOENT though the rename was
-        made. So we look for the target before we believe ENOENT. ESTALE proves nothing: while
-        `source` is there, it is tried again. FileNotFoundError: the target's directory is missing.
+        made. So we look for the target before we believe ENOENT. ESTALE proves nothing: while a
+        listing shows `source`, it is tried again. FileNotFoundError: the target's directory is
+        missing.
         """
         for _ in range(_STALE_TRIES):
             try:
@@ -284,7 +285,7 @@ class FileSystem:
                     raise _missing(error.filename) from error
                 if self._is_at(target):
                     return True
-                if error.errno == errno.ENOENT or not self._is_at(source):
+                if error.errno == errno.ENOENT or not self._is_listed(source):
                     return False
                 stale = error
             else:
@@ -347,11 +348,16 @@ class FileSystem:
         except OSError as error:
             if error.errno not in GONE:
                 raise
-            if error.errno == errno.ENOENT:
-                return False
-            directory, name = os.path.split(path)
-            return name in self._names(directory)
+            return error.errno == errno.ESTALE and self._is_listed(path)
         return True
+
+    def _is_listed(self, path: str) -> bool:
+        """Tell whether a listing shows `path`, which is believed where ESTALE is said of it."""
+        directory, name = os.path.split(path)
+        try:
+            return bool(name) and name in self._names(directory)
+        except (FileNotFoundError, NotADirectoryError):
+            return False
 
     def recall(self, path: str) -> None:
         """Wait until no client has a delegation of a file, if we may open it.
@@ -489,7 +495,7 @@ class FileSystem:
     def _names(self, path: str) -> list[str]:
         """List a directory that is opened afresh.
 
-        That it is gone, ESTALE must say twice, and there must be nothing of its name.
+        That it is gone, ESTALE must say twice, and the directory above must not show it.
         """
         for is_last in (False, True):
             try:
@@ -500,9 +506,9 @@ class FileSystem:
                 error.filename = path
                 if error.errno != errno.ESTALE:
                     raise
+                if is_last and self._is_listed(path):
+                    raise
                 if is_last:
-                    if self.status(path) is not None:
-                        raise
                     raise _missing(path) from error
         return names
 
@@ -758,7 +764,7 @@ class FileSystem:
             except OSError as error:
                 if error.errno not in (*GONE, errno.EINVAL):
                     raise
-                if error.errno != errno.ESTALE or not self._has_name(link):
+                if error.errno != errno.ESTALE or not self._is_listed(link):
                     break
                 if is_last:
                     raise
