@@ -10,7 +10,11 @@ steps of which each is one change that everybody sees:
 1. Its message is put into a file of its own, which is no message yet.
 2. The range gets the name that says that this line is detached. Now the file is the message.
 3. The file is moved to where the message goes.
-4. The range gets the name that says that this line is over.
+4. The range gets the name that says that this line has left.
+
+Two may hold one lease, as two threads do. Each finds that a rename was made, by himself or by the
+other, when its target is there. So no two changes that differ may make one name: what left has
+another letter than what was acked, and each try to detach a line has a mark of its own.
 
 Whoever dies in between leaves the rest to those who take over the range when its lease is over.
 They first see to the detached files, and then give the range a name with a token of theirs. So
@@ -186,11 +190,10 @@ class Ranges:
 
     def _set_aside(self, held: RangeLease, line: int) -> None:
         """Give a detached line a lease of its own, which ends with that of its range."""
-        path = f"{self._layout.work}/{held.detached(line)}"
+        work = self._layout.work
         own = Lease.of(held.range.entry(line), held.expiry, held.token)
-        self._fs.rename(
-            path, f"{self._layout.work}/{own.filename}"
-        )  # or it has gone on
+        # If it is not there, it has gone on already.
+        self._fs.rename(f"{work}/{held.detached(line)}", f"{work}/{own.filename}")
 
     def _end(self, lease: Lease) -> None:
         """Note that a detached line has gone; if that fails, others will when the lease is over."""
