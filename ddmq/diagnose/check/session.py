@@ -156,9 +156,10 @@ def _with_child(
             f"{os.path.dirname(ours.path)}: name two mounts of one file system"
         )
 
+    us = os.getpid()
+
     def answer() -> None:
-        parent = os.getppid()
-        channel = Channel(theirs, lambda: os.getppid() == parent)
+        channel = Channel(theirs, lambda: os.getppid() == us)
         with suppress(Silence):  # nobody is left to be told
             Partner(theirs, channel).answer()
 

@@ -108,12 +108,12 @@ class Storm:
 
     def _start_publisher(self) -> Child:
         first = sum(line.what == "publishing" for line in self.record())
-        log = self._next_log()
-        return self._family.start(lambda: publish(self._bench, log, first))
+        log, us = self._next_log(), os.getpid()
+        return self._family.start(lambda: publish(self._bench, log, first, us))
 
     def _start_consumer(self) -> Child:
-        log = self._next_log()
-        return self._family.start(lambda: consume(self._bench, log))
+        log, us = self._next_log(), os.getpid()
+        return self._family.start(lambda: consume(self._bench, log, us))
 
     def _next_log(self) -> str:
         self._started += 1
@@ -144,9 +144,12 @@ class Log:
         os.write(self._descriptor, ("\t".join(words) + "\n").encode())
 
 
-def publish(bench: Bench, path: str, first: int) -> None:
-    """Be a publisher: note in a file at `path` all that is published, from message `first` on."""
-    log, parent = Log(path), os.getppid()
+def publish(bench: Bench, path: str, first: int, parent: int) -> None:
+    """Be a publisher: note in a file at `path` all that is published, from message `first` on.
+
+    It ends when its `parent` is gone, which may have died before this begins.
+    """
+    log = Log(path)
     try:
         broker = Broker(root_of(bench), fs=bench.fs)
         while first < MESSAGES and os.getppid() == parent:
@@ -164,9 +167,9 @@ def publish(bench: Bench, path: str, first: int) -> None:
         log.write("failed", " ".join(str(error).split()))
 
 
-def consume(bench: Bench, path: str) -> None:
-    """Be a consumer, and note all that is consumed, until our parent is gone."""
-    log, parent = Log(path), os.getppid()
+def consume(bench: Bench, path: str, parent: int) -> None:
+    """Be a consumer, and note all that is consumed, until our `parent` is gone."""
+    log = Log(path)
     broker = None
     while os.getppid() == parent:
         try:

@@ -19,7 +19,7 @@ def events(path):
 def test_a_publisher_and_a_consumer_note_all_that_they_do(benches, tmp_path):
     bench, log = benches[0], str(tmp_path / "log")
     broker = storm.make_queue(bench, 5)
-    storm.publish(bench, log, 3)
+    storm.publish(bench, log, 3, os.getppid())
     assert events(log) == ["publishing", "published"] * 2
     while storm.consume_some(bench, broker, storm.Log(log)):
         pass
@@ -40,15 +40,15 @@ def orphaned(monkeypatch):
 
 def test_a_publisher_whose_parent_died_ends(benches, tmp_path, orphaned):
     storm.make_queue(benches[0], 5)
-    orphaned(2)
-    storm.publish(benches[0], str(tmp_path / "log"), 3)
+    orphaned(1)
+    storm.publish(benches[0], str(tmp_path / "log"), 3, 1)
     assert events(tmp_path / "log") == ["publishing", "published"]
 
 
 def test_some_are_published_as_a_bundle(benches, tmp_path, monkeypatch):
     monkeypatch.setattr(storm, "MESSAGES", 20)
     broker = storm.make_queue(benches[0], 5)
-    storm.publish(benches[0], str(tmp_path / "log"), 0)
+    storm.publish(benches[0], str(tmp_path / "log"), 0, os.getppid())
     assert broker.view()[storm.QUEUE].waiting == 20
     waiting = tmp_path / "here" / "mq" / storm.QUEUE / "ready"
     assert sum(len(files) for _, _, files in os.walk(waiting)) == 6
@@ -57,15 +57,26 @@ def test_some_are_published_as_a_bundle(benches, tmp_path, monkeypatch):
 def test_a_consumer_whose_parent_died_ends(benches, tmp_path, orphaned):
     broker = storm.make_queue(benches[0], 5)
     broker.publish(storm.QUEUE, "x")
-    orphaned(4)
-    storm.consume(benches[0], str(tmp_path / "log"))
+    orphaned(3)
+    storm.consume(benches[0], str(tmp_path / "log"), 1)
     assert events(tmp_path / "log") == ["consumed", "acking", "acked"]
 
 
+def test_who_begins_after_the_death_of_its_parent_does_nothing(benches, tmp_path):
+    """Else it would take whoever adopted it for its parent, and never end."""
+    storm.make_queue(benches[0], 5)
+    gone = os.getppid() + 1
+    storm.publish(benches[0], str(tmp_path / "published"), 3, gone)
+    storm.consume(benches[0], str(tmp_path / "consumed"), gone)
+    assert events(tmp_path / "published") == events(tmp_path / "consumed") == []
+
+
 def test_workers_note_what_they_complain_about(benches, tmp_path, orphaned):
-    storm.publish(benches[0], str(tmp_path / "published"), 0)  # there is no queue
-    orphaned(2)
-    storm.consume(benches[0], str(tmp_path / "consumed"))
+    storm.publish(
+        benches[0], str(tmp_path / "published"), 0, os.getppid()
+    )  # there is no queue
+    orphaned(1)
+    storm.consume(benches[0], str(tmp_path / "consumed"), 1)
     assert events(tmp_path / "published") == events(tmp_path / "consumed") == ["failed"]
 
 
