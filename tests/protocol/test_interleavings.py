@@ -320,7 +320,8 @@ def purging_work(client: Client) -> None:
 
 def purging(client: Client, state: str) -> None:
     client.story.is_purged = True
-    client.story.purged += purge_unlocked(client.broker, state)
+    number = purge_unlocked(client.broker, state)  # meanwhile others may add to it, too
+    client.story.purged += number
 
 
 def acking_by_id(client: Client) -> None:
