@@ -170,6 +170,30 @@ def test_a_range_that_is_over_goes_though_its_bundle_is_gone(world, store):
     assert world.ranges() == []
 
 
+def test_a_line_that_was_detached_in_vain_is_acked_with_its_file(world, store):
+    leases = claimed(store, 3)
+    store.leases.ranges.detach(leases[1])
+    assert store.leases.ranges.ack(leases[0].token, [0, 1]) == {0, 1}
+    assert states(world) == ["xlo"]
+    assert detached(world) == []
+    assert store.leases.ranges.ack(leases[0].token, [0, 1]) == set()
+
+
+def test_a_range_is_called_lost_when_two_listings_miss_it(world, store, late, calls):
+    leases = claimed(store, 3)
+    late.leases.ranges.take_over(held(world), never)
+    before = calls.made.count("listdir")
+    assert store.leases.ranges.ack(leases[0].token, [0]) == set()
+    assert calls.made.count("listdir") == before + 2
+
+
+def test_the_file_of_a_detached_line_belongs_to_the_group(world, bundler):
+    os.chmod(world.path, 0o2770)
+    store = store_of(world)
+    path = store.leases.ranges.detach(claimed(store, 3)[1])
+    assert os.stat(path).st_mode & 0o777 == 0o660
+
+
 def test_an_ack_that_fails_changes_nothing(world, store, refusing):
     leases = claimed(store, 4)
     store.fs.calls = refusing("rename", errno.EIO).calls
@@ -343,13 +367,13 @@ def test_the_only_open_line_goes_back_with_its_range_by_one_rename(
 def test_all_open_lines_go_back_together_where_they_were(world, store):
     leases = claimed(store, 4)
     store.leases.ack([leases[1]])
-    entry = leases[0].entry._replace(failures=2, losses=3)
+    entry = leases[0].entry._replace(priority=7, failures=2, losses=3)
     put_back = store.ready.put_back
     token = leases[0].token
     assert store.leases.ranges.put(token, [0, 2, 3], entry, put_back) is True
     [back, bundle] = [place.entry for place in store.scan.places()]
     assert (back.state, back.lines()) == ("oxoo", [0, 2, 3])
-    assert (back.failures, back.losses) == (2, 3)
+    assert (back.priority, back.failures, back.losses) == (7, 2, 3)
     assert back.stamp == bundle.stamp
     assert store.leases.ranges.put(token, [0, 2, 3], entry, put_back) is False
 
