@@ -245,35 +245,23 @@ def remembering_missing(path: str) -> Calls:
     return Calls(call)
 
 
-def failing(n: int, code: int) -> Calls:
-    """Return system calls of which the n-th fails with `code` and is not done."""
+def failing(n: int, code: int, *, twice: bool = False) -> Calls:
+    """Return system calls of which the n-th fails with `code` and is not done.
+
+    If `twice`, so does the next one of its name.
+    """
+    again: list[str] = []
 
     def call(
         number: int, name: str, function: Callable[..., Any], arguments: Any
     ) -> Any:
         if number == n:
-            if name == "close":  # it fails, but the descriptor is gone all the same
-                function(*arguments)
-            raise _answer(code, name, arguments)
-        return function(*arguments)
-
-    return Calls(call)
-
-
-def failing_twice(n: int, code: int) -> Calls:
-    """Return system calls of which the n-th fails with `code`, and the next one of its name."""
-    left: list[str] = []
-
-    def call(
-        number: int, name: str, function: Callable[..., Any], arguments: Any
-    ) -> Any:
-        if number == n:
-            left.append(name)
-        elif name not in left:
-            return function(*arguments)
+            again.extend([name] * twice)
+        elif name in again:
+            again.remove(name)
         else:
-            left.remove(name)
-        if name == "close":
+            return function(*arguments)
+        if name == "close":  # it fails, but the descriptor is gone all the same
             function(*arguments)
         raise _answer(code, name, arguments)
 

@@ -96,6 +96,12 @@ def _shrink(kept: dict[str, Any], most: int) -> None:
             kept.pop(next(iter(kept)), None)
 
 
+def _end_of(target: str, first: int, lines: int) -> int | None:
+    """Return where a claim ends, by its target; None: a bundle of so many lines has none such."""
+    found = parse_claim(target)
+    return found[0] if found is not None and first < found[0] <= lines else None
+
+
 class BundleNotFound(OSError):
     """A bundle is not where it should be. That proves nothing, so its leases stay."""
 
@@ -248,10 +254,9 @@ class Bundles:
         Others may have put anything there. If that is surely no claim, our lease is removed.
         NoClaim: the bundle's claims do not go on. Any other OSError: nobody can tell. So it stays.
         """
-        first = int(os.path.basename(path))
-        found = parse_claim(elected)
-        if found is not None and first < found[0] <= bundle.lines:
-            return found[0]
+        end = _end_of(elected, int(os.path.basename(path)), bundle.lines)
+        if end is not None:
+            return end
         there = self._fs.status(path)
         if elected or (there is not None and not stat.S_ISLNK(there.mode)):
             self._fs.discard(lease)
@@ -330,8 +335,8 @@ class Bundles:
         last = max(firsts, default=0)
         end = over.get(last, last)
         if last in firsts and last not in over:
-            claim = parse_claim(self._fs.named_by(f"{directory}/{last}"))
-            end = claim[0] if claim is not None and last < claim[0] <= lines else last
+            target = self._fs.named_by(f"{directory}/{last}")
+            end = _end_of(target, last, lines) or last
         return Chain(firsts, frozenset(over), end)
 
     def _note_end(self, id_: str, end: int) -> None:

@@ -611,11 +611,6 @@ class FileSystem:
         with suppress(OSError):
             self._call("unlink", path)
 
-    def discard_recalled(self, path: str) -> None:
-        """Remove a file that nobody needs, and that a client which died may have open."""
-        self.recall(path)
-        self.discard(path)
-
     def read(self, path: str, most: int = _CHUNK) -> bytes:
         """Read a file to its end or to `most` bytes; follow no link, and wait for no FIFO.
 

@@ -595,13 +595,13 @@ class Store:
             return [lease] if self.fs.rename(path, target) else []
         except ClockUnknown:
             raise
+        except NoClaim as error:
+            self.passed.add(path)
+            what = "keeps the rest of its bundle waiting"
+            self.passed.tell(str(error.filename), what, error)
+            return []
         except OSError as error:
             bucket, work = os.path.dirname(path), self.layout.work
-            if isinstance(error, NoClaim):
-                self.passed.add(path)
-                what = "keeps the rest of its bundle waiting"
-                self.passed.tell(str(error.filename), what, error)
-                return []
             if error.errno in _ONLY_THIS or self.fs.is_directory(path):
                 stuck = path
             elif error.errno == errno.EACCES and self.buckets.is_kept(bucket, work):

@@ -15,7 +15,6 @@ from support import (
     counting,
     failing,
     failing_from,
-    failing_twice,
     losing_reply,
     writing_short,
 )
@@ -88,7 +87,7 @@ def _lasting(name: str) -> Fault:
 
 FAULTS = [
     *map(_refusing, ("EIO", "ENOSPC", "EDQUOT", "ESTALE", "EACCES", "EROFS", "EINTR")),
-    Fault("ESTALE-twice", lambda n: failing_twice(n, errno.ESTALE)),
+    Fault("ESTALE-twice", partial(failing, code=errno.ESTALE, twice=True)),
     *map(_lying, ("ENOENT", "ESTALE", "EIO")),
     *map(_going_away, (1, 2, 4)),
     *map(_lasting, ("EIO", "ENOSPC", "EROFS")),
