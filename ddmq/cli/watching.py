@@ -186,10 +186,6 @@ class Watched:
                 yield worker.seen + worker.age, worker, found[1]
 
 
-def _anyone(_: WorkerSeen) -> bool:
-    return True
-
-
 def _key(worker: WorkerSeen) -> tuple[str, int, float]:
     return worker.host, worker.process, worker.started
 
@@ -217,7 +213,7 @@ class Watch:
     def begin(self, *, raises: bool) -> list[Seen]:
         """Look at everything for the first time, whatever it costs."""
         for queue in self._queues:
-            for act, arguments in ((queue.look, (_anyone,)), (queue.count, ())):
+            for act, arguments in ((queue.look, (lambda _: True,)), (queue.count, ())):
                 if raises:
                     act(*arguments)
                 else:

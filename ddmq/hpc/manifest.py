@@ -40,7 +40,9 @@ def manifest(queue_path: str, directory: str) -> list[Row]:
     for run in journal.read(queue_path):
         if run.result in _TELLING and _counts_more(run, counting.get(run.id)):
             counting[run.id] = run
-    return [_row(run, there) for run in sorted(counting.values(), key=_start)]
+    return [
+        _row(run, there) for run in sorted(counting.values(), key=lambda run: run.start)
+    ]
 
 
 def _counts_more(run: journal.Run, other: journal.Run | None) -> bool:
@@ -51,10 +53,6 @@ def _counts_more(run: journal.Run, other: journal.Run | None) -> bool:
     if is_acked != (other.result == "acked"):
         return is_acked
     return run.start > other.start
-
-
-def _start(run: journal.Run) -> float:
-    return run.start
 
 
 def _row(run: journal.Run, there: set[str]) -> Row:
