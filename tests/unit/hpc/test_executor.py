@@ -263,10 +263,15 @@ def test_what_is_no_result_is_left_out(made, work, tasks, tmp_path, caplog):
     keys = [f"{n:023d}-{n:09d}" for n in range(5)]
     (results / keys[0]).symlink_to(secret)
     os.mkfifo(results / keys[1])
-    (results / keys[2]).write_text("no JSON")
     said = {"key": future.key, "value": 1, "error": None}
-    (results / keys[3]).write_text(json.dumps(said))  # another call's
-    (results / keys[4]).write_text(json.dumps({**said, "key": keys[4]}))  # no call's
+    planted = {
+        keys[2]: "no JSON",
+        keys[3]: json.dumps(said),  # another call's
+        keys[4]: json.dumps({**said, "key": keys[4]}),  # no call's
+    }
+    for name, text in planted.items():  # whole at once: it is read as soon as it is there
+        (tmp_path / name).write_text(text)
+        (tmp_path / name).rename(results / name)
     (results / "mine").write_text("not even a name of one")
     work(1)
     assert future.result(PATIENCE) == 2
