@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 #: Seconds until what had to make room is shown again, and between two looks at a call.
 _SOON = 0.6
+_TERMINAL = os.O_WRONLY | os.O_NOCTTY | os.O_NONBLOCK | os.O_CLOEXEC
 
 
 class WorkerProgress:
@@ -83,15 +84,24 @@ class WorkerProgress:
         """Show it no more."""
         self.hide()
         logging.getLogger("ddmq").removeHandler(self._warnings)
+        self._stream.close()
 
 
 class _Unwaiting:
-    """An output of this process, which gets what it takes at once; the rest is dropped."""
+    """An output of this process, which gets what it takes at once; the rest is dropped.
+
+    A pipe that is ready takes `PIPE_BUF` bytes. A terminal that is ready may take less, and let
+    the writer of a longer text wait until somebody reads. So it is opened once more, for us alone.
+    """
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
+        self._own: int | None = None
+        if stream.isatty():
+            with suppress(OSError):  # it may belong to another user
+                self._own = os.open(f"/proc/self/fd/{stream.fileno()}", _TERMINAL)
         self._poll = select.poll()
-        self._poll.register(stream, select.POLLOUT)
+        self._poll.register(self.fileno(), select.POLLOUT)
 
     def write(self, text: str) -> None:
         """Write a short text."""
@@ -100,12 +110,18 @@ class _Unwaiting:
             if self._poll.poll(0):
                 os.write(self.fileno(), data)
 
+    def close(self) -> None:
+        """Write no more."""
+        if self._own is not None:
+            os.close(self._own)
+            self._own = None
+
     def flush(self) -> None:
         """All is written."""
 
     def fileno(self) -> int:
         """Return the descriptor."""
-        return self._stream.fileno()
+        return self._stream.fileno() if self._own is None else self._own
 
 
 class _Warnings(logging.Handler):

@@ -26,6 +26,7 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from ddmq.storage.bundles import BundleNotFound
 from ddmq.storage.names import (
     DETACHED,
     LEFT,
@@ -166,10 +167,12 @@ class Ranges:
         Another line that was detached like that gets a lease of its own first, since the range's
         name has one mark only. Our own rename may have been made though it failed. Then our file
         is the message already. So it is never written to again, and is not removed here.
+
+        BundleNotFound: a listing shows that we have the line, and its message can't be found.
         """
         number, mark, is_written = lease.number, new_mark(), False
         work = self._layout.work
-        for held in self._present(lease.token):
+        for tries, held in enumerate(self._present(lease.token)):
             detached = held.range.lines(DETACHED)
             if number in detached:
                 path = f"{work}/{held.detached(number)}"
@@ -181,7 +184,12 @@ class Ranges:
             new = held.marked(detached, LEFT).marked([number], DETACHED, mark)
             path = f"{work}/{new.detached(number)}"
             if not is_written:
-                data, sync = self._bundles.file_content(lease)
+                try:
+                    data, sync = self._bundles.file_content(lease)
+                except BundleNotFound:
+                    if tries:
+                        raise
+                    continue  # the range that we remember may be gone, as its bundle is
                 self._fs.create_own(path, data, sync=sync, mode=self._layout.file_mode)
                 is_written = True
             if self._change(held, new):

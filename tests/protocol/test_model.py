@@ -335,9 +335,18 @@ class QueueMachine(RuleBasedStateMachine):
     def _ack(self, broker: Broker, message: Message) -> None:
         item = self.model.holder(message)
         forgiven = item is None and self.model.is_finished(message)
+        forgiven = forgiven and not self._has_begun_to_leave(message)
         assert self._done(message, broker.ack) == (item is not None or forgiven)
         if item is not None:
             self.model.remove(item)
+
+    def _has_begun_to_leave(self, message: Message) -> bool:
+        """Whether there is a file of a line that was lost before it was detached.
+
+        It may be the message for all that a client can tell, who finds no range of it.
+        """
+        files = os.listdir(f"{self.root}/{QUEUE}/work")
+        return any(f".{message.id}." in name for name in files)
 
     def _nack(self, broker: Broker, message: Message, delay: float = 0) -> None:
         def act(message: Message) -> None:

@@ -9,6 +9,7 @@ from contextlib import suppress
 from functools import partial
 
 import pytest
+from support import in_time
 
 from ddmq import Broker
 from ddmq.cli import worker_progress
@@ -159,6 +160,16 @@ def test_nobody_waits_for_a_reader_that_takes_nothing(shown, either, clock):
     either.fill()
     looked(shown(either.writer), clock, seconds=EVERY_LINE)
     assert set(either.read()) == {"."}
+
+
+@pytest.mark.parametrize("size", [300, 700, 4000])
+def test_nobody_waits_for_a_terminal_that_takes_a_part_of_a_line(terminal, size):
+    with open(terminal.writer, "w", closefd=False) as stream, in_time(20):
+        unwaiting = worker_progress._Unwaiting(stream)
+        for _ in range(200):
+            unwaiting.write("x" * size)
+        unwaiting.close()
+    assert set(terminal.read()) == {"x"}
 
 
 def test_a_reader_that_is_gone_ends_nothing(shown, broker, clock):

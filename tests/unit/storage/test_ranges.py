@@ -296,6 +296,31 @@ def test_a_line_that_has_left_is_lost_for_all_who_hold_its_old_name(world, store
     assert view(world) == Counts(10, 2, 0, 0)
 
 
+def test_a_line_that_was_purged_is_lost_though_its_range_is_remembered(
+    world, store, late
+):
+    leases = claimed(store, 3)
+    assert None not in late.leases.renew(leases, TIMEOUT)  # it has read no message
+    other = world.broker(clean=False)
+    other.purge(QUEUE)
+    other.clean(QUEUE)
+    assert bundle_directories(world) == []
+    assert late.requeue(leases[1], leases[1].entry.failed()) is False
+    assert view(world) == Counts(0, 0, 0, 0)
+
+
+def test_a_line_whose_bundle_was_moved_away_is_not_lost(world, store, late):
+    leases = claimed(store, 3)
+    assert None not in late.leases.renew(leases, TIMEOUT)
+    [directory] = bundle_directories(world)
+    away = f"{world.root}/away"
+    os.rename(directory, away)
+    with pytest.raises(BundleNotFound):
+        late.requeue(leases[1], leases[1].entry.failed())
+    os.rename(away, directory)
+    assert late.requeue(leases[1], leases[1].entry.failed())
+
+
 def test_a_line_that_is_acked_while_it_is_detached_is_lost_and_comes_nowhere(
     world, store, late
 ):
