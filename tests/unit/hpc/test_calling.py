@@ -12,7 +12,7 @@ import pytest
 
 from ddmq import InvalidArgument
 from ddmq.hpc.calling import command_for, function_named, name_of, program
-from ddmq.hpc.crew import _LOCAL
+from ddmq.hpc.executor.crew import _LOCAL
 
 TASKS = """
 import os

@@ -13,21 +13,21 @@ from typing import TYPE_CHECKING, Any
 from ddmq.broker import Broker
 from ddmq.clock import Clock
 from ddmq.errors import DdmqError, InvalidArgument, StorageError
-from ddmq.hpc.bundled import publish_together
 from ddmq.hpc.calling import command_for
-from ddmq.hpc.closed import require_own, require_own_names
-from ddmq.hpc.collector import Collector
-from ddmq.hpc.crew import Crew
+from ddmq.hpc.executor.bundled_calls import publish_together
+from ddmq.hpc.executor.closed_directories import require_own, require_own_names
+from ddmq.hpc.executor.collector import Collector
+from ddmq.hpc.executor.crew import Crew
+from ddmq.hpc.executor.plain_calls import Plain
 from ddmq.hpc.folder import Folder
-from ddmq.hpc.plain import Plain
 from ddmq.storage.names import new_token
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
-    from ddmq.hpc.calls import Call
-    from ddmq.hpc.collector import CallFuture
-    from ddmq.hpc.pickled import Pickled
+    from ddmq.hpc.executor.calls import Call
+    from ddmq.hpc.executor.collector import CallFuture
+    from ddmq.hpc.executor.pickled_calls import Pickled
 
 #: Seconds for which a call is lost at most whose worker was killed: the timeout in new queues.
 _TIMEOUT = 60
@@ -35,7 +35,7 @@ _TIMEOUT = 60
 _MANY, _TOGETHER = 100, 20
 #: Seconds in which a worker acks what is done.
 _LAST_ACKS = 1.0
-_CALLER = "ddmq.hpc.caller:Caller"
+_CALLER = "ddmq.hpc.executor.caller:Caller"
 #: All of this process: it does not end before their calls are made.
 _living: weakref.WeakSet[Executor] = weakref.WeakSet()
 
@@ -124,7 +124,7 @@ class Executor(futures.Executor):
         _living.add(self)
 
     def _pickled(self) -> Pickled:
-        from ddmq.hpc.pickled import Pickled  # not everybody has it
+        from ddmq.hpc.executor.pickled_calls import Pickled  # not everybody has it
 
         form = Pickled(self._broker.root, self.queue, self.results)
         try:

@@ -7,9 +7,9 @@ import threading
 import pytest
 
 from ddmq import DdmqError
-from ddmq.hpc import bundled
-from ddmq.hpc.bundled import make_together, publish_together
-from ddmq.hpc.calls import Call
+from ddmq.hpc.executor import bundled_calls
+from ddmq.hpc.executor.bundled_calls import make_together, publish_together
+from ddmq.hpc.executor.calls import Call
 
 CALLS = [Call(str(number), "f", [number], {}) for number in range(10)]
 
@@ -56,7 +56,7 @@ def test_a_message_of_several_may_come_back_whatever_the_queue_says(published, b
 @pytest.fixture
 def at_once(monkeypatch):
     """The moment after which calls are given away comes at once."""
-    monkeypatch.setattr(bundled, "_MOMENT", 0)
+    monkeypatch.setattr(bundled_calls, "_MOMENT", 0)
 
 
 def test_calls_that_are_short_are_made_here_in_their_order():

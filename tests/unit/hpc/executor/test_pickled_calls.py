@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from ddmq import InvalidArgument
-from ddmq.hpc.calls import Answer, Call, CallFailed, RemoteTraceback
-from ddmq.hpc.pickled import Pickled
+from ddmq.hpc.executor.calls import Answer, Call, CallFailed, RemoteTraceback
+from ddmq.hpc.executor.pickled_calls import Pickled
 from ddmq.hpc.serving import Reject
 
 needs_cloudpickle = pytest.mark.usefixtures("cloudpickle")

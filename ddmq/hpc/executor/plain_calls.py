@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from ddmq.errors import InvalidArgument
 from ddmq.hpc.calling import function_named, name_of
-from ddmq.hpc.calls import Answer, Call, CallFailed
+from ddmq.hpc.executor.calls import Answer, Call, CallFailed
 from ddmq.hpc.serving import Reject
 from ddmq.untrusted import parsed
 
@@ -18,7 +18,7 @@ _ANYTHING = "or Executor(…, serializer='cloudpickle') takes anything"
 
 
 class Plain:
-    """Makes messages of calls, and calls of messages; see also `ddmq.hpc.pickled`."""
+    """Makes messages of calls, and calls of messages; see also `pickled_calls.py`."""
 
     result_mode = None
     """Of the files with results: as the umask says."""

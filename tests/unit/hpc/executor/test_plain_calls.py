@@ -7,8 +7,8 @@ import sys
 import pytest
 
 from ddmq import InvalidArgument
-from ddmq.hpc.calls import Answer, Call, CallFailed
-from ddmq.hpc.plain import Plain
+from ddmq.hpc.executor.calls import Answer, Call, CallFailed
+from ddmq.hpc.executor.plain_calls import Plain
 from ddmq.hpc.serving import Reject
 
 TASKS = """

@@ -11,8 +11,14 @@ from base64 import b64decode, b64encode
 from typing import TYPE_CHECKING, Any
 
 from ddmq.errors import DdmqError, InvalidArgument
-from ddmq.hpc.calls import Answer, Call, CallFailed, RemoteTraceback, traceback_of
-from ddmq.hpc.closed import Enclosure, check_below
+from ddmq.hpc.executor.calls import (
+    Answer,
+    Call,
+    CallFailed,
+    RemoteTraceback,
+    traceback_of,
+)
+from ddmq.hpc.executor.closed_directories import Enclosure, check_below
 from ddmq.hpc.serving import Reject
 
 if TYPE_CHECKING:
@@ -21,7 +27,7 @@ if TYPE_CHECKING:
 
 
 class Pickled:
-    """Makes messages of calls, and calls of messages; see also `ddmq.hpc.plain`."""
+    """Makes messages of calls, and calls of messages; see also `plain_calls.py`."""
 
     result_mode = 0o600
     """Of the files with results: others may not write to them, whatever the umask says."""

@@ -9,8 +9,8 @@ from concurrent import futures
 from typing import TYPE_CHECKING, Any
 
 from ddmq.errors import DdmqError, QueueNotFound, RootNotFound
-from ddmq.hpc.calls import MAX_RESULT, Answer, Call, CallFailed, is_key
-from ddmq.hpc.closed import is_own_file
+from ddmq.hpc.executor.calls import MAX_RESULT, Answer, Call, CallFailed, is_key
+from ddmq.hpc.executor.closed_directories import is_own_file
 from ddmq.log import warn
 
 if TYPE_CHECKING:
@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 
     from ddmq.broker import Broker
     from ddmq.clock import Clock
-    from ddmq.hpc.crew import Crew
+    from ddmq.hpc.executor.crew import Crew
+    from ddmq.hpc.executor.pickled_calls import Pickled
+    from ddmq.hpc.executor.plain_calls import Plain
     from ddmq.hpc.folder import Folder
-    from ddmq.hpc.pickled import Pickled
-    from ddmq.hpc.plain import Plain
 
 #: Seconds between two looks for results: the first, and the longest; and the share of the time
 #: that looking may take.

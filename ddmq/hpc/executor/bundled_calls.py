@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from ddmq.broker import Broker
-    from ddmq.hpc.calls import Call
+    from ddmq.hpc.executor.calls import Call
 
 #: Characters of calls that are together in a message: far less than any message may have.
 _MOST = 1 << 16

@@ -9,10 +9,10 @@ from concurrent import futures
 
 import pytest
 
-from ddmq.hpc.calls import Answer, Call
-from ddmq.hpc.collector import Collector
+from ddmq.hpc.executor.calls import Answer, Call
+from ddmq.hpc.executor.collector import Collector
+from ddmq.hpc.executor.plain_calls import Plain
 from ddmq.hpc.folder import Folder
-from ddmq.hpc.plain import Plain
 
 PATIENCE = 30
 KEYS = [f"{n:023d}-{n:09d}" for n in range(3)]

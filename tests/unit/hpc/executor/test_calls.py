@@ -8,9 +8,9 @@ import traceback
 
 import pytest
 
-from ddmq.hpc import calls
-from ddmq.hpc.calls import Answer, Call, CallFailed, RemoteTraceback
-from ddmq.hpc.plain import Plain
+from ddmq.hpc.executor import calls
+from ddmq.hpc.executor.calls import Answer, Call, CallFailed, RemoteTraceback
+from ddmq.hpc.executor.plain_calls import Plain
 
 TASKS = """
 import os

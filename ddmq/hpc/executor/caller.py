@@ -6,17 +6,17 @@ import errno
 from typing import TYPE_CHECKING, Any
 
 from ddmq.clock import Clock
-from ddmq.hpc.bundled import make_together, publish_together
-from ddmq.hpc.calls import Call, is_key
+from ddmq.hpc.executor.bundled_calls import make_together, publish_together
+from ddmq.hpc.executor.calls import Call, is_key
+from ddmq.hpc.executor.plain_calls import Plain
 from ddmq.hpc.faults import may_pass
 from ddmq.hpc.folder import Folder
-from ddmq.hpc.plain import Plain
 from ddmq.hpc.serving import Reject, Release
 from ddmq.storage.names import new_token
 
 if TYPE_CHECKING:
     from ddmq.broker import Broker
-    from ddmq.hpc.pickled import Pickled
+    from ddmq.hpc.executor.pickled_calls import Pickled
 
 #: Seconds until a call is made again, where the directory did not take its result.
 _TROUBLED = 5.0
@@ -45,7 +45,9 @@ class Caller:
         self._root, _, self._queue = place.rpartition("/")
         self._form: Plain | Pickled
         if form == "cloudpickle":
-            from ddmq.hpc.pickled import Pickled  # not every worker has it
+            from ddmq.hpc.executor.pickled_calls import (
+                Pickled,  # not every worker has it
+            )
 
             self._form = Pickled(self._root, self._queue, results)
         else:

@@ -8,8 +8,8 @@ import stat
 
 import pytest
 
-from ddmq.hpc.caller import Caller
-from ddmq.hpc.calls import Answer, Call
+from ddmq.hpc.executor.caller import Caller
+from ddmq.hpc.executor.calls import Answer, Call
 from ddmq.hpc.serving import Reject, Release
 
 KEY = "0" * 23 + "-" + "0" * 9

@@ -8,7 +8,7 @@ import subprocess
 import pytest
 
 from ddmq import DdmqError, InvalidArgument
-from ddmq.hpc.crew import Crew, words_of
+from ddmq.hpc.executor.crew import Crew, words_of
 
 
 def test_options_are_written_as_on_a_command_line():

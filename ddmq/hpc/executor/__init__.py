@@ -1,0 +1,1 @@
+"""Functions that workers call for a program: `concurrent.futures` on a queue."""
