@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from ddmq.hpc.executor.calls import CallFailed
     from ddmq.hpc.executor.executor import Executor
-    from ddmq.hpc.library import Worker
-    from ddmq.hpc.serving import Reject, Release, serve
+    from ddmq.hpc.functions.library import Worker
+    from ddmq.hpc.functions.serving import Reject, Release, serve
 
 __all__ = ["CallFailed", "Executor", "Reject", "Release", "Worker", "serve"]
 
@@ -22,9 +22,9 @@ def __getattr__(name: str) -> Any:
 
         return getattr(executor if name == "Executor" else calls, name)
     if name == "Worker":
-        from ddmq.hpc.library import Worker
+        from ddmq.hpc.functions.library import Worker
 
         return Worker
-    from ddmq.hpc import serving
+    from ddmq.hpc.functions import serving
 
     return getattr(serving, name)

@@ -1,1 +1,1 @@
-"""Functions that workers call for a program: `concurrent.futures` on a queue."""
+"""`concurrent.futures` on a queue: calls that workers make, and whose results come back."""

@@ -11,7 +11,7 @@ from ddmq.hpc.executor.calls import Call, is_key
 from ddmq.hpc.executor.plain_calls import Plain
 from ddmq.hpc.faults import may_pass
 from ddmq.hpc.folder import Folder
-from ddmq.hpc.serving import Reject, Release
+from ddmq.hpc.functions.serving import Reject, Release
 from ddmq.storage.names import new_token
 
 if TYPE_CHECKING:

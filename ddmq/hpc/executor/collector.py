@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from ddmq.errors import DdmqError, QueueNotFound, RootNotFound
 from ddmq.hpc.executor.calls import MAX_RESULT, Answer, Call, CallFailed, is_key
-from ddmq.hpc.executor.closed_directories import is_own_file
+from ddmq.hpc.executor.enclosure import is_own_file
 from ddmq.log import warn
 
 if TYPE_CHECKING:

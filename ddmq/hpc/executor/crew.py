@@ -10,7 +10,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from ddmq.errors import DdmqError, InvalidArgument
-from ddmq.hpc.calling import program
+from ddmq.hpc.functions.calling import program
 from ddmq.log import warn
 from ddmq.schedulers import environment
 

@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any
 from ddmq.broker import Broker
 from ddmq.clock import Clock
 from ddmq.errors import DdmqError, InvalidArgument, StorageError
-from ddmq.hpc.calling import command_for
 from ddmq.hpc.executor.bundled_calls import publish_together
-from ddmq.hpc.executor.closed_directories import require_own, require_own_names
 from ddmq.hpc.executor.collector import Collector
 from ddmq.hpc.executor.crew import Crew
+from ddmq.hpc.executor.enclosure import require_own, require_own_names
 from ddmq.hpc.executor.plain_calls import Plain
 from ddmq.hpc.folder import Folder
+from ddmq.hpc.functions.calling import command_for
 from ddmq.storage.names import new_token
 
 if TYPE_CHECKING:

@@ -18,8 +18,8 @@ from ddmq.hpc.executor.calls import (
     RemoteTraceback,
     traceback_of,
 )
-from ddmq.hpc.executor.closed_directories import Enclosure, check_below
-from ddmq.hpc.serving import Reject
+from ddmq.hpc.executor.enclosure import Enclosure, check_below
+from ddmq.hpc.functions.serving import Reject
 
 if TYPE_CHECKING:
     import os

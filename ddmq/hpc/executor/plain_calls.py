@@ -6,9 +6,9 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from ddmq.errors import InvalidArgument
-from ddmq.hpc.calling import function_named, name_of
 from ddmq.hpc.executor.calls import Answer, Call, CallFailed
-from ddmq.hpc.serving import Reject
+from ddmq.hpc.functions.calling import function_named, name_of
+from ddmq.hpc.functions.serving import Reject
 from ddmq.untrusted import parsed
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ import pytest
 
 from ddmq.hpc.executor.caller import Caller
 from ddmq.hpc.executor.calls import Answer, Call
-from ddmq.hpc.serving import Reject, Release
+from ddmq.hpc.functions.serving import Reject, Release
 
 KEY = "0" * 23 + "-" + "0" * 9
 CALL = Call(KEY, "json:dumps", [{"a": 1}], {}).message()

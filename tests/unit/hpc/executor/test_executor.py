@@ -18,7 +18,7 @@ import pytest
 from ddmq import Broker, InvalidArgument, QueueNotFound
 from ddmq.hpc import CallFailed, Executor
 from ddmq.hpc.executor.caller import Caller
-from ddmq.hpc.serving import Reject
+from ddmq.hpc.functions.serving import Reject
 
 TASKS = """
 def double(x, plus=0):

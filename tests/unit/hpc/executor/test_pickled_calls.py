@@ -13,7 +13,7 @@ import pytest
 from ddmq import InvalidArgument
 from ddmq.hpc.executor.calls import Answer, Call, CallFailed, RemoteTraceback
 from ddmq.hpc.executor.pickled_calls import Pickled
-from ddmq.hpc.serving import Reject
+from ddmq.hpc.functions.serving import Reject
 
 needs_cloudpickle = pytest.mark.usefixtures("cloudpickle")
 

@@ -9,7 +9,7 @@ import pytest
 from ddmq import InvalidArgument
 from ddmq.hpc.executor.calls import Answer, Call, CallFailed
 from ddmq.hpc.executor.plain_calls import Plain
-from ddmq.hpc.serving import Reject
+from ddmq.hpc.functions.serving import Reject
 
 TASKS = """
 from os import system

@@ -18,7 +18,7 @@ from ddmq.storage.names import DROPPED, FOREIGN, Dead, new_token
 if TYPE_CHECKING:
     from collections.abc import Container, Iterator
 
-    from ddmq.hpc.output_names import Reservation
+    from ddmq.hpc.results.output_names import Reservation
     from ddmq.storage.filesystem import FileSystem
 
 #: Where results are while their command runs, below the output directory.

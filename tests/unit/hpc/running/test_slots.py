@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 from support import in_time
 
-from ddmq.hpc.execution import CommandNotFound
 from ddmq.hpc.limits import Limits
 from ddmq.hpc.options import WorkerOptions
-from ddmq.hpc.slots import Slots
+from ddmq.hpc.running.execution import CommandNotFound
+from ddmq.hpc.running.slots import Slots
 
 
 @pytest.fixture(autouse=True)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from ddmq.errors import DdmqError
 from ddmq.hpc.faults import BadOutput
 from ddmq.hpc.placeholders import fields_of, text_of, values_of, variable
-from ddmq.hpc.result import Result, is_result, remove_leftovers
+from ddmq.hpc.results.result import Result, is_result, remove_leftovers
 from ddmq.hpc.signals import DRAIN
 from ddmq.storage.names import new_token
 
@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from ddmq.hpc.options import WorkerOptions
-    from ddmq.hpc.runner import Outcome
-    from ddmq.hpc.running_command import Command
+    from ddmq.hpc.running.command import Command
+    from ddmq.hpc.running.process import Outcome
     from ddmq.message import Message
 
 
@@ -68,7 +68,7 @@ class Execution:
         template, id_ = options.output_name, self.message.id
         if template is None:
             return Result(directory, id_, self.token)
-        from ddmq.hpc.output_names import Reservation, name_for  # rarely needed
+        from ddmq.hpc.results.output_names import Reservation, name_for  # rarely needed
 
         try:
             reservation = Reservation(name_for(template, self.values), id_, self.token)

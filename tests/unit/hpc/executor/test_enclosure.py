@@ -7,7 +7,7 @@ import os
 import pytest
 
 from ddmq import InvalidArgument, StorageError
-from ddmq.hpc.executor.closed_directories import Enclosure, check_below, is_own_file
+from ddmq.hpc.executor.enclosure import Enclosure, check_below, is_own_file
 
 SOMEBODY = 12345
 give_away = pytest.mark.skipif(

@@ -7,7 +7,7 @@ import signal
 
 import pytest
 
-from ddmq.hpc.runner import Outcome, Process, share_of_cores
+from ddmq.hpc.running.process import Outcome, Process, share_of_cores
 
 
 def test_outcomes_are_told_in_words():

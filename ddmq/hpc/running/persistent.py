@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from ddmq.errors import DdmqError
 from ddmq.hpc.placeholders import filled, text_of
-from ddmq.hpc.runner import REPLY, Outcome
-from ddmq.hpc.running_command import (
+from ddmq.hpc.running.command import (
     Command,
     check_room,
     cores_of,
@@ -22,6 +21,7 @@ from ddmq.hpc.running_command import (
     started_process,
     tag_of,
 )
+from ddmq.hpc.running.process import REPLY, Outcome
 from ddmq.schedulers import with_variables
 from ddmq.storage.names import new_token
 from ddmq.untrusted import parsed
@@ -29,10 +29,10 @@ from ddmq.untrusted import parsed
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from ddmq.hpc.execution import Execution
-    from ddmq.hpc.runner import Process
-    from ddmq.hpc.running_command import Surroundings
-    from ddmq.hpc.stream import Part
+    from ddmq.hpc.running.command import Surroundings
+    from ddmq.hpc.running.execution import Execution
+    from ddmq.hpc.running.process import Process
+    from ddmq.hpc.running.stream import Part
 
 #: What a command may answer.
 ANSWERS = ("ack", "nack", "release", "reject")

@@ -11,12 +11,12 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ddmq.errors import DdmqError
-from ddmq.hpc.execution import CommandNotFound, Execution, Unfit
 from ddmq.hpc.faults import told
 from ddmq.hpc.folder import reached
 from ddmq.hpc.placeholders import SLOTS, filled, filled_for_all, names_in, text_of
-from ddmq.hpc.runner import MAX_ARGUMENT, Outcome, Process, share_of_cores
-from ddmq.hpc.stream import Output, Part, Stream, filled_file
+from ddmq.hpc.running.execution import CommandNotFound, Execution, Unfit
+from ddmq.hpc.running.process import MAX_ARGUMENT, Outcome, Process, share_of_cores
+from ddmq.hpc.running.stream import Output, Part, Stream, filled_file
 from ddmq.log import warn
 from ddmq.printable import printable, quoted
 from ddmq.schedulers import with_variables
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from ddmq.clock import Clock
     from ddmq.hpc.options import WorkerOptions
-    from ddmq.hpc.progress import Progress
+    from ddmq.hpc.running.progress import Progress
 
 
 #: Files that are left to whoever consumes, renews, syncs and kills beside the commands.

@@ -8,9 +8,9 @@ import pytest
 
 from ddmq.hpc.faults import BadOutput
 from ddmq.hpc.folder import Folder
-from ddmq.hpc.output_names import Reservation, name_for, try_names
 from ddmq.hpc.placeholders import values_of
-from ddmq.hpc.result import NAMES, Result, remove_leftovers_of_dead
+from ddmq.hpc.results.output_names import Reservation, name_for, try_names
+from ddmq.hpc.results.result import NAMES, Result, remove_leftovers_of_dead
 from ddmq.storage.filesystem import FileSystem
 
 A, B = "a" * 20, "b" * 20

@@ -12,7 +12,7 @@ import pytest
 from support import SYSTEM_CALLS
 
 from ddmq.hpc.faults import may_pass
-from ddmq.hpc.result import (
+from ddmq.hpc.results.result import (
     UNFINISHED,
     Result,
     Unfinished,

@@ -8,8 +8,8 @@ import os
 import pytest
 from support import in_time
 
-from ddmq.hpc.execution import CommandNotFound, Unfit
-from ddmq.hpc.launcher import Launcher
+from ddmq.hpc.running.execution import CommandNotFound, Unfit
+from ddmq.hpc.running.launcher import Launcher
 
 #: Acks the message that it gets, in each of its lines.
 ACK = """

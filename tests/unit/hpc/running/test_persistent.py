@@ -11,8 +11,8 @@ import pytest
 from support import in_time
 
 from ddmq.errors import DdmqError
-from ddmq.hpc.execution import Execution
-from ddmq.hpc.persistent import Standing, Turn, _read
+from ddmq.hpc.running.execution import Execution
+from ddmq.hpc.running.persistent import Standing, Turn, _read
 
 
 @pytest.fixture(autouse=True)

@@ -8,8 +8,8 @@ import signal
 import pytest
 from support import in_time
 
-from ddmq.hpc import guardian
-from ddmq.hpc.runner import Process
+from ddmq.hpc.running import guardian
+from ddmq.hpc.running.process import Process
 
 
 def test_nothing_bears_a_mark_that_nobody_set():

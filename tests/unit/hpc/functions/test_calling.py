@@ -11,8 +11,8 @@ import sys
 import pytest
 
 from ddmq import InvalidArgument
-from ddmq.hpc.calling import command_for, function_named, name_of, program
 from ddmq.hpc.executor.crew import _LOCAL
+from ddmq.hpc.functions.calling import command_for, function_named, name_of, program
 
 TASKS = """
 import os

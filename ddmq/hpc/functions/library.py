@@ -10,7 +10,7 @@ from ddmq import schedulers
 from ddmq.broker import Broker
 from ddmq.clock import Clock
 from ddmq.errors import DdmqError, InvalidArgument, did_you_mean
-from ddmq.hpc.calling import command_for, function_named, name_of
+from ddmq.hpc.functions.calling import command_for, function_named, name_of
 from ddmq.hpc.options import WorkerOptions, on_success, signal_number
 from ddmq.hpc.worker import deadline_from, work
 from ddmq.settings import is_number

@@ -7,7 +7,7 @@ import stat
 
 import pytest
 
-from ddmq.hpc.progress import Progress
+from ddmq.hpc.running.progress import Progress
 
 
 @pytest.fixture

@@ -5,15 +5,15 @@ from __future__ import annotations
 from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING
 
-from ddmq.hpc.execution import Execution
-from ddmq.hpc.progress import Progress
-from ddmq.hpc.running_command import Invocation, fits, most_files
+from ddmq.hpc.running.command import Invocation, fits, most_files
+from ddmq.hpc.running.execution import Execution
+from ddmq.hpc.running.progress import Progress
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from ddmq.hpc.persistent import Standing
-    from ddmq.hpc.running_command import Command, Surroundings
+    from ddmq.hpc.running.command import Command, Surroundings
+    from ddmq.hpc.running.persistent import Standing
     from ddmq.message import Message
 
 
@@ -62,7 +62,7 @@ class Launcher:
 
     def _turn(self, execution: Execution) -> Command:
         """Give a message to the process of its slot, which is started where there is none."""
-        from ddmq.hpc.persistent import Turn  # not every worker has any
+        from ddmq.hpc.running.persistent import Turn  # not every worker has any
 
         slot = execution.slot
         standing = self._standing.get(slot)
@@ -72,7 +72,7 @@ class Launcher:
         return Turn(execution, surroundings, standing, lambda: self._anew(slot))
 
     def _anew(self, slot: int) -> Standing:
-        from ddmq.hpc.persistent import Standing
+        from ddmq.hpc.running.persistent import Standing
 
         before = self._standing.pop(slot, None)
         if before is not None:

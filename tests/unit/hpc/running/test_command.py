@@ -9,9 +9,9 @@ import signal
 import pytest
 
 from ddmq.hpc import options
-from ddmq.hpc.execution import CommandNotFound, Execution, Unfit
-from ddmq.hpc.running_command import Invocation, Surroundings
-from ddmq.hpc.stream import Output
+from ddmq.hpc.running.command import Invocation, Surroundings
+from ddmq.hpc.running.execution import CommandNotFound, Execution, Unfit
+from ddmq.hpc.running.stream import Output
 
 
 def start(message, words, given, clock, environ=None):
@@ -36,7 +36,7 @@ def test_what_is_not_ours_to_signal_is_killed_again_and_again(
     run = start(message, ["sleep", "100"], given, clock, environ)
     with monkeypatch.context() as patched:
         patched.setattr(os, "killpg", refuse)
-        patched.setattr("ddmq.hpc.runner.kill_marked", lambda *_: None)
+        patched.setattr("ddmq.hpc.running.process.kill_marked", lambda *_: None)
         for pause in (5, 2, 1, 1):
             assert run.due_in() == pause
             run.watch()  # nothing yet

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ddmq.holding.heartbeat import key_of
-from ddmq.hpc.execution import Ended
-from ddmq.hpc.launcher import Launcher
+from ddmq.hpc.running.execution import Ended
+from ddmq.hpc.running.launcher import Launcher
 from ddmq.log import warn
 
 if TYPE_CHECKING:
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from ddmq.clock import Clock
     from ddmq.hpc.limits import Limits
-    from ddmq.hpc.running_command import Command, Surroundings
+    from ddmq.hpc.running.command import Command, Surroundings
     from ddmq.hpc.signals import Signals
     from ddmq.message import Message
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from ddmq.hpc.execution import Ended, Execution, Unfit
 from ddmq.hpc.options import WorkerOptions
-from ddmq.hpc.runner import Outcome
+from ddmq.hpc.running.execution import Ended, Execution, Unfit
+from ddmq.hpc.running.process import Outcome
 
 
 class Known:

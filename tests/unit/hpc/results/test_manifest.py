@@ -8,7 +8,7 @@ import pytest
 
 from ddmq.errors import StorageError
 from ddmq.hpc.journal import Run
-from ddmq.hpc.manifest import manifest
+from ddmq.hpc.results.manifest import manifest
 
 
 def run_of(id_, start, result="acked", **more):

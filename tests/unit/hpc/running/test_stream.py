@@ -8,7 +8,7 @@ from contextlib import suppress
 import pytest
 
 from ddmq.hpc.folder import Folder
-from ddmq.hpc.stream import Output, Stream
+from ddmq.hpc.running.stream import Output, Stream
 
 
 def saved(stream, directory):

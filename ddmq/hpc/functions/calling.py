@@ -20,7 +20,7 @@ _name = re.compile(rf"({_part}(?:\.{_part})*):({_part}(?:\.{_part})*)", re.ASCII
 #: How a program of `python -c` begins: Python has it look for modules in the current directory
 #: first, and whoever may write there would be run. `sys` is within Python itself.
 _PATHS = "import sys; n = int(sys.argv[1]) + 2; sys.path[:] = sys.argv[2:n]; del sys.argv[1:n]\n"
-_START = "from ddmq.hpc.calling import main; main(*sys.argv[1:])"
+_START = "from ddmq.hpc.functions.calling import main; main(*sys.argv[1:])"
 
 
 def name_of(function: Callable[..., Any]) -> str:
@@ -97,7 +97,7 @@ def program(code: str, *words: str) -> list[str]:
 
 def main(name: str, *words: str) -> None:
     """Serve a function, as `command_for` says."""
-    from ddmq.hpc.serving import serve
+    from ddmq.hpc.functions.serving import serve
 
     function = function_named(name)
     serve(function(*words) if words else function)

@@ -7,7 +7,7 @@ import signal
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, NamedTuple
 
-from ddmq.hpc.guardian import descendants, kill_marked, living
+from ddmq.hpc.running.guardian import descendants, kill_marked, living
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping, Sequence

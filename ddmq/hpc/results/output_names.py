@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from ddmq.hpc.faults import BadOutput
 from ddmq.hpc.folder import Folder
 from ddmq.hpc.placeholders import filled, names_in
-from ddmq.hpc.result import KEPT, NAMES
+from ddmq.hpc.results.result import KEPT, NAMES
 from ddmq.printable import is_printable, printable
 from ddmq.storage.names import new_token
 
