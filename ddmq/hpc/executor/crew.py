@@ -12,11 +12,13 @@ from typing import TYPE_CHECKING, Any
 from ddmq.errors import DdmqError, InvalidArgument
 from ddmq.hpc.functions.calling import program
 from ddmq.log import warn
-from ddmq.schedulers import environment
+from ddmq.schedulers import SLURM, environment
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
+#: The only one whose jobs an Executor submits.
+_SCHEDULER = SLURM
 #: How often a worker that was killed is started again while nothing is done.
 _STARTS = 10
 #: A worker that drains when whoever started it has ended, however that was.
@@ -30,12 +32,8 @@ from ddmq.cli.worker import main
 sys.exit(main())
 """
 _SUBMIT = "from ddmq.cli.submit import main; sys.exit(main())"
-#: What Slurm says of a job that was submitted, and of one that it has forgotten.
-_submitted = re.compile(
-    r"^Submitted batch job (\d+)(?: on cluster ([\w.-]+))?$", re.MULTILINE | re.ASCII
-)
-_FORGOTTEN = "Invalid job id"
-#: Seconds for which Slurm may take its time.
+_submitted = re.compile(f"^{_SCHEDULER.submitted}$", re.MULTILINE | re.ASCII)
+#: Seconds for which the scheduler may take its time.
 _PATIENCE = 30
 #: All of this process: a child that it forks must not keep their workers.
 _crews: weakref.WeakSet[Crew] = weakref.WeakSet()
@@ -85,7 +83,7 @@ class Crew:
         words = [*self._options, *words_of(slurm)]
         if not {"until_done", "until-done", "max_messages", "wait"} & slurm.keys():
             words.append("--forever")
-        given = ["slurm", *words, *self._queue, "--", *command]
+        given = [_SCHEDULER.name, *words, *self._queue, "--", *command]
         done = subprocess.run(
             program(_SUBMIT, *given),
             capture_output=True,
@@ -120,42 +118,44 @@ class Crew:
         return ""
 
     def have_left(self) -> bool:
-        """Tell whether Slurm knows for certain that no job is left, be it running or waiting.
+        """Tell whether the scheduler knows for certain that no job is left, running or waiting.
 
         Where it can't be asked, they may be. So may the later jobs of a chain, which submit
         each other.
         """
         if not self._jobs or self._is_chain:
             return False
-        for words in self._asked("squeue", "-h"):
+        for words, jobs in self._on_each_cluster(_SCHEDULER.list_jobs):
+            which = _SCHEDULER.jobs_option.format(",".join(jobs)).split()
             try:
-                done = _done([*words[:-1], "-j", words[-1]])
+                done = _done([*words, *which])
             except (OSError, subprocess.SubprocessError):
                 return False
-            is_forgotten = done.returncode != 0 and _FORGOTTEN in done.stderr
+            is_forgotten = done.returncode != 0 and _SCHEDULER.forgotten in done.stderr
             if done.stdout.strip() or (done.returncode != 0 and not is_forgotten):
                 return False
         return True
 
     def cancel_waiting(self) -> None:
         """Take back the jobs that have not started."""
-        for words in self._asked("scancel", "--state=PENDING"):
-            words[-1:] = words[-1].split(",")
+        for words, jobs in self._on_each_cluster(_SCHEDULER.cancel_waiting):
             try:
-                done = _done(words)
+                done = _done([*words, *jobs])
             except (OSError, subprocess.SubprocessError) as error:
                 why = str(error)
             else:
                 why = done.stderr.strip()[-1000:] if done.returncode != 0 else ""
-            if why and _FORGOTTEN not in why:
-                warn(f"jobs that wait may go on to wait: {' '.join(words)}: {why}")
+            if why and _SCHEDULER.forgotten not in why:
+                tried = " ".join([*words, *jobs])
+                warn(f"jobs that wait may go on to wait: {tried}: {why}")
 
-    def _asked(self, *words: str) -> list[list[str]]:
-        """Return a command of Slurm's for each cluster, whose last word are the jobs there."""
-        return [
-            [*words, *(["-M", cluster] if cluster else []), ",".join(jobs)]
-            for cluster, jobs in self._jobs.items()
-        ]
+    def _on_each_cluster(
+        self, words: tuple[str, ...]
+    ) -> Iterator[tuple[list[str], list[str]]]:
+        """Yield a command of the scheduler's for each cluster, and the jobs there."""
+        for cluster, jobs in self._jobs.items():
+            where = _SCHEDULER.cluster_option.format(cluster).split() if cluster else []
+            yield [*words, *where], jobs
 
     def end(self) -> None:
         """Let the worker here drain, and wait for it."""
@@ -181,11 +181,11 @@ os.register_at_fork(after_in_child=_leave_all)
 
 
 def _done(words: list[str]) -> subprocess.CompletedProcess[str]:
-    """Run a command of Slurm's, whatever the user wants to see of his own."""
-    own = ("SQUEUE_", "SCANCEL_")
+    """Run a command of the scheduler's, whatever the user wants to see of his own."""
+    habits = _SCHEDULER.habits
     return subprocess.run(
         words,
-        env={k: v for k, v in environment().items() if not k.startswith(own)},
+        env={k: v for k, v in environment().items() if not k.startswith(habits)},
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
