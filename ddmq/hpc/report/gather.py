@@ -129,7 +129,7 @@ class Group:
             self.reason = other.reason if same else ""
 
 
-class Worker:
+class WorkerRecord:
     """What one worker did, as far as its journal and its name tell."""
 
     def __init__(self, queue: str, host: str, job: str, process: int | None) -> None:
@@ -196,7 +196,7 @@ class Gathered(NamedTuple):
     """Runs that began far from all others."""
     queues: Mapping[str, tuple[int, int]]
     """Of each queue, how many runs did well and how many failed."""
-    workers: list[Worker]
+    workers: list[WorkerRecord]
     more_workers: int
     """Those that are one row together."""
     width: float
@@ -272,7 +272,7 @@ class Gatherer:
     def __init__(self, since: float = -inf, now: float = inf) -> None:
         self._since = since
         self._now = now
-        self._workers: dict[tuple[str, str, str, str], Worker] = {}
+        self._workers: dict[tuple[str, str, str, str], WorkerRecord] = {}
         self._more: set[int] = set()
         self._results: Counter[str] = Counter()
         self._queues: dict[str, list[int]] = {}
@@ -397,7 +397,7 @@ class Gatherer:
             return result
         return result if len(self._results.keys() - _KNOWN) < RESULTS else OTHERS
 
-    def _worker(self, queue: str, name: str, host: str, job: str) -> Worker:
+    def _worker(self, queue: str, name: str, host: str, job: str) -> WorkerRecord:
         """Return the worker of a run; those that are too many are one."""
         key = (queue, name, host[:_TEXT], job[:_TEXT])
         found = self._workers.get(key)
@@ -408,7 +408,7 @@ class Gatherer:
                 key, host, job, name = (queue, OTHERS, "", ""), OTHERS, "", ""
             process = name.rsplit("-", 2)[1:2]
             number = int(process[0]) if process and process[0].isdigit() else None
-            found = Worker(queue, host[:_TEXT], job[:_TEXT], number)
+            found = WorkerRecord(queue, host[:_TEXT], job[:_TEXT], number)
             # In the end, all have the bins of the widest, so why begin with finer ones?
             widest = max((x.line.width for x in self._workers.values()), default=0)
             line = found.line
@@ -450,7 +450,7 @@ class Gatherer:
 
     def add_workers(self, queue: str, seen: Iterable[WorkerSeen]) -> None:
         """Take in what workers told of themselves: from when to when, and with how many slots."""
-        known: dict[tuple[str, int | None], list[Worker]] = {}
+        known: dict[tuple[str, int | None], list[WorkerRecord]] = {}
         for worker in self._workers.values():
             if worker.queue == queue:
                 known.setdefault((worker.host[:63], worker.process), []).append(worker)
@@ -466,7 +466,7 @@ class Gatherer:
             if not its:
                 if len(self._workers) >= WORKERS:
                     continue
-                idle = Worker(queue, each.host, each.job, each.process)
+                idle = WorkerRecord(queue, each.host, each.job, each.process)
                 self._workers[
                     queue, f"{each.started}", each.host, f"{each.process}"
                 ] = idle
@@ -536,7 +536,7 @@ class Gatherer:
 
 
 def _main_span(
-    line: Timeline, workers: Sequence[Worker], latest: float
+    line: Timeline, workers: Sequence[WorkerRecord], latest: float
 ) -> tuple[Span | None, int]:
     """Return from when to when almost all was, and how many runs began far from that.
 
@@ -563,7 +563,9 @@ def _main_span(
     return Span(min(starts, default=low), max(ends, default=high)), left_out
 
 
-def rows(gathered: Gathered, most: int) -> Iterator[tuple[Worker, list[float | None]]]:
+def rows(
+    gathered: Gathered, most: int
+) -> Iterator[tuple[WorkerRecord, list[float | None]]]:
     """Yield each worker with the share of its slots that was busy, in pieces of the time.
 
     None: it was not there.
@@ -578,7 +580,9 @@ def rows(gathered: Gathered, most: int) -> Iterator[tuple[Worker, list[float | N
 MOST_PIECES = 4 * PIECES
 
 
-def shares(worker: Worker, line: Timeline, span: Span, most: int) -> list[float | None]:
+def shares(
+    worker: WorkerRecord, line: Timeline, span: Span, most: int
+) -> list[float | None]:
     """Return which share of a worker's slots was busy, in pieces; None: it was not there."""
     found: list[float | None] = []
     for piece in line.pieces(span.start, span.end, most):

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from ddmq.hpc.report.asked import Asked
     from ddmq.hpc.report.binned import Histogram
-    from ddmq.hpc.report.gather import Gathered, Group, Kind, Long, Worker
+    from ddmq.hpc.report.gather import Gathered, Group, Kind, Long, WorkerRecord
 
 #: Groups of failures, hosts, and hosts by name that are shown.
 GROUPS, HOSTS, NAMED = 40, 20, 4
@@ -37,7 +37,7 @@ class Share(NamedTuple):
     share: float
 
 
-class Command(NamedTuple):
+class CommandLine(NamedTuple):
     """A cell with a command to copy."""
 
     text: str
@@ -49,7 +49,7 @@ class Blocks(NamedTuple):
     text: str
 
 
-Cell = Union[str, Share, Command, Blocks]
+Cell = Union[str, Share, CommandLine, Blocks]
 
 
 class Table(NamedTuple):
@@ -516,9 +516,9 @@ def _redriven(
         return "-", "none is left"
     command, number = redriving(kind, group, found, source.root)
     if number > group.letters:
-        return Command(command), f"{number:,} dead letters, these among them"
+        return CommandLine(command), f"{number:,} dead letters, these among them"
     alone = "these, and maybe others" if found.reasons.others else "these alone"
-    return Command(command), alone
+    return CommandLine(command), alone
 
 
 # Memory, and what to ask for
@@ -617,7 +617,7 @@ def _needed(found: Gathered, slots: int | None) -> list[str]:
 # Workers, and the end
 
 
-def worker_name(number: int, worker: Worker) -> str:
+def worker_name(number: int, worker: WorkerRecord) -> str:
     """Return the name of a worker in charts and tables."""
     return printable(f"{number} {worker.host}")
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from ddmq.clock import Clock
     from ddmq.hpc.options import WorkerOptions
-    from ddmq.hpc.running.progress import Progress
+    from ddmq.hpc.running.progress import SlotProgress
 
 
 #: Files that are left to whoever consumes, renews, syncs and kills beside the commands.
@@ -63,7 +63,7 @@ class Surroundings(NamedTuple):
     clock: Clock
     outputs: tuple[Output, Output]
     """The worker's own, which they share."""
-    progress: Progress | None = None
+    progress: SlotProgress | None = None
     """Where those of a slot say how far they are; None: nowhere."""
 
     @property

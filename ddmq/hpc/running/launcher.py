@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from ddmq.hpc.running.command import Invocation, fits, most_files
 from ddmq.hpc.running.execution import Execution
-from ddmq.hpc.running.progress import Progress
+from ddmq.hpc.running.progress import SlotProgress
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -53,7 +53,7 @@ class Launcher:
         if slot not in self._of_slots:
             progress = None
             with suppress(OSError):
-                progress = Progress(self._surroundings.options.spool)
+                progress = SlotProgress(self._surroundings.options.spool)
             if progress is not None and progress.descriptor > most_files() // 2:
                 progress.close()
                 progress = None
@@ -62,14 +62,14 @@ class Launcher:
 
     def _turn(self, execution: Execution) -> Command:
         """Give a message to the process of its slot, which is started where there is none."""
-        from ddmq.hpc.running.persistent import Turn  # not every worker has any
+        from ddmq.hpc.running.persistent import Exchange  # not every worker has any
 
         slot = execution.slot
         standing = self._standing.get(slot)
         if standing is None or not standing.is_idle:
             standing = self._anew(slot)
         surroundings = self._surroundings_of(slot)
-        return Turn(execution, surroundings, standing, lambda: self._anew(slot))
+        return Exchange(execution, surroundings, standing, lambda: self._anew(slot))
 
     def _anew(self, slot: int) -> Standing:
         from ddmq.hpc.running.persistent import Standing

@@ -212,7 +212,7 @@ class Standing:
         os.close(self._read)
 
 
-class Turn(Command):
+class Exchange(Command):
     """One message at a command that stays."""
 
     def __init__(

@@ -17,7 +17,7 @@ _END, _MOST = 4096, 1 << 16
 _NEW = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
-class Progress:
+class SlotProgress:
     """What the commands of one slot say, one after the other."""
 
     def __init__(self, spool: str) -> None:

@@ -12,7 +12,7 @@ from support import in_time
 
 from ddmq.errors import DdmqError
 from ddmq.hpc.running.execution import Execution
-from ddmq.hpc.running.persistent import Standing, Turn, _read
+from ddmq.hpc.running.persistent import Exchange, Standing, _read
 
 
 @pytest.fixture(autouse=True)
@@ -42,7 +42,7 @@ def turn(taken, surroundings):
     def turn(standing, text="a", anew=None, **options):
         given = surroundings("sh", **options)
         execution = Execution(taken(text), 1, given.options)
-        return Turn(execution, given, standing, anew)
+        return Exchange(execution, given, standing, anew)
 
     return turn
 

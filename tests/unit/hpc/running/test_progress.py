@@ -7,12 +7,12 @@ import stat
 
 import pytest
 
-from ddmq.hpc.running.progress import Progress
+from ddmq.hpc.running.progress import SlotProgress
 
 
 @pytest.fixture
 def progress(tmp_path):
-    made = Progress(str(tmp_path))
+    made = SlotProgress(str(tmp_path))
     yield made
     made.close()
 
@@ -50,7 +50,7 @@ def test_whatever_is_in_it_it_is_a_short_text(progress, data, said):
 
 
 def test_it_is_its_owners_alone_and_gone_when_it_is_closed(tmp_path):
-    progress = Progress(str(tmp_path))
+    progress = SlotProgress(str(tmp_path))
     assert stat.S_IMODE(os.stat(progress.path).st_mode) == 0o600
     progress.close()
     assert os.listdir(tmp_path) == []
