@@ -1,8 +1,8 @@
 """What each batch scheduler is called and can do, as data: one row of a table for each.
 
-To add a scheduler, add a row here, and the template `ddmq/hpc/templates/<name>.sh`. The worker and
-`ddmq-submit` never ask which scheduler it is. This is also the only module that reads the
-environment.
+To add a scheduler, add a row here, and the template `ddmq/hpc/templates/<name>.sh`. The worker,
+`ddmq-submit` and `ddmq report` never ask which scheduler it is. This is also the only module that
+reads the environment.
 """
 
 from __future__ import annotations
@@ -85,6 +85,30 @@ class Scheduler(NamedTuple):
     requeued: tuple[str, ...] = ()
     """Options in the script of a job that is to be requeued."""
 
+    # How the script of a job is read again
+    asks_slots: str = ""
+    """A pattern: what stands before the number of processors."""
+    asks_memory: tuple[str, ...] = ()
+    """Names that stand before the memory of the whole job."""
+    asks_memory_each: tuple[str, ...] = ()
+    """The same for each of its processors."""
+
+    # How an `Executor` hears of the jobs that it submitted: of Slurm only
+    submitted: str = ""
+    """A pattern: what `command` says of a job. Two groups: its id, and its cluster, if any."""
+    list_jobs: tuple[str, ...] = ()
+    """The command that prints those jobs that wait or run, and no title."""
+    jobs_option: str = ""
+    """Its option for the jobs in question, with commas between them."""
+    cancel_waiting: tuple[str, ...] = ()
+    """The command that cancels those jobs that wait; its last words are the jobs in question."""
+    cluster_option: str = ""
+    """The option of both commands for one of several clusters."""
+    forgotten: str = ""
+    """What both say of a job that ended long ago."""
+    habits: tuple[str, ...] = ()
+    """How variables begin by which a user changes what both commands do."""
+
     @property
     def tells_end(self) -> bool:
         """Whether a job is told when it ends."""
@@ -117,6 +141,16 @@ SLURM = Scheduler(
     exported="SLURM_EXPORT_ENV",
     requeue=("scontrol", "requeue"),
     requeued=("--requeue", "--open-mode=append"),
+    asks_slots="--cpus-per-task=",
+    asks_memory=("--mem",),
+    asks_memory_each=("--mem-per-cpu",),
+    submitted=r"Submitted batch job (\d+)(?: on cluster ([\w.-]+))?",
+    list_jobs=("squeue", "-h"),
+    jobs_option="-j {}",
+    cancel_waiting=("scancel", "--state=PENDING"),
+    cluster_option="-M {}",
+    forgotten="Invalid job id",
+    habits=("SQUEUE_", "SCANCEL_"),
 )
 PBS = Scheduler(
     "pbs",
@@ -156,6 +190,9 @@ PBS = Scheduler(
         ]
     ),
     own_slots=r"-l\s*'?(\S*,)?select=",
+    asks_slots="ncpus=",
+    asks_memory=("mem",),
+    asks_memory_each=("pmem",),
 )
 SGE = Scheduler(
     "sge",
@@ -167,6 +204,8 @@ SGE = Scheduler(
     tasks="-t 1-{}",
     slots="-pe smp {}",
     time_option="-l h_rt={}",
+    asks_slots=r"-pe \S+ ",
+    asks_memory_each=("h_vmem", "mem_free"),
 )
 #: By name.
 SCHEDULERS: Mapping[str, Scheduler] = {s.name: s for s in (SLURM, PBS, SGE)}

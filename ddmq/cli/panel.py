@@ -34,7 +34,7 @@ _LEAST_TEXT, _GOES_ON = 24, "    "
 _UNITS = ((2 * 86400, 86400, "days"), (7200, 3600, "h"), (120, 60, "min"), (0, 1, "s"))
 
 
-class Seen(NamedTuple):
+class QueueSeen(NamedTuple):
     """What is known of a queue."""
 
     root: str
@@ -70,7 +70,7 @@ class Seen(NamedTuple):
 
 
 def panel(
-    seen: Seen, columns: int, *, is_coloured: bool, runs: int = MOST_RUNS
+    seen: QueueSeen, columns: int, *, is_coloured: bool, runs: int = MOST_RUNS
 ) -> list[str]:
     """Return what is shown of a queue on a terminal, in lines of so many columns at most.
 
@@ -94,13 +94,13 @@ def panel(
     return lines
 
 
-def line(seen: Seen) -> str:
+def line(seen: QueueSeen) -> str:
     """Return what is printed of a queue where no terminal is."""
     told = [_messages(seen), _pace(seen), _crew(seen), *_remarks(seen)]
     return printable(f"{seen.name}: {'; '.join(filter(None, told))}")
 
 
-def brief(seen: Seen) -> str:
+def brief(seen: QueueSeen) -> str:
     """Say how far a queue is in a few words, for one line of a terminal."""
     parts = _parts(seen)
     # What is left was counted; what is done, workers tell some seconds later: no sum of both.
@@ -206,13 +206,13 @@ def _width(text: str) -> int:
     return sum(2 if east_asian_width(char) in "WF" else 1 for char in text)
 
 
-def _parts(seen: Seen) -> tuple[int, ...]:
+def _parts(seen: QueueSeen) -> tuple[int, ...]:
     """Return how many messages are in each part of the bar."""
     waiting, work, delayed, dead = seen.counts or (0, 0, 0, 0)
     return seen.done, work, waiting, delayed, dead
 
 
-def _messages(seen: Seen) -> str:
+def _messages(seen: QueueSeen) -> str:
     """Say how many messages are in each state."""
     if seen.counts is None:
         return "not counted yet"
@@ -223,7 +223,7 @@ def _messages(seen: Seen) -> str:
     )
 
 
-def _pace(seen: Seen) -> str:
+def _pace(seen: QueueSeen) -> str:
     """Say how fast it goes, and when all is done; empty: nobody works, or did."""
     told = []
     if seen.rate is not None and (seen.rate or seen.busy):
@@ -237,7 +237,7 @@ def _pace(seen: Seen) -> str:
     return ", ".join(told) or ("how fast it goes is not known yet" * bool(seen.busy))
 
 
-def _crew(seen: Seen) -> str:
+def _crew(seen: QueueSeen) -> str:
     """Say who works, and how busy they are; empty: no worker is remembered."""
     if not seen.workers:
         return ""
@@ -248,13 +248,13 @@ def _crew(seen: Seen) -> str:
     return f"workers: {of_all(seen.workers)}{text}"
 
 
-def _slots(seen: Seen) -> str:
+def _slots(seen: QueueSeen) -> str:
     """Say how many slots are busy; empty: there are none."""
     slots = sum(each.slots for each in seen.workers if each.is_live)
     return f"{seen.busy:,} of {slots:,} slots busy" if slots else ""
 
 
-def _remarks(seen: Seen, *, briefly: bool = False) -> list[str]:
+def _remarks(seen: QueueSeen, *, briefly: bool = False) -> list[str]:
     """Say what somebody should know, and do."""
     told = [seen.trouble] if seen.trouble else []
     if seen.paused:

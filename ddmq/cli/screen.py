@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from typing import TextIO
 
-    from ddmq.cli.panel import Seen
+    from ddmq.cli.panel import QueueSeen
     from ddmq.clock import Clock
 
 _colour = re.compile("\x1b\\[[0-9]*m")
@@ -35,7 +35,7 @@ class Screen:
         self._widths: list[int] = []
         self._size = 0, 0
 
-    def show(self, found: Sequence[Seen]) -> None:
+    def show(self, found: Sequence[QueueSeen]) -> None:
         """Show queues."""
         if not self.is_terminal:
             now = date(self._clock.time())
@@ -53,7 +53,7 @@ class Screen:
         self._widths = [len(_colour.sub("", each)) for each in lines]
         self._write(f"\x1b[?25l{text}\x1b[J\x1b[?25h")
 
-    def _lines(self, found: Sequence[Seen], columns: int, rows: int) -> list[str]:
+    def _lines(self, found: Sequence[QueueSeen], columns: int, rows: int) -> list[str]:
         """Return as much of queues as there is room for: single runs are left out first."""
         lines: list[str] = []
         for runs in range(MOST_RUNS, -1, -1):

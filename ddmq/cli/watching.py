@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from ddmq import Broker
 from ddmq.cli.errors import one_line
-from ddmq.cli.panel import Seen, brief, done_within
+from ddmq.cli.panel import QueueSeen, brief, done_within
 from ddmq.cli.workforce import Workforce, is_tail
 from ddmq.errors import DdmqError
 from ddmq.storage.filesystem import CountedCalls, FileSystem
@@ -110,7 +110,7 @@ class Watched:
         except DdmqError as error:
             self._troubles[act.__name__] = one_line(error)
 
-    def seen(self) -> Seen:
+    def seen(self) -> QueueSeen:
         """Return what is known by now."""
         now, done = self._clock.monotonic(), self._done()
         counts, overview = None, self._overview
@@ -124,7 +124,7 @@ class Watched:
             lately = done - self._lately[0][1]
             rate = lately / (now - self._lately[0][0])
         paused = overview.paused if overview is not None else None
-        return Seen(
+        return QueueSeen(
             root=str(self._broker.root),
             name=self.name,
             counts=counts,
@@ -210,7 +210,7 @@ class Watch:
         #: How many calls may be made by now; below zero, so many were made too many.
         self._calls_to_look = self._calls_to_count = 0
 
-    def begin(self, *, raises: bool) -> list[Seen]:
+    def begin(self, *, raises: bool) -> list[QueueSeen]:
         """Look at everything for the first time, whatever it costs."""
         for queue in self._queues:
             for act, arguments in ((queue.look, (lambda _: True,)), (queue.count, ())):
@@ -220,7 +220,7 @@ class Watch:
                     queue.attempt(act, *arguments)
         return [queue.seen() for queue in self._queues]
 
-    def refresh(self) -> list[Seen]:
+    def refresh(self) -> list[QueueSeen]:
         """Look at as much as the calls that may be made by now allow.
 
         Each look is finished. If it takes more calls than that, the next looks wait longer.

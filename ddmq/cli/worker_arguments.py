@@ -104,7 +104,7 @@ class Filling(NamedTuple):
     )
 
 
-class Running(NamedTuple):
+class RunningMessages(NamedTuple):
     """How a command runs."""
 
     slots: int | None = option(
@@ -358,7 +358,7 @@ class WorkerArguments(NamedTuple):
     """All options of `ddmq-worker`, as its help groups them."""
 
     filling: Filling = group(Filling, "filling the queue")
-    running: Running = group(Running, "running a message")
+    running: RunningMessages = group(RunningMessages, "running a message")
     succeeding: Succeeding = group(Succeeding, "when it succeeded")
     failing: Failing = group(Failing, "when it failed")
     outputs: Outputs = group(Outputs, "outputs")

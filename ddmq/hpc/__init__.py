@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ddmq.hpc.calls import CallFailed
-    from ddmq.hpc.executor import Executor
-    from ddmq.hpc.library import Worker
-    from ddmq.hpc.serving import Reject, Release, serve
+    from ddmq.hpc.executor.calls import CallFailed
+    from ddmq.hpc.executor.executor import Executor
+    from ddmq.hpc.functions.library import Worker
+    from ddmq.hpc.functions.serving import Reject, Release, serve
 
 __all__ = ["CallFailed", "Executor", "Reject", "Release", "Worker", "serve"]
 
@@ -18,13 +18,13 @@ def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     if name in ("CallFailed", "Executor"):
-        from ddmq.hpc import calls, executor
+        from ddmq.hpc.executor import calls, executor
 
         return getattr(executor if name == "Executor" else calls, name)
     if name == "Worker":
-        from ddmq.hpc.library import Worker
+        from ddmq.hpc.functions.library import Worker
 
         return Worker
-    from ddmq.hpc import serving
+    from ddmq.hpc.functions import serving
 
     return getattr(serving, name)

@@ -10,10 +10,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from ddmq.clock import Clock
-    from ddmq.hpc.execution import Ended
     from ddmq.hpc.limits import Limits
     from ddmq.hpc.options import WorkerOptions
-    from ddmq.hpc.running_command import Command
+    from ddmq.hpc.running.command import Command
+    from ddmq.hpc.running.execution import Ended
     from ddmq.hpc.settling import Settler
 
 #: Commands that must have failed, where there are fewer slots.

@@ -11,8 +11,8 @@ from ddmq.storage.names import MAX_RANGE
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from ddmq.hpc.execution import Ended
     from ddmq.hpc.options import WorkerOptions
+    from ddmq.hpc.running.execution import Ended
     from ddmq.hpc.signals import Notice
     from ddmq.hpc.worker import Job
 

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 from ddmq.errors import DdmqError
 from ddmq.hpc.faults import told
 from ddmq.hpc.placeholders import names_in
-from ddmq.hpc.result import try_output
-from ddmq.hpc.stream import filled_file
+from ddmq.hpc.results.result import try_output
+from ddmq.hpc.running.stream import filled_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -40,7 +40,7 @@ def check_all(options: WorkerOptions, broker: Broker) -> None:
         with _explained(f"--output-dir {options.output_dir}"):
             try_output(options.output_dir)
             if options.output_name is not None:
-                from ddmq.hpc.output_names import try_names  # rarely needed
+                from ddmq.hpc.results.output_names import try_names  # rarely needed
 
                 try_names(options.output_dir)
     if options.log_dir is not None and options.has_logs:

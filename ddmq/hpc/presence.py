@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from ddmq.hpc.limits import Limits
     from ddmq.hpc.options import WorkerOptions
     from ddmq.hpc.poller import Poller
-    from ddmq.hpc.running_command import Command
+    from ddmq.hpc.running.command import Command
     from ddmq.hpc.settling import Settler
     from ddmq.hpc.triage import Triage
     from ddmq.hpc.worker import Job

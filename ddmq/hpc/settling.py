@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, NamedTuple
 from ddmq.clock import span
 from ddmq.errors import DdmqError, LeaseLost, QueueNotFound
 from ddmq.holding.heartbeat import key_of
-from ddmq.hpc.execution import Ended
 from ddmq.hpc.faults import AWAY, BadOutput, is_for_good, may_pass, told
 from ddmq.hpc.journal import Run, beginning
 from ddmq.hpc.placeholders import text_of
-from ddmq.hpc.runner import Outcome
+from ddmq.hpc.running.execution import Ended
+from ddmq.hpc.running.process import Outcome
 from ddmq.log import warn
 from ddmq.message import Failure
 from ddmq.printable import printable
@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 
     from ddmq.broker import Broker
     from ddmq.holding.heartbeat import Heartbeat
-    from ddmq.hpc.execution import Execution
     from ddmq.hpc.options import WorkerOptions
+    from ddmq.hpc.running.execution import Execution
     from ddmq.hpc.worker import Job
     from ddmq.message import Message
 

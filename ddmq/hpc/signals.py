@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from ddmq.clock import Clock
-    from ddmq.hpc.execution import Ended
+    from ddmq.hpc.running.execution import Ended
 
 DRAIN = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2)
 #: Slurm sends a signal twice within milliseconds: only a later one is another.

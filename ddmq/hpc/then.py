@@ -7,7 +7,7 @@ from math import inf
 from typing import TYPE_CHECKING, TypeVar
 
 from ddmq.hpc.faults import AWAY, is_for_good
-from ddmq.hpc.runner import Process
+from ddmq.hpc.running.process import Process
 from ddmq.hpc.signals import DRAIN
 from ddmq.log import warn
 from ddmq.storage.names import FAILED, LEASED, WAITING, new_token
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from ddmq.hpc.limits import Limits
     from ddmq.hpc.options import WorkerOptions
     from ddmq.hpc.poller import Poller
-    from ddmq.hpc.runner import Outcome
+    from ddmq.hpc.running.process import Outcome
     from ddmq.hpc.worker import Job
     from ddmq.storage.names import FollowUp
     from ddmq.storage.then import HeldFollowUp

@@ -10,21 +10,21 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 from ddmq import schedulers
 from ddmq.errors import QueueNotFound, StorageError
 from ddmq.holding.heartbeat import Heartbeat
-from ddmq.hpc.execution import CommandNotFound, Unfit
 from ddmq.hpc.faults import AWAY, is_for_good, may_pass, told
 from ddmq.hpc.granted import granted
-from ddmq.hpc.guardian import Guardian
 from ddmq.hpc.journal import Journal, durations
 from ddmq.hpc.limits import Deadline, Durations, Limits
 from ddmq.hpc.poller import Poller
 from ddmq.hpc.preflight import check_all, check_command
 from ddmq.hpc.presence import Presence
-from ddmq.hpc.result import remove_leftovers_of_dead
-from ddmq.hpc.running_command import Surroundings
+from ddmq.hpc.results.result import remove_leftovers_of_dead
+from ddmq.hpc.running.command import Surroundings
+from ddmq.hpc.running.execution import CommandNotFound, Unfit
+from ddmq.hpc.running.guardian import Guardian
+from ddmq.hpc.running.slots import Slots
+from ddmq.hpc.running.stream import Output
 from ddmq.hpc.settling import Settler
 from ddmq.hpc.signals import Signals, Suspects
-from ddmq.hpc.slots import Slots
-from ddmq.hpc.stream import Output
 from ddmq.hpc.supply import Supply
 from ddmq.hpc.triage import Triage
 from ddmq.log import warn
@@ -36,8 +36,8 @@ if TYPE_CHECKING:
 
     from ddmq.broker import Broker
     from ddmq.clock import Clock
-    from ddmq.hpc.execution import Ended
     from ddmq.hpc.options import WorkerOptions
+    from ddmq.hpc.running.execution import Ended
     from ddmq.hpc.then import Then
     from ddmq.message import Message
     from ddmq.storage.filesystem import FileSystem

@@ -71,23 +71,24 @@ COMMAND = {
 }
 WORKER = {
     *CORE,
-    *("ddmq.hpc", "ddmq.cli.worker", "ddmq.hpc.limits", "ddmq.hpc.execution"),
+    *("ddmq.hpc", "ddmq.hpc.results", "ddmq.hpc.running"),
+    *("ddmq.cli.worker", "ddmq.hpc.limits", "ddmq.hpc.running.execution"),
     *("ddmq.cli.spec", "ddmq.cli.worker_arguments"),
     *("ddmq.hpc.folder", "ddmq.hpc.poller", "ddmq.hpc.presence"),
     "ddmq.storage.workers",
     *(
-        "ddmq.hpc.guardian",
+        "ddmq.hpc.running.guardian",
         "ddmq.holding",
         "ddmq.holding.heartbeat",
         "ddmq.hpc.journal",
     ),
-    *("ddmq.hpc.options", "ddmq.hpc.placeholders", "ddmq.hpc.result"),
-    *("ddmq.hpc.runner", "ddmq.schedulers", "ddmq.hpc.settling"),
-    *("ddmq.hpc.signals", "ddmq.hpc.stream", "ddmq.hpc.worker"),
+    *("ddmq.hpc.options", "ddmq.hpc.placeholders", "ddmq.hpc.results.result"),
+    *("ddmq.hpc.running.process", "ddmq.schedulers", "ddmq.hpc.settling"),
+    *("ddmq.hpc.signals", "ddmq.hpc.running.stream", "ddmq.hpc.worker"),
     *("ddmq.hpc.preflight", "ddmq.hpc.faults", "ddmq.printable"),
-    *("ddmq.hpc.brake", "ddmq.hpc.running_command", "ddmq.hpc.launcher"),
-    *("ddmq.hpc.slots", "ddmq.hpc.supply", "ddmq.hpc.triage"),
-    *("ddmq.hpc.progress", "ddmq.hpc.granted"),
+    *("ddmq.hpc.brake", "ddmq.hpc.running.command", "ddmq.hpc.running.launcher"),
+    *("ddmq.hpc.running.slots", "ddmq.hpc.supply", "ddmq.hpc.triage"),
+    *("ddmq.hpc.running.progress", "ddmq.hpc.granted"),
 }
 #: What is slow to import, or opens many files, and what could come in by mistake.
 HEAVY = {

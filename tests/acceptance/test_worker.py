@@ -9,7 +9,7 @@ import signal
 import pytest
 from acceptance.workers import python, start, until, worked
 
-from ddmq.hpc.runner import share_of_cores
+from ddmq.hpc.running.process import share_of_cores
 
 
 def test_every_message_is_run_and_acked(root, broker, tmp_path):

@@ -2,7 +2,7 @@
 
     $ python tests/campaign/mutants.py storage/names storage/store:310  # one line
     $ python tests/campaign/mutants.py storage/bundles --seconds 30 --jobs 2 --sample 100 --seed 5
-    $ python tests/campaign/mutants.py hpc/result             # or ddmq/hpc/*.py
+    $ python tests/campaign/mutants.py hpc/results/result     # or ddmq/hpc/*.py
 
 Run it by hand: pytest does not collect it. First it collects the tests of `tests/unit` and
 `tests/protocol` (or of `--tests`), and runs each in a child process. So it learns how long the

@@ -11,7 +11,7 @@ from hpc.inside import Hurried, run, worker
 
 from ddmq import Broker
 from ddmq.clock import Clock
-from ddmq.hpc.result import UNFINISHED
+from ddmq.hpc.results.result import UNFINISHED
 from ddmq.hpc.signals import Signals
 
 pytestmark = pytest.mark.usefixtures("patience")

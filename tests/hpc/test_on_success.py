@@ -12,11 +12,11 @@ from support import Crash, crashing_before
 
 from ddmq import Broker
 from ddmq.holding.heartbeat import Heartbeat
-from ddmq.hpc.execution import Ended, Execution
 from ddmq.hpc.journal import Journal
-from ddmq.hpc.manifest import manifest
 from ddmq.hpc.options import Next, WorkerOptions
-from ddmq.hpc.runner import Outcome
+from ddmq.hpc.results.manifest import manifest
+from ddmq.hpc.running.execution import Ended, Execution
+from ddmq.hpc.running.process import Outcome
 from ddmq.hpc.settling import Settler
 from ddmq.storage.filesystem import FileSystem
 

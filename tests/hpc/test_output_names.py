@@ -7,7 +7,7 @@ import os
 import pytest
 from hpc.inside import run
 
-from ddmq.hpc.manifest import manifest
+from ddmq.hpc.results.manifest import manifest
 
 WRITE = 'echo "$DDMQ_MESSAGE" > "$DDMQ_OUTPUT"'
 

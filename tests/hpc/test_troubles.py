@@ -14,8 +14,8 @@ from hpc.inside import Hurried, run, worker
 from support import Calls
 
 from ddmq import Broker, QueueNotFound, StorageError
-from ddmq.hpc.guardian import kill_marked
-from ddmq.hpc.result import UNFINISHED, try_output
+from ddmq.hpc.results.result import UNFINISHED, try_output
+from ddmq.hpc.running.guardian import kill_marked
 from ddmq.storage.filesystem import FileSystem
 
 #: The message `good` is done when there is a file `go`; any other does what it says.
@@ -452,7 +452,7 @@ class Unkillable:
                 kill_marked(mark, *known)
 
         self._patch.setattr(worker._settler, "begin", begun)
-        self._patch.setattr("ddmq.hpc.runner.kill_marked", kill)
+        self._patch.setattr("ddmq.hpc.running.process.kill_marked", kill)
 
     def end(self):
         for pid in self.pids:

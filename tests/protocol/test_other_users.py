@@ -46,8 +46,8 @@ from ddmq.diagnose.check.rendezvous import Lobby, Party
 from ddmq.diagnose.doctor import diagnose
 from ddmq.hpc import chain, journal, submit
 from ddmq.hpc.folder import reached
-from ddmq.hpc.result import Result, remove_leftovers, try_output
-from ddmq.hpc.stream import Stream
+from ddmq.hpc.results.result import Result, remove_leftovers, try_output
+from ddmq.hpc.running.stream import Stream
 from ddmq.storage import lock_file, locks
 from ddmq.storage.filesystem import FileSystem
 from ddmq.storage.names import RangeLease

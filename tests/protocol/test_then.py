@@ -23,7 +23,7 @@ import ddmq.hpc.then
 from ddmq import StorageError
 from ddmq.hpc.limits import Deadline, Durations, Limits
 from ddmq.hpc.options import WorkerOptions
-from ddmq.hpc.runner import Outcome
+from ddmq.hpc.running.process import Outcome
 from ddmq.hpc.signals import Signals
 from ddmq.hpc.then import Then
 from ddmq.hpc.worker import Job

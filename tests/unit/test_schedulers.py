@@ -82,3 +82,16 @@ def test_a_row_of_the_table_has_a_template_in_its_words(name):
     assert row.letter.count("{}") == row.word.count("{}") == 2
     assert bool(row.joined) == bool(row.chunk) == bool(row.own_slots)
     assert bool(row.requeue) == bool(row.requeued) == bool(row.restarts)
+    assert re.search(f"(?:{row.asks_slots})7$", row.slots.format(7))
+    assert row.asks_memory or row.asks_memory_each
+
+
+@pytest.mark.parametrize("name", SCHEDULERS)
+def test_a_row_tells_all_of_how_one_hears_of_jobs_or_nothing(name):
+    row = SCHEDULERS[name]
+    told = row.submitted, row.list_jobs, row.jobs_option, row.cancel_waiting
+    told += row.cluster_option, row.forgotten, row.habits
+    assert all(told) or not any(told)
+    if any(told):
+        assert row.jobs_option.count("{}") == row.cluster_option.count("{}") == 1
+        assert re.compile(row.submitted).groups == 2

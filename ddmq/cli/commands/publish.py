@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from ddmq.cli.spec import Context, Number
 
 
-class Options(NamedTuple):
-    """What `Broker.publish` and `Broker.publish_many` are told by keyword."""
+class Keywords(NamedTuple):
+    """What `Broker.publish` is told by keyword: the `PublishOptions`, and a key."""
 
     priority: Number = option("-p --priority", "0 is first; 999 by default", NUMBER)
     timeout: Number = option(
@@ -79,7 +79,7 @@ class Arguments(NamedTuple):
         "--skip-invalid",
         "leave out lines that are no UTF-8, or no JSON with --json, and tell their numbers",
     )
-    options: Options = group(Options)
+    options: Keywords = group(Keywords)
     skip_cleaning: bool = SKIP_CLEANING
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from ddmq import Broker
 from ddmq.cli.commands import QUEUE, ROOT
 from ddmq.cli.spec import TABLE, Command, Reply, positional
-from ddmq.hpc.manifest import Row, manifest
+from ddmq.hpc.results.manifest import Row, manifest
 from ddmq.printable import printable
 
 if TYPE_CHECKING:

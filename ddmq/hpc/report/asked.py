@@ -8,25 +8,39 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 
 from ddmq.hpc.folder import reached
+from ddmq.schedulers import SCHEDULERS
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from ddmq.hpc.journal import Granted
 
 #: Scripts that are looked at, and bytes of one: what is asked for stands at its beginning.
 _SCRIPTS, _BYTES = 1000, 16 << 10
 _script = re.compile(r"ddmq-[0-9a-f]{16}\.sh")
-_option = re.compile(r"#(?:SBATCH|PBS|\$) (.{1,500})", re.ASCII)
+_KIB = {"K": 1, "M": 1024, "G": 1024**2, "T": 1024**3}
+
+
+def _one_of(patterns: Iterable[str]) -> str:
+    """Return the pattern of any of these; a scheduler that has none leaves it empty."""
+    return f"(?:{'|'.join(pattern for pattern in patterns if pattern)})"
+
+
+_rows = SCHEDULERS.values()
+#: What stands before the memory that is asked for each processor, not for a job.
+_EACH = [name for row in _rows for name in row.asks_memory_each]
+_WHOLE = [name for row in _rows for name in row.asks_memory]
+_option = re.compile(
+    _one_of(re.escape(row.prefix) for row in _rows) + "(.{1,500})", re.ASCII
+)
 _memory = re.compile(
-    r"(?:--(mem-per-cpu|mem)=|(?<![a-z_])(pmem|mem|h_vmem|mem_free)=)'?(\d{1,9})([KMGT]?)",
-    re.IGNORECASE,
+    rf"(?<![a-z_])({_one_of(_EACH + _WHOLE)})='?(\d{{1,9}})([KMGT]?)", re.IGNORECASE
 )
 _time = re.compile(
-    r"(?:--time=|walltime=|h_rt=)'?(?:(\d{1,4})-)?(\d{1,6}):(\d\d):(\d\d)"
+    _one_of(row.time_option.split()[-1].format("") for row in _rows)
+    + r"'?(?:(\d{1,4})-)?(\d{1,6}):(\d\d):(\d\d)"
 )
-_slots = re.compile(r"(?:--cpus-per-task=|ncpus=|-pe \S+ )'?(\d{1,6})")
-_KIB = {"K": 1, "M": 1024, "G": 1024**2, "T": 1024**3}
-#: What is asked for each processor, not for a job.
-_EACH = ("mem-per-cpu", "pmem", "h_vmem", "mem_free")
+_slots = re.compile(_one_of(row.asks_slots for row in _rows) + r"'?(\d{1,6})")
 
 
 class Asked(NamedTuple):
@@ -73,9 +87,8 @@ def parsed(script: str) -> Asked:
         for found in _slots.finditer(option):
             slots = int(found[1])
         for found in _memory.finditer(option):
-            key = (found[1] or found[2]).lower()
-            each = key in _EACH
-            memory = float(int(found[3]) * _KIB[found[4].upper() or "M"])
+            each = found[1].lower() in _EACH
+            memory = float(int(found[2]) * _KIB[found[3].upper() or "M"])
         for found in _time.finditer(option):
             days, hours, minutes, rest = (int(part or 0) for part in found.groups())
             seconds = float(((days * 24 + hours) * 60 + minutes) * 60 + rest)

@@ -6,6 +6,7 @@ import heapq
 import re
 from array import array
 from collections import Counter
+from itertools import islice
 from math import inf
 from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
 
@@ -29,8 +30,8 @@ RESULTS, MORE = 50, 100_000
 CODES = 20
 #: Ids of dead letters that one command can name.
 IDS = 5
-#: Numbers that are counted together.
-_TOGETHER = 20_000
+#: Runs that are held at once, and counted together.
+_TOGETHER = 2000
 #: Messages that are remembered as acked, to know which dead ones succeeded later.
 _ACKED = 1 << 24
 #: Pieces of the time that are told.
@@ -128,7 +129,7 @@ class Group:
             self.reason = other.reason if same else ""
 
 
-class Worker:
+class WorkerRecord:
     """What one worker did, as far as its journal and its name tell."""
 
     def __init__(self, queue: str, host: str, job: str, process: int | None) -> None:
@@ -195,7 +196,7 @@ class Gathered(NamedTuple):
     """Runs that began far from all others."""
     queues: Mapping[str, tuple[int, int]]
     """Of each queue, how many runs did well and how many failed."""
-    workers: list[Worker]
+    workers: list[WorkerRecord]
     more_workers: int
     """Those that are one row together."""
     width: float
@@ -271,7 +272,7 @@ class Gatherer:
     def __init__(self, since: float = -inf, now: float = inf) -> None:
         self._since = since
         self._now = now
-        self._workers: dict[tuple[str, str, str, str], Worker] = {}
+        self._workers: dict[tuple[str, str, str, str], WorkerRecord] = {}
         self._more: set[int] = set()
         self._results: Counter[str] = Counter()
         self._queues: dict[str, list[int]] = {}
@@ -325,67 +326,69 @@ class Gatherer:
 
     # Runs
 
+    # A million of runs: what is inside of their loops is written to be quick.
+
     def add_runs(self, queue: str, name: str, runs: Iterable[Run]) -> None:
         """Take in a journal, given the name of its file."""
-        name = _worker_name(name)
-        counted, results = self._queues.setdefault(queue, [0, 0]), self._results
-        since, acked, worker = self._since, self._acked, None
-        slow, late = _least(self._slowest, SLOWEST), _least(self._latest, LATEST)
-        seconds: list[float] = []
-        peaks: list[float] = []
-        for run in runs:  # a million of them: what is inside is written to be quick
-            id_, start, duration, result = run[:4]
+        name, since = _worker_name(name), self._since
+        counted = self._queues.setdefault(queue, [0, 0])
+        recent = (run for run in runs if run.start >= since)
+        while some := list(islice(recent, _TOGETHER)):
+            for result, number in Counter(run.result for run in some).items():
+                self._results[self._result_of(result)] += number
+            done = [run for run in some if run.result in _DONE]
+            failed = [run for run in some if run.result in _FAILED]
+            counted[0] += len(done)
+            counted[1] += len(failed)
+            self._durations.add_all([run.duration for run in done])
+            self._memory.add_all([run.peak_kib for run in some if run.peak_kib])
+            self._acked.extend(hash(r.id) for r in done[: _ACKED - len(self._acked)])
+            for run in failed:
+                self._add_failure(queue, run)
+            self._add_to_workers(queue, name, some)
+            self._keep_extremes(some)
+
+    def _add_to_workers(self, queue: str, name: str, runs: list[Run]) -> None:
+        """Add runs to what their workers did; most have the same one as the run before."""
+        worker = None
+        for run in runs:
+            _, start, duration, result = run[:4]
             host, job, slot, peak, cpu = run[6:11]
-            batch = run[16]
-            if start < since:
-                continue
-            end, share = start + duration, 1.0
-            if batch > 1:
-                share, self._batches = 1 / batch, True
             if worker is None or host != worker.host or job != worker.job:
                 worker = self._worker(queue, name, host, job)
+            end, share = start + duration, 1.0
+            if run.batch > 1:
+                share, self._batches = 1 / run.batch, True
             line = worker.line
             ended = line.add(start, end, share)
-            if result in results:
-                results[result] += 1
-            else:
-                results[self._result_of(result)] += 1
             if result in _DONE:
                 ended.done += 1
                 worker.done += 1
-                counted[0] += 1
-                seconds.append(duration)
-                if len(acked) < _ACKED:
-                    acked.append(hash(id_))
             elif result in _FAILED:
                 ended.failed += 1
                 worker.failed += 1
-                counted[1] += 1
-                self._add_failure(queue, run)
             else:
                 worker.others += 1
-            if peak:
-                peaks.append(peak)
-                if peak > worker.peak_kib:
-                    worker.peak_kib = peak
             worker.busy += duration * share
             worker.cpu += cpu * share
+            if peak > worker.peak_kib:
+                worker.peak_kib = peak
             if slot > worker.slots:
                 worker.slots = slot
             if start < worker.first:
                 worker.first = start
             if end > worker.last:
                 worker.last = end
-            if duration > slow:
-                slow = self._keep(self._slowest, SLOWEST, duration, run)
+
+    def _keep_extremes(self, runs: list[Run]) -> None:
+        """Keep the runs that are longer, or end later, than those that are kept."""
+        slow, late = _least(self._slowest, SLOWEST), _least(self._latest, LATEST)
+        for run in runs:
+            end = run.start + run.duration
+            if run.duration > slow:
+                slow = self._keep(self._slowest, SLOWEST, run.duration, run)
             if end > late:
                 late = self._keep(self._latest, LATEST, end, run)
-            if len(seconds) + len(peaks) > _TOGETHER:
-                self._durations.add_all(seconds)
-                self._memory.add_all(peaks)
-                seconds, peaks = [], []
-        self._durations.add_all(seconds)
-        self._memory.add_all(peaks)
 
     def _result_of(self, result: str) -> str:
         """Return the name under which a new result is counted; anybody may write any text."""
@@ -394,7 +397,7 @@ class Gatherer:
             return result
         return result if len(self._results.keys() - _KNOWN) < RESULTS else OTHERS
 
-    def _worker(self, queue: str, name: str, host: str, job: str) -> Worker:
+    def _worker(self, queue: str, name: str, host: str, job: str) -> WorkerRecord:
         """Return the worker of a run; those that are too many are one."""
         key = (queue, name, host[:_TEXT], job[:_TEXT])
         found = self._workers.get(key)
@@ -405,7 +408,7 @@ class Gatherer:
                 key, host, job, name = (queue, OTHERS, "", ""), OTHERS, "", ""
             process = name.rsplit("-", 2)[1:2]
             number = int(process[0]) if process and process[0].isdigit() else None
-            found = Worker(queue, host[:_TEXT], job[:_TEXT], number)
+            found = WorkerRecord(queue, host[:_TEXT], job[:_TEXT], number)
             # In the end, all have the bins of the widest, so why begin with finer ones?
             widest = max((x.line.width for x in self._workers.values()), default=0)
             line = found.line
@@ -447,7 +450,7 @@ class Gatherer:
 
     def add_workers(self, queue: str, seen: Iterable[WorkerSeen]) -> None:
         """Take in what workers told of themselves: from when to when, and with how many slots."""
-        known: dict[tuple[str, int | None], list[Worker]] = {}
+        known: dict[tuple[str, int | None], list[WorkerRecord]] = {}
         for worker in self._workers.values():
             if worker.queue == queue:
                 known.setdefault((worker.host[:63], worker.process), []).append(worker)
@@ -463,7 +466,7 @@ class Gatherer:
             if not its:
                 if len(self._workers) >= WORKERS:
                     continue
-                idle = Worker(queue, each.host, each.job, each.process)
+                idle = WorkerRecord(queue, each.host, each.job, each.process)
                 self._workers[
                     queue, f"{each.started}", each.host, f"{each.process}"
                 ] = idle
@@ -533,7 +536,7 @@ class Gatherer:
 
 
 def _main_span(
-    line: Timeline, workers: Sequence[Worker], latest: float
+    line: Timeline, workers: Sequence[WorkerRecord], latest: float
 ) -> tuple[Span | None, int]:
     """Return from when to when almost all was, and how many runs began far from that.
 
@@ -560,7 +563,9 @@ def _main_span(
     return Span(min(starts, default=low), max(ends, default=high)), left_out
 
 
-def rows(gathered: Gathered, most: int) -> Iterator[tuple[Worker, list[float | None]]]:
+def rows(
+    gathered: Gathered, most: int
+) -> Iterator[tuple[WorkerRecord, list[float | None]]]:
     """Yield each worker with the share of its slots that was busy, in pieces of the time.
 
     None: it was not there.
@@ -575,7 +580,9 @@ def rows(gathered: Gathered, most: int) -> Iterator[tuple[Worker, list[float | N
 MOST_PIECES = 4 * PIECES
 
 
-def shares(worker: Worker, line: Timeline, span: Span, most: int) -> list[float | None]:
+def shares(
+    worker: WorkerRecord, line: Timeline, span: Span, most: int
+) -> list[float | None]:
     """Return which share of a worker's slots was busy, in pieces; None: it was not there."""
     found: list[float | None] = []
     for piece in line.pieces(span.start, span.end, most):

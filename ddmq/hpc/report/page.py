@@ -12,7 +12,7 @@ from html import escape
 from typing import TYPE_CHECKING, Any
 
 from ddmq.clock import date
-from ddmq.hpc.report.sections import Blocks, Command, Share
+from ddmq.hpc.report.sections import Blocks, CommandLine, Share
 from ddmq.printable import printable
 
 if TYPE_CHECKING:
@@ -233,7 +233,7 @@ def _is_text(table: Table, column: int) -> bool:
     """Tell whether a column holds words, which are written to the left."""
     first = table.rows[0][column]
     named = table.header[column] in _WORDS
-    return named or isinstance(first, (Command, Blocks))
+    return named or isinstance(first, (CommandLine, Blocks))
 
 
 #: The columns that hold words.
@@ -260,7 +260,7 @@ def _cell(cell: Cell, *, is_text: bool) -> str:
     if isinstance(cell, Share):
         wide = min(max(cell.share, 0.0), 1.0)
         return f'<td><span class="bar" style="--w:{wide:.1%}">{_text(cell.text)}</span></td>'
-    if isinstance(cell, Command):
+    if isinstance(cell, CommandLine):
         return f'<td class="text command"><code>{_words(cell.text)}</code></td>'
     if isinstance(cell, Blocks):
         return f'<td><span class="blocks" aria-hidden="true">{_text(cell.text)}</span></td>'

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from ddmq.hpc.report.asked import Asked
     from ddmq.hpc.report.binned import Histogram
-    from ddmq.hpc.report.gather import Gathered, Group, Kind, Long, Worker
+    from ddmq.hpc.report.gather import Gathered, Group, Kind, Long, WorkerRecord
 
 #: Groups of failures, hosts, and hosts by name that are shown.
 GROUPS, HOSTS, NAMED = 40, 20, 4
@@ -37,7 +37,7 @@ class Share(NamedTuple):
     share: float
 
 
-class Command(NamedTuple):
+class CommandLine(NamedTuple):
     """A cell with a command to copy."""
 
     text: str
@@ -49,7 +49,7 @@ class Blocks(NamedTuple):
     text: str
 
 
-Cell = Union[str, Share, Command, Blocks]
+Cell = Union[str, Share, CommandLine, Blocks]
 
 
 class Table(NamedTuple):
@@ -516,9 +516,9 @@ def _redriven(
         return "-", "none is left"
     command, number = redriving(kind, group, found, source.root)
     if number > group.letters:
-        return Command(command), f"{number:,} dead letters, these among them"
+        return CommandLine(command), f"{number:,} dead letters, these among them"
     alone = "these, and maybe others" if found.reasons.others else "these alone"
-    return Command(command), alone
+    return CommandLine(command), alone
 
 
 # Memory, and what to ask for
@@ -617,7 +617,7 @@ def _needed(found: Gathered, slots: int | None) -> list[str]:
 # Workers, and the end
 
 
-def worker_name(number: int, worker: Worker) -> str:
+def worker_name(number: int, worker: WorkerRecord) -> str:
     """Return the name of a worker in charts and tables."""
     return printable(f"{number} {worker.host}")
 
@@ -626,28 +626,6 @@ def _workers(found: Gathered) -> Section:
     title = "Workers"
     if not found.workers:
         return Section("workers", title, ["No worker is known."])
-    table: list[list[Cell]] = []
-    shares = {id(worker): row for worker, row in rows(found, PIECES)}
-    several = len(found.queues) > 1
-    for number, each in enumerate(found.workers, 1):
-        there = each.seconds * each.slots
-        name = worker_name(number, each) + (
-            f" ({printable(each.queue)})" if several else ""
-        )
-        table.append(
-            [
-                name,
-                printable(each.job),
-                f"{each.slots:,}",
-                date(each.first),
-                length(each.seconds),
-                f"{each.done:,}",
-                f"{each.failed:,}",
-                Share(percent(each.busy, there), each.busy / there if there else 0.0),
-                size(each.peak_kib) if each.peak_kib else "-",
-                Blocks(blocks(shares.get(id(each), []))),
-            ]
-        )
     words = [
         "Each row is a worker, from the left to the right the time: how many of its slots were "
         "busy. Where nothing is drawn, it was not there."
@@ -663,6 +641,11 @@ def _workers(found: Gathered) -> Section:
             f"{count(unknown, 'row')} may be of several workers: of journals that `ddmq log "
             "--compact` merged, host and job are known, not the process."
         )
+    chart = "How busy each worker was over time" if found.span is not None else ""
+    return Section("workers", title, words, [_table_of_workers(found)], chart)
+
+
+def _table_of_workers(found: Gathered) -> Table:
     header = (
         "worker",
         "job",
@@ -675,9 +658,27 @@ def _workers(found: Gathered) -> Section:
         "memory",
         "",
     )
-    tables = [Table("Workers, as they began", header, table, folded=True)]
-    chart = "How busy each worker was over time" if found.span is not None else ""
-    return Section("workers", title, words, tables, chart)
+    table: list[list[Cell]] = []
+    shares = {id(worker): row for worker, row in rows(found, PIECES)}
+    several = len(found.queues) > 1
+    for number, each in enumerate(found.workers, 1):
+        there = each.seconds * each.slots
+        queue = f" ({printable(each.queue)})" if several else ""
+        table.append(
+            [
+                worker_name(number, each) + queue,
+                printable(each.job),
+                f"{each.slots:,}",
+                date(each.first),
+                length(each.seconds),
+                f"{each.done:,}",
+                f"{each.failed:,}",
+                Share(percent(each.busy, there), each.busy / there if there else 0.0),
+                size(each.peak_kib) if each.peak_kib else "-",
+                Blocks(blocks(shares.get(id(each), []))),
+            ]
+        )
+    return Table("Workers, as they began", header, table, folded=True)
 
 
 def blocks(shares: Sequence[float | None]) -> str:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from ddmq import Failure, Running, WorkerSeen
 from ddmq.cli.panel import (
-    Seen,
+    QueueSeen,
     bar,
     between,
     brief,
@@ -34,7 +34,7 @@ def worker(**fields):
 
 
 def seen(**fields):
-    usual = Seen(
+    usual = QueueSeen(
         root="/scratch/mq",
         name="jobs",
         counts=Counts(waiting=1700, work=96, delayed=0, dead=4),

@@ -9,14 +9,14 @@ import pytest
 from hpc.inside import Hurried
 
 from ddmq.holding.heartbeat import Heartbeat
-from ddmq.hpc.execution import Ended, Execution
 from ddmq.hpc.journal import Journal
 from ddmq.hpc.limits import Deadline, Durations, Limits
 from ddmq.hpc.options import WorkerOptions
 from ddmq.hpc.poller import Poller
-from ddmq.hpc.running_command import Invocation, Surroundings
+from ddmq.hpc.running.command import Invocation, Surroundings
+from ddmq.hpc.running.execution import Ended, Execution
+from ddmq.hpc.running.stream import Output
 from ddmq.hpc.settling import Settler
-from ddmq.hpc.stream import Output
 from ddmq.hpc.supply import Supply
 from ddmq.hpc.triage import Triage
 from ddmq.hpc.worker import Job

@@ -9,7 +9,7 @@ import pytest
 from ddmq.errors import DdmqError
 from ddmq.hpc.options import Next, WorkerOptions
 from ddmq.hpc.preflight import check_all, check_command, missing
-from ddmq.hpc.result import NAMES, UNFINISHED
+from ddmq.hpc.results.result import NAMES, UNFINISHED
 
 
 def test_what_can_be_used_is_used_and_left_clean(broker, tmp_path):

@@ -13,12 +13,12 @@ from unit.hpc.conftest import parts_of
 from unit.storage.test_workers import WorkerName
 
 from ddmq import Broker
-from ddmq.hpc.execution import Execution
 from ddmq.hpc.limits import Deadline
 from ddmq.hpc.options import WorkerOptions
 from ddmq.hpc.presence import Presence
-from ddmq.hpc.progress import Progress
-from ddmq.hpc.running_command import Invocation
+from ddmq.hpc.running.command import Invocation
+from ddmq.hpc.running.execution import Execution
+from ddmq.hpc.running.progress import SlotProgress
 from ddmq.storage.filesystem import FileSystem
 from ddmq.storage.workers import ENDED
 
@@ -58,7 +58,7 @@ def node(broker, job):
 
 @pytest.fixture
 def progress(tmp_path):
-    made = Progress(str(tmp_path))
+    made = SlotProgress(str(tmp_path))
     yield made
     made.close()
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 from unit.hpc.conftest import parts_of
 
-from ddmq.hpc.execution import Ended, Execution
 from ddmq.hpc.options import WorkerOptions
-from ddmq.hpc.running_command import Invocation
+from ddmq.hpc.running.command import Invocation
+from ddmq.hpc.running.execution import Ended, Execution
 
 
 @pytest.fixture

@@ -93,6 +93,29 @@ def test_what_failed_and_succeeded_later_has_not_failed(gathered, run):
     assert found.results == {"dead": 2, "acked": 2, "failed": 1}
 
 
+@pytest.mark.parametrize("together", [1, 4, 10, 100])
+def test_all_runs_are_told_however_many_are_counted_together(
+    gathered, run, monkeypatch, together
+):
+    monkeypatch.setattr(gather, "_TOGETHER", together)
+    bad = {"result": "dead", "exit": 1}
+    runs = [
+        run(id=f"{n}", start=1000.0 + n, host=f"n{n // 5}", **(bad if n % 3 else {}))
+        for n in range(10)
+    ]
+    found = gathered(iter(runs))
+    assert found.queues == {"jobs": (4, 6)}
+    assert list(found.results.items()) == [("dead", 6), ("acked", 4)]
+    assert [(w.host, w.done, w.failed) for w in found.workers] == [
+        ("n0", 2, 3),
+        ("n1", 2, 3),
+    ]
+    assert (found.durations.number, found.memory.number) == (4, 10)
+    assert sum(group.runs for _, group in found.groups) == 6
+    assert [each.id for each in found.latest] == ["9", "8", "7", "6", "5"]
+    assert found.failed == 6
+
+
 def test_all_journals_of_a_worker_are_one(run):
     gatherer = Gatherer()
     for number in (1, 2):

@@ -9,7 +9,7 @@ import pytest
 from ddmq.hpc.report import gather
 from ddmq.hpc.report.asked import Asked
 from ddmq.hpc.report.sections import (
-    Command,
+    CommandLine,
     blocks,
     hours,
     length,
@@ -164,7 +164,7 @@ def test_few_dead_letters_are_redriven_by_their_ids(gathered, run, letter, sourc
     found = gathered([run()], dead(letter, 3, host="n1"))
     row = part("failures", found, source).tables[1].rows[0]
     assert row[-2:] == [
-        Command("ddmq redrive /scratch/mq jobs n1-0,n1-1,n1-2"),
+        CommandLine("ddmq redrive /scratch/mq jobs n1-0,n1-1,n1-2"),
         "these alone",
     ]
 

@@ -1,0 +1,1 @@
+"""`concurrent.futures` on a queue: calls that workers make, and whose results come back."""

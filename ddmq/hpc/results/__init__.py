@@ -1,0 +1,1 @@
+"""Results of messages: one file or directory for each, its name, and whose it is."""

@@ -1,0 +1,53 @@
+"""A process and its outcome."""
+
+from __future__ import annotations
+
+import os
+import signal
+
+import pytest
+
+from ddmq.hpc.running.process import Outcome, Process, share_of_cores
+
+
+def test_outcomes_are_told_in_words():
+    assert str(Outcome(3)) == "exit status 3"
+    assert str(Outcome(-9)) == "killed by SIGKILL"
+    assert (Outcome(-9).code, Outcome(-99).signal) == (137, "99")
+
+
+def test_a_process_that_is_gone_gets_no_signal():
+    process = Process(["true"], {"PATH": "/usr/bin:/bin"})
+    assert process.wait().succeeded
+    process.send(signal.SIGTERM)
+    assert process.outcome() == process.wait()
+
+
+@pytest.mark.parametrize(
+    ("cores", "slots", "shares"),
+    [
+        (range(8), 2, [[0, 1, 2, 3], [4, 5, 6, 7]]),
+        ((2, 3, 9, 10, 11), 2, [[2, 3], [9, 10, 11]]),
+        (range(7), 3, [[0, 1], [2, 3], [4, 5, 6]]),
+        ((5, 6), 2, [[5], [6]]),
+        ((5, 6), 5, [[5], [6], [5], [6], [5]]),
+    ],
+)
+def test_each_slot_has_its_share_of_the_cores(monkeypatch, cores, slots, shares):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(cores))
+    assert [share_of_cores(n + 1, slots) for n in range(slots)] == shares
+
+
+@pytest.mark.parametrize("program", ["true", "/nothing/of/this/name"])
+def test_who_starts_a_process_on_some_cores_keeps_his_own(program):
+    before = os.sched_getaffinity(0)
+    if len(before) == 1:
+        pytest.skip("there is one core, so none can be left out")
+    environ = {"PATH": "/usr/bin:/bin"}
+    try:
+        process = Process([program], environ, cores=[max(before)])
+    except FileNotFoundError:
+        assert program != "true"
+    else:
+        assert process.wait().succeeded
+    assert os.sched_getaffinity(0) == before
