@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import gc
 import os
 import signal
 import subprocess
@@ -11,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from hpc.inside import Hurried, run, worker
-from support import Calls
+from support import Calls, open_files
 
 from ddmq import Broker, QueueNotFound, StorageError
 from ddmq.hpc.results.result import UNFINISHED, try_output
@@ -306,8 +305,7 @@ def test_a_full_tmpdir_gives_a_message_back_and_the_others_go_on(
     root, broker, clock, here, full_disk, caplog
 ):
     broker.publish_many("q", ["good", "x" * 20_000])
-    gc.collect()  # what other tests held is not let go meanwhile
-    before = os.listdir("/proc/self/fd")
+    before = open_files()
     beside = Beside(caplog, "No space left")
 
     def step():

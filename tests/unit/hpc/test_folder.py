@@ -8,7 +8,7 @@ import subprocess
 from contextlib import suppress
 
 import pytest
-from support import Calls, in_time
+from support import Calls, in_time, open_files
 
 from ddmq.hpc.folder import Folder, reached
 
@@ -41,7 +41,7 @@ def test_the_users_own_directory_may_be_a_link_that_he_made(place):
 @pytest.mark.parametrize("target", ["home", "home/thesis", "nowhere"])
 def test_below_it_no_link_is_followed(place, home, make, target):
     os.symlink(place.parent / target, place / "below")
-    before = os.listdir("/proc/self/fd")
+    before = open_files()
     with pytest.raises(NotADirectoryError) as refused:
         reached(str(place), "below", "deeper", make=make)
     assert refused.value.filename == f"{place}/below"
@@ -74,7 +74,7 @@ def test_only_an_ordinary_file_is_read(place, home, what):
         "FIFO": lambda: os.mkfifo(place / "file"),
         "directory": lambda: os.mkdir(place / "file"),
     }[what]()
-    before = os.listdir("/proc/self/fd")
+    before = open_files()
     refused = pytest.raises(OSError, match=f"{place}/file")
     with in_time(10), refused, Folder.open(str(place)) as folder:
         folder.ordinary_file("file")

@@ -9,7 +9,7 @@ import resource
 import tracemalloc
 
 import pytest
-from support import FakeClock, in_time
+from support import FakeClock, in_time, open_files
 
 from ddmq.clock import date
 from ddmq.errors import StorageError
@@ -171,8 +171,8 @@ def test_where_journals_can_not_be_listed_nobody_knows_how_long_a_message_takes(
     def refuse(_):
         raise PermissionError(errno.EACCES, "Permission denied")
 
+    before = open_files()
     monkeypatch.setattr(os, "listdir", refuse)
-    before = set(os.scandir("/proc/self/fd"))
     assert journal.durations(str(tmp_path)) == []
     with pytest.raises(StorageError, match=f"{tmp_path}/journal: Permission denied"):
         list(journal.read(str(tmp_path)))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 import pytest
+from support import open_files
 
 from ddmq import InvalidArgument, StorageError
 from ddmq.hpc.executor.enclosure import Enclosure, check_below, is_own_file
@@ -102,7 +103,7 @@ FAULTS = [
 
 @pytest.mark.parametrize(("spoil", "why"), FAULTS)
 def test_what_others_may_write_to_is_refused(place, spoil, why):
-    held = len(os.listdir("/proc/self/fd"))
+    held = len(open_files())
     spoil(place)
     with pytest.raises(InvalidArgument, match=f"{why}.*serializer='cloudpickle' needs"):
         Enclosure(str(place))

@@ -8,7 +8,7 @@ import select
 import signal
 
 import pytest
-from support import in_time
+from support import in_time, open_files
 
 from ddmq.errors import DdmqError
 from ddmq.hpc.running.execution import Execution
@@ -291,7 +291,7 @@ def test_where_none_can_be_started_anew_the_message_is_given_back(
 
 
 def test_where_there_is_no_room_no_descriptor_is_left(surroundings, monkeypatch):
-    before, real = os.listdir("/proc/self/fd"), os.sysconf
+    before, real = open_files(), os.sysconf
     free = [os.dup(0) for _ in range(6)]
     for descriptor in free:
         os.close(descriptor)
