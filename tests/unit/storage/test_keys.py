@@ -324,6 +324,31 @@ def _refuses_a_bucket(_, name, function, arguments):
     return function(*arguments)
 
 
+@NUMBERS
+@pytest.mark.parametrize(
+    ("name", "where", "times"), [("lstat", "/tmp/", 3), ("open", "/keys", 99)]
+)
+def test_a_draft_is_kept_where_nobody_can_tell_whether_its_key_names_it(
+    root, broker, number, name, where, times
+):
+    """The file server calls all stale for a moment, in the middle of a cleaning."""
+    clock, told = FakeClock(root.stat().st_mtime), []
+    with pytest.raises(Crash):
+        publish(client(root, clock, Calls(_dies_at_a_bucket)), number)
+    clock.now_ns += 2 * 86400 * 10**9
+
+    def stale(_, called, function, arguments):
+        if called == name and where in arguments[0] and len(told) < times:
+            told.append(arguments[0])
+            raise OSError(errno.ESTALE, "stale", arguments[0])
+        return function(*arguments)
+
+    client(root, clock, Calls(stale)).clean(QUEUE)
+    assert told
+    client(root, clock).clean(QUEUE)
+    assert drained(broker, clock) == TEXTS[: number or 1]
+
+
 def test_many_drafts_that_others_plant_do_not_take_all_the_time(root, broker):
     clock = FakeClock(root.stat().st_mtime)
     for n in range(30):

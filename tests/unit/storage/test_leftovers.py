@@ -21,7 +21,7 @@ from unit.scenes import (
     view,
 )
 
-from ddmq import Counts
+from ddmq import Counts, StorageError
 from ddmq.storage.filesystem import FileSystem
 from ddmq.storage.names import Lease, RangeLease
 
@@ -366,3 +366,14 @@ def test_what_only_has_the_name_of_a_bucket_is_quarantined_by_a_cleaning(
     assert not os.path.lexists(planted)
     [dead] = broker.dead("q")
     assert dead.reason == f"not a message of ddmq; it was ready/5/{planted.name}"
+
+
+def test_a_bundle_that_is_called_stale_for_a_moment_is_not_taken_for_garbage(
+    world, bundler, refusing
+):
+    [directory] = bundle_directories(world)
+    fs = refusing("lstat", errno.ESTALE, directory, times=3)
+    with pytest.raises(StorageError, match=os.strerror(errno.ESTALE)):
+        world.broker(fs, clean=False).clean(QUEUE)
+    assert bundle_directories(world) == [directory]
+    assert len(world.broker().consume(QUEUE, 20)) == 12
