@@ -423,3 +423,51 @@ def test_a_key_is_forgotten_though_an_nfs_client_looked_for_it_too_early(
     ours._known(QUEUE).store.fs.calls = remembering_missing(str(path))
     assert ours.forget(QUEUE, "k")
     assert not path.is_symlink()
+
+
+@NUMBERS
+@pytest.mark.parametrize("minutes", [40, 50])
+def test_who_was_held_up_before_the_link_withdraws_nothing_that_others_rely_on(
+    root, broker, number, minutes
+):
+    """As after an outage of the file server, when all go on at the same moment.
+
+    Its draft was not cleaned away, and another client with the same key has published it.
+    """
+    clock, others = FakeClock(root.stat().st_mtime), []
+
+    def call(_, name, function, arguments):
+        if others == ["link"]:
+            others.append(publish(client(root, clock), number))
+        if name != "symlink" or "/keys/" not in arguments[1] or others:
+            return function(*arguments)
+        clock.advance(minutes * 60)
+        function(*arguments)
+        times = clock.now_ns, clock.now_ns
+        os.utime(arguments[1], ns=times, follow_symlinks=False)
+        others.append("link")
+        return None
+
+    assert publish(client(root, clock, Calls(call)), number) == others[1]
+    assert publish(client(root, clock), number) == others[1]
+    assert drained(broker, clock) == TEXTS[: number or 1]
+
+
+@NUMBERS
+def test_a_draft_that_is_still_there_is_published_however_late_its_link_is(
+    root, broker, number
+):
+    clock = FakeClock(root.stat().st_mtime)
+
+    def call(_, name, function, arguments):
+        if name != "symlink" or "/keys/" not in arguments[1]:
+            return function(*arguments)
+        clock.advance(5 * 3600)
+        function(*arguments)
+        times = clock.now_ns, clock.now_ns
+        os.utime(arguments[1], ns=times, follow_symlinks=False)
+        return None
+
+    publish(client(root, clock, Calls(call)), number)
+    publish(client(root, clock), number)
+    assert drained(broker, clock) == TEXTS[: number or 1]
