@@ -410,10 +410,13 @@ class QueuePolicy:
 
     def move(self, lease: Lease, target: QueuePolicy, *, anew: bool = False) -> bool:
         """Put a message at the end of another queue; `anew`: with its counts at zero."""
+        ready, leases = target.store.ready, self.store.leases
 
         def act(current: Lease) -> bool:
-            fresh = current.entry._replace(failures=0, losses=0) if anew else None
-            return self.store.move(current, target.store, fresh)
+            if not anew:
+                return self.store.move(current, ready)
+            fresh = current.entry._replace(failures=0, losses=0)
+            return leases.leave(current, lambda path: ready.append(path, fresh))
 
         return self.settle(lease, act) is None
 

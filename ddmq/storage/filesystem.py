@@ -65,20 +65,19 @@ _AHEAD_NS = 3600 * 10**9
 
 
 class Status(NamedTuple):
-    """The status of a file: type and mode, size in bytes, times in ns, number of names, group."""
+    """The status of a file: type and mode, size in bytes, times in ns, and number of names."""
 
     mode: int
     size: int
     modified_ns: int
     changed_ns: int
     names: int = 1
-    group: int = -1
 
     @classmethod
     def of(cls, found: os.stat_result) -> Status:
         """Return the part that we need of what the system says."""
         times = found.st_mtime_ns, found.st_ctime_ns
-        return cls(found.st_mode, found.st_size, *times, found.st_nlink, found.st_gid)
+        return cls(found.st_mode, found.st_size, *times, found.st_nlink)
 
     def age(self, now_ns: int) -> float:
         """Return for how many seconds it has not changed, by the later of its two times.
@@ -789,16 +788,6 @@ class FileSystem:
             if stat.S_ISREG(found.st_mode) and found.st_nlink > 1:
                 raise OSError(errno.EINVAL, "it has another name too")
             self.calls.fchmod(descriptor, mode)
-
-    def share(self, path: str, mode: int, group: int) -> None:
-        """Give a file to a group, with a mode, if it is ours; else it stays as it is."""
-        with suppress(OSError):
-            descriptor = self._call("open", path, _READ)
-            with _Closing(self.calls.close, descriptor, path):
-                found = self.calls.fstat(descriptor)
-                if stat.S_ISREG(found.st_mode) and found.st_nlink == 1:
-                    self.calls.fchown(descriptor, -1, group)
-                    self.calls.fchmod(descriptor, mode)
 
     def mkdir_with_mode(self, path: str, mode: int, draft: str) -> bool:
         """Make a directory whose mode the umask does not change; False when it exists.

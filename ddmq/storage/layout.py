@@ -62,8 +62,6 @@ class Layout:
         """The mode of new directories; None: the umask decides."""
         self.file_mode: int | None = None
         """The same for new files."""
-        self.group = -1
-        """The group that shares the queue, where one does."""
         self.checked_at = -inf
         """When the directories were last compared with their names, by the monotonic clock."""
         self._fs = fs
@@ -95,14 +93,6 @@ class Layout:
         if found is not None and is_shared(found.mode):
             self.directory_mode = stat.S_IMODE(found.mode)
             self.file_mode = found.mode & 0o666
-            self.group = found.group
-
-    def admit(self, path: str, source: Layout) -> None:
-        """Let those who share this queue read a file that is to move here from another one."""
-        if self.file_mode is None:
-            return
-        if (source.file_mode, source.group) != (self.file_mode, self.group):
-            self._fs.share(path, self.file_mode, self.group)
 
     def check(self) -> None:
         """Compare the directories that are held with their names.

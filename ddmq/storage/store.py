@@ -672,14 +672,9 @@ class Store:
         """Give a message back to its old place, with the counts of `entry`."""
         return self.leases.put(lease, entry or lease.entry, self.ready.put_back)
 
-    def move(self, lease: Lease, other: Store, entry: Entry | None = None) -> bool:
-        """Put a message at the end of another queue on this file system, maybe as `entry`."""
-
-        def move_file(path: str) -> bool:
-            other.layout.admit(path, self.layout)
-            return other.ready.append(path, entry or lease.entry)
-
-        return self.leases.leave(lease, move_file)
+    def move(self, lease: Lease, other: ReadyQueue) -> bool:
+        """Put a message at the end of another ready queue on this file system."""
+        return self.leases.leave(lease, lambda path: other.append(path, lease.entry))
 
     def dead_letter(
         self,

@@ -45,7 +45,8 @@ class Transfer:
         self._ready = source.ready
         self._delayed = source.delayed
         self._layouts = source.layout, target.layout
-        self._target = target
+        self._target_ready = target.ready
+        self._target_delayed = target.delayed
         self._left = dict.fromkeys(ids)
         self._faults: dict[str, str] = {}
 
@@ -102,8 +103,7 @@ class Transfer:
     def _move_file(self, path: str, entry: Entry) -> None:
         """Move a message in a file of its own; a consumer may be faster."""
         self._require_file(path)
-        self._target.layout.admit(path, self._source.layout)
-        if self._target.ready.append(path, entry):
+        if self._target_ready.append(path, entry):
             self._left.pop(entry.id, None)
 
     def _move_out_of(self, place: Waiting, bundle: Bundle, wanted: list[Entry]) -> None:
@@ -138,7 +138,7 @@ class Transfer:
                 except InvalidContent as error:
                     self._give_up([lease.entry], f"it holds no message: {error}")
                     continue
-                if self._source.move(lease, self._target):
+                if self._source.move(lease, self._target_ready):
                     self._left.pop(id_, None)
         finally:
             self._leases.ranges.put_rest(held.token, self._ready.put_back)
@@ -151,8 +151,7 @@ class Transfer:
         path = f"{self._delayed.path}/{delayed.filename}"
         try:
             self._require_file(path)
-            self._target.layout.admit(path, self._source.layout)
-            target = f"{self._target.delayed.path}/{delayed.filename}"
+            target = f"{self._target_delayed.path}/{delayed.filename}"
             if self._fs.rename(path, target):
                 self._left.pop(entry.id, None)
         except InvalidContent as error:

@@ -223,32 +223,6 @@ def held(broker: Any) -> str:
     return "none"
 
 
-@pytest.mark.parametrize("how", ["waits", "delayed", "line", "held", "held line"])
-def test_what_moves_to_a_queue_that_is_shared_can_be_read_there(
-    how: str, place: Path
-) -> None:
-    """It comes from a queue of the owner's own, whose umask lets nobody read."""
-    world, wanted = World(place / "root"), text("0")
-
-    def move() -> None:
-        os.umask(0o077)
-        broker = world.broker(create=True, mode=0o2770)
-        broker.create_queue("own", mode=0o700)
-        broker.create_queue(QUEUE, mode=0o2770)
-        number, delay = 12 if "line" in how else 1, 5 * (how == "delayed")
-        broker.publish_many("own", [text(str(n)) for n in range(number)], delay=delay)
-        if how.startswith("held"):
-            broker.move(broker.consume("own"), QUEUE)
-            return
-        [id_] = [x.id for x in broker.contents("own") if x.message == wanted]
-        assert broker.move_waiting("own", id_, QUEUE) == {}
-
-    assert as_user(OWNER, move).said == ""
-    world.clock.advance(60)
-    got = as_user(MEMBER, lambda: [x.message for x in world.broker().consume(QUEUE)])
-    assert (got.value, got.said) == ([wanted], "")
-
-
 @pytest.mark.parametrize("change", CHANGES)
 @pytest.mark.parametrize("user", [READER, STRANGER])
 def test_who_may_not_write_changes_nothing_and_is_told(

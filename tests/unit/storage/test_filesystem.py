@@ -175,27 +175,6 @@ def test_what_is_there_is_not_called_gone_though_it_is_said_to_be_stale(
     assert ask()
 
 
-@pytest.mark.parametrize("plant", ["nothing", "a name more", "a link", "a directory"])
-def test_only_an_ordinary_file_with_one_name_is_shared(tmp_path, plant):
-    path, other = tmp_path / "a", tmp_path / "b"
-    other.touch(0o600)
-    if plant == "a name more":
-        os.link(other, path)
-    elif plant == "a link":
-        path.symlink_to(other)
-    elif plant == "a directory":
-        path.mkdir(0o700)
-    else:
-        path.touch(0o600)
-    before = [x.stat().st_mode for x in (path, other)]
-    fs.share(str(path), 0o660, os.getgid())
-    after = [x.stat().st_mode for x in (path, other)]
-    if plant == "nothing":
-        before[0] |= 0o060
-    assert after == before
-    fs.share(f"{tmp_path}/gone", 0o660, os.getgid())
-
-
 @pytest.mark.parametrize("call", ["lstat", "open"])
 @pytest.mark.parametrize("ask", ["status", "named_by", "exists"])
 def test_a_server_that_calls_all_stale_is_not_believed_that_a_name_is_gone(
