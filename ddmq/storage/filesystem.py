@@ -525,10 +525,11 @@ class FileSystem:
         found = self.status(path)
         return found is not None and found.is_directory
 
-    def require_directory(self, path: str) -> None:
-        """Raise FileNotFoundError or NotADirectoryError unless `path` is a directory.
+    def require_directory(self, path: str) -> Status:
+        """Return the status of a directory.
 
-        If we hold another directory under this name, we let go of that.
+        Raises FileNotFoundError or NotADirectoryError unless `path` is one. If we hold another
+        directory under this name, we let go of that.
         """
         try:
             found = self._lstat(path)
@@ -541,6 +542,7 @@ class FileSystem:
             self.directories.forget(path)
             raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), path)
         self.directories.compare(path, found)
+        return Status.of(found)
 
     def may_change(self, directory: str) -> bool:
         """Tell whether we may add names to a directory and remove them."""
