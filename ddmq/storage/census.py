@@ -152,16 +152,20 @@ class Census:
         bundle; or while it detached a line, until others had taken over the range. A range
         counts if it is over since `before`, in milliseconds since 1970. So do bundles without an
         entry, a range or a claim: their publisher died before anybody saw them. While the queue
-        changes, nobody can tell which these are, and they stay.
+        changes, or a directory is closed to us, nobody can tell which these are, and they stay.
         """
         names = self._fs.listing(self._layout.work)
         odd = any(name.endswith((RANGE_SUFFIX, DETACHED_SUFFIX)) for name in names)
         if not odd and not self._fs.listing(self._layout.bundles):
             return []
-        _, stray = self._strays(before)
-        if not stray:  # the usual case, and quicker than what follows
+        try:
+            _, stray = self._strays(before)
+            if not stray:  # the usual case, and quicker than what follows
+                return []
+            return self.at_one_instant(partial(self._strays, before)) or []
+        except PermissionError as error:
+            self._scan.tell(error)
             return []
-        return self.at_one_instant(partial(self._strays, before)) or []
 
     def at_one_instant(
         self, look: Callable[[], tuple[list[str], _Seen] | None]

@@ -358,6 +358,8 @@ class FileSystem:
             return bool(name) and name in self._names(directory)
         except (FileNotFoundError, NotADirectoryError):
             return False
+        except PermissionError:  # we may not list what is above a root, say
+            return True
 
     def recall(self, path: str) -> None:
         """Wait until no client has a delegation of a file, if we may open it.
@@ -424,19 +426,25 @@ class FileSystem:
         return False
 
     def _revalidate(self, directory: str) -> None:
+        """Open a directory afresh. FileNotFoundError: it is gone, and no listing shows it."""
         try:
             self.directories.opened(directory)
         except OSError as error:
-            if error.errno == errno.ESTALE:
+            if error.errno == errno.ESTALE and not self._is_listed(directory):
                 raise _missing(directory) from error
             raise
 
     def status(self, path: str) -> Status | None:
-        """Return type, size and times of `path` itself, following no link; None: it is gone."""
+        """Return type, size and times of `path` itself, following no link; None: it is gone.
+
+        ESTALE is raised if it is said of a name that a listing shows.
+        """
         try:
             found = self._lstat(path)
         except OSError as error:
             if error.errno not in GONE:
+                raise
+            if error.errno == errno.ESTALE and self._is_listed(path):
                 raise
             return None
         return Status.of(found)
@@ -517,10 +525,11 @@ class FileSystem:
         found = self.status(path)
         return found is not None and found.is_directory
 
-    def require_directory(self, path: str) -> None:
-        """Raise FileNotFoundError or NotADirectoryError unless `path` is a directory.
+    def require_directory(self, path: str) -> Status:
+        """Return the status of a directory.
 
-        If we hold another directory under this name, we let go of that.
+        Raises FileNotFoundError or NotADirectoryError unless `path` is one. If we hold another
+        directory under this name, we let go of that.
         """
         try:
             found = self._lstat(path)
@@ -533,6 +542,7 @@ class FileSystem:
             self.directories.forget(path)
             raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), path)
         self.directories.compare(path, found)
+        return Status.of(found)
 
     def may_change(self, directory: str) -> bool:
         """Tell whether we may add names to a directory and remove them."""

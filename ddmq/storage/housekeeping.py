@@ -331,10 +331,17 @@ class Housekeeper:
         """
 
         def clean_all() -> Swept:
-            removed = self._tidy(inf)
+            removed, trouble = Swept(), None
+            try:
+                removed = self._tidy(inf)
+            except OSError as error:  # no message may wait for what others left
+                trouble = error
             swept = self._expire_all(inf, of_all=True, end_all=end_leases)
             swept = swept.plus(self._make_due(inf))
-            return swept.plus(self._adopt_all(inf)).plus(removed)
+            swept = swept.plus(self._adopt_all(inf)).plus(removed)
+            if trouble is not None:
+                raise trouble
+            return swept
 
         self._count_hanging()
         cleaning = self._clock.begin(clean_all)
@@ -388,5 +395,5 @@ class Housekeeper:
                 if abs(ago) <= CLEAN_ANYWAY:
                     return
                 self._layout.require_change()
-            self._tidy(SWEEP_FOR)
+            self._try(self._tidy, SWEEP_FOR)
             self._expire_all(SWEEP_FOR, of_all=True)

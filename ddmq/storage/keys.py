@@ -39,6 +39,8 @@ if TYPE_CHECKING:
 
 #: The most characters of a key.
 _LONGEST = 1000
+#: For which share of the time after which it is cleaned away a draft is there for certain.
+_SURELY_KEPT = 0.9
 
 
 def name_of(key: object) -> str:
@@ -224,7 +226,8 @@ class Keys:
 
         Our draft is discarded if no link to it can have been made. If we were suspended before we
         made our link, the draft may have been cleaned away. Then the link is removed again: else
-        it would say for ever that this was published.
+        it would say for ever that this was published. But it stays if the draft is there, or went
+        so early that somebody must have published it, who has found our link by then.
         """
         path = f"{self._layout.keys}/{name}"
         try:
@@ -239,63 +242,81 @@ class Keys:
         if found != keyed:
             discard()
         elif any(watch.seconds() > kept / 2 for watch, kept in watches):
-            made = self._fs.status(path)  # we may have been suspended since, too
-            ago = made.age(self._store.clock.time_ns()) if made else 0.0
             try:
-                _require_in_time(f"{self._layout.tmp}/{keyed.draft}", watches, ago)
-            except OSError:
+                self._finish_late(path, found, watches)
+            except _TooLate:
                 self._fs.unlink(path)
                 discard()
                 raise
+            return found
         self._finish(found)
         return found
 
+    def _finish_late(
+        self, path: str, keyed: Keyed, watches: Sequence[tuple[Stopwatch, int]]
+    ) -> None:
+        """Publish our draft, whose link was made late; _TooLate: it may have been cleaned away.
+
+        What we moved was there. What is gone, but can't have been cleaned away yet, was published
+        by somebody who found our link.
+        """
+        draft = f"{self._layout.tmp}/{keyed.draft}"
+        made = self._fs.status(path)  # we may have been suspended since, too
+        ago = made.age(self._store.clock.time_ns()) if made else 0.0
+        _require_in_time(draft, watches[1:], ago, share=_SURELY_KEPT)  # the bundles
+        if not self._finish(keyed):
+            _require_in_time(draft, watches, ago, share=_SURELY_KEPT)
+
     # Making it visible
 
-    def _finish(self, keyed: Keyed) -> None:
-        """Publish the draft that a key names, unless that was done; each rename has one winner."""
+    def _finish(self, keyed: Keyed) -> bool:
+        """Publish the draft that a key names; False: that was done before, by whomever.
+
+        Each rename has one winner.
+        """
         draft = f"{self._layout.tmp}/{keyed.draft}"
         if not self._fs.exists(draft):
-            return
+            return False
         if keyed.durable:  # the link, before anybody can have seen a message
             self._fs.sync_directory(self._layout.keys)
             self._fs.sync_directory(self._layout.path)
         priority, policy, id_ = keyed.priority, keyed.policy, keyed.id
         if not keyed.bundles:
-            self._show(draft, Entry(priority, 0, id_, policy=policy), keyed)
-        elif keyed.bundles == 1:
+            return self._show(draft, Entry(priority, 0, id_, policy=policy), keyed)
+        if keyed.bundles == 1:
             bundle = Bundle(priority, 0, id_, keyed.number, policy)
-            self._show(draft, bundle, keyed)
-        else:
-            self._show_all(draft, keyed)
+            return self._show(draft, bundle, keyed)
+        return self._show_all(draft, keyed)
 
-    def _show(self, draft: str, entry: ReadyEntry, keyed: Keyed) -> None:
-        """Move a file into the ready queue or `delayed/`."""
+    def _show(self, draft: str, entry: ReadyEntry, keyed: Keyed) -> bool:
+        """Move a file into the ready queue or `delayed/`; False when it is gone."""
         store = self._store
         if not keyed.due:
-            self._ready.append(draft, entry, sync=keyed.durable)
-            return
+            return self._ready.append(draft, entry, sync=keyed.durable)
         stamp = entry.stamp or self._ready.next_stamp(0, entry.stamps)
         delayed = Delayed(entry._replace(stamp=stamp), keyed.due)
-        self._fs.rename(draft, f"{store.delayed.path}/{delayed.filename}")
+        moved = self._fs.rename(draft, f"{store.delayed.path}/{delayed.filename}")
         if keyed.durable:
             store.delayed.sync()
+        return moved
 
-    def _show_all(self, draft: str, keyed: Keyed) -> None:
-        """Make a bucket of a directory of entries; with a delay, move them one by one."""
+    def _show_all(self, draft: str, keyed: Keyed) -> bool:
+        """Make a bucket of a directory of entries; with a delay, move them one by one.
+
+        False: one of them is gone, or all.
+        """
         try:
             names = self._fs.listing(draft)
         except FileNotFoundError:
-            return
+            return False
         found = [parse_ready_entry(keyed.priority, name) for name in sorted(names)]
         bundles = [each for each in found if isinstance(each, Bundle)]
         if not keyed.due and bundles:
             first, sync = bundles[0].stamp, keyed.durable
-            self._ready.place_bucket(draft, keyed.priority, first, sync=sync)
-            return
-        for bundle in bundles:
-            self._show(f"{draft}/{bundle.filename}", bundle, keyed)
+            return self._ready.place_bucket(draft, keyed.priority, first, sync=sync)
+        moved = [self._show(f"{draft}/{x.filename}", x, keyed) for x in bundles]
         self._fs.rmdir(draft)
+        return len(moved) == keyed.bundles and all(moved)
 
     # Housekeeping
 
@@ -344,10 +365,20 @@ class Keys:
         return set(map(self._layout.bundle, ids))
 
 
+class _TooLate(FileNotFoundError):
+    """A draft may have been cleaned away."""
+
+
 def _require_in_time(
-    draft: str, watches: Sequence[tuple[Stopwatch, int]], ago: float = 0.0
+    draft: str,
+    watches: Sequence[tuple[Stopwatch, int]],
+    ago: float = 0.0,
+    share: float = 0.5,
 ) -> None:
-    """Raise an error if somebody may have cleaned a draft away, so many seconds ago."""
-    if any(watch.seconds() - ago > kept / 2 for watch, kept in watches):
+    """Raise _TooLate if somebody may have cleaned a draft away, so many seconds ago.
+
+    It counts as kept for a `share` of the time that it is kept, since clocks may be wrong.
+    """
+    if any(watch.seconds() - ago > kept * share for watch, kept in watches):
         text = "it took too long to make this ready, so nothing was published"
-        raise FileNotFoundError(errno.ENOENT, text, draft)
+        raise _TooLate(errno.ENOENT, text, draft)

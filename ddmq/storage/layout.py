@@ -83,25 +83,30 @@ class Layout:
         return self._fs.mkdir_with_mode(path, self.directory_mode, draft)
 
     def open(self) -> None:
-        """Check that no directory is a link, and learn the modes of new files and directories.
-
-        In a queue that a group shares (`create --mode 2770`), the mode of its directory decides
-        those modes; in any other, the umask.
-        """
+        """Check that no directory is a link, and learn the modes of new files and directories."""
         self.check()
-        found = self._fs.status(self.path)
-        if found is not None and is_shared(found.mode):
-            self.directory_mode = stat.S_IMODE(found.mode)
-            self.file_mode = found.mode & 0o666
 
     def check(self) -> None:
         """Compare the directories that are held with their names.
 
-        Raises NotADirectoryError when one was replaced by a link.
+        Raises NotADirectoryError when one was replaced by a link. The queue may be another one by
+        now, or a group may share it since: so we learn the modes once more.
         """
         self.checked_at = self._clock.monotonic()
         for path in self._directories():
-            self._fs.require_directory(path)
+            self._require(path)
+
+    def _require(self, path: str) -> None:
+        """Check one directory. That of the queue tells the modes of what is new.
+
+        In a queue that a group shares (`create --mode 2770`), its mode decides those modes; in any
+        other, the umask.
+        """
+        found = self._fs.require_directory(path)
+        if path == self.path:
+            shared = is_shared(found.mode)
+            self.directory_mode = stat.S_IMODE(found.mode) if shared else None
+            self.file_mode = found.mode & 0o666 if shared else None
 
     def check_when_due(self) -> None:
         """Do so at most once a second. A missing directory is left to the caller that needs it."""
@@ -111,7 +116,7 @@ class Layout:
         self.checked_at = now
         for path in self._directories():
             with suppress(FileNotFoundError):
-                self._fs.require_directory(path)
+                self._require(path)
 
     @property
     def check_due_at(self) -> float:

@@ -43,7 +43,8 @@ def resume(store: Store) -> bool:
     """Let workers take messages again; False: the queue was not paused."""
     path = store.layout.paused
     try:
-        return store.fs.unlink(path)
+        # An NFS client may have cached that it was missing, and would not ask the server.
+        return store.fs.exists(path) and store.fs.unlink(path)
     except OSError as error:
         if error.errno not in _A_DIRECTORY or not store.fs.is_directory(path):
             raise

@@ -42,8 +42,12 @@ class Scan:
         except (FileNotFoundError, NotADirectoryError):
             return []
         except PermissionError as error:
-            self._passed.tell(path, "can't be listed", error)
+            self.tell(error)
             return []
+
+    def tell(self, error: PermissionError) -> None:
+        """Warn once that a directory is closed to us, by the error that says so."""
+        self._passed.tell(str(error.filename), "can't be listed", error)
 
     def priorities(self) -> list[int]:
         """Return the priorities that have a directory, in order."""

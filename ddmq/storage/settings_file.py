@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import stat
 from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING
@@ -95,7 +94,8 @@ class SettingsFile:
             before = decoded(self._fs.read(self.path, MAX_FILE), self.path)
             text = edited(before, layer, unset, self.path, of_queue=self._of_queue)
             found = self._fs.status(self.path)
-            mode = stat.S_IMODE(found.mode) if found is not None else None
+            # The new file is ours. Whoever made the old one may not make it one to be run.
+            mode = found.mode & 0o666 if found is not None else None
             self._replace(text.encode(), mode)
 
     def _replace(self, data: bytes, mode: int | None) -> None:

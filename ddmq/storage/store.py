@@ -297,15 +297,17 @@ class Store:
         stamp, letters = self.ready.next_stamp(), self.dead_letters
         entry = Entry(options.priority, stamp, new_id(), *counts, options.policy)
         dead, draft = Dead(entry, new_token(), code), f"{self.layout.tmp}/{entry.id}"
-        mode = self.layout.file_mode
+        watch, mode = Stopwatch(self.clock), self.layout.file_mode
         self.fs.create_own(draft, data, sync=options.durable, mode=mode)
         try:
             if note:
                 letters.write_note(dead, note)
-            self.fs.replace(draft, letters.path_of(dead))
+            moved = self.fs.rename(draft, letters.path_of(dead))
         except OSError:
             self.fs.discard(draft)
             raise
+        if not moved:
+            self._explain_missing(draft, watch, ABANDONED)
         if options.durable:
             self.fs.sync_directory(letters.path)
 

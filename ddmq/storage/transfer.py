@@ -59,12 +59,7 @@ class Transfer:
         asked = list(self._left)
         for layout in self._layouts:
             layout.require_change()
-        cancelled = (
-            self._source.cancelled.ids_if_any()
-        )  # these marks would be left behind
-        for id_ in cancelled.intersection(asked):
-            self._left.pop(id_)
-            self._faults[id_] = _CANCELLED
+        self._leave_cancelled()
         for _ in range(_LOOKS):
             for place in self._scan.places():
                 wanted = self._wanted(place)
@@ -78,6 +73,12 @@ class Transfer:
         for id_ in self._left:
             self._faults[id_] = self._why_not(id_)
         return {id_: self._faults[id_] for id_ in asked if id_ in self._faults}
+
+    def _leave_cancelled(self) -> None:
+        """Give up what is cancelled, since its mark would be left behind."""
+        for id_ in self._source.cancelled.ids_if_any().intersection(self._left):
+            self._left.pop(id_)
+            self._faults[id_] = _CANCELLED
 
     def _wanted(self, place: Waiting) -> list[Entry]:
         """Return the messages at a place that are to be moved."""
@@ -129,6 +130,7 @@ class Transfer:
     def _move_lines(self, held: RangeLease) -> None:
         """Move what is wanted of the lines that we hold, and put the rest back."""
         try:
+            self._leave_cancelled()  # what was cancelled before we took it
             for lease in held.leases():
                 id_ = lease.entry.id
                 if id_ not in self._left:

@@ -6,7 +6,7 @@ import errno
 
 import pytest
 from protocol.scenes import QUEUE
-from support import Crash, crashing_before
+from support import Calls, Crash, FakeClock, crashing_before
 from unit.scenes import consumed, files, leased, lost_to, texts
 
 from ddmq import Broker, InvalidArgument, LeaseLost, Seen, StorageError
@@ -404,6 +404,37 @@ def test_whoever_dies_while_it_restores_leaves_no_half_message(broker, root, clo
         ("w", 4, 1, 2)
     }
     assert waiting[0].own == {"timeout": 9}
+
+
+@pytest.mark.parametrize("hours", [0, 2])
+def test_a_dead_letter_whose_draft_was_cleaned_away_is_not_called_restored(
+    root, broker, hours
+):
+    """Its publisher was suspended. A reply that says so, but is wrong, is no error."""
+    clock, left = FakeClock(root.stat().st_mtime), []
+    cleaner = Broker(root, clock=clock)
+
+    def call(_, name, function, arguments):
+        if name != "rename" or not arguments[1].endswith(".failed") or left:
+            return function(*arguments)
+        left.append(arguments[0])
+        if not hours:
+            function(*arguments)
+            broker.redrive("q")
+        clock.advance(hours * 3600)
+        cleaner.clean("q")
+        raise FileNotFoundError(errno.ENOENT, "gone", arguments[0])
+
+    client = Broker(root, fs=FileSystem(Calls(call)), clock=clock, clean=False)
+    dead = [Seen("d", "", "", "dead", 3, 0, 0, code="failed")]
+    if hours:
+        with pytest.raises(StorageError, match="probably cleaned away"):
+            client.restore("q", dead)
+        assert broker.view("q")["q"] == (0, 0, 0, 0)
+    else:
+        assert client.restore("q", dead) == 1
+        assert broker.view("q")["q"] == (1, 0, 0, 0)
+    assert len(left) == 1
 
 
 def test_what_was_delayed_elsewhere_is_delayed_until_the_same_time(broker, clock):

@@ -311,6 +311,28 @@ def test_a_claim_that_nobody_can_read_is_told_and_its_lease_is_kept(
     assert sorted(texts(found), key=int) == ALL
 
 
+def test_a_lease_is_kept_while_the_server_calls_a_bundle_stale_that_it_still_lists(
+    world, bundler
+):
+    """Its claim is made, so without the lease nobody would know of the lines."""
+    [directory] = bundle_directories(world)
+    made = []
+
+    def stale(_, name, function, arguments):
+        if made and name == "open" and directory in arguments[0]:
+            raise OSError(errno.ESTALE, "stale", arguments[0])
+        if name == "symlink" and arguments[1].startswith(directory):
+            made.append(arguments[1])
+        return function(*arguments)
+
+    with pytest.raises(StorageError, match="no longer knows it"):
+        world.broker(Calls(stale), clean=False).consume(QUEUE, 5)
+    assert len(world.ranges()) == len(claims(world)) == len(made) == 1
+    over(world)
+    bundler.clean(QUEUE)
+    assert sorted(texts(bundler.consume(QUEUE, 20)), key=int) == ALL
+
+
 def _as_file(path):
     Path(path).touch()
 

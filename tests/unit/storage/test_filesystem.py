@@ -175,6 +175,42 @@ def test_what_is_there_is_not_called_gone_though_it_is_said_to_be_stale(
     assert ask()
 
 
+@pytest.mark.parametrize("call", ["lstat", "open"])
+@pytest.mark.parametrize("ask", ["status", "named_by", "exists"])
+def test_a_server_that_calls_all_stale_is_not_believed_that_a_name_is_gone(
+    tmp_path, refusing, call, ask
+):
+    """What it says of a name must not be taken for proof while the listing above shows it."""
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "l").symlink_to("target")
+    fs = refusing(call, errno.ESTALE, str(tmp_path / "a"), times=9)
+    link = f"{tmp_path}/a/l"
+    if (call, ask) not in (
+        ("open", "status"),
+        ("lstat", "named_by"),
+        ("lstat", "exists"),
+    ):
+        with pytest.raises(OSError, match=os.strerror(errno.ESTALE)):
+            getattr(fs, ask)(link)
+    assert getattr(FileSystem(), ask)(link)
+    (tmp_path / "a" / "l").unlink()
+    assert not getattr(refusing(call, errno.ESTALE, link), ask)(link)
+
+
+def test_what_nobody_may_list_is_not_called_gone(tmp_path):
+    """Only a listing could prove it, of a directory that we may pass through."""
+
+    def call(_, name, function, arguments):
+        if name == "lstat":
+            raise OSError(errno.ESTALE, os.strerror(errno.ESTALE), arguments[0])
+        if name == "open":
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), arguments[0])
+        return function(*arguments)
+
+    with pytest.raises(OSError, match=os.strerror(errno.ESTALE)):
+        FileSystem(Calls(call)).status(f"{tmp_path}/a")
+
+
 def test_a_listing_that_is_refused_raises(here, refusing):
     with pytest.raises(PermissionError):
         refusing("listdir", errno.EACCES).listing(here)

@@ -324,6 +324,31 @@ def _refuses_a_bucket(_, name, function, arguments):
     return function(*arguments)
 
 
+@NUMBERS
+@pytest.mark.parametrize(
+    ("name", "where", "times"), [("lstat", "/tmp/", 3), ("open", "/keys", 99)]
+)
+def test_a_draft_is_kept_where_nobody_can_tell_whether_its_key_names_it(
+    root, broker, number, name, where, times
+):
+    """The file server calls all stale for a moment, in the middle of a cleaning."""
+    clock, told = FakeClock(root.stat().st_mtime), []
+    with pytest.raises(Crash):
+        publish(client(root, clock, Calls(_dies_at_a_bucket)), number)
+    clock.now_ns += 2 * 86400 * 10**9
+
+    def stale(_, called, function, arguments):
+        if called == name and where in arguments[0] and len(told) < times:
+            told.append(arguments[0])
+            raise OSError(errno.ESTALE, "stale", arguments[0])
+        return function(*arguments)
+
+    client(root, clock, Calls(stale)).clean(QUEUE)
+    assert told
+    client(root, clock).clean(QUEUE)
+    assert drained(broker, clock) == TEXTS[: number or 1]
+
+
 def test_many_drafts_that_others_plant_do_not_take_all_the_time(root, broker):
     clock = FakeClock(root.stat().st_mtime)
     for n in range(30):
@@ -398,3 +423,51 @@ def test_a_key_is_forgotten_though_an_nfs_client_looked_for_it_too_early(
     ours._known(QUEUE).store.fs.calls = remembering_missing(str(path))
     assert ours.forget(QUEUE, "k")
     assert not path.is_symlink()
+
+
+@NUMBERS
+@pytest.mark.parametrize("minutes", [40, 50])
+def test_who_was_held_up_before_the_link_withdraws_nothing_that_others_rely_on(
+    root, broker, number, minutes
+):
+    """As after an outage of the file server, when all go on at the same moment.
+
+    Its draft was not cleaned away, and another client with the same key has published it.
+    """
+    clock, others = FakeClock(root.stat().st_mtime), []
+
+    def call(_, name, function, arguments):
+        if others == ["link"]:
+            others.append(publish(client(root, clock), number))
+        if name != "symlink" or "/keys/" not in arguments[1] or others:
+            return function(*arguments)
+        clock.advance(minutes * 60)
+        function(*arguments)
+        times = clock.now_ns, clock.now_ns
+        os.utime(arguments[1], ns=times, follow_symlinks=False)
+        others.append("link")
+        return None
+
+    assert publish(client(root, clock, Calls(call)), number) == others[1]
+    assert publish(client(root, clock), number) == others[1]
+    assert drained(broker, clock) == TEXTS[: number or 1]
+
+
+@NUMBERS
+def test_a_draft_that_is_still_there_is_published_however_late_its_link_is(
+    root, broker, number
+):
+    clock = FakeClock(root.stat().st_mtime)
+
+    def call(_, name, function, arguments):
+        if name != "symlink" or "/keys/" not in arguments[1]:
+            return function(*arguments)
+        clock.advance(5 * 3600)
+        function(*arguments)
+        times = clock.now_ns, clock.now_ns
+        os.utime(arguments[1], ns=times, follow_symlinks=False)
+        return None
+
+    publish(client(root, clock, Calls(call)), number)
+    publish(client(root, clock), number)
+    assert drained(broker, clock) == TEXTS[: number or 1]

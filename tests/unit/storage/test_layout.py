@@ -72,7 +72,7 @@ def test_directories_are_compared_with_their_names_once_a_second(world):
     class Watching(FileSystem):
         def require_directory(self, path):
             compared.append(path)
-            super().require_directory(path)
+            return super().require_directory(path)
 
     compared: list[str] = []
     layout = store_of(world, Watching()).layout
@@ -170,3 +170,25 @@ def test_a_directory_is_touched_where_no_file_can_be_made_to_learn_the_time(worl
             raise OSError(errno.ENOSPC, "full", path)
 
     assert store_of(world, Full()).time.is_known()
+
+
+@pytest.mark.parametrize("how", ["made anew", "changed"])
+def test_a_client_that_runs_learns_that_a_group_shares_the_queue_by_now(
+    broker, root, clock, how, umask
+):
+    """Else its buckets would be closed to the others, who could take nothing from them."""
+    umask(0o077)
+    broker.publish("q", "x")
+    queue = root / "q"
+    if how == "made anew":
+        other = Broker(root)
+        other.delete_queue("q")
+        other.create_queue("q", mode=0o2770)
+    else:
+        for path in (queue, *queue.rglob("*")):
+            path.chmod(0o2770 if path.is_dir() else 0o660)
+    clock.advance(2)
+    broker.publish("q", "y", priority=5)
+    broker.publish_many("q", list("abcdefghijklm"), priority=6)
+    made = [path.lstat() for path in queue.rglob("*")]
+    assert {each.st_mode & 0o7770 for each in made} == {0o2770, 0o660}

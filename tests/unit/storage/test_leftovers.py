@@ -21,7 +21,7 @@ from unit.scenes import (
     view,
 )
 
-from ddmq import Counts
+from ddmq import Counts, StorageError
 from ddmq.storage.filesystem import FileSystem
 from ddmq.storage.names import Lease, RangeLease
 
@@ -366,3 +366,57 @@ def test_what_only_has_the_name_of_a_bucket_is_quarantined_by_a_cleaning(
     assert not os.path.lexists(planted)
     [dead] = broker.dead("q")
     assert dead.reason == f"not a message of ddmq; it was ready/5/{planted.name}"
+
+
+def test_a_bundle_that_is_called_stale_for_a_moment_is_not_taken_for_garbage(
+    world, bundler, refusing
+):
+    [directory] = bundle_directories(world)
+    fs = refusing("lstat", errno.ESTALE, directory, times=3)
+    with pytest.raises(StorageError, match=os.strerror(errno.ESTALE)):
+        world.broker(fs, clean=False).clean(QUEUE)
+    assert bundle_directories(world) == [directory]
+    assert len(world.broker().consume(QUEUE, 20)) == 12
+
+
+@pytest.mark.parametrize("asked", [True, False])
+def test_a_directory_that_is_closed_to_us_keeps_only_what_nobody_can_judge(
+    world, bundler, refusing, caplog, asked
+):
+    """Somebody made a bucket that only he may list; the drafts of the dead are removed."""
+    bundler.publish(QUEUE, "x", priority=1, timeout=5)
+    [message] = bundler.consume(QUEUE)
+    draft = world.put("tmp/0123456789abcdef0123", age=2 * HOUR)
+    stray = world.put(f"bundles/{'0' * 20}/lines", age=25 * HOUR)
+    os.utime(os.path.dirname(stray), (1, 1))
+    closed = os.path.dirname(world.put(f"ready/5/{'1' * 19}/x"))
+    world.clock.advance(100)
+    keeper = world.broker(refusing("open", errno.EACCES, closed))
+    if asked:
+        assert keeper.clean(QUEUE).requeued == 1
+    else:
+        keeper.view(QUEUE)
+    assert not os.path.exists(draft)
+    assert os.path.exists(stray)
+    assert message.id in {seen.id for seen in bundler.peek(QUEUE, 20)}
+    assert caplog.text.count(f"{closed} can't be listed") == 1
+
+
+@pytest.mark.parametrize("asked", [True, False])
+def test_no_message_waits_for_leftovers_that_can_not_be_listed(
+    world, bundler, refusing, asked
+):
+    bundler.publish(QUEUE, "x", priority=1, timeout=5)
+    [message] = bundler.consume(QUEUE)
+    held = bundler.consume(QUEUE, 12)
+    fs = refusing("listdir", errno.EIO, f"{world.path}/tmp")
+    world.clock.advance(100)
+    keeper = world.broker(fs)
+    if not asked:
+        bundler.ack(held)
+        keeper.view(QUEUE)
+        assert bundle_directories(world) == []
+        return
+    with pytest.raises(StorageError):
+        keeper.clean(QUEUE)
+    assert message.id in {seen.id for seen in bundler.peek(QUEUE, 20)}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 import pytest
-from support import counting
+from support import counting, remembering_missing
 from unit.scenes import texts
 
 from ddmq import Broker, QueuePaused
@@ -108,6 +108,17 @@ def test_whatever_is_planted_there_pauses_and_can_be_removed(broker, link, kind)
     assert broker.resume("q")
     assert not os.path.lexists(link)
     assert texts(broker.consume("q", heed_pause=True)) == ["a"]
+
+
+def test_it_is_resumed_though_an_nfs_client_looked_for_the_pause_too_early(
+    broker, root, clock, link
+):
+    ours = Broker(root, clock=clock)
+    assert not ours.resume("q")
+    broker.pause("q")
+    ours._known("q").store.fs.calls = remembering_missing(str(link))
+    assert ours.resume("q")
+    assert not link.is_symlink()
 
 
 def test_a_queue_that_is_not_paused_costs_nothing_more(broker, root, clock):

@@ -177,6 +177,13 @@ def test_an_update_keeps_the_mode_of_the_file(broker, queue_file):
     assert stat.S_IMODE(queue_file.stat().st_mode) == 0o664
 
 
+def test_an_update_makes_no_file_that_can_be_run(broker, queue_file):
+    """A member may have put his own in its place, and the new one is of whoever updates it."""
+    queue_file.chmod(0o6775)
+    broker.update_settings("q", priority=5)
+    assert stat.S_IMODE(queue_file.stat().st_mode) == 0o664
+
+
 @pytest.mark.parametrize("call", ["write", "fsync", "close", "rename"])
 def test_an_update_that_fails_changes_nothing_and_leaves_nothing(
     broker, root, refusing, call

@@ -246,3 +246,30 @@ def test_what_is_cancelled_stays_and_is_said_to_be(broker):
     assert faults[third].startswith("cancelled")
     assert texts(broker.consume("other", 9)) == ["x0"]
     assert third not in {message.id for message in broker.consume("q", 12)}
+
+
+@pytest.mark.parametrize("waits", ["bundle", "range"])
+def test_a_line_that_is_cancelled_before_it_is_taken_is_not_moved(
+    broker, root, clock, waits
+):
+    """It is cancelled after the look at what is cancelled, and its mark would be left behind."""
+    broker.publish_many("q", [f"x{n}" for n in range(12)])
+    if waits == "range":
+        broker.release(broker.consume("q", 6))
+    wanted = ids(broker, "x1", "x3")
+    done = []
+
+    def call(_, name, function, arguments):
+        takes = name in ("rename", "symlink") and not done
+        if takes and any("/q/" in each for each in arguments[:2]):
+            done.append(name)
+            assert broker.cancel("q", wanted[1]) == {wanted[1]: "waiting"}
+        return function(*arguments)
+
+    mover = Broker(root, clock=clock, fs=FileSystem(Calls(call)), clean=False)
+    faults = mover.move_waiting("q", wanted, "other")
+    assert list(faults) == wanted[1:]
+    assert "cancelled" in faults[wanted[1]]
+    assert texts(broker.consume("other", 9)) == ["x1"]
+    assert "x3" not in texts(broker.consume("q", 20))
+    assert [dead.id for dead in broker.dead("q")] == wanted[1:]
