@@ -228,8 +228,8 @@ class Worker:
         """Start a command in each free slot; False when there was nothing to start."""
         slots, supply = self._slots, self._supply
         taken, is_full, left = False, slots.is_output_full, supply.left()
-        if left is not None and (is_full or left == 0) and not supply.alone:
-            supply.give_back()  # others may have a slot for them
+        if left is not None and (is_full or left == 0):
+            supply.give_back_ahead()  # others may have a slot for them
         for _ in range(len(slots.free)):
             if self._suspects.held:  # until it is known why they ended
                 break
