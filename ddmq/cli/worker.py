@@ -64,7 +64,8 @@ def _run(words: list[str]) -> int:
         raise DdmqError(f"it can't go on: {why}") from error
     said = ", ".join(f"{number} {what}" for what, number in summary.numbers.items())
     if summary.stopped:
-        said = f"stopped: {summary.stopped}; {said}, {summary.left} left"
+        left = "nobody knows how many" if summary.left is None else summary.left
+        said = f"stopped: {summary.stopped}; {said}, {left} left"
     elif not any(summary.numbers.values()):
         said = f"nothing was waiting; {said}"
     if summary.then_is_left:
@@ -74,7 +75,7 @@ def _run(words: list[str]) -> int:
     print(f"ddmq-worker: {printable(said)}", file=sys.stderr)
     if not summary.stopped and sys.stderr.isatty():
         _tell_what_others_hold(which)
-    if (summary.left or summary.then_is_left) and summary.at_end:
+    if (summary.left != 0 or summary.then_is_left) and summary.at_end:
         from ddmq.hpc import chain  # slow to import, and rarely needed
 
         queue_path = f"{os.path.abspath(which.root)}/{which.queue}"
@@ -193,7 +194,7 @@ def status_of(summary: Summary, *, exit_zero: bool = False) -> int:
     """
     if summary.broken:
         return BROKEN
-    if summary.left or summary.braked or summary.then_is_left:
+    if summary.left != 0 or summary.braked or summary.then_is_left:
         return DRAINED
     if summary.then_has_failed:
         return SOME_FAILED

@@ -114,6 +114,8 @@ class Settler:
         """Why no further message is to be taken, where one has shown it."""
         self.back_at = float("-inf")
         """When the last message that failed or was given back is back, on the monotonic clock."""
+        self.left_behind = 0
+        """How many messages could not even be given back in the end."""
         self.peak_kib = 0
         """The most memory that a command had which has ended."""
         self.seconds = 0.0
@@ -277,8 +279,10 @@ class Settler:
         self.numbers["released"] += 1
         self._comes_back_in(delay)
 
-    def give_back_unstarted(self, messages: list[Message]) -> None:
-        """Give back messages that wait for a slot; where that fails, their leases end in time."""
+    def give_back_unstarted(
+        self, messages: list[Message], *, again: bool = False
+    ) -> None:
+        """Give back messages that wait for a slot; `again`: one for which that failed before."""
         if not messages:
             return
         held = [self._heartbeat.stop(message) for message in messages]
@@ -286,8 +290,22 @@ class Settler:
             self._broker.release(held)
         except QueueNotFound:  # which ends the worker, and is told then
             return
+        except LeaseLost as error:
+            if not again:  # else it was given back, and only the reply was lost
+                warn(str(error))
         except DdmqError as error:
-            warn(str(error))
+            if is_for_good(error) or not isinstance(error, AWAY):
+                self.left_behind += len(held)
+                warn(str(error))
+                return
+            if not self._owed:
+                warn(f"{len(held)} messages could not be given back yet: {error}")
+            # Their leases are kept, as one that ends would count as a loss.
+            for each in held:
+                self._heartbeat.start(each)
+                once_more = partial(self.give_back_unstarted, [each], again=True)
+                self._owe(each.id, _Owed(once_more))
+            return
         self._comes_back_in(0)
 
     def _comes_back_in(self, delay: float) -> None:
@@ -486,12 +504,14 @@ class Settler:
         All commands were killed before. One that hangs in the kernel is waited for two seconds,
         and keeps nothing else back. What is left comes back when its lease is over.
         """
-        for each in list(self._owed.values()):
+        owed, self._owed = self._owed, {}
+        for each in owed.values():
             _at_last(each.again)
-        left = [e for id_, e in self.unsettled.items() if id_ not in self._owed]
+        left = [e for id_, e in self.unsettled.items() if id_ not in owed]
         until = self._clock.monotonic() + _LAST_WAIT
         while (left := self._not_ended(left)) and self._clock.monotonic() < until:
             self._signals.wait(_LAST_LOOK, {})
+        self.left_behind += len(self.unsettled.keys() | self._owed.keys())
         for execution in list(self.unsettled.values()):
             message = execution.message
             if not is_queue_gone:

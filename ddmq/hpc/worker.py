@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import stat
-from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from ddmq import schedulers
@@ -79,8 +78,9 @@ class Summary(NamedTuple):
     """Messages acked, failed, released, moved and lost; one that was acked later has not failed."""
     stopped: str = ""
     """Why it stopped before it found the queue empty."""
-    left: int = 0
-    """Messages that waited or were delayed then."""
+    left: int | None = 0
+    """Messages that waited or were delayed then, or that it could not give back. None: the file
+    server did not say."""
     broken: bool = False
     """Whether this node seems to be broken."""
     at_end: bool = False
@@ -402,13 +402,18 @@ class Worker:
 
     def _summary(self) -> Summary:
         """Say what was done, and what is left where the queue was not found empty."""
-        limits, then, left, then_is_left = self._limits, self._then, 0, False
+        limits, then, then_is_left = self._limits, self._then, False
+        left: int | None = 0
         if limits.stopped:
-            with suppress(QueueNotFound, *AWAY):
+            try:
                 counts = self._broker.view(self._queue)[self._queue]
-                left = counts.waiting + counts.delayed
                 # Where others are at work, whoever is the last of them runs it.
                 then_is_left = then is not None and not counts.work and then.is_left()
+                left = counts.waiting + counts.delayed + self._settler.left_behind
+            except QueueNotFound:
+                pass  # with all that was left
+            except AWAY:
+                left = None
         return Summary(
             numbers={**self._settler.numbers, "failed": len(self._settler.failed)},
             stopped=limits.stopped,

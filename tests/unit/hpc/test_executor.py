@@ -269,7 +269,10 @@ def test_what_is_no_result_is_left_out(made, work, tasks, tmp_path, caplog):
         keys[3]: json.dumps(said),  # another call's
         keys[4]: json.dumps({**said, "key": keys[4]}),  # no call's
     }
-    for name, text in planted.items():  # whole at once: it is read as soon as it is there
+    for (
+        name,
+        text,
+    ) in planted.items():  # whole at once: it is read as soon as it is there
         (tmp_path / name).write_text(text)
         (tmp_path / name).rename(results / name)
     (results / "mine").write_text("not even a name of one")
