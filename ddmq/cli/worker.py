@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import sys
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING, Any
 
 from ddmq import Broker, schedulers
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from ddmq.hpc.limits import Deadline
+    from ddmq.hpc.worker import QueueProgress
 
 BROKEN = 1
 SOME_FAILED = 4
@@ -104,18 +105,32 @@ def _work(
     which: WhichQueue, given: WorkerArguments, command: list[str], calls: CountedCalls
 ) -> Summary:
     clock, environ, fs = Clock(), schedulers.environment(), FileSystem(calls)
-    progress = None
-    broker = Broker(which.root, fs=fs, clock=clock)
-    broker.settings(which.queue)  # an error here is the user's to mend
-    if given.filling.from_file is not None:
-        publish_once(broker, which.queue, given.filling.from_file)
-    if given.saying.progress:
-        from ddmq.cli.worker_progress import WorkerProgress  # rarely needed
+    copies: list[str] = []
+    with ExitStack() as stack:
 
-        progress = WorkerProgress(which.root, which.queue, clock, sys.stderr)
-    try:
+        def opened() -> Broker:
+            broker = Broker(which.root, fs=fs, clock=clock)
+            broker.settings(which.queue)  # an error here is the user's to mend
+            path = given.filling.from_file
+            if path is not None:
+                from ddmq.cli.input import readable_twice  # rarely needed
+
+                if not copies:  # what a pipe holds is read once, whatever comes after
+                    copies.append(stack.enter_context(readable_twice(path)))
+                publish_once(broker, which.queue, copies[0], name=path)
+            return broker
+
+        def progress() -> QueueProgress | None:
+            if not given.saying.progress:
+                return None
+            from ddmq.cli.worker_progress import WorkerProgress  # rarely needed
+
+            shown = WorkerProgress(which.root, which.queue, clock, sys.stderr)
+            stack.callback(shown.close)
+            return shown
+
         return work(
-            broker,
+            opened,
             which.queue,
             command,
             options=worker_options(given, environ),
@@ -125,15 +140,13 @@ def _work(
             fs=fs,
             progress=progress,
         )
-    finally:
-        if progress is not None:
-            progress.close()
 
 
-def publish_once(broker: Broker, queue: str, path: str) -> None:
+def publish_once(broker: Broker, queue: str, path: str, *, name: str = "") -> None:
     """Publish each line of a file, unless the same lines were published so before.
 
-    So the same command may be started again, or in each task of an array.
+    So the same command may be started again, or in each task of an array. `name` is what the user
+    calls the file.
     """
     from hashlib import sha256
 
@@ -156,7 +169,7 @@ def publish_once(broker: Broker, queue: str, path: str) -> None:
     said = f"{number} {'line' if number == 1 else 'lines'} published"
     if not is_new:
         said += " before, and not again"
-    print(f"ddmq-worker: {printable(path)}: {said}", file=sys.stderr)
+    print(f"ddmq-worker: {printable(name or path)}: {said}", file=sys.stderr)
 
 
 def deadline_of(given: JobEnd, environ: dict[str, str], clock: Clock) -> Deadline:

@@ -49,6 +49,11 @@ _MOST_SHOWN = 60
 _LOGS_TOGETHER = 500
 
 
+def nothing_done() -> dict[str, int]:
+    """Return how many messages came to each end, before there is any."""
+    return dict.fromkeys(("acked", "failed", "released", "moved", "lost"), 0)
+
+
 def is_special(outcome: Outcome, options: WorkerOptions) -> bool:
     """Tell whether an exit status or an answer has a meaning of its own."""
     if outcome.answer == "reject" or asks_for_later(outcome, options):
@@ -101,9 +106,7 @@ class Settler:
         options: WorkerOptions,
         job: Job,
     ) -> None:
-        self.numbers = dict.fromkeys(
-            ("acked", "failed", "released", "moved", "lost"), 0
-        )
+        self.numbers = nothing_done()
         self.failed: set[str] = set()
         """The ids of messages that failed and were not acked since."""
         self.failures: deque[Failure] = deque(maxlen=MOST_FAILURES)

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 import stat
+from contextlib import ExitStack
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from ddmq import schedulers
 from ddmq.errors import QueueNotFound, StorageError
 from ddmq.holding.heartbeat import Heartbeat
+from ddmq.hpc.beginning import TooLate, once_it_answers
 from ddmq.hpc.execution import CommandNotFound, Unfit
 from ddmq.hpc.faults import AWAY, is_for_good, may_pass, told
 from ddmq.hpc.granted import granted
@@ -20,7 +23,7 @@ from ddmq.hpc.preflight import check_all, check_command
 from ddmq.hpc.presence import Presence
 from ddmq.hpc.result import remove_leftovers_of_dead
 from ddmq.hpc.running_command import Surroundings
-from ddmq.hpc.settling import Settler
+from ddmq.hpc.settling import Settler, nothing_done
 from ddmq.hpc.signals import Signals, Suspects
 from ddmq.hpc.slots import Slots
 from ddmq.hpc.stream import Output
@@ -31,7 +34,7 @@ from ddmq.printable import quoted
 from ddmq.storage.names import new_token
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from ddmq.broker import Broker
     from ddmq.clock import Clock
@@ -427,7 +430,7 @@ class Worker:
 
 
 def work(
-    broker: Broker,
+    open_broker: Callable[[], Broker],
     queue: str,
     command: Sequence[str],
     *,
@@ -436,13 +439,66 @@ def work(
     environ: Mapping[str, str],
     clock: Clock,
     fs: FileSystem,
-    progress: QueueProgress | None = None,
+    progress: Callable[[], QueueProgress | None] = lambda: None,
 ) -> Summary:
     """Try all that a worker will need, make what surrounds it, and let it work.
 
+    `open_broker` and `progress` are called again where the file server stands still at first.
+
     It runs in the main thread only, since it takes signals. DdmqError: something can't be used.
     """
-    path = f"{broker.root}/{queue}"
+    host, signals = os.uname().nodename, Signals(clock)
+    with ExitStack() as stack:
+        from_now_on = partial(stack.enter_context, signals)
+
+        def prepared() -> tuple[Broker, QueueProgress | None, Journal, Durations]:
+            broker = open_broker()
+            path = f"{broker.root}/{queue}"
+            _try_all(broker, path, command, options, fs)
+            # How long messages take matters only where the end is known.
+            known = durations(path) if deadline.at is not None else ()
+            now = clock.own_ns() / 1e9
+            resources = granted(environ, options.slots, now, deadline.at)
+            mode = broker.mode_of(queue)
+            journal = Journal(path, host, clock, mode, granted=resources)
+            return broker, progress(), journal, Durations(known)
+
+        try:
+            broker, shown, journal, known = once_it_answers(
+                prepared, from_now_on, deadline, options.grace, clock
+            )
+        except TooLate as error:
+            at_end = deadline.ended(
+                clock.own_ns() / 1e9, options.grace, Durations(), signals.notice
+            )
+            return Summary(nothing_done(), stopped=str(error), left=None, at_end=at_end)
+        if not signals.are_taken:
+            from_now_on()
+        mark = new_token()
+        stack.enter_context(Guardian(f"DDMQ_WORKER={mark}"))
+        own = {"root": broker.root, "queue": queue, "worker": mark}
+        job = Job(
+            host,
+            schedulers.job_id(environ),
+            schedulers.with_variables(environ, **own),
+            signals,
+            deadline,
+            journal,
+            known,
+            clock,
+            shown,
+        )
+        return Worker(broker, queue, command, options=options, job=job).run()
+
+
+def _try_all(
+    broker: Broker,
+    path: str,
+    command: Sequence[str],
+    options: WorkerOptions,
+    fs: FileSystem,
+) -> None:
+    """Try what a worker at the queue at `path` will need; DdmqError: something can't be used."""
     what = "take, change and remove messages"
     _warn_of_writers((broker.root, path), what, fs)
     check_command(command, options)
@@ -452,26 +508,6 @@ def work(
     _warn_of_writers(map(os.path.realpath, kept), what, fs)
     if options.output_dir is not None:
         remove_leftovers_of_dead(options.output_dir, path, fs)
-    mark = new_token()
-    own = {"root": broker.root, "queue": queue, "worker": mark}
-    host = os.uname().nodename
-    with Signals(clock) as signals, Guardian(f"DDMQ_WORKER={mark}"):
-        # How long messages take matters only where the end is known.
-        known = durations(path) if deadline.at is not None else ()
-        now = clock.own_ns() / 1e9
-        resources = granted(environ, options.slots, now, deadline.at)
-        job = Job(
-            host,
-            schedulers.job_id(environ),
-            schedulers.with_variables(environ, **own),
-            signals,
-            deadline,
-            Journal(path, host, clock, broker.mode_of(queue), granted=resources),
-            Durations(known),
-            clock,
-            progress,
-        )
-        return Worker(broker, queue, command, options=options, job=job).run()
 
 
 def deadline_from(

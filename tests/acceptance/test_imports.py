@@ -87,7 +87,7 @@ WORKER = {
     *("ddmq.hpc.preflight", "ddmq.hpc.faults", "ddmq.printable"),
     *("ddmq.hpc.brake", "ddmq.hpc.running_command", "ddmq.hpc.launcher"),
     *("ddmq.hpc.slots", "ddmq.hpc.supply", "ddmq.hpc.triage"),
-    *("ddmq.hpc.progress", "ddmq.hpc.granted"),
+    *("ddmq.hpc.progress", "ddmq.hpc.granted", "ddmq.hpc.beginning"),
 }
 #: What is slow to import, or opens many files, and what could come in by mistake.
 HEAVY = {

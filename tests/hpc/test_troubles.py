@@ -375,6 +375,25 @@ def test_a_command_that_is_gone_ends_no_other(root, broker, clock, here, caplog)
     assert broker.consume("q")[0].requeue_counter == 0
 
 
+@pytest.mark.parametrize("code", [errno.EIO, errno.ETIMEDOUT, errno.ENOTCONN])
+def test_a_command_on_a_file_server_that_stands_still_is_waited_for(
+    root, broker, clock, monkeypatch, caplog, code
+):
+    start, left = os.posix_spawnp, [2]
+
+    def refused(*arguments, **named):
+        left[0] -= 1
+        if left[0] >= 0:
+            raise OSError(code, os.strerror(code))
+        return start(*arguments, **named)
+
+    monkeypatch.setattr(os, "posix_spawnp", refused)
+    broker.publish("q", "exit 0")
+    summary = run(root, clock, 'eval "$0"')
+    assert (summary.numbers["acked"], summary.broken) == (1, False)
+    assert os.strerror(code) in caplog.text
+
+
 # The queue
 
 

@@ -84,6 +84,7 @@ ABOVE = [
     "ddmq.hpc.report.page",
     "ddmq.hpc.guardian",
     "ddmq.hpc.faults",
+    "ddmq.hpc.beginning",
     "ddmq.hpc.stream",
     "ddmq.hpc.result",
     "ddmq.hpc.output_names",
