@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from ddmq import Broker, schedulers
 from ddmq.cli.errors import counted, guarded
 from ddmq.cli.spec import filled
+from ddmq.cli.standard_error import StandardError
 from ddmq.cli.worker_arguments import (
     JobEnd,
     WhichQueue,
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from ddmq.hpc.limits import Deadline
+    from ddmq.hpc.stream import Output
     from ddmq.hpc.worker import QueueProgress
 
 BROKEN = 1
@@ -55,14 +57,27 @@ def _run(words: list[str]) -> int:
     which, given = filled(WhichQueue, values), filled(WorkerArguments, values)
     gc.freeze()  # what was imported stays to the end: nobody need look through it
     calls = CountedCalls()
-    try:
-        summary = _work(which, given, command, calls)
-    except OSError as error:
-        # Of this node: all others were explained where they came from.
-        why = told(error)
-        if isinstance(error, FileNotFoundError) and error.filename is None:
-            why = "the current directory is gone: `cd` to another one"  # os.getcwd says so
-        raise DdmqError(f"it can't go on: {why}") from error
+    with StandardError() as stderr:
+        try:
+            summary = _work(which, given, command, calls, stderr.output)
+        except OSError as error:
+            # Of this node: all others were explained where they came from.
+            why = told(error)
+            if isinstance(error, FileNotFoundError) and error.filename is None:
+                # os.getcwd says so
+                why = "the current directory is gone: `cd` to another one"
+            raise DdmqError(f"it can't go on: {why}") from error
+        stderr.is_hurried = bool(summary.stopped)
+        _tell(summary, calls if given.saying.debug else None)
+        if not summary.stopped and sys.stderr.isatty():
+            _tell_what_others_hold(which)
+        if (summary.left != 0 or summary.then_is_left) and summary.at_end:
+            _continue_chain(which)
+    return status_of(summary, exit_zero=given.saying.exit_zero)
+
+
+def _tell(summary: Summary, calls: CountedCalls | None) -> None:
+    """Say what was done, in one line."""
     said = ", ".join(f"{number} {what}" for what, number in summary.numbers.items())
     if summary.stopped:
         left = "nobody knows how many" if summary.left is None else summary.left
@@ -71,19 +86,18 @@ def _run(words: list[str]) -> int:
         said = f"nothing was waiting; {said}"
     if summary.then_is_left:
         said += "; --then is left to the next worker"
-    if given.saying.debug:
+    if calls is not None:
         said += f"; {counted(calls.numbers)}"
     print(f"ddmq-worker: {printable(said)}", file=sys.stderr)
-    if not summary.stopped and sys.stderr.isatty():
-        _tell_what_others_hold(which)
-    if (summary.left != 0 or summary.then_is_left) and summary.at_end:
-        from ddmq.hpc import chain  # slow to import, and rarely needed
 
-        queue_path = f"{os.path.abspath(which.root)}/{which.queue}"
-        job = chain.continue_chain(queue_path, schedulers.environment())
-        if job is not None:
-            print(f"ddmq-worker: the next job: {printable(job)}", file=sys.stderr)
-    return status_of(summary, exit_zero=given.saying.exit_zero)
+
+def _continue_chain(which: WhichQueue) -> None:
+    from ddmq.hpc import chain  # slow to import, and rarely needed
+
+    queue_path = f"{os.path.abspath(which.root)}/{which.queue}"
+    job = chain.continue_chain(queue_path, schedulers.environment())
+    if job is not None:
+        print(f"ddmq-worker: the next job: {printable(job)}", file=sys.stderr)
 
 
 def _tell_what_others_hold(which: WhichQueue) -> None:
@@ -102,7 +116,11 @@ def _tell_what_others_hold(which: WhichQueue) -> None:
 
 
 def _work(
-    which: WhichQueue, given: WorkerArguments, command: list[str], calls: CountedCalls
+    which: WhichQueue,
+    given: WorkerArguments,
+    command: list[str],
+    calls: CountedCalls,
+    stderr: Output,
 ) -> Summary:
     clock, environ, fs = Clock(), schedulers.environment(), FileSystem(calls)
     copies: list[str] = []
@@ -139,6 +157,7 @@ def _work(
             clock=clock,
             fs=fs,
             progress=progress,
+            stderr=stderr,
         )
 
 

@@ -72,6 +72,9 @@ class Job(NamedTuple):
     """Of recent messages; filled from the journals where there is a deadline."""
     clock: Clock
     progress: QueueProgress | None = None
+    stderr: Output | None = None
+    """By way of which this process prints to standard error, as its commands do; None: it prints
+    there itself."""
 
 
 class Summary(NamedTuple):
@@ -127,7 +130,8 @@ class Worker:
         self._poller = poller = Poller(clock.monotonic, options.poll_max)
         self._progress = job.progress
         hide = None if job.progress is None else job.progress.hide
-        outputs = Output(1, hide), Output(2, hide)
+        outputs = Output(1, hide), job.stderr or Output(2)
+        outputs[1].make_room = hide
         surroundings = Surroundings(command, options, job.environ, clock, outputs)
         self._slots = Slots(surroundings, job.signals, clock)
         self._suspects = Suspects(clock)
@@ -440,6 +444,7 @@ def work(
     clock: Clock,
     fs: FileSystem,
     progress: Callable[[], QueueProgress | None] = lambda: None,
+    stderr: Output | None = None,
 ) -> Summary:
     """Try all that a worker will need, make what surrounds it, and let it work.
 
@@ -487,6 +492,7 @@ def work(
             known,
             clock,
             shown,
+            stderr,
         )
         return Worker(broker, queue, command, options=options, job=job).run()
 

@@ -71,6 +71,7 @@ COMMAND = {
 }
 WORKER = {
     *CORE,
+    "ddmq.cli.standard_error",
     *("ddmq.hpc", "ddmq.cli.worker", "ddmq.hpc.limits", "ddmq.hpc.execution"),
     *("ddmq.cli.spec", "ddmq.cli.worker_arguments"),
     *("ddmq.hpc.folder", "ddmq.hpc.poller", "ddmq.hpc.presence"),

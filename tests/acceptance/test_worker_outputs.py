@@ -103,6 +103,35 @@ def test_a_worker_whose_output_nobody_reads_obeys_signals(root, broker):
     process.communicate()
 
 
+@pytest.mark.parametrize("when", ["drains", "fails"])
+def test_a_worker_whose_warnings_nobody_reads_obeys_signals(root, broker, when):
+    """As where a pager, or a terminal after Ctrl-S, shows no more: it holds nothing for ever."""
+    broker.publish_many("jobs", ["x"] * 3)
+    end = {"drains": "exec sleep 600", "fails": "exit 1"}[when]
+    script = f"head -c 300000 /dev/zero & head -c 300000 /dev/zero >&2; {end}"
+    options = ["-j", 2, "--grace", "0.5", "--no-brake", "--retries", 9]
+    process = start(*options, root, "jobs", *shell(script))
+    time.sleep(3)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(timeout=20) == 5
+    said = process.communicate()[1]
+    assert counts(broker) == (3, 0, 0, 0)
+    assert "\0" in said
+
+
+def test_a_reader_that_was_slow_gets_all_in_the_end(root, broker):
+    broker.publish_many("jobs", ["x"] * 30)
+    script = "printf %09999d 0 >&2; echo >&2; exit 1"
+    options = ["-j", 2, "--no-brake", "--retries", 0]
+    process = start(*options, root, "jobs", *shell(script))
+    time.sleep(3)
+    said = process.communicate(timeout=60)[1].splitlines()
+    assert process.returncode == 4
+    assert said.count("0" * 9999) == 30
+    assert sum("; a dead letter" in line for line in said) == 30
+    assert said[-1].startswith("ddmq-worker: 0 acked, 30 failed")
+
+
 def test_whoever_reads_the_beginning_stops_no_command(root, broker):
     broker.publish_many("jobs", ["x"] * 20)
     process = start("-j", 2, root, "jobs", *shell("seq 20000"))

@@ -163,6 +163,7 @@ ABOVE = [
     "ddmq.cli.progress",
     "ddmq.cli.main",
     "ddmq.cli.worker_progress",
+    "ddmq.cli.standard_error",
     "ddmq.cli.worker",
     "ddmq.cli.submit",
 ]
