@@ -214,6 +214,16 @@ class Part:
             self._tell(output, self._unended)
             self._unended = b""
 
+    def _pass_on_all(self, output: Output, kept: _Ends) -> None:
+        """Pass on what was kept, as far as it can be read."""
+        try:
+            for piece in kept.pieces():
+                self._pass_on(output, piece)
+        except OSError as error:  # no fault of the command's
+            warn(
+                f"an output is lost, and no more of it can be read, in {self._spool}: {error.strerror}"
+            )
+
     def _tell(self, output: Output, text: bytes) -> None:
         if self._tag and text:
             inner = text.removesuffix(b"\n").replace(b"\n", b"\n" + self._tag)
@@ -246,8 +256,7 @@ class Part:
         """Pass on what waits for the end, and forget what was kept."""
         if self._output is not None:
             if self._is_group and self._kept is not None:
-                for piece in self._kept.pieces():
-                    self._pass_on(self._output, piece)
+                self._pass_on_all(self._output, self._kept)
             self._tell(self._output, self._unended)
         if self._kept is not None:
             self._kept.close()

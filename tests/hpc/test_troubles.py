@@ -394,6 +394,27 @@ def test_a_command_on_a_file_server_that_stands_still_is_waited_for(
     assert os.strerror(code) in caplog.text
 
 
+@pytest.mark.parametrize("options", [{"group": True}, {}], ids=str)
+def test_a_tmpdir_that_can_not_be_read_any_more_ends_no_worker(
+    root, broker, clock, monkeypatch, caplog, options
+):
+    """Nor does it fail a message: what was kept there is only told."""
+
+    def refused(*_):
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(os, "pread", refused)
+    broker.publish_many("q", ["echo told", "sleep 0.1"])
+
+    def step():
+        if "group" not in options:  # how far is told of what takes long
+            clock.advance(11)
+
+    summary = run(root, clock, 'eval "$0"', step=step, slots=2, **options)
+    assert (summary.numbers["acked"], summary.stopped) == (2, "")
+    assert ("no more of it can be read" in caplog.text) == bool(options)
+
+
 # The queue
 
 
