@@ -7,6 +7,7 @@ import re
 import signal
 import time
 from collections import Counter
+from functools import partial
 
 import pytest
 from acceptance.workers import (
@@ -101,6 +102,16 @@ def test_a_worker_whose_output_nobody_reads_obeys_signals(root, broker):
     assert process.wait(timeout=20) == 5
     assert time.monotonic() - began < 5
     process.communicate()
+
+
+def test_what_a_command_says_goes_nowhere_where_standard_error_is_closed(root, broker):
+    """Not into a file of the queue, say, which would be open by that number."""
+    broker.publish("jobs", "a")
+    close = partial(os.close, 2)
+    script = "readlink /proc/$PPID/fd/2; echo poison >&2"
+    process = start(root, "jobs", *shell(script), preexec_fn=close)
+    assert process.communicate(timeout=60) == ("/dev/null\n", "")
+    assert process.returncode == 0
 
 
 @pytest.mark.parametrize("when", ["drains", "fails"])
