@@ -32,6 +32,15 @@ STANDS_STILL = (
     errno.ENOTCONN,
     errno.ESHUTDOWN,
 )
+#: Why no command starts for a while, whichever it is: too many processes or files, …
+NOT_NOW = (
+    errno.EAGAIN,
+    errno.ENOMEM,
+    errno.EMFILE,
+    errno.ENFILE,
+    errno.ETXTBSY,
+    *STANDS_STILL,
+)
 
 
 class BadOutput(DdmqError):

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ddmq.errors import DdmqError
 from ddmq.hpc.execution import CommandNotFound, Execution, Unfit
-from ddmq.hpc.faults import STANDS_STILL, told
+from ddmq.hpc.faults import NOT_NOW, told
 from ddmq.hpc.folder import reached
 from ddmq.hpc.placeholders import SLOTS, filled, filled_for_all, names_in, text_of
 from ddmq.hpc.runner import MAX_ARGUMENT, Outcome, Process, share_of_cores
@@ -31,15 +31,6 @@ if TYPE_CHECKING:
 
 #: Files that are left to whoever consumes, renews, syncs and kills beside the commands.
 _SPARE_FILES = 8
-#: Why no command starts for a while, whichever it is: too many processes or files, …
-_NOT_NOW = (
-    errno.EAGAIN,
-    errno.ENOMEM,
-    errno.EMFILE,
-    errno.ENFILE,
-    errno.ETXTBSY,
-    *STANDS_STILL,
-)
 #: What the names of logs end in: of standard output, and of standard error.
 _LOGS = ("out", "err")
 #: Characters of a text that are put before a line.
@@ -470,7 +461,7 @@ def started_process(
             raise Unfit(
                 "its text is too long for the arguments; use --stdin"
             ) from error
-        if error.errno in _NOT_NOW:
+        if error.errno in NOT_NOW:
             raise OSError(error.errno, error.strerror, program) from error
         raise CommandNotFound(
             f"{program}: {error.strerror}{_hint(error, program)}; nothing was run"

@@ -415,6 +415,26 @@ def test_a_tmpdir_that_can_not_be_read_any_more_ends_no_worker(
     assert ("no more of it can be read" in caplog.text) == bool(options)
 
 
+@pytest.mark.parametrize("code", [errno.EAGAIN, errno.ETIMEDOUT])
+def test_what_follows_has_not_failed_where_this_node_can_start_nothing_for_a_while(
+    root, broker, clock, here, monkeypatch, caplog, code
+):
+    start, left = os.posix_spawnp, [10]
+
+    def refused(name, *arguments, **named):
+        left[0] -= name == "touch"
+        if name == "touch" and left[0] >= 0:
+            raise OSError(code, os.strerror(code))
+        return start(name, *arguments, **named)
+
+    monkeypatch.setattr(os, "posix_spawnp", refused)
+    broker.publish("q", "exit 0")
+    summary = run(root, clock, 'eval "$0"', then=("touch", "followed"))
+    assert (summary.then_has_failed, summary.then_is_left) == (False, False)
+    assert (here / "followed").exists()
+    assert os.strerror(code) in caplog.text
+
+
 # The queue
 
 
