@@ -510,7 +510,9 @@ class Settler:
         owed, self._owed = self._owed, {}
         for each in owed.values():
             _at_last(each.again)
-        left = [e for id_, e in self.unsettled.items() if id_ not in owed]
+        # One that was owed before it was run again is still to be settled.
+        tried = {id_ for id_, each in owed.items() if each.ended is not None}
+        left = [e for id_, e in self.unsettled.items() if id_ not in tried]
         until = self._clock.monotonic() + _LAST_WAIT
         while (left := self._not_ended(left)) and self._clock.monotonic() < until:
             self._signals.wait(_LAST_LOOK, {})
