@@ -230,6 +230,11 @@ def detect(environ: Mapping[str, str]) -> Scheduler | None:
     return next(found, None)
 
 
+def signs_of_jobs() -> list[str]:
+    """Return the variables that hold the id of a job, and are set in jobs only."""
+    return [each.job for each in SCHEDULERS.values() if each.job == each.sign]
+
+
 def job_id(environ: Mapping[str, str]) -> str:
     """Return the id of this job, with `_<index>` in an array; empty outside of a job.
 

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 WRONG_USAGE = 2
 _INTERRUPTED = 130
+#: The first descriptor that is no standard stream.
+_FIRST_OF_OURS = 3
 #: How some errors say what a caller in Python can do, which is told to nobody else.
 IN_PYTHON = " (create=True)"
 
@@ -25,6 +27,7 @@ def guarded(program: str, run: Callable[[], int], *, debug: bool = False) -> int
         raise SystemExit(f"{program}: standard output is closed; nothing was done")
     if sys.stderr is None:
         sys.stderr = io.StringIO()  # the exit status says enough
+        _occupy()
     try:
         return run()
     except DdmqError as error:
@@ -57,6 +60,13 @@ def _print_origin(error: BaseException) -> None:
     frames = "".join(format_tb(error.__traceback__))
     said = f"{type(error).__name__}: {one_line(error)}"
     print(f"Traceback (most recent call last):\n{frames}{said}", file=sys.stderr)
+
+
+def _occupy() -> None:
+    """Let nothing that is opened later have the number of a standard stream that is closed."""
+    while (descriptor := os.open(os.devnull, os.O_RDWR)) < _FIRST_OF_OURS:
+        pass
+    os.close(descriptor)
 
 
 def _print_nothing_more() -> None:

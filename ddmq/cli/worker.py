@@ -5,12 +5,13 @@ from __future__ import annotations
 import gc
 import os
 import sys
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING, Any
 
 from ddmq import Broker, schedulers
 from ddmq.cli.errors import counted, guarded
 from ddmq.cli.spec import filled
+from ddmq.cli.standard_error import StandardError
 from ddmq.cli.worker_arguments import (
     JobEnd,
     WhichQueue,
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from ddmq.hpc.limits import Deadline
+    from ddmq.hpc.running.stream import Output
+    from ddmq.hpc.worker import QueueProgress
 
 BROKEN = 1
 SOME_FAILED = 4
@@ -54,34 +57,47 @@ def _run(words: list[str]) -> int:
     which, given = filled(WhichQueue, values), filled(WorkerArguments, values)
     gc.freeze()  # what was imported stays to the end: nobody need look through it
     calls = CountedCalls()
-    try:
-        summary = _work(which, given, command, calls)
-    except OSError as error:
-        # Of this node: all others were explained where they came from.
-        why = told(error)
-        if isinstance(error, FileNotFoundError) and error.filename is None:
-            why = "the current directory is gone: `cd` to another one"  # os.getcwd says so
-        raise DdmqError(f"it can't go on: {why}") from error
+    with StandardError() as stderr:
+        try:
+            summary = _work(which, given, command, calls, stderr.output)
+        except OSError as error:
+            # Of this node: all others were explained where they came from.
+            why = told(error)
+            if isinstance(error, FileNotFoundError) and error.filename is None:
+                # os.getcwd says so
+                why = "the current directory is gone: `cd` to another one"
+            raise DdmqError(f"it can't go on: {why}") from error
+        stderr.is_hurried = bool(summary.stopped)
+        _tell(summary, calls if given.saying.debug else None)
+        if not summary.stopped and sys.stderr.isatty():
+            _tell_what_others_hold(which)
+        if (summary.left != 0 or summary.then_is_left) and summary.at_end:
+            _continue_chain(which)
+    return status_of(summary, exit_zero=given.saying.exit_zero)
+
+
+def _tell(summary: Summary, calls: CountedCalls | None) -> None:
+    """Say what was done, in one line."""
     said = ", ".join(f"{number} {what}" for what, number in summary.numbers.items())
     if summary.stopped:
-        said = f"stopped: {summary.stopped}; {said}, {summary.left} left"
+        left = "nobody knows how many" if summary.left is None else summary.left
+        said = f"stopped: {summary.stopped}; {said}, {left} left"
     elif not any(summary.numbers.values()):
         said = f"nothing was waiting; {said}"
     if summary.then_is_left:
         said += "; --then is left to the next worker"
-    if given.saying.debug:
+    if calls is not None:
         said += f"; {counted(calls.numbers)}"
     print(f"ddmq-worker: {printable(said)}", file=sys.stderr)
-    if not summary.stopped and sys.stderr.isatty():
-        _tell_what_others_hold(which)
-    if (summary.left or summary.then_is_left) and summary.at_end:
-        from ddmq.hpc import chain  # slow to import, and rarely needed
 
-        queue_path = f"{os.path.abspath(which.root)}/{which.queue}"
-        job = chain.continue_chain(queue_path, schedulers.environment())
-        if job is not None:
-            print(f"ddmq-worker: the next job: {printable(job)}", file=sys.stderr)
-    return status_of(summary, exit_zero=given.saying.exit_zero)
+
+def _continue_chain(which: WhichQueue) -> None:
+    from ddmq.hpc import chain  # slow to import, and rarely needed
+
+    queue_path = f"{os.path.abspath(which.root)}/{which.queue}"
+    job = chain.continue_chain(queue_path, schedulers.environment())
+    if job is not None:
+        print(f"ddmq-worker: the next job: {printable(job)}", file=sys.stderr)
 
 
 def _tell_what_others_hold(which: WhichQueue) -> None:
@@ -100,21 +116,39 @@ def _tell_what_others_hold(which: WhichQueue) -> None:
 
 
 def _work(
-    which: WhichQueue, given: WorkerArguments, command: list[str], calls: CountedCalls
+    which: WhichQueue,
+    given: WorkerArguments,
+    command: list[str],
+    calls: CountedCalls,
+    stderr: Output,
 ) -> Summary:
     clock, environ, fs = Clock(), schedulers.environment(), FileSystem(calls)
-    progress = None
-    broker = Broker(which.root, fs=fs, clock=clock)
-    broker.settings(which.queue)  # an error here is the user's to mend
-    if given.filling.from_file is not None:
-        publish_once(broker, which.queue, given.filling.from_file)
-    if given.saying.progress:
-        from ddmq.cli.worker_progress import WorkerProgress  # rarely needed
+    copies: list[str] = []
+    with ExitStack() as stack:
 
-        progress = WorkerProgress(which.root, which.queue, clock, sys.stderr)
-    try:
+        def opened() -> Broker:
+            broker = Broker(which.root, fs=fs, clock=clock)
+            broker.settings(which.queue)  # an error here is the user's to mend
+            path = given.filling.from_file
+            if path is not None:
+                from ddmq.cli.input import readable_twice  # rarely needed
+
+                if not copies:  # what a pipe holds is read once, whatever comes after
+                    copies.append(stack.enter_context(readable_twice(path)))
+                publish_once(broker, which.queue, copies[0], name=path)
+            return broker
+
+        def progress() -> QueueProgress | None:
+            if not given.saying.progress:
+                return None
+            from ddmq.cli.worker_progress import WorkerProgress  # rarely needed
+
+            shown = WorkerProgress(which.root, which.queue, clock, sys.stderr)
+            stack.callback(shown.close)
+            return shown
+
         return work(
-            broker,
+            opened,
             which.queue,
             command,
             options=worker_options(given, environ),
@@ -123,16 +157,15 @@ def _work(
             clock=clock,
             fs=fs,
             progress=progress,
+            stderr=stderr,
         )
-    finally:
-        if progress is not None:
-            progress.close()
 
 
-def publish_once(broker: Broker, queue: str, path: str) -> None:
+def publish_once(broker: Broker, queue: str, path: str, *, name: str = "") -> None:
     """Publish each line of a file, unless the same lines were published so before.
 
-    So the same command may be started again, or in each task of an array.
+    So the same command may be started again, or in each task of an array. `name` is what the user
+    calls the file.
     """
     from hashlib import sha256
 
@@ -155,7 +188,7 @@ def publish_once(broker: Broker, queue: str, path: str) -> None:
     said = f"{number} {'line' if number == 1 else 'lines'} published"
     if not is_new:
         said += " before, and not again"
-    print(f"ddmq-worker: {printable(path)}: {said}", file=sys.stderr)
+    print(f"ddmq-worker: {printable(name or path)}: {said}", file=sys.stderr)
 
 
 def deadline_of(given: JobEnd, environ: dict[str, str], clock: Clock) -> Deadline:
@@ -193,7 +226,7 @@ def status_of(summary: Summary, *, exit_zero: bool = False) -> int:
     """
     if summary.broken:
         return BROKEN
-    if summary.left or summary.braked or summary.then_is_left:
+    if summary.left != 0 or summary.braked or summary.then_is_left:
         return DRAINED
     if summary.then_has_failed:
         return SOME_FAILED

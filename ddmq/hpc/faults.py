@@ -18,6 +18,29 @@ _FOR_GOOD = (
     errno.ENAMETOOLONG,
     errno.EINVAL,
 )
+#: What is answered while a file server, or the way to it, stands still: on a soft mount, say.
+STANDS_STILL = (
+    errno.EIO,
+    errno.ETIMEDOUT,
+    errno.ESTALE,
+    errno.EHOSTDOWN,
+    errno.EHOSTUNREACH,
+    errno.ENETDOWN,
+    errno.ENETUNREACH,
+    errno.ECONNREFUSED,
+    errno.ECONNRESET,
+    errno.ENOTCONN,
+    errno.ESHUTDOWN,
+)
+#: Why no command starts for a while, whichever it is: too many processes or files, …
+NOT_NOW = (
+    errno.EAGAIN,
+    errno.ENOMEM,
+    errno.EMFILE,
+    errno.ENFILE,
+    errno.ETXTBSY,
+    *STANDS_STILL,
+)
 
 
 class BadOutput(DdmqError):
@@ -28,6 +51,16 @@ def is_for_good(error: Exception) -> bool:
     """Tell whether it is no use to ask a queue again: no permission, or read-only."""
     refused = (*_NO_PERMISSION, errno.EXDEV)
     return isinstance(error, StorageError) and error.errno in refused
+
+
+def stands_still(error: BaseException) -> bool:
+    """Tell whether an error came from a file server that stands still, as outages do."""
+    origin: BaseException | None = error
+    while origin is not None:
+        if getattr(origin, "errno", None) in STANDS_STILL:
+            return True
+        origin = origin.__cause__
+    return False
 
 
 def may_pass(error: OSError) -> bool:

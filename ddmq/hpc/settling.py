@@ -49,6 +49,11 @@ _MOST_SHOWN = 60
 _LOGS_TOGETHER = 500
 
 
+def nothing_done() -> dict[str, int]:
+    """Return how many messages came to each end, before there is any."""
+    return dict.fromkeys(("acked", "failed", "released", "moved", "lost"), 0)
+
+
 def is_special(outcome: Outcome, options: WorkerOptions) -> bool:
     """Tell whether an exit status or an answer has a meaning of its own."""
     if outcome.answer == "reject" or asks_for_later(outcome, options):
@@ -101,9 +106,7 @@ class Settler:
         options: WorkerOptions,
         job: Job,
     ) -> None:
-        self.numbers = dict.fromkeys(
-            ("acked", "failed", "released", "moved", "lost"), 0
-        )
+        self.numbers = nothing_done()
         self.failed: set[str] = set()
         """The ids of messages that failed and were not acked since."""
         self.failures: deque[Failure] = deque(maxlen=MOST_FAILURES)
@@ -114,6 +117,8 @@ class Settler:
         """Why no further message is to be taken, where one has shown it."""
         self.back_at = float("-inf")
         """When the last message that failed or was given back is back, on the monotonic clock."""
+        self.left_behind = 0
+        """How many messages could not even be given back in the end."""
         self.peak_kib = 0
         """The most memory that a command had which has ended."""
         self.seconds = 0.0
@@ -277,8 +282,10 @@ class Settler:
         self.numbers["released"] += 1
         self._comes_back_in(delay)
 
-    def give_back_unstarted(self, messages: list[Message]) -> None:
-        """Give back messages that wait for a slot; where that fails, their leases end in time."""
+    def give_back_unstarted(
+        self, messages: list[Message], *, again: bool = False
+    ) -> None:
+        """Give back messages that wait for a slot; `again`: one for which that failed before."""
         if not messages:
             return
         held = [self._heartbeat.stop(message) for message in messages]
@@ -286,8 +293,22 @@ class Settler:
             self._broker.release(held)
         except QueueNotFound:  # which ends the worker, and is told then
             return
+        except LeaseLost as error:
+            if not again:  # else it was given back, and only the reply was lost
+                warn(str(error))
         except DdmqError as error:
-            warn(str(error))
+            if is_for_good(error) or not isinstance(error, AWAY):
+                self.left_behind += len(held)
+                warn(str(error))
+                return
+            if not self._owed:
+                warn(f"{len(held)} messages could not be given back yet: {error}")
+            # Their leases are kept, as one that ends would count as a loss.
+            for each in held:
+                self._heartbeat.start(each)
+                once_more = partial(self.give_back_unstarted, [each], again=True)
+                self._owe(each.id, _Owed(once_more))
+            return
         self._comes_back_in(0)
 
     def _comes_back_in(self, delay: float) -> None:
@@ -486,12 +507,16 @@ class Settler:
         All commands were killed before. One that hangs in the kernel is waited for two seconds,
         and keeps nothing else back. What is left comes back when its lease is over.
         """
-        for each in list(self._owed.values()):
+        owed, self._owed = self._owed, {}
+        for each in owed.values():
             _at_last(each.again)
-        left = [e for id_, e in self.unsettled.items() if id_ not in self._owed]
+        # One that was owed before it was run again is still to be settled.
+        tried = {id_ for id_, each in owed.items() if each.ended is not None}
+        left = [e for id_, e in self.unsettled.items() if id_ not in tried]
         until = self._clock.monotonic() + _LAST_WAIT
         while (left := self._not_ended(left)) and self._clock.monotonic() < until:
             self._signals.wait(_LAST_LOOK, {})
+        self.left_behind += len(self.unsettled.keys() | self._owed.keys())
         for execution in list(self.unsettled.values()):
             message = execution.message
             if not is_queue_gone:

@@ -43,6 +43,7 @@ class Signals:
         self.drain_requested = False
         self.haste_requested = False
         self.notice: Notice | None = None
+        self.are_taken = False
         self._clock = clock
         self._first = 0.0
         self._before: dict[int, Any] = {}
@@ -55,6 +56,7 @@ class Signals:
         for number in DRAIN:
             self._before[number] = signal.signal(number, self._request)
         self._before[signal.SIGCHLD] = signal.signal(signal.SIGCHLD, _ignore)
+        self.are_taken = True
         return self
 
     def __exit__(
@@ -63,6 +65,7 @@ class Signals:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        self.are_taken = False
         for number, handler in self._before.items():
             signal.signal(number, handler)
         signal.set_wakeup_fd(self._wakeup_before)

@@ -141,3 +141,9 @@ class Supply:
         self.alone.clear()
         self._ahead.clear()
         self._settler.give_back_unstarted(held)
+
+    def give_back_ahead(self) -> None:
+        """Give back what was taken ahead; those of a batch that failed are still run alone."""
+        held = list(self._ahead)
+        self._ahead.clear()
+        self._settler.give_back_unstarted(held)

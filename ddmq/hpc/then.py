@@ -6,7 +6,8 @@ from functools import partial
 from math import inf
 from typing import TYPE_CHECKING, TypeVar
 
-from ddmq.hpc.faults import AWAY, is_for_good
+from ddmq.errors import StorageError
+from ddmq.hpc.faults import AWAY, NOT_NOW, is_for_good
 from ddmq.hpc.running.process import Process
 from ddmq.hpc.signals import DRAIN
 from ddmq.log import warn
@@ -172,6 +173,9 @@ class Then:
             mark = f"DDMQ_RUN={run.token}"
             process = Process(self._options.then, environ, mark=mark)
         except (OSError, ValueError) as error:
+            if isinstance(error, OSError) and error.errno in NOT_NOW:
+                self._surely(run, partial(FollowUps.give_back, held=run.held))
+                raise StorageError(error) from error  # the worker tries again later
             self._fail(run, f"it can't be run: {error}")
             return
         self._watch(run, process)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import stat
-from contextlib import suppress
+from contextlib import ExitStack
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from ddmq import schedulers
 from ddmq.errors import QueueNotFound, StorageError
 from ddmq.holding.heartbeat import Heartbeat
+from ddmq.hpc.beginning import TooLate, once_it_answers
 from ddmq.hpc.faults import AWAY, is_for_good, may_pass, told
 from ddmq.hpc.granted import granted
 from ddmq.hpc.journal import Journal, durations
@@ -23,7 +25,7 @@ from ddmq.hpc.running.execution import CommandNotFound, Unfit
 from ddmq.hpc.running.guardian import Guardian
 from ddmq.hpc.running.slots import Slots
 from ddmq.hpc.running.stream import Output
-from ddmq.hpc.settling import Settler
+from ddmq.hpc.settling import Settler, nothing_done
 from ddmq.hpc.signals import Signals, Suspects
 from ddmq.hpc.supply import Supply
 from ddmq.hpc.triage import Triage
@@ -32,7 +34,7 @@ from ddmq.printable import quoted
 from ddmq.storage.names import new_token
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from ddmq.broker import Broker
     from ddmq.clock import Clock
@@ -70,6 +72,9 @@ class Job(NamedTuple):
     """Of recent messages; filled from the journals where there is a deadline."""
     clock: Clock
     progress: QueueProgress | None = None
+    stderr: Output | None = None
+    """By way of which this process prints to standard error, as its commands do; None: it prints
+    there itself."""
 
 
 class Summary(NamedTuple):
@@ -79,8 +84,9 @@ class Summary(NamedTuple):
     """Messages acked, failed, released, moved and lost; one that was acked later has not failed."""
     stopped: str = ""
     """Why it stopped before it found the queue empty."""
-    left: int = 0
-    """Messages that waited or were delayed then."""
+    left: int | None = 0
+    """Messages that waited or were delayed then, or that it could not give back. None: the file
+    server did not say."""
     broken: bool = False
     """Whether this node seems to be broken."""
     at_end: bool = False
@@ -124,7 +130,8 @@ class Worker:
         self._poller = poller = Poller(clock.monotonic, options.poll_max)
         self._progress = job.progress
         hide = None if job.progress is None else job.progress.hide
-        outputs = Output(1, hide), Output(2, hide)
+        outputs = Output(1, hide), job.stderr or Output(2)
+        outputs[1].make_room = hide
         surroundings = Surroundings(command, options, job.environ, clock, outputs)
         self._slots = Slots(surroundings, job.signals, clock)
         self._suspects = Suspects(clock)
@@ -228,8 +235,8 @@ class Worker:
         """Start a command in each free slot; False when there was nothing to start."""
         slots, supply = self._slots, self._supply
         taken, is_full, left = False, slots.is_output_full, supply.left()
-        if left is not None and (is_full or left == 0) and not supply.alone:
-            supply.give_back()  # others may have a slot for them
+        if left is not None and (is_full or left == 0):
+            supply.give_back_ahead()  # others may have a slot for them
         for _ in range(len(slots.free)):
             if self._suspects.held:  # until it is known why they ended
                 break
@@ -402,13 +409,18 @@ class Worker:
 
     def _summary(self) -> Summary:
         """Say what was done, and what is left where the queue was not found empty."""
-        limits, then, left, then_is_left = self._limits, self._then, 0, False
+        limits, then, then_is_left = self._limits, self._then, False
+        left: int | None = 0
         if limits.stopped:
-            with suppress(QueueNotFound, *AWAY):
+            try:
                 counts = self._broker.view(self._queue)[self._queue]
-                left = counts.waiting + counts.delayed
                 # Where others are at work, whoever is the last of them runs it.
                 then_is_left = then is not None and not counts.work and then.is_left()
+                left = counts.waiting + counts.delayed + self._settler.left_behind
+            except QueueNotFound:
+                pass  # with all that was left
+            except AWAY:
+                left = None
         return Summary(
             numbers={**self._settler.numbers, "failed": len(self._settler.failed)},
             stopped=limits.stopped,
@@ -422,7 +434,7 @@ class Worker:
 
 
 def work(
-    broker: Broker,
+    open_broker: Callable[[], Broker],
     queue: str,
     command: Sequence[str],
     *,
@@ -431,13 +443,68 @@ def work(
     environ: Mapping[str, str],
     clock: Clock,
     fs: FileSystem,
-    progress: QueueProgress | None = None,
+    progress: Callable[[], QueueProgress | None] = lambda: None,
+    stderr: Output | None = None,
 ) -> Summary:
     """Try all that a worker will need, make what surrounds it, and let it work.
 
+    `open_broker` and `progress` are called again where the file server stands still at first.
+
     It runs in the main thread only, since it takes signals. DdmqError: something can't be used.
     """
-    path = f"{broker.root}/{queue}"
+    host, signals = os.uname().nodename, Signals(clock)
+    with ExitStack() as stack:
+        from_now_on = partial(stack.enter_context, signals)
+
+        def prepared() -> tuple[Broker, QueueProgress | None, Journal, Durations]:
+            broker = open_broker()
+            path = f"{broker.root}/{queue}"
+            _try_all(broker, path, command, options, fs)
+            # How long messages take matters only where the end is known.
+            known = durations(path) if deadline.at is not None else ()
+            now = clock.own_ns() / 1e9
+            resources = granted(environ, options.slots, now, deadline.at)
+            mode = broker.mode_of(queue)
+            journal = Journal(path, host, clock, mode, granted=resources)
+            return broker, progress(), journal, Durations(known)
+
+        try:
+            broker, shown, journal, known = once_it_answers(
+                prepared, from_now_on, deadline, options.grace, clock
+            )
+        except TooLate as error:
+            at_end = deadline.ended(
+                clock.own_ns() / 1e9, options.grace, Durations(), signals.notice
+            )
+            return Summary(nothing_done(), stopped=str(error), left=None, at_end=at_end)
+        if not signals.are_taken:
+            from_now_on()
+        mark = new_token()
+        stack.enter_context(Guardian(f"DDMQ_WORKER={mark}"))
+        own = {"root": broker.root, "queue": queue, "worker": mark}
+        job = Job(
+            host,
+            schedulers.job_id(environ),
+            schedulers.with_variables(environ, **own),
+            signals,
+            deadline,
+            journal,
+            known,
+            clock,
+            shown,
+            stderr,
+        )
+        return Worker(broker, queue, command, options=options, job=job).run()
+
+
+def _try_all(
+    broker: Broker,
+    path: str,
+    command: Sequence[str],
+    options: WorkerOptions,
+    fs: FileSystem,
+) -> None:
+    """Try what a worker at the queue at `path` will need; DdmqError: something can't be used."""
     what = "take, change and remove messages"
     _warn_of_writers((broker.root, path), what, fs)
     check_command(command, options)
@@ -447,26 +514,6 @@ def work(
     _warn_of_writers(map(os.path.realpath, kept), what, fs)
     if options.output_dir is not None:
         remove_leftovers_of_dead(options.output_dir, path, fs)
-    mark = new_token()
-    own = {"root": broker.root, "queue": queue, "worker": mark}
-    host = os.uname().nodename
-    with Signals(clock) as signals, Guardian(f"DDMQ_WORKER={mark}"):
-        # How long messages take matters only where the end is known.
-        known = durations(path) if deadline.at is not None else ()
-        now = clock.own_ns() / 1e9
-        resources = granted(environ, options.slots, now, deadline.at)
-        job = Job(
-            host,
-            schedulers.job_id(environ),
-            schedulers.with_variables(environ, **own),
-            signals,
-            deadline,
-            Journal(path, host, clock, broker.mode_of(queue), granted=resources),
-            Durations(known),
-            clock,
-            progress,
-        )
-        return Worker(broker, queue, command, options=options, job=job).run()
 
 
 def deadline_from(

@@ -73,6 +73,7 @@ WORKER = {
     *CORE,
     *("ddmq.hpc", "ddmq.hpc.results", "ddmq.hpc.running"),
     *("ddmq.cli.worker", "ddmq.hpc.limits", "ddmq.hpc.running.execution"),
+    "ddmq.cli.standard_error",
     *("ddmq.cli.spec", "ddmq.cli.worker_arguments"),
     *("ddmq.hpc.folder", "ddmq.hpc.poller", "ddmq.hpc.presence"),
     "ddmq.storage.workers",
@@ -88,7 +89,7 @@ WORKER = {
     *("ddmq.hpc.preflight", "ddmq.hpc.faults", "ddmq.printable"),
     *("ddmq.hpc.brake", "ddmq.hpc.running.command", "ddmq.hpc.running.launcher"),
     *("ddmq.hpc.running.slots", "ddmq.hpc.supply", "ddmq.hpc.triage"),
-    *("ddmq.hpc.running.progress", "ddmq.hpc.granted"),
+    *("ddmq.hpc.running.progress", "ddmq.hpc.granted", "ddmq.hpc.beginning"),
 }
 #: What is slow to import, or opens many files, and what could come in by mistake.
 HEAVY = {

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import resource
+import signal
 import sys
+import tempfile
 import time
 from functools import partial
 
@@ -300,6 +303,79 @@ def test_leases_are_held_while_the_storage_is_away(root, broker):
     assert process.returncode == 0
     assert "leases are not renewed now" in err
     assert counts(broker) == (0, 0, 0, 0)
+
+
+#: All that is below the root answers so, until there is a file `back`.
+STANDS_STILL = """
+import os
+def unless_away(real):
+    def call(path, *rest, **named):
+        if str(path).startswith({root!r}) and not os.path.exists({back!r}):
+            raise OSError({code}, os.strerror({code}), path)
+        return real(path, *rest, **named)
+    return call
+os.open, os.lstat, os.listdir = map(unless_away, (os.open, os.lstat, os.listdir))
+"""
+
+
+@pytest.fixture
+def begun(root, tmp_path):
+    """Return a function that starts a worker while the file server stands still."""
+
+    def begun(*words, code=errno.EIO, stdin=b""):
+        before = STANDS_STILL.format(root=str(root), back=str(back), code=code)
+        with tempfile.TemporaryFile() as given:
+            given.write(stdin)
+            given.seek(0)
+            process = start(*words, before=before, stdin=given)
+        return process, process.stderr.readline()
+
+    back = tmp_path / "back"
+    begun.back = back
+    return begun
+
+
+@pytest.mark.parametrize("code", [errno.EIO, errno.ETIMEDOUT])
+def test_who_starts_while_the_storage_is_away_waits_and_says_so_once(
+    root, broker, begun, code
+):
+    words = ["--progress", "--from-file", "-", root, "jobs", *shell("exit 0")]
+    process, said = begun(*words, code=code, stdin=b"a\nb\n")
+    assert "nothing was started yet, tried again until the file server answers" in said
+    assert os.strerror(code) in said
+    begun.back.touch()
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 0
+    assert "2 acked, 0 failed" in err
+    assert "tried again" not in err
+    assert counts(broker) == (0, 0, 0, 0)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
+def test_who_waits_for_the_storage_at_its_start_ends_when_asked(
+    root, broker, begun, number
+):
+    process, _ = begun(root, "jobs", *shell("exit 0"))
+    until(lambda: takes(process.pid, number))
+    process.send_signal(number)
+    _, err = process.communicate(timeout=30)
+    assert process.returncode == 5
+    assert "stopped: it was asked to drain; " in err
+    assert "nobody knows how many left" in err
+
+
+def test_who_waits_for_the_storage_at_its_start_ends_with_its_job(root, broker, begun):
+    process, _ = begun("--time", 3, "--grace", 1, root, "jobs", *shell("exit 0"))
+    _, err = process.communicate(timeout=30)
+    assert process.returncode == 5
+    assert "stopped: its time is over; " in err
+
+
+def takes(pid, number):
+    """Tell whether a process has a handler for a signal."""
+    with open(f"/proc/{pid}/status") as status:
+        [caught] = [line.split()[1] for line in status if line.startswith("SigCgt:")]
+    return bool(int(caught, 16) >> (number - 1) & 1)
 
 
 def test_with_few_files_open_the_others_go_on(root, broker):

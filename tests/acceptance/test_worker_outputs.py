@@ -7,6 +7,7 @@ import re
 import signal
 import time
 from collections import Counter
+from functools import partial
 
 import pytest
 from acceptance.workers import (
@@ -101,6 +102,45 @@ def test_a_worker_whose_output_nobody_reads_obeys_signals(root, broker):
     assert process.wait(timeout=20) == 5
     assert time.monotonic() - began < 5
     process.communicate()
+
+
+def test_what_a_command_says_goes_nowhere_where_standard_error_is_closed(root, broker):
+    """Not into a file of the queue, say, which would be open by that number."""
+    broker.publish("jobs", "a")
+    close = partial(os.close, 2)
+    script = "readlink /proc/$PPID/fd/2; echo poison >&2"
+    process = start(root, "jobs", *shell(script), preexec_fn=close)
+    assert process.communicate(timeout=60) == ("/dev/null\n", "")
+    assert process.returncode == 0
+
+
+@pytest.mark.parametrize("when", ["drains", "fails"])
+def test_a_worker_whose_warnings_nobody_reads_obeys_signals(root, broker, when):
+    """As where a pager, or a terminal after Ctrl-S, shows no more: it holds nothing for ever."""
+    broker.publish_many("jobs", ["x"] * 3)
+    end = {"drains": "exec sleep 600", "fails": "exit 1"}[when]
+    script = f"head -c 300000 /dev/zero & head -c 300000 /dev/zero >&2; {end}"
+    options = ["-j", 2, "--grace", "0.5", "--no-brake", "--retries", 9]
+    process = start(*options, root, "jobs", *shell(script))
+    time.sleep(3)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(timeout=20) == 5
+    said = process.communicate()[1]
+    assert counts(broker) == (3, 0, 0, 0)
+    assert "\0" in said
+
+
+def test_a_reader_that_was_slow_gets_all_in_the_end(root, broker):
+    broker.publish_many("jobs", ["x"] * 30)
+    script = "printf %09999d 0 >&2; echo >&2; exit 1"
+    options = ["-j", 2, "--no-brake", "--retries", 0]
+    process = start(*options, root, "jobs", *shell(script))
+    time.sleep(3)
+    said = process.communicate(timeout=60)[1].splitlines()
+    assert process.returncode == 4
+    assert said.count("0" * 9999) == 30
+    assert sum("; a dead letter" in line for line in said) == 30
+    assert said[-1].startswith("ddmq-worker: 0 acked, 30 failed")
 
 
 def test_whoever_reads_the_beginning_stops_no_command(root, broker):

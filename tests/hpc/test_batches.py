@@ -136,6 +136,25 @@ def test_no_more_are_started_than_may_be(work, broker):
     assert broker.view("q")["q"].waiting == 17
 
 
+def test_what_waits_behind_a_failed_batch_is_given_back_for_others(root, broker, clock):
+    """And the worker sleeps meanwhile, though messages of that batch wait for the slot, too."""
+    broker.publish_many("q", texts(40))
+    seen = []
+
+    def step():
+        seen.append(broker.view("q")["q"].work)
+        if seen[-1] == 3 or len(seen) > 100:
+            signals.drain_requested = True
+
+    with Hurried(clock, step, pace=1) as signals:
+        words = ["sh", "-c", "[ $# = 1 ] && exec sleep 600; exit 1", "sh"]
+        known = [0.1] * 20  # so many are taken ahead
+        made = worker(broker, root, signals, clock, words, known, batch=3, brake=False)
+        made.run()
+    assert 3 in seen  # the one that runs, and the others of its batch
+    assert 10 <= seen.count(40) <= 30
+
+
 @pytest.mark.parametrize("slots", [1, 2])
 def test_a_message_of_a_batch_that_failed_counts_once(work, broker, slots):
     script = f"{NOTE}; [ $# = 1 ] && [ $1 != m3 ]"

@@ -225,7 +225,9 @@ def test_what_ignores_all_is_killed_in_the_end(work, here):
     here.joinpath("stay deaf").touch()
     assert work("a", grace=5).numbers["acked"] == 1
     [[pid, _]] = runs()
-    assert not os.path.exists(f"/proc/{pid}/cwd")
+    assert not os.path.exists(
+        f"/proc/{pid}"
+    )  # nor is there a zombie in a program's care
 
 
 def test_one_whose_lease_is_lost_is_killed_and_another_started(root, broker, clock):
@@ -268,7 +270,7 @@ def test_a_drain_gives_back_what_runs_and_lets_the_idle_ones_go(root, broker, cl
 def test_no_process_outlives_its_worker_nor_leaves_a_zombie(work):
     work("a", "hang up", "b", "die", "c", "silent", "d", timeout=10, grace=1)
     for pid, _ in runs():
-        assert not os.path.exists(f"/proc/{pid}/cwd")
+        assert not os.path.exists(f"/proc/{pid}")
 
 
 def test_the_line_tells_all_of_a_message(broker, root, clock, here):

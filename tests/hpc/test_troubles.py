@@ -13,6 +13,7 @@ from hpc.inside import Hurried, run, worker
 from support import Calls, open_files
 
 from ddmq import Broker, QueueNotFound, StorageError
+from ddmq.cli.worker import status_of
 from ddmq.hpc.results.result import UNFINISHED, try_output
 from ddmq.hpc.running.guardian import kill_marked
 from ddmq.storage.filesystem import FileSystem
@@ -372,6 +373,66 @@ def test_a_command_that_is_gone_ends_no_other(root, broker, clock, here, caplog)
     assert broker.consume("q")[0].requeue_counter == 0
 
 
+@pytest.mark.parametrize("code", [errno.EIO, errno.ETIMEDOUT, errno.ENOTCONN])
+def test_a_command_on_a_file_server_that_stands_still_is_waited_for(
+    root, broker, clock, monkeypatch, caplog, code
+):
+    start, left = os.posix_spawnp, [2]
+
+    def refused(*arguments, **named):
+        left[0] -= 1
+        if left[0] >= 0:
+            raise OSError(code, os.strerror(code))
+        return start(*arguments, **named)
+
+    monkeypatch.setattr(os, "posix_spawnp", refused)
+    broker.publish("q", "exit 0")
+    summary = run(root, clock, 'eval "$0"')
+    assert (summary.numbers["acked"], summary.broken) == (1, False)
+    assert os.strerror(code) in caplog.text
+
+
+@pytest.mark.parametrize("options", [{"group": True}, {}], ids=str)
+def test_a_tmpdir_that_can_not_be_read_any_more_ends_no_worker(
+    root, broker, clock, monkeypatch, caplog, options
+):
+    """Nor does it fail a message: what was kept there is only told."""
+
+    def refused(*_):
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(os, "pread", refused)
+    broker.publish_many("q", ["echo told", "sleep 0.1"])
+
+    def step():
+        if "group" not in options:  # how far is told of what takes long
+            clock.advance(11)
+
+    summary = run(root, clock, 'eval "$0"', step=step, slots=2, **options)
+    assert (summary.numbers["acked"], summary.stopped) == (2, "")
+    assert ("no more of it can be read" in caplog.text) == bool(options)
+
+
+@pytest.mark.parametrize("code", [errno.EAGAIN, errno.ETIMEDOUT])
+def test_what_follows_has_not_failed_where_this_node_can_start_nothing_for_a_while(
+    root, broker, clock, here, monkeypatch, caplog, code
+):
+    start, left = os.posix_spawnp, [10]
+
+    def refused(name, *arguments, **named):
+        left[0] -= name == "touch"
+        if name == "touch" and left[0] >= 0:
+            raise OSError(code, os.strerror(code))
+        return start(name, *arguments, **named)
+
+    monkeypatch.setattr(os, "posix_spawnp", refused)
+    broker.publish("q", "exit 0")
+    summary = run(root, clock, 'eval "$0"', then=("touch", "followed"))
+    assert (summary.then_has_failed, summary.then_is_left) == (False, False)
+    assert (here / "followed").exists()
+    assert os.strerror(code) in caplog.text
+
+
 # The queue
 
 
@@ -545,6 +606,87 @@ def test_while_the_root_is_away_it_waits_and_says_so(
     assert f"{root}: no ddmq root" in caplog.text
     assert (summary.numbers["lost"], summary.broken) == (0, False)
     assert broker.view("q")["q"].work == 0
+
+
+class Refused:
+    """Lets the file server answer EIO for everything in the root, while that is asked for."""
+
+    def __init__(self, root, *names):
+        self.is_on, self.times, self._root, self._names = False, 10**9, root, names
+
+    def call(self, _, name, function, arguments):
+        is_there = str(arguments[0]).startswith(f"{self._root}/")
+        if self.is_on and self.times and is_there and name in (self._names or (name,)):
+            self.times -= 1
+            raise OSError(errno.EIO, os.strerror(errno.EIO), str(arguments[0]))
+        return function(*arguments)
+
+
+def test_who_ends_while_the_file_server_is_away_claims_no_empty_queue(
+    root, broker, clock
+):
+    """Its status is that of a worker that leaves messages, so that a chain of jobs goes on."""
+    broker.publish("q", "exit 0")
+    away = Refused(root)
+    mine = Broker(root, clock=clock, fs=FileSystem(Calls(away.call)))
+    mine.settings("q")
+    away.is_on = True
+
+    def step():
+        signals.drain_requested = clock.monotonic() - began > 100
+
+    began = clock.monotonic()
+    with Hurried(clock, step, pace=5) as signals:
+        summary = worker(mine, root, signals, clock, 'eval "$0"').run()
+    assert not any(summary.numbers.values())
+    assert summary.left is None
+    assert status_of(summary) == 5
+
+
+SUCCEEDS_AT_LAST = "trap 'exit 0' TERM; sleep 600 & wait"
+
+
+@pytest.mark.parametrize("times", [1, 10**9])
+def test_what_can_not_be_given_back_in_the_end_is_left(root, broker, clock, times):
+    """Or it is tried again within the grace."""
+    broker.publish_many("q", [SUCCEEDS_AT_LAST] * 3)
+    refused = Refused(root, "rename")
+    refused.times = times
+
+    def step():
+        if broker.view("q")["q"].work == 3 and not refused.is_on:
+            refused.is_on = signals.drain_requested = True
+
+    mine = Broker(root, clock=clock, fs=FileSystem(Calls(refused.call)))
+    with Hurried(clock, step, pace=0.01) as signals:
+        known = [0.1] * 20  # so all are taken at once
+        summary = worker(mine, root, signals, clock, 'eval "$0"', known, grace=3).run()
+    assert (summary.numbers["acked"], summary.left) == (1, 2)
+    assert status_of(summary) == 5
+    assert broker.view("q")["q"][:2] == ((2, 0) if times == 1 else (0, 2))
+
+
+def test_what_was_not_started_is_no_loss_where_the_file_server_was_away(
+    root, broker, clock, here
+):
+    """So it is run, even if it may be run only once."""
+    broker.publish_many("q", ["good", "true", "true"], requeue_limit=0)
+    refused, began = Refused(root), clock.monotonic()
+
+    def step():
+        passed = clock.monotonic() - began
+        refused.is_on = 9 < passed < 14  # when it gives back what found no slot
+        if passed > 15 and not gone:
+            gone.append(os.close(os.open("go", os.O_WRONLY)))
+
+    gone = []
+    mine = Broker(root, clock=clock, fs=FileSystem(Calls(refused.call)))
+    with Hurried(clock, step, pace=5, busy=0.1) as signals:
+        known = [0.1] * 20  # so all are taken at once
+        made = worker(mine, root, signals, clock, OTHERS, known, until="done")
+        summary = made.run()
+    assert broker.dead("q") == []
+    assert summary.numbers["acked"] == 3
 
 
 def test_a_worker_ends_at_no_garbage_that_takes_more_than_one_call(

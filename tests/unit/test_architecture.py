@@ -81,6 +81,7 @@ ABOVE = [
     "ddmq.hpc.report.charts",
     "ddmq.hpc.report.page",
     "ddmq.hpc.faults",
+    "ddmq.hpc.beginning",
     "ddmq.hpc.results.result",
     "ddmq.hpc.results.output_names",
     "ddmq.hpc.results.manifest",
@@ -162,6 +163,7 @@ ABOVE = [
     "ddmq.cli.progress",
     "ddmq.cli.main",
     "ddmq.cli.worker_progress",
+    "ddmq.cli.standard_error",
     "ddmq.cli.worker",
     "ddmq.cli.submit",
 ]

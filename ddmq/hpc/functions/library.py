@@ -79,7 +79,7 @@ class Worker:
         if isinstance(function, str):
             function = function_named(function)
         return work(
-            self._broker,
+            lambda: self._broker,
             self._queue,
             command_for(name_of(function)),
             options=self._options,

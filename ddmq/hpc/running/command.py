@@ -11,7 +11,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ddmq.errors import DdmqError
-from ddmq.hpc.faults import told
+from ddmq.hpc.faults import NOT_NOW, told
 from ddmq.hpc.folder import reached
 from ddmq.hpc.placeholders import SLOTS, filled, filled_for_all, names_in, text_of
 from ddmq.hpc.running.execution import CommandNotFound, Execution, Unfit
@@ -31,16 +31,6 @@ if TYPE_CHECKING:
 
 #: Files that are left to whoever consumes, renews, syncs and kills beside the commands.
 _SPARE_FILES = 8
-#: Why no command starts for a while, whichever it is: too many processes or files, …
-_NODE_IS_FULL = (
-    errno.EAGAIN,
-    errno.ENOMEM,
-    errno.EMFILE,
-    errno.ENFILE,
-    errno.ETXTBSY,
-    errno.EIO,
-    errno.ESTALE,
-)
 #: What the names of logs end in: of standard output, and of standard error.
 _LOGS = ("out", "err")
 #: Characters of a text that are put before a line.
@@ -471,7 +461,7 @@ def started_process(
             raise Unfit(
                 "its text is too long for the arguments; use --stdin"
             ) from error
-        if error.errno in _NODE_IS_FULL:
+        if error.errno in NOT_NOW:
             raise OSError(error.errno, error.strerror, program) from error
         raise CommandNotFound(
             f"{program}: {error.strerror}{_hint(error, program)}; nothing was run"

@@ -7,6 +7,9 @@ session of its own: PBS kills a job by sending SIGKILL to all processes of the j
 
 A container may get an environment without the mark. So who bears it takes with it all below it:
 its children and theirs, its process group and its session.
+
+A scheduler hands the environment on to a job that a command submits, which may run on this node.
+That job bears the mark and is none of ours: its id is another one.
 """
 
 from __future__ import annotations
@@ -15,6 +18,8 @@ import os
 import signal
 from contextlib import suppress
 from typing import TYPE_CHECKING
+
+from ddmq import schedulers
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -36,7 +41,11 @@ read -r word
 [ "$word" = done ] && exit
 for round in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do
     found=
-    level=$(grep -lzxF "$1" /proc/[0-9]*/environ 2>/dev/null)
+    level=
+    for marked in $(grep -lzxF "$1" /proc/[0-9]*/environ 2>/dev/null); do
+        grep -zE "$3" "$marked" 2>/dev/null | grep -qzvxF "$4" && continue
+        level="$level $marked"
+    done
     while [ -n "$level" ]; do
         below=
         for process in $level; do
@@ -64,7 +73,10 @@ class Guardian:
 
     def __init__(self, mark: str) -> None:
         self.mark = mark
-        self._arguments = ["sh", "-c", _SCRIPT, "guardian", mark, _GUARDIAN]
+        jobs = f"^({'|'.join(schedulers.signs_of_jobs())})="
+        ours = "\n".join(_signs_of_our_job())
+        given = [mark, _GUARDIAN, jobs, ours]
+        self._arguments = ["sh", "-c", _SCRIPT, "guardian", *given]
         self._read, self._write = os.pipe2(os.O_CLOEXEC)
         self.pid = self._started()
 
@@ -151,7 +163,7 @@ def _found(mark: bytes, kin: set[_Kin], spared: set[int]) -> set[int]:
     To `kin` are added the process groups and sessions of all these, but not our own.
     """
     processes = _processes()
-    new = [pid for pid in processes if _bears(pid, mark)]
+    new = [pid for pid in processes if _is_ours(pid, mark)]
     if not new and not kin:
         return set()
     members: dict[_Kin, list[int]] = {}
@@ -235,11 +247,30 @@ def _status(pid: int) -> list[bytes]:
 
 
 def _bears(pid: int, mark: bytes) -> bool:
+    return mark in _environ(pid)
+
+
+def _is_ours(pid: int, mark: bytes) -> bool:
+    """Tell whether a process bears the mark, and is in no other job."""
+    environ = _environ(pid)
+    if mark not in environ:
+        return False
+    signs = tuple(f"{name}=".encode() for name in schedulers.signs_of_jobs())
+    ours = {os.fsencode(sign) for sign in _signs_of_our_job()}
+    return all(x in ours for x in environ if x.startswith(signs))
+
+
+def _environ(pid: int) -> list[bytes]:
     try:
         with open(f"{_PROC}/{pid}/environ", "rb") as environ:
-            return mark in environ.read().split(b"\0")
+            return environ.read().split(b"\0")
     except OSError:  # gone, or somebody else's
-        return False
+        return []
+
+
+def _signs_of_our_job() -> list[str]:
+    environ, names = schedulers.environment(), schedulers.signs_of_jobs()
+    return [f"{name}={environ[name]}" for name in names if name in environ]
 
 
 def _send(pid: int, number: int) -> bool:

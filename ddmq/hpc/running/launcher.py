@@ -78,7 +78,7 @@ class Launcher:
         if before is not None:
             before.close()
             self._leaving.append(before)
-        self._leaving = [each for each in self._leaving if each.ended() is None]
+        self.has_left()
         surroundings = self._surroundings_of(slot)
         started = self._standing[slot] = Standing(slot, surroundings)
         return started
@@ -105,10 +105,16 @@ class Launcher:
         for standing in self._standing.values():
             standing.send(number)
 
+    def has_left(self) -> bool:
+        """Tell whether all that was killed has ended; what has leaves no zombie."""
+        self._leaving = [each for each in self._leaving if each.ended() is None]
+        return not self._leaving
+
     def close(self) -> None:
         """Kill what is left."""
         for standing in self._standing.values():
             standing.close()
+        self._leaving += self._standing.values()
         self._standing.clear()
         for surroundings in self._of_slots.values():
             if surroundings.progress is not None:

@@ -33,9 +33,12 @@ class SlotProgress:
             os.ftruncate(self.descriptor, 0)
 
     def said(self) -> str:
-        """Return the last line that says something; empty: there is none."""
-        size = os.fstat(self.descriptor).st_size
-        data = os.pread(self.descriptor, _END, max(size - _END, 0))
+        """Return the last line that says something; empty: there is none, or it can't be read."""
+        try:
+            size = os.fstat(self.descriptor).st_size
+            data = os.pread(self.descriptor, _END, max(size - _END, 0))
+        except OSError:  # that is no reason to end what runs
+            return ""
         if size > _MOST:  # it goes on in less
             self.forget()
         lines = data.decode(errors="replace").splitlines()

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 #: Seconds until a reader of our output that took nothing more is asked again.
 _READER_WAIT = 0.1
+#: Seconds for which what was killed is waited for in the end, and between two looks.
+_DIES, _LOOK = 2.0, 0.01
 
 
 class Slots:
@@ -161,5 +163,8 @@ class Slots:
                 warn(f"message {ids}: its command lives on: {error}")
 
     def close(self) -> None:
-        """Kill the processes that stay, too."""
+        """Kill the processes that stay, too; what hangs in the kernel is not waited for."""
         self._launcher.close()
+        until = self._clock.monotonic() + _DIES
+        while not self._launcher.has_left() and self._clock.monotonic() < until:
+            self._signals.wait(_LOOK, {})

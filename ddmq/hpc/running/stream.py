@@ -7,6 +7,7 @@ import select
 import stat
 from contextlib import suppress
 from functools import partial
+from threading import Lock
 from typing import TYPE_CHECKING
 
 from ddmq.log import warn
@@ -38,29 +39,34 @@ class Output:
     def __init__(
         self, descriptor: int, make_room: Callable[[], object] | None = None
     ) -> None:
-        """`make_room` is called before anything is written, where a line stands in its place."""
+        self.make_room = make_room
+        """Called before anything is written, where a line stands in its place."""
         self._descriptor = descriptor
-        self._make_room = make_room
         self._waiting = bytearray()
         self._last: object = None
         self._is_broken = False
         self._poll = select.poll()
         self._poll.register(descriptor, select.POLLOUT)
+        #: The thread that renews leases has warnings to tell, too.
+        self._lock = Lock()
 
     def write(self, source: object, data: bytes) -> None:
         """Write what a source printed, in a line of its own where another's has no end."""
-        if self._is_broken or not data:
+        if not data:
             return
-        if self._last not in (None, source):
-            self._waiting += b"\n"
-        self._waiting += data
-        self._last = None if data.endswith(b"\n") else source
-        self.flush()
+        with self._lock:
+            if self._is_broken:
+                return
+            if self._last not in (None, source):
+                self._waiting += b"\n"
+            self._waiting += data
+            self._last = None if data.endswith(b"\n") else source
+            self._flush()
 
     @property
     def is_above_line(self) -> bool:
         """Whether a line stands below what is written, so that nobody else may write there."""
-        return self._make_room is not None
+        return self.make_room is not None
 
     @property
     def is_within_line(self) -> bool:
@@ -74,8 +80,18 @@ class Output:
 
     def flush(self) -> bool:
         """Write what can be written at once; False: some of it waits on."""
-        if self._waiting and self._make_room is not None:
-            self._make_room()
+        with self._lock:
+            return self._flush()
+
+    def finish(self, seconds: float | None) -> None:
+        """Write all, unless its reader takes nothing for so many seconds; None: however long."""
+        patience = None if seconds is None else seconds * 1000
+        while not self.flush() and self._poll.poll(patience):
+            pass
+
+    def _flush(self) -> bool:
+        if self._waiting and self.make_room is not None:
+            self.make_room()
         try:
             while self._waiting and self._poll.poll(0):
                 is_file = stat.S_ISREG(os.fstat(self._descriptor).st_mode)
@@ -198,6 +214,16 @@ class Part:
             self._tell(output, self._unended)
             self._unended = b""
 
+    def _pass_on_all(self, output: Output, kept: _Ends) -> None:
+        """Pass on what was kept, as far as it can be read."""
+        try:
+            for piece in kept.pieces():
+                self._pass_on(output, piece)
+        except OSError as error:  # no fault of the command's
+            warn(
+                f"an output is lost, and no more of it can be read, in {self._spool}: {error.strerror}"
+            )
+
     def _tell(self, output: Output, text: bytes) -> None:
         if self._tag and text:
             inner = text.removesuffix(b"\n").replace(b"\n", b"\n" + self._tag)
@@ -230,8 +256,7 @@ class Part:
         """Pass on what waits for the end, and forget what was kept."""
         if self._output is not None:
             if self._is_group and self._kept is not None:
-                for piece in self._kept.pieces():
-                    self._pass_on(self._output, piece)
+                self._pass_on_all(self._output, self._kept)
             self._tell(self._output, self._unended)
         if self._kept is not None:
             self._kept.close()

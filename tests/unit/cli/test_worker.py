@@ -96,6 +96,7 @@ def test_a_command_is_needed(capsys):
         ({"acked": 3, "failed": 1, "lost": 0}, 0, "", 4),
         ({"acked": 3, "failed": 0, "lost": 1}, 0, "", 4),
         ({"acked": 3, "failed": 1, "lost": 0}, 7, "", 5),
+        ({"acked": 3, "failed": 1, "lost": 0}, None, "", 5),  # nobody could say
         ({"acked": 3, "failed": 1, "lost": 0}, 7, "broken", 1),
         ({"acked": 0, "failed": 0, "lost": 0}, 0, "braked", 5),  # others took them
         ({"acked": 0, "failed": 0, "lost": 0}, 9, "braked", 5),

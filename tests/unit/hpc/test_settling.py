@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import errno
 import os
 
 import pytest
 
+from ddmq.errors import StorageError
 from ddmq.holding.heartbeat import Heartbeat
 from ddmq.hpc import journal
 from ddmq.hpc.options import WorkerOptions
+from ddmq.hpc.running.command import Invocation
+from ddmq.hpc.running.execution import Execution
 from ddmq.hpc.settling import TROUBLED, Settler
 
 
@@ -168,3 +172,29 @@ def test_a_long_text_is_told_in_short_and_obeyed_by_no_terminal(settler, ended, 
     settler().settle(ended("exit 1 # \x1b]0;\n" + "x" * 100))
     [said] = caplog.messages
     assert "(exit 1 # \\x1b]0;\\n" + "x" * 41 + "…): exit status 1" in said
+
+
+def test_what_was_owed_before_it_ran_is_given_back_in_the_end(
+    broker, settler, surroundings, clock, monkeypatch
+):
+    """Its lease ended while it could not be given back; it came back to us, and was started."""
+    broker.publish("q", "a")
+    [message], mine = broker.consume("q"), settler()
+
+    def refused(*_):
+        raise StorageError(OSError(errno.EIO, os.strerror(errno.EIO), "/mq"))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(broker, "release", refused)
+        mine.give_back_unstarted([message])
+    assert mine.due_in() is not None
+    clock.advance(message.timeout + 1)
+    [again] = broker.consume("q")
+    assert again.id == message.id
+    given = WorkerOptions()
+    command = Invocation([Execution(again, 1, given)], surroundings("sleep", "100"))
+    mine.begin(command.executions[0])
+    command.kill()
+    mine.close()
+    assert mine.left_behind == 0
+    assert broker.view("q")["q"][:2] == (1, 0)

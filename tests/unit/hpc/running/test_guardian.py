@@ -40,6 +40,45 @@ def test_what_bears_the_mark_is_killed_and_nothing_else():
     other.wait()
 
 
+@pytest.mark.parametrize("killer", ["a worker", "its guardian"])
+@pytest.mark.parametrize(
+    ("own", "theirs", "is_spared"),
+    [
+        ("", "SLURM_JOB_ID=2", True),
+        ("SLURM_JOB_ID=1", "SLURM_JOB_ID=2", True),
+        ("PBS_JOBID=1[7].host", "PBS_JOBID=12[7].host", True),
+        ("SLURM_JOB_ID=1", "SLURM_JOB_ID=1", False),
+        ("SLURM_JOB_ID=1", "JOB_ID=2", False),  # a name that anybody may use
+        ("SLURM_JOB_ID=1", "", False),
+    ],
+)
+def test_a_job_that_a_command_submitted_is_none_of_ours(
+    monkeypatch, killer, own, theirs, is_spared
+):
+    """Schedulers hand the environment on, and the mark in it, to a job that may run here."""
+    if own:
+        monkeypatch.setenv(*own.split("="))
+    other = dict(
+        [theirs.split("=")] if theirs else [], PATH=PATH, DDMQ_RUN="of-this-test"
+    )
+    plain = {"PATH": PATH, "DDMQ_RUN": "of-this-test"}
+    submitted, command = (
+        Process(["sleep", "100"], environ) for environ in (other, plain)
+    )
+    if killer == "a worker":
+        guardian.kill_marked(MARK)
+    else:
+        kept = guardian.Guardian(MARK)
+        os.write(kept._write, b"died\n")
+        os.waitpid(kept.pid, 0)
+        os.close(kept._read)
+        os.close(kept._write)
+    assert command.wait().signal == "SIGKILL"
+    assert (submitted.outcome() is None) == is_spared
+    submitted.send(signal.SIGKILL)
+    submitted.wait()
+
+
 MARK = "DDMQ_RUN=of-this-test"
 PATH = "/usr/bin:/bin"
 
