@@ -59,7 +59,7 @@ def _run(words: list[str]) -> int:
     calls = CountedCalls()
     with StandardError() as stderr:
         try:
-            summary = _work(which, given, command, calls, stderr.output)
+            summary = _work(which, given, command, calls=calls, stderr=stderr.output)
         except OSError as error:
             # Of this node: all others were explained where they came from.
             why = told(error)
@@ -119,6 +119,7 @@ def _work(
     which: WhichQueue,
     given: WorkerArguments,
     command: list[str],
+    *,
     calls: CountedCalls,
     stderr: Output,
 ) -> Summary:

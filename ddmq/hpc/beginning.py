@@ -27,6 +27,7 @@ class TooLate(Exception):
 def once_it_answers(
     act: Callable[[], _Result],
     signals_from_now_on: Callable[[], Signals],
+    *,
     deadline: Deadline,
     grace: float,
     clock: Clock,

@@ -459,7 +459,7 @@ def work(
         def prepared() -> tuple[Broker, QueueProgress | None, Journal, Durations]:
             broker = open_broker()
             path = f"{broker.root}/{queue}"
-            _try_all(broker, path, command, options, fs)
+            _try_all(broker, path, command, options=options, fs=fs)
             # How long messages take matters only where the end is known.
             known = durations(path) if deadline.at is not None else ()
             now = clock.own_ns() / 1e9
@@ -470,7 +470,11 @@ def work(
 
         try:
             broker, shown, journal, known = once_it_answers(
-                prepared, from_now_on, deadline, options.grace, clock
+                prepared,
+                from_now_on,
+                deadline=deadline,
+                grace=options.grace,
+                clock=clock,
             )
         except TooLate as error:
             at_end = deadline.ended(
@@ -501,6 +505,7 @@ def _try_all(
     broker: Broker,
     path: str,
     command: Sequence[str],
+    *,
     options: WorkerOptions,
     fs: FileSystem,
 ) -> None:

@@ -220,9 +220,8 @@ class Part:
             for piece in kept.pieces():
                 self._pass_on(output, piece)
         except OSError as error:  # no fault of the command's
-            warn(
-                f"an output is lost, and no more of it can be read, in {self._spool}: {error.strerror}"
-            )
+            what = f"an output is lost, and no more of it can be read, in {self._spool}"
+            warn(f"{what}: {error.strerror}")
 
     def _tell(self, output: Output, text: bytes) -> None:
         if self._tag and text:

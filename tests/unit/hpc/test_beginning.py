@@ -41,7 +41,9 @@ def begin(clock):
                 return answer
 
             signals.step = step
-            return once_it_answers(act, lambda: signals, deadline, grace, clock)
+            return once_it_answers(
+                act, lambda: signals, deadline=deadline, grace=grace, clock=clock
+            )
 
         begin.signals = signals
         yield begin
