@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-from functools import partial
 
 import pytest
 from hpc.inside import Hurried
@@ -83,8 +82,9 @@ def test_what_waiting_does_not_mend_ends_it_at_once(begin, clock, error, before)
 
 def test_where_it_answers_no_signal_is_taken(clock):
     taken = []
-    act = partial(once_it_answers, lambda: "done", taken.append, FAR, 10.0, clock)
-    assert (act(), taken) == ("done", [])
+    end = {"deadline": FAR, "grace": 10.0, "clock": clock}
+    assert once_it_answers(lambda: "done", taken.append, **end) == "done"
+    assert taken == []
 
 
 def test_a_signal_ends_it(begin):
