@@ -28,6 +28,7 @@ from ddmq.message import (
     encode_options,
     letter,
 )
+from ddmq.storage.filesystem import IMMOVABLE
 from ddmq.storage.housekeeping import Housekeeper
 from ddmq.storage.names import Lease, policy_of
 from ddmq.storage.ready import ConsumeCall
@@ -470,7 +471,10 @@ class QueuePolicy:
         return found
 
     def redrive(self, ids: set[str] | None) -> int:
-        """Put dead letters back into the queue, all or those with these ids; return how many."""
+        """Put dead letters back into the queue, all or those with these ids; return how many.
+
+        If one can't be moved, all others are. Then an OSError names it.
+        """
         letters = self.store.dead_letters.all()
         if ids is not None:
             unknown = ids - {dead.entry.id for dead in letters}
@@ -482,11 +486,19 @@ class QueuePolicy:
         cancelled = self.store.cancelled
         redriven = {dead.entry.id for dead in letters} if ids is None else ids
         cancelled.forget(cancelled.ids_if_any() & redriven)
-        return sum(
-            self.store.redrive(dead)
-            for dead in letters
-            if ids is None or dead.entry.id in ids
-        )
+        number, kept = 0, []
+        for dead in letters:
+            if ids is not None and dead.entry.id not in ids:
+                continue
+            try:
+                number += self.store.redrive(dead)
+            except OSError as error:
+                if error.errno not in IMMOVABLE:
+                    raise
+                kept.append(error)
+        if kept:
+            raise kept[0]
+        return number
 
 
 def _alike(

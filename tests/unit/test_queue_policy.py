@@ -448,3 +448,18 @@ def test_what_was_delayed_elsewhere_is_delayed_until_the_same_time(broker, clock
     assert broker.view("q")["q"] == (1, 0, 13, 0)
     clock.advance(61)
     assert broker.view("q")["q"] == (13, 0, 1, 0)
+
+
+@pytest.mark.parametrize("code", [errno.EPERM, errno.EACCES])
+def test_a_dead_letter_that_can_not_be_moved_keeps_no_other_one_dead(
+    broker, root, clock, refusing, code
+):
+    for text in "abc":
+        broker.publish("q", text)
+    broker.reject(broker.consume("q", 3), "bad")
+    first = broker.dead("q")[0].id
+    ours = Broker(root, clock=clock, fs=refusing("rename", code, first), clean=False)
+    with pytest.raises(StorageError, match=first):
+        ours.redrive("q")
+    assert [dead.id for dead in broker.dead("q")] == [first]
+    assert texts(broker.peek("q", 9)) == ["b", "c"]
