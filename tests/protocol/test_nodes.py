@@ -328,7 +328,7 @@ def test_dead_letters_that_have_another_name_by_now_are_redriven_once(
     explorer = Explorer(tmp_path, [reviving, reviving], size=2)
     with in_time(300):
         schedules = explorer.all_of((0, 1), switches=1)
-        assert len(list(itertools.islice(schedules, 240))) == 240
+        assert len(list(itertools.islice(schedules, 220))) == 220
     assert_often(told, OLD_NAME=1)
 
 
