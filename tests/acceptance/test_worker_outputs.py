@@ -14,6 +14,7 @@ from acceptance.workers import (
     counts,
     shell,
     start,
+    takes,
     until,
     worked,
 )
@@ -122,9 +123,10 @@ def test_a_worker_whose_warnings_nobody_reads_obeys_signals(root, broker, when):
     script = f"head -c 300000 /dev/zero & head -c 300000 /dev/zero >&2; {end}"
     options = ["-j", 2, "--grace", "0.5", "--no-brake", "--retries", 9]
     process = start(*options, root, "jobs", *shell(script))
+    until(lambda: takes(process.pid, signal.SIGTERM))
     time.sleep(3)
     process.send_signal(signal.SIGTERM)
-    assert process.wait(timeout=20) == 5
+    assert process.wait(timeout=60) == 5
     said = process.communicate()[1]
     assert counts(broker) == (3, 0, 0, 0)
     assert "\0" in said
