@@ -38,24 +38,29 @@ def standard_input() -> str:
 
 @contextmanager
 def readable_twice(path: str) -> Iterator[str]:
-    """Yield the path of a file, or of a copy of what a pipe holds; `-` is standard input."""
+    """Yield the path of a file, or of a copy of what a pipe holds; `-` is standard input.
+
+    An error has no cause if a part of a pipe is read by then: nobody can try that again.
+    """
     import tempfile  # slow to import, and rarely needed
     from shutil import copyfileobj
 
     with ExitStack() as files:
+        has_begun = False
         try:
             if path == "-" or not stat.S_ISREG(os.stat(path).st_mode):
                 is_input = path == "-"
                 copy = files.enter_context(tempfile.NamedTemporaryFile(prefix="ddmq-"))
                 with open(0 if is_input else path, "rb", closefd=not is_input) as file:
+                    has_begun = True
                     copyfileobj(file, copy)
                 copy.flush()
                 path = copy.name
         except (OSError, ValueError) as error:
             reason = getattr(error, "strerror", None) or error
-            raise InvalidArgument(
-                f"{path!r}: {reason}; nothing is published"
-            ) from error
+            raise InvalidArgument(f"{path!r}: {reason}; nothing is published") from (
+                None if has_begun else error
+            )
         yield path
 
 

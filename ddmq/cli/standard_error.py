@@ -5,8 +5,10 @@ from __future__ import annotations
 import io
 import os
 import sys
+from math import inf
 from typing import TYPE_CHECKING, Any, TextIO
 
+from ddmq.clock import Clock
 from ddmq.hpc.running.stream import Output
 
 if TYPE_CHECKING:
@@ -43,7 +45,7 @@ class StandardError:
     ) -> None:
         sys.stderr.flush()
         sys.stderr = self._before
-        self.output.finish(_PATIENCE if self.is_hurried else None)
+        self.output.finish(_PATIENCE if self.is_hurried else inf, Clock())
 
 
 def _text_to(output: Output, like: TextIO) -> TextIO:

@@ -124,19 +124,20 @@ def _work(
     stderr: Output,
 ) -> Summary:
     clock, environ, fs = Clock(), schedulers.environment(), FileSystem(calls)
-    copies: list[str] = []
+    unpublished, copy = given.filling.from_file, ""
     with ExitStack() as stack:
 
         def opened() -> Broker:
+            nonlocal unpublished, copy
             broker = Broker(which.root, fs=fs, clock=clock)
             broker.settings(which.queue)  # an error here is the user's to mend
-            path = given.filling.from_file
-            if path is not None:
+            if unpublished is not None:
                 from ddmq.cli.input import readable_twice  # rarely needed
 
-                if not copies:  # what a pipe holds is read once, whatever comes after
-                    copies.append(stack.enter_context(readable_twice(path)))
-                publish_once(broker, which.queue, copies[0], name=path)
+                # What a pipe holds is read once, whatever comes after.
+                copy = copy or stack.enter_context(readable_twice(unpublished))
+                publish_once(broker, which.queue, copy, name=unpublished)
+                unpublished = None  # even if it has other lines when all is tried again
             return broker
 
         def progress() -> QueueProgress | None:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from ddmq.cli.progress import ProgressLine
 from ddmq.cli.watching import EVERY, EVERY_LINE, Progress
 from ddmq.clock import date
+from ddmq.hpc.running.stream import unwaiting
 from ddmq.storage.background import BackgroundCall
 from ddmq.storage.filesystem import FileSystem
 
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
 
 #: Seconds until what had to make room is shown again, and between two looks at a call.
 _SOON = 0.6
-_TERMINAL = os.O_WRONLY | os.O_NOCTTY | os.O_NONBLOCK | os.O_CLOEXEC
 
 
 class WorkerProgress:
@@ -88,40 +88,33 @@ class WorkerProgress:
 
 
 class _Unwaiting:
-    """An output of this process, which gets what it takes at once; the rest is dropped.
-
-    A pipe that is ready takes `PIPE_BUF` bytes. A terminal that is ready may take less, and let
-    the writer of a longer text wait until somebody reads. So it is opened once more, for us alone.
-    """
+    """An output of this process, which gets what it takes at once; the rest is dropped."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
-        self._own: int | None = None
-        if stream.isatty():
-            with suppress(OSError):  # it may belong to another user
-                self._own = os.open(f"/proc/self/fd/{stream.fileno()}", _TERMINAL)
+        self._descriptor = unwaiting(stream.fileno())
         self._poll = select.poll()
-        self._poll.register(self.fileno(), select.POLLOUT)
+        self._poll.register(self._descriptor, select.POLLOUT)
 
     def write(self, text: str) -> None:
         """Write a short text."""
         data = text.encode(self._stream.encoding, "replace")[: select.PIPE_BUF]
         with suppress(OSError):  # a terminal that is gone
             if self._poll.poll(0):
-                os.write(self.fileno(), data)
+                os.write(self._descriptor, data)
 
     def close(self) -> None:
         """Write no more."""
-        if self._own is not None:
-            os.close(self._own)
-            self._own = None
+        if self._descriptor != self._stream.fileno():
+            os.close(self._descriptor)
+            self._descriptor = self._stream.fileno()
 
     def flush(self) -> None:
         """All is written."""
 
     def fileno(self) -> int:
         """Return the descriptor."""
-        return self._stream.fileno() if self._own is None else self._own
+        return self._descriptor
 
 
 class _Warnings(logging.Handler):

@@ -510,15 +510,16 @@ def _try_all(
     fs: FileSystem,
 ) -> None:
     """Try what a worker at the queue at `path` will need; DdmqError: something can't be used."""
-    what = "take, change and remove messages"
-    _warn_of_writers((broker.root, path), what, fs)
     check_command(command, options)
     check_all(options, broker)
+    if options.output_dir is not None:
+        remove_leftovers_of_dead(options.output_dir, path, fs)
+    # In the end, since all that is before is tried again while the file server stands still.
+    what = "take, change and remove messages"
+    _warn_of_writers((broker.root, path), what, fs)
     what = "change what is kept there, and lead a command that writes there elsewhere"
     kept = filter(None, (options.output_dir, options.log_dir))
     _warn_of_writers(map(os.path.realpath, kept), what, fs)
-    if options.output_dir is not None:
-        remove_leftovers_of_dead(options.output_dir, path, fs)
 
 
 def deadline_from(

@@ -535,7 +535,7 @@ class FileSystem:
             found = self._lstat(path)
         except OSError as error:
             self.directories.forget(path)
-            if error.errno == errno.ESTALE:
+            if error.errno == errno.ESTALE and not self._is_listed(path):
                 raise _missing(path) from error
             raise
         if not stat.S_ISDIR(found.st_mode):

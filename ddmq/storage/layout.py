@@ -10,6 +10,7 @@ from math import inf
 from typing import TYPE_CHECKING
 
 from ddmq.clock import ClockUnknown, in_ms
+from ddmq.storage.directories import GONE
 from ddmq.storage.filesystem import is_shared
 from ddmq.storage.names import CANCELLED, LINES, PAUSED, new_id
 
@@ -109,14 +110,17 @@ class Layout:
             self.file_mode = found.mode & 0o666 if shared else None
 
     def check_when_due(self) -> None:
-        """Do so at most once a second. A missing directory is left to the caller that needs it."""
+        """Do so at most once a second. A directory that is missing is left to who needs it."""
         now = self._clock.monotonic()
         if 0 <= now - self.checked_at < _CHECK_EVERY:
             return
         self.checked_at = now
         for path in self._directories():
-            with suppress(FileNotFoundError):
+            try:
                 self._require(path)
+            except OSError as error:
+                if error.errno not in GONE:
+                    raise
 
     @property
     def check_due_at(self) -> float:

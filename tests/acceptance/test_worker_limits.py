@@ -19,6 +19,7 @@ from acceptance.workers import (
     seconds_of_ours,
     shell,
     start,
+    takes,
     until,
     worked,
 )
@@ -369,13 +370,6 @@ def test_who_waits_for_the_storage_at_its_start_ends_with_its_job(root, broker, 
     _, err = process.communicate(timeout=30)
     assert process.returncode == 5
     assert "stopped: its time is over; " in err
-
-
-def takes(pid, number):
-    """Tell whether a process has a handler for a signal."""
-    with open(f"/proc/{pid}/status") as status:
-        [caught] = [line.split()[1] for line in status if line.startswith("SigCgt:")]
-    return bool(int(caught, 16) >> (number - 1) & 1)
 
 
 def test_with_few_files_open_the_others_go_on(root, broker):

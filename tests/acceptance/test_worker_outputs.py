@@ -14,6 +14,7 @@ from acceptance.workers import (
     counts,
     shell,
     start,
+    takes,
     until,
     worked,
 )

@@ -85,3 +85,10 @@ def running(word):
         if word.encode() in words and words[0] in (b"sleep", b"yes"):
             found.append(int(pid))
     return found
+
+
+def takes(pid, number):
+    """Tell whether a process has a handler for a signal."""
+    with open(f"/proc/{pid}/status") as status:
+        [caught] = [line.split()[1] for line in status if line.startswith("SigCgt:")]
+    return bool(int(caught, 16) >> (number - 1) & 1)

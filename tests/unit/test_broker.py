@@ -1013,3 +1013,13 @@ def test_a_message_that_is_given_twice_is_settled_twice(broker, bundled):
     with pytest.raises(LeaseLost) as lost:
         broker.nack([third, third])
     assert lost.value.messages == (third,)
+
+
+def test_a_queue_is_not_called_gone_while_its_directory_is_stale(
+    broker, root, refusing
+):
+    """For a queue that is gone, a worker kills its commands."""
+    broker.create_queue("jobs")
+    fs = refusing("lstat", errno.ESTALE, "jobs")
+    with pytest.raises(StorageError):
+        Broker(root, fs=fs, clean=False).consume("jobs")

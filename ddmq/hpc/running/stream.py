@@ -7,14 +7,17 @@ import select
 import stat
 from contextlib import suppress
 from functools import partial
+from math import inf
 from threading import Lock
 from typing import TYPE_CHECKING
+from weakref import finalize
 
 from ddmq.log import warn
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from ddmq.clock import Clock
     from ddmq.hpc.folder import Folder
 
 _CHUNK = 1 << 16
@@ -22,10 +25,25 @@ _CHUNK = 1 << 16
 TAIL = 4096
 #: Bytes after which an output takes no more, and of a line after which it is passed on in parts.
 _FULL, _LONG_LINE = 1 << 16, 1 << 16
-#: Bytes that a pipe or a terminal takes at once when it takes any.
+#: Bytes that a pipe takes at once when it takes any.
 _AT_ONCE = select.PIPE_BUF
+_TERMINAL = os.O_WRONLY | os.O_NOCTTY | os.O_NONBLOCK | os.O_CLOEXEC
+#: Seconds between two looks at a reader that is waited for.
+_LOOK = 0.01
 #: Chunks read at one go: others must not wait for a command that prints a gigabyte.
 _CHUNKS = 16
+
+
+def unwaiting(descriptor: int) -> int:
+    """Return a descriptor by which nobody waits for the reader, who may take nothing.
+
+    A pipe that is ready takes `PIPE_BUF` bytes. A terminal that is ready may take less, and let
+    the writer of a longer text wait until somebody reads. So it is opened once more, for us alone.
+    """
+    if os.isatty(descriptor):
+        with suppress(OSError):  # it may belong to another user
+            return os.open(f"/proc/self/fd/{descriptor}", _TERMINAL)
+    return descriptor
 
 
 class Output:
@@ -41,12 +59,13 @@ class Output:
     ) -> None:
         self.make_room = make_room
         """Called before anything is written, where a line stands in its place."""
-        self._descriptor = descriptor
+        self._descriptor = own = unwaiting(descriptor)
+        if own != descriptor:
+            finalize(self, os.close, own)
         self._waiting = bytearray()
         self._last: object = None
-        self._is_broken = False
         self._poll = select.poll()
-        self._poll.register(descriptor, select.POLLOUT)
+        self._poll.register(own, select.POLLOUT)
         #: The thread that renews leases has warnings to tell, too.
         self._lock = Lock()
 
@@ -55,8 +74,6 @@ class Output:
         if not data:
             return
         with self._lock:
-            if self._is_broken:
-                return
             if self._last not in (None, source):
                 self._waiting += b"\n"
             self._waiting += data
@@ -83,11 +100,14 @@ class Output:
         with self._lock:
             return self._flush()
 
-    def finish(self, seconds: float | None) -> None:
-        """Write all, unless its reader takes nothing for so many seconds; None: however long."""
-        patience = None if seconds is None else seconds * 1000
-        while not self.flush() and self._poll.poll(patience):
-            pass
+    def finish(self, seconds: float, clock: Clock) -> None:
+        """Write all, unless its reader takes nothing for so many seconds."""
+        since, left = clock.monotonic(), inf
+        while not self.flush() and clock.monotonic() - since < seconds:
+            if len(self._waiting) < left:
+                since, left = clock.monotonic(), len(self._waiting)
+            else:
+                clock.sleep(_LOOK)
 
     def _flush(self) -> bool:
         if self._waiting and self.make_room is not None:
@@ -98,8 +118,11 @@ class Output:
                 most = len(self._waiting) if is_file else _AT_ONCE
                 data = bytes(self._waiting[:most])
                 del self._waiting[: os.write(self._descriptor, data)]
-        except OSError:  # whoever read it has seen enough
-            self._is_broken = True
+        except BlockingIOError:  # a terminal that was full all the same
+            pass
+        except (
+            OSError
+        ):  # whoever read it has seen enough, or a disk is full for a while
             self._waiting.clear()
         return not self._waiting
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import shutil
 
 import pytest
 
 from ddmq.cli import worker
 from ddmq.cli.spec import filled
 from ddmq.cli.worker_arguments import WorkerArguments, worker_parser
-from ddmq.errors import InvalidArgument
+from ddmq.errors import InvalidArgument, StorageError
+from ddmq.hpc import beginning
 from ddmq.hpc.worker import Summary
 
 
@@ -153,3 +156,58 @@ def test_logs_below_a_directory_that_is_gone_are_refused(
     words = ["--log-dir", "logs", broker.root, "jobs", "--", "true"]
     assert worker.main(words) == 1
     assert "the current directory is gone" in capfd.readouterr().err
+
+
+@pytest.fixture
+def main(broker, tmp_path, monkeypatch):
+    """Return a function that runs a worker with options, whose waits are over at once."""
+    broker.create_queue("jobs")
+    monkeypatch.setattr(beginning, "_FIRST", 0.0)
+    return lambda *words: worker.main([*words, broker.root, "jobs", "--", "true"])
+
+
+def stood_still():
+    return OSError(errno.EIO, os.strerror(errno.EIO))
+
+
+def test_where_a_part_of_a_pipe_was_read_the_rest_is_not_published(
+    main, broker, monkeypatch, capfd
+):
+    reader, writer = os.pipe()
+    os.write(writer, b"a\nb\n")
+    os.close(writer)
+
+    copy = shutil.copyfileobj
+
+    def copied_a_part(source, _):
+        monkeypatch.setattr(shutil, "copyfileobj", copy)
+        os.read(source.fileno(), 2)
+        raise stood_still()  # `TMPDIR` did not take it
+
+    monkeypatch.setattr(shutil, "copyfileobj", copied_a_part)
+    assert main("--from-file", f"/dev/fd/{reader}") == 2
+    os.close(reader)
+    assert "Input/output error; nothing is published" in capfd.readouterr().err
+    assert broker.view("jobs")["jobs"].waiting == 0
+
+
+def test_what_was_published_and_told_is_not_once_more_while_a_worker_waits(
+    main, broker, tmp_path, monkeypatch, capfd, caplog
+):
+    path = tmp_path / "files.txt"
+    path.write_text("a\n")
+    os.chmod(f"{broker.root}/jobs", 0o777)
+    answers = [stood_still(), None]
+
+    def check_all(*_):
+        path.write_text("a\nb\n")  # somebody goes on writing to it
+        error = answers.pop(0)
+        if error:
+            raise StorageError(error)
+
+    monkeypatch.setattr("ddmq.hpc.worker.check_all", check_all)
+    assert main("--from-file", str(path)) == 0
+    said = capfd.readouterr().err
+    assert "1 acked" in said
+    assert said.count("published\n") == 1
+    assert caplog.text.count("everybody may write to") == 1

@@ -198,3 +198,44 @@ def test_what_was_owed_before_it_ran_is_given_back_in_the_end(
     mine.close()
     assert mine.left_behind == 0
     assert broker.view("q")["q"][:2] == (1, 0)
+
+
+def test_what_was_given_back_without_a_reply_is_not_called_lost(
+    broker, settler, clock, monkeypatch, caplog
+):
+    broker.publish_many("q", ["a", "b"])
+    held, mine, release = broker.consume("q", 2), settler(), broker.release
+
+    def unanswered(messages):
+        release(messages)
+        raise StorageError(OSError(errno.EIO, os.strerror(errno.EIO), "/mq"))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(broker, "release", unanswered)
+        mine.give_back_unstarted(held)
+    assert len(broker.consume("q", 2)) == 2  # somebody has them by now
+    clock.advance(mine.due_in())
+    mine.retry()
+    assert (mine.due_in(), mine.left_behind) == (None, 0)
+    [said] = caplog.messages
+    assert said.startswith("2 messages could not be given back yet")
+    assert broker.view("q")["q"][:2] == (0, 2)
+
+
+@pytest.mark.parametrize(
+    ("code", "is_owed"), [(errno.EIO, True), (errno.EACCES, False)]
+)
+def test_what_can_not_be_given_back_keeps_its_lease_or_is_left(
+    broker, settler, monkeypatch, code, is_owed
+):
+    broker.publish("q", "a")
+    held, mine = broker.consume("q"), settler()
+
+    def refused(*_):
+        raise StorageError(OSError(code, os.strerror(code), "/mq"))
+
+    monkeypatch.setattr(broker, "release", refused)
+    mine.give_back_unstarted(held)
+    assert (mine.due_in() is not None) == is_owed
+    assert (mine._heartbeat.over_in() is not None) == is_owed
+    assert mine.left_behind == (not is_owed)

@@ -570,3 +570,14 @@ def test_a_file_that_is_only_held_open_is_not_alive(here):
         return result
 
     assert not FileSystem(Calls(call)).is_alive(f"{here}/a")
+
+
+def test_a_directory_is_required_until_a_listing_shows_that_it_is_gone(here, refusing):
+    """Else its queue would be called gone, for which a worker kills its commands."""
+    directory = f"{here}/a"
+    os.mkdir(directory)
+    with pytest.raises(OSError, match=os.strerror(errno.ESTALE)):
+        refusing("lstat", errno.ESTALE, directory, times=9).require_directory(directory)
+    os.rmdir(directory)
+    with pytest.raises(FileNotFoundError):
+        refusing("lstat", errno.ESTALE, directory, times=9).require_directory(directory)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+from types import SimpleNamespace
 
 import pytest
 from protocol.scenes import QUEUE
@@ -410,6 +411,17 @@ def test_who_was_suspended_after_the_link_has_published(root, broker, number):
     assert len(inside(root, "keys")) == 1
     publish(cleaner, number)
     assert drained(cleaner, clock) == TEXTS[: number or 1]
+
+
+def test_who_was_suspended_before_the_link_trusts_no_bundles_of_yesterday(root, broker):
+    """A cleaner may have come as far as these, and not to their draft."""
+    clock = FakeClock(root.stat().st_mtime)
+    idle = SimpleNamespace(clean=lambda _: None)
+    calls = _suspended(clock, idle, before=True)
+    with pytest.raises(StorageError, match="nothing was published"):
+        publish(client(root, clock, calls), 2)
+    assert inside(root, "keys") == []
+    assert broker.view(QUEUE)[QUEUE].waiting == 0
 
 
 def test_a_key_is_forgotten_though_an_nfs_client_looked_for_it_too_early(

@@ -11,6 +11,18 @@ from support import in_time
 from ddmq.hpc.running import guardian
 from ddmq.hpc.running.process import Process
 
+PATH = "/usr/bin:/bin"
+MARK = "DDMQ_RUN=of-this-test"
+
+
+def sleeper(environ):
+    """Return a process whose environment can be read, which is so only a moment later."""
+    process = Process(["sleep", "100"], environ)
+    with in_time(20):
+        while not any(guardian._environ(process.pid)):
+            os.sched_yield()
+    return process
+
 
 def test_nothing_bears_a_mark_that_nobody_set():
     guardian.kill_marked("DDMQ_RUN=nobody-has-this")
@@ -30,7 +42,7 @@ def test_a_guardian_has_a_session_of_its_own():
 
 def test_what_bears_the_mark_is_killed_and_nothing_else():
     marked, other = (
-        Process(["sleep", "100"], {"PATH": "/usr/bin:/bin", "DDMQ_RUN": name})
+        sleeper({"PATH": PATH, "DDMQ_RUN": name})
         for name in ("of-this-test", "of-another-test")
     )
     guardian.kill_marked("DDMQ_RUN=of-this-test")
@@ -62,9 +74,7 @@ def test_a_job_that_a_command_submitted_is_none_of_ours(
         [theirs.split("=")] if theirs else [], PATH=PATH, DDMQ_RUN="of-this-test"
     )
     plain = {"PATH": PATH, "DDMQ_RUN": "of-this-test"}
-    submitted, command = (
-        Process(["sleep", "100"], environ) for environ in (other, plain)
-    )
+    submitted, command = map(sleeper, (other, plain))
     if killer == "a worker":
         guardian.kill_marked(MARK)
     else:
@@ -77,10 +87,6 @@ def test_a_job_that_a_command_submitted_is_none_of_ours(
     assert (submitted.outcome() is None) == is_spared
     submitted.send(signal.SIGKILL)
     submitted.wait()
-
-
-MARK = "DDMQ_RUN=of-this-test"
-PATH = "/usr/bin:/bin"
 
 
 @pytest.fixture

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import os
+import pty
 from contextlib import suppress
+from math import inf
+from threading import Thread
 
 import pytest
+from support import in_time
 
+from ddmq.clock import Clock
 from ddmq.hpc.folder import Folder
 from ddmq.hpc.running.stream import Output, Stream
 
@@ -198,3 +203,42 @@ def test_a_reader_that_has_gone_costs_nothing(pair):
         output.write(None, b"x" * 4096)
     assert output.flush()
     os.close(ends[1])
+
+
+def test_what_a_full_disk_does_not_take_is_lost_and_nothing_after_it(tmp_path):
+    descriptor = os.open("/dev/full", os.O_WRONLY | os.O_CLOEXEC)
+    output = Output(descriptor)
+    output.write(1, b"lost\n")
+    with open(tmp_path / "log", "wb") as log:  # there is room again
+        os.dup2(log.fileno(), descriptor, inheritable=False)
+    output.write(1, b"kept\n")
+    os.close(descriptor)
+    assert (tmp_path / "log").read_text() == "kept\n"
+
+
+def test_while_one_waits_for_the_reader_others_may_write(pipe):
+    reader, writer = pipe
+    output = Output(writer)
+    output.write(1, b"." * (1 << 17))
+    waits = Thread(target=output.finish, args=[inf, Clock()])
+    waits.start()
+    for _ in range(500):
+        output.write(1, b"x")
+    output.write(1, b"last\n")
+    text = b""
+    while not text.endswith(b"last\n"):
+        with suppress(BlockingIOError):
+            text += os.read(reader, 1 << 16)
+    waits.join()
+
+
+@pytest.mark.parametrize("size", [300, 700, 4000])
+def test_nobody_waits_for_a_terminal_that_takes_a_part_of_a_line(size):
+    reader, writer = pty.openpty()
+    with in_time(20):
+        output = Output(writer)
+        for _ in range(200):
+            output.write(1, b"x" * size)
+    assert output.is_full or size < 400
+    os.close(writer)
+    os.close(reader)
