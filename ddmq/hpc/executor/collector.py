@@ -6,6 +6,7 @@ import errno
 import os
 import threading
 from concurrent import futures
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from ddmq.errors import DdmqError, QueueNotFound, RootNotFound
@@ -14,7 +15,7 @@ from ddmq.hpc.executor.enclosure import is_own_file
 from ddmq.log import warn
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, KeysView, Sequence
+    from collections.abc import Callable, Iterable, Iterator, KeysView, Sequence
 
     from ddmq.broker import Broker
     from ddmq.clock import Clock
@@ -33,6 +34,15 @@ _LOOK_FOR_DEAD = 2.0
 _LOOK_FOR_LOST, _LOST_AFTER = 30.0, 75.0
 #: What the kernel says of a link, of what is no file, and of a file that is closed to us.
 _NO_RESULT = (errno.ELOOP, errno.EINVAL, errno.ENXIO, errno.EACCES, errno.EPERM)
+
+
+@contextmanager
+def _whatever_callbacks_do() -> Iterator[None]:
+    """Go on where one ends its thread, as by `sys.exit`: Python logs only an Exception of theirs."""
+    try:
+        yield
+    except BaseException as error:  # noqa: BLE001 - all other calls would wait for ever
+        warn(f"a callback of a future raised {type(error).__name__}")
 
 
 class CallFuture(futures.Future[Any]):
@@ -236,13 +246,18 @@ class Collector:
             self._ids.pop(answer.key, None)
         if future is None or not future.set_running_or_notify_cancel():
             return
-        come = list(self._form.outcome(answer))
+        try:
+            come = list(self._form.outcome(answer))
+        except BaseException as why:  # noqa: BLE001 - whatever an object does here
+            failed = f"its result can't be had here: {type(why).__name__}"
+            come = [None, CallFailed(failed)]
         del answer
         error = come.pop()
-        if error is None:
-            future.set_result(come.pop())
-        else:
-            future.set_exception(error)
+        with _whatever_callbacks_do():
+            if error is None:
+                future.set_result(come.pop())
+            else:
+                future.set_exception(error)
 
     def _names(self) -> list[str]:
         try:
@@ -291,7 +306,8 @@ class Collector:
         with self.lock:
             future = self._pending.pop(key, None)
         if future is not None and future.set_running_or_notify_cancel():
-            future.set_exception(error)
+            with _whatever_callbacks_do():
+                future.set_exception(error)
 
     def _missing_jobs(self, now: float) -> str:
         """Say that all our jobs ended long ago, and nobody else works; empty: it isn't so."""
