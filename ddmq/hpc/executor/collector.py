@@ -32,6 +32,11 @@ _LOOK_FOR_DEAD = 2.0
 #: Seconds between two looks for calls that are nowhere, and for jobs, while no results come; and
 #: after how many seconds of that they are lost. A file server may show a result a minute later.
 _LOOK_FOR_LOST, _LOST_AFTER = 30.0, 75.0
+#: What is said in a child of the process that made an Executor.
+OF_PARENT = (
+    "this process was forked from the one that made the Executor, and to which its calls belong; "
+    "make another Executor here"
+)
 #: What the kernel says of a link, of what is no file, and of a file that is closed to us.
 _NO_RESULT = (errno.ELOOP, errno.EINVAL, errno.ENXIO, errno.EACCES, errno.EPERM)
 
@@ -63,6 +68,11 @@ class CallFuture(futures.Future[Any]):
             self._collector.take_out([self])
         return self.cancelled()
 
+    def leave(self) -> None:
+        """Let nobody wait for it in a child of this process, where no thread looks for it."""
+        super().__init__()  # another thread of the parent may have held its lock
+        self.set_exception(futures.BrokenExecutor(OF_PARENT))
+
 
 class Collector:
     """The futures of calls that are not made yet, and the thread that looks what comes of them.
@@ -85,6 +95,8 @@ class Collector:
         """Held while calls are published, so that none is taken out before."""
         self.is_ending = False
         """Whether no more calls are taken."""
+        self.is_of_parent = False
+        """Whether this is the copy in a child of the process that looks."""
         self._broker, self._queue = broker, queue
         self._results, self._form = results, form
         self._workers, self._clock, self._at_end = workers, clock, at_end
@@ -161,9 +173,19 @@ class Collector:
     def end(self, *, wait: bool) -> None:
         """Look until all have come, and then end; with `wait`, return after that."""
         self.is_ending = True
+        if self.is_of_parent:
+            return
         self._watch()
         if wait and self._thread is not None:
             self._thread.join()
+
+    def leave(self) -> None:
+        """Expect nothing in a child of this process: its thread and its calls are the parent's."""
+        self.lock = threading.RLock()  # another thread of the parent may have held it
+        self.is_ending = self.is_of_parent = True
+        for future in self._pending.values():
+            future.leave()
+        self._pending = {}
 
     def _watch(self) -> None:
         """Let the thread look for results from now on."""
