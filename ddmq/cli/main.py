@@ -266,7 +266,8 @@ def _answer(reply: Reply, form: str) -> None:
     elif reply.is_empty or (form == "csv" and not shown):
         text = ""
     elif form == "csv":
-        text = _as_csv(shown if reply.rows is None else reply.rows)
+        rows = shown if reply.rows is None else reply.rows
+        text = _as_csv([rows] if isinstance(rows, dict) else rows)
     elif form == "json":
         text = printable_json(shown)
     else:

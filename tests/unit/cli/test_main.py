@@ -267,3 +267,15 @@ def test_help_is_a_command(capsys, words, shown):
         main(["help", *words])
     assert ended.value.code == 0
     assert capsys.readouterr().out.startswith(shown)
+
+
+@pytest.mark.parametrize(
+    ("words", "table"),
+    [
+        (["log", "ROOT", "testmq", "--compact"], "compacted\n0"),
+        (["status", "ROOT", "testmq", "x", "--snakemake"], "state\nfailed"),
+    ],
+)
+def test_what_is_no_list_is_a_table_of_one_line(sh, root, words, table):
+    written = [str(root) if word == "ROOT" else word for word in words]
+    assert sh.ok(*written, "--format", "csv") == table
