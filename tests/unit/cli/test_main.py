@@ -279,3 +279,17 @@ def test_help_is_a_command(capsys, words, shown):
 def test_what_is_no_list_is_a_table_of_one_line(sh, root, words, table):
     written = [str(root) if word == "ROOT" else word for word in words]
     assert sh.ok(*written, "--format", "csv") == table
+
+
+def test_two_dashes_can_be_the_value_of_an_option(sh, root):
+    id_ = sh.ok("publish", root, "testmq", "a", "--key=--")
+    assert sh.ok("publish", root, "testmq", "b", "--key=--") == id_
+    sh.ok("publish", root, "testmq", "--key=other", "--", "--key")
+    for words, why in (
+        (["config", root, "testmq", "--set=--"], "'--' is not KEY=VALUE"),
+        (["report", root, "testmq", "--since=--"], "'--' is no time"),
+        (["view", root, "--format=--"], "invalid choice: '--'"),
+    ):
+        status, _, err = sh(*words)
+        assert status == 2
+        assert why in err
