@@ -277,9 +277,11 @@ def _answer(reply: Reply, form: str) -> None:
     try:
         if text:
             _print(text)
-    except (OSError, KeyboardInterrupt):
+    except (OSError, KeyboardInterrupt) as error:
         if reply.undo is not None:
             reply.undo()
+        elif isinstance(error, OSError) and not reply.status:
+            error.strerror = f"{error.strerror}; all but this answer is done"
         raise
 
 

@@ -10,7 +10,7 @@ import sys
 import pytest
 import yaml
 
-from ddmq import __version__
+from ddmq import Broker, __version__
 from ddmq.cli import commands, submit, worker
 from ddmq.cli.commands import MODULES
 from ddmq.cli.main import main
@@ -293,3 +293,14 @@ def test_two_dashes_can_be_the_value_of_an_option(sh, root):
         status, _, err = sh(*words)
         assert status == 2
         assert why in err
+
+
+def test_that_something_is_done_is_told_though_its_answer_has_no_room(
+    sh, root, monkeypatch
+):
+    with monkeypatch.context() as patched, open("/dev/full", "w") as full:
+        patched.setattr(sys, "stdout", full)
+        status, _, err = sh("publish", root, "testmq", "a")
+    assert (status, err.count("\n")) == (1, 1)
+    assert "No space left on device; all but this answer is done" in err
+    assert Broker(root).view("testmq")["testmq"].waiting == 1
