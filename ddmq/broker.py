@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import sys
 from collections.abc import Mapping
 from contextlib import contextmanager, suppress
 from functools import partial, wraps
@@ -340,7 +341,9 @@ class Broker:
         Others may take them at once. A client that meets competitors takes later ones first.
         """
         _check_count(n)
-        return list(islice(self._visited(queue).contents.waiting(), n))
+        return list(
+            islice(self._visited(queue).contents.waiting(), min(n, sys.maxsize))
+        )
 
     @_explained
     def find(self, queue: str, id: str) -> Seen | None:  # noqa: A002

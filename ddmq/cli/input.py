@@ -8,7 +8,6 @@ import stat
 import sys
 from codecs import BOM_UTF8
 from contextlib import ExitStack, contextmanager
-from functools import partial
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from ddmq.errors import InvalidArgument
@@ -135,18 +134,32 @@ class _Skipped:
 
 
 def _lines(file: BinaryIO) -> Iterator[bytes]:
-    """Yield lines; of one that is too long a part that is too long, too."""
-    read = iter(partial(file.readline, MAX_BYTES + 3), b"")
-    return (line.rstrip(b"\r\n") for line in read)
+    """Yield lines; of one that is too long a part that is too long, too, and nothing more."""
+    most = MAX_BYTES + 3
+    while line := file.readline(most):
+        is_whole = len(line) < most or line.endswith(b"\n")
+        yield line.rstrip(b"\r\n") if is_whole else line
+        while not is_whole:
+            line = file.readline(most)
+            is_whole = len(line) < most or line.endswith(b"\n")
 
 
 def _between_nulls(file: BinaryIO) -> Iterator[bytes]:
     """Yield what stands between NULs; of what is too long a part that is too long, too."""
-    rest = b""
-    while len(rest) <= MAX_BYTES and (block := file.read(_BLOCK)):
+    rest, is_told = b"", False
+    while block := file.read(_BLOCK):
         *pieces, rest = (rest + block).split(b"\0")
+        if is_told and pieces:  # the first is the end of what was too long
+            del pieces[0]
+            is_told = False
         yield from pieces
-    yield rest
+        if len(rest) > MAX_BYTES and not is_told:
+            yield rest
+            is_told = True
+        if is_told:
+            rest = b""
+    if not is_told:
+        yield rest
 
 
 def _too_large(where: str) -> InvalidArgument:

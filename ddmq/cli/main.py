@@ -266,7 +266,8 @@ def _answer(reply: Reply, form: str) -> None:
     elif reply.is_empty or (form == "csv" and not shown):
         text = ""
     elif form == "csv":
-        text = _as_csv(shown if reply.rows is None else reply.rows)
+        rows = shown if reply.rows is None else reply.rows
+        text = _as_csv([rows] if isinstance(rows, dict) else rows)
     elif form == "json":
         text = printable_json(shown)
     else:
@@ -276,9 +277,11 @@ def _answer(reply: Reply, form: str) -> None:
     try:
         if text:
             _print(text)
-    except (OSError, KeyboardInterrupt):
+    except (OSError, KeyboardInterrupt) as error:
         if reply.undo is not None:
             reply.undo()
+        elif isinstance(error, OSError) and not reply.status:
+            error.strerror = f"{error.strerror}; all but this answer is done"
         raise
 
 

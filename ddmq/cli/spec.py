@@ -325,6 +325,14 @@ class Parser(argparse.ArgumentParser):
         except IndexError:
             self.error("a switch takes no value, and has an empty one after =")
 
+    def _get_values(self, action: argparse.Action, arg_strings: list[str]) -> Any:
+        """Return the value of an argument, `--` too, as in `--key=--`; Python 3.12 loses that."""
+        if action.option_strings and arg_strings == ["--"]:
+            value = self._get_value(action, "--")
+            self._check_value(action, value)
+            return value
+        return super()._get_values(action, arg_strings)
+
     def error(self, message: str) -> NoReturn:
         """Complain, and end with status 2; name the option that may have been meant."""
         unknown, head, words = message.partition("unrecognized arguments: ")

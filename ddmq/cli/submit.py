@@ -37,6 +37,7 @@ from ddmq.hpc import options, submit
 from ddmq.hpc.journal import durations
 from ddmq.hpc.limits import Deadline, Durations
 from ddmq.hpc.preflight import missing
+from ddmq.log import warn
 from ddmq.printable import printable_lines
 from ddmq.schedulers import SCHEDULERS
 from ddmq.storage.filesystem import FileSystem
@@ -184,7 +185,12 @@ def _run(words: list[str]) -> int:
         return 0
     for program in (command[0], *given.stopping.then[:1]):
         refuse_missing(program)
-    print(printable_lines(_submitted(where.scheduler, script, text)))
+    said = printable_lines(_submitted(where.scheduler, script, text))
+    try:
+        print(said, flush=True)
+    except OSError:
+        warn(f"submitted: {said}")
+        raise
     return 0
 
 

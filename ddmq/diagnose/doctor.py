@@ -16,7 +16,7 @@ from ddmq.errors import DdmqError, StorageError, UnknownLayout
 from ddmq.settings import Settings, layered
 from ddmq.storage import roots
 from ddmq.storage.filesystem import FileSystem
-from ddmq.storage.names import new_token
+from ddmq.storage.names import check_queue_name, new_token
 from ddmq.storage.settings_file import SettingsFile
 
 if TYPE_CHECKING:
@@ -75,7 +75,10 @@ def diagnose(
     seconds: files near it are told. Raises RootNotFound, and QueueNotFound where a queue is named.
     """
     broker = Broker(root, clean=False)
-    names = broker.queues() if queues is None else list(queues)
+    queues = None if queues is None else list(queues)
+    for name in queues or ():
+        check_queue_name(name)
+    names = broker.queues() if queues is None else queues
     found = left = _look_at_root(broker.root)
     if fix:
         move_away(found, FileSystem(root=broker.root))

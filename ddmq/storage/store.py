@@ -324,9 +324,17 @@ class Store:
         first, second = next(bunches, []), next(bunches, None)
         if second is None and len(first) < BUNDLE_FROM:
             said = encode_options(options.priority)
-            ids = [
-                self.publish(content_of(message, said), options) for message in first
-            ]
+            ids: list[str] = []
+            try:
+                for message in first:
+                    ids.append(self.publish(content_of(message, said), options))
+            except OSError as error:
+                if ids:  # whoever tries it again would publish them twice
+                    before = (
+                        f"{len(ids)} of {len(first)} messages were published before"
+                    )
+                    error.strerror = f"{error.strerror}; {before}: {', '.join(ids)}"
+                raise
             inform(f"{len(ids)} published: {', '.join(ids)}")
             return len(ids)
         if second is None:

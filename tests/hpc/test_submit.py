@@ -7,6 +7,7 @@ import re
 import shlex
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -566,3 +567,13 @@ def test_what_can_not_follow_is_refused_before_anything_is_queued(
         run(capsys, *words, "'", "--", "./process.sh")
     assert "no command" in capsys.readouterr().err
     assert got() is None
+
+
+def test_the_job_is_told_though_standard_output_has_no_room(
+    broker, fake, here, monkeypatch, caplog
+):
+    fake("sbatch", "Submitted batch job 12345")
+    with monkeypatch.context() as patched, open("/dev/full", "w") as full:
+        patched.setattr(sys, "stdout", full)
+        assert submit_cli.main(["slurm", broker.root, "jobs", "--", "echo"]) == 1
+    assert "submitted: Submitted batch job 12345" in caplog.text

@@ -139,13 +139,17 @@ def import_(told: Import, context: Context) -> Reply:
             encode_message(each.message, b'"priority":999', limit)
         try:
             number = broker.restore(told.queue, seen(path), note)
-        except DdmqError as error:
+        except (DdmqError, KeyboardInterrupt) as error:
             if not published[0]:
                 raise
-            raise DdmqError(
-                f"{error}; at least {published[0]} messages were imported before that, and would "
+            told_so_far = (
+                f"at least {published[0]} messages were imported before that, and would "
                 "come twice if all were imported again"
-            ) from error
+            )
+            if isinstance(error, KeyboardInterrupt):
+                warn(f"interrupted; {told_so_far}")
+                raise
+            raise DdmqError(f"{error}; {told_so_far}") from error
     return Reply({"imported": number}, str(number))
 
 

@@ -11,7 +11,7 @@ from ddmq import Broker, InvalidArgument
 from ddmq.cli.commands import QUEUES, ROOT
 from ddmq.cli.spec import TABLE, Command, Reply, option, parse_seconds
 from ddmq.cli.whole_file import ordinary, whole_file
-from ddmq.clock import Clock, seconds_of
+from ddmq.clock import Clock, date, seconds_of
 from ddmq.hpc import journal
 from ddmq.printable import printable
 from ddmq.settings import is_number, show
@@ -138,6 +138,10 @@ def moment_of(text: str, now: float) -> float:
         raise InvalidArgument(f"--since {show(text)} is no time") from error
     if not is_number(length) or not 0 <= length < inf:
         raise InvalidArgument(f"--since {show(text)} is no time")
+    try:
+        date(now - length)
+    except (ValueError, OverflowError, OSError) as error:
+        raise InvalidArgument(f"--since {show(text)} is before all dates") from error
     return now - float(length)
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from ddmq import Broker
 from ddmq.cli.commands import DELAY, QUEUE, ROOT
 from ddmq.cli.spec import NAMES, SECONDS, Command, Reply, group, option, positional
-from ddmq.errors import LeaseLost
+from ddmq.errors import DdmqError, LeaseLost
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -103,10 +103,17 @@ def _settle(
             ids.append(message.id)
         except LeaseLost as error:
             lost.append(str(error))
+        except DdmqError as error:  # the others would meet the same
+            error.args = ("; ".join([str(error), *lost, *_settled(done, ids)]),)
+            raise
     if lost:
-        settled = [f"{done}: {', '.join(ids)}"] if ids else []
-        raise LeaseLost("; ".join([*lost, *settled]))
+        raise LeaseLost("; ".join([*lost, *_settled(done, ids)]))
     return Reply({done: ids}, "\n".join(f"{id_}: {done}" for id_ in ids))
+
+
+def _settled(done: str, ids: list[str]) -> list[str]:
+    """Say which messages were settled, where not all of them could be."""
+    return [f"{done}: {', '.join(ids)}"] if ids else []
 
 
 COMMANDS = (

@@ -65,9 +65,9 @@ def status(told: Arguments, context: Context) -> Reply:
     else:
         lines = [f"{row['id']}  {row['state']}" for row in rows]
         lines = [rows[0]["state"]] if len(rows) == 1 else lines
-    code = next(code for state, code in _EXIT if state in states.values())
+    found = (code for state, code in _EXIT if state in states.values())
     plain = "\n".join(map(printable, lines))
-    return Reply({"messages": rows}, plain, rows, status=code)
+    return Reply({"messages": rows}, plain, rows, status=next(found, 0))
 
 
 def _add_history(broker: Broker, queue: str, rows: list[dict[str, Any]]) -> list[str]:

@@ -41,7 +41,12 @@ class Arguments(NamedTuple):
 
 
 def wait(told: Arguments, context: Context) -> Reply:
-    """Wait until queues are empty: all of them together within the time."""
+    """Wait until queues are empty: all of them together within the time.
+
+    Messages may move from one of them to another that was found empty before. As long as there is
+    one, each round finds it, or it moves on during that round: in as many rounds as there are
+    queues, it has come to its last one, unless it goes round.
+    """
     broker, clock, left = Broker(told.root, fs=context.fs), Clock(), told.timeout
 
     paused = set()
@@ -66,17 +71,27 @@ def wait(told: Arguments, context: Context) -> Reply:
             paused.add(name)
             warn(f"queue {name} is paused {found}: it waits until `ddmq resume`")
 
+    rounds = len(told.queue)  # that are still to find all of them empty at once
+
+    def note(name: str) -> None:
+        nonlocal rounds
+        if len(told.queue) > 1:
+            rounds = len(told.queue)
+        tell(name)
+
     began = clock.monotonic()
     for name in told.queue:
         broker.settings(name)  # all must be there, also those that are waited for last
-    for name in told.queue:
-        if not broker.wait(name, left, tell):
-            raise DdmqError(
-                f"after {told.timeout} seconds, queue {name} is not empty: "
-                f"{_left(broker.overview(name)[name])}"
-            )
-        if left is not None:
-            left = max(told.timeout - (clock.monotonic() - began), 0)
+    while rounds:
+        rounds -= 1
+        for name in told.queue:
+            if not broker.wait(name, left, note):
+                raise DdmqError(
+                    f"after {told.timeout} seconds, queue {name} is not empty: "
+                    f"{_left(broker.overview(name)[name])}"
+                )
+            if left is not None:
+                left = max(told.timeout - (clock.monotonic() - began), 0)
     lines = [_of_then(name, follow_ups_of(broker, name)) for name in told.queue]
     value: dict[str, Any] = {"empty": told.queue}
     status = 0

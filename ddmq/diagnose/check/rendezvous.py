@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 #: What the directories of all checks begin with; nobody's queue can.
 PREFIX = ".ddmq-check-"
+#: A file in each of them: that it is one, whatever it is called by now.
+MARK = "made-by-ddmq-check"
 _HELLO = re.compile(r"hello\.([0-9]{7})\.([0-9a-f]{16})\.(.+)")
 _PAUSE = 0.05
 
@@ -113,6 +115,9 @@ class Lobby:
     def leave(self) -> None:
         """Take our hello back; the last one removes the directory."""
         self._fs.discard(f"{self.path}/{self._name}")
+        with suppress(FileNotFoundError):
+            if self._fs.listing(self.path) == [MARK]:
+                self._fs.discard(f"{self.path}/{MARK}")
         self._fs.rmdir(self.path)
 
 
@@ -123,6 +128,7 @@ def make_private(path: str, fs: FileSystem) -> None:
     """
     with suppress(FileExistsError):
         fs.calls.mkdir(path, 0o700)
+        fs.create_own(f"{path}/{MARK}", b"", sync=False)
     found = fs.calls.lstat(path)
     is_open = stat.S_IMODE(found.st_mode) & 0o077
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid() or is_open:

@@ -13,9 +13,10 @@ from ddmq.clock import Clock
 from ddmq.diagnose.check import mounts, probes, report, space, storm
 from ddmq.diagnose.check.channel import Bench, Channel, Silence
 from ddmq.diagnose.check.children import Family, ended_like_interrupted
-from ddmq.diagnose.check.rendezvous import PREFIX, Lobby, make_private, party
+from ddmq.diagnose.check.rendezvous import MARK, PREFIX, Lobby, make_private, party
 from ddmq.diagnose.check.report import Report
 from ddmq.errors import DdmqError, InvalidArgument, StorageError
+from ddmq.hpc.folder import Folder
 from ddmq.log import warn
 from ddmq.printable import quoted
 from ddmq.storage.filesystem import FileSystem
@@ -95,13 +96,26 @@ def check(
 
 
 def _remove_old(directory: str, names: list[str], prefix: str) -> None:
-    """Remove from a directory what our checks left there that were killed a day ago."""
+    """Remove from a directory what our checks left there that were killed a day ago.
+
+    Where others may write, they may give such a name to any directory of ours. Nobody but a check
+    put the mark into it.
+    """
     now = Clock().time()
-    for name in names:
-        if name.startswith(prefix):
-            found = os.lstat(f"{directory}/{name}")
-            if found.st_uid == os.getuid() and now - found.st_mtime > _STALE:
-                shutil.rmtree(f"{directory}/{name}", ignore_errors=True)
+    with Folder.open(directory) as above:
+        for name in names:
+            # It may be removed just now by its own check, or be no directory.
+            with suppress(OSError):
+                if not name.startswith(prefix):
+                    continue
+                with above.below(name) as left:
+                    found = left.own_status()
+                    if found.st_uid != os.getuid() or now - found.st_mtime <= _STALE:
+                        continue
+                    if left.status(MARK) is not None:
+                        for each in sorted(left.names(), key=MARK.__eq__):
+                            left.remove(each)
+                above.remove_empty(name)
 
 
 def _alone(place: Place, tell: Callable[[str], None], missed: str = "") -> Report:
@@ -140,6 +154,7 @@ def _records() -> Iterator[str]:
     path = f"{tempfile.gettempdir()}/{_RECORDS}{new_token()}"
     try:
         os.mkdir(path, 0o700)  # within `try`: an interrupt may come right after it
+        FileSystem().create_own(f"{path}/{MARK}", b"", sync=False)
         yield path
     finally:
         shutil.rmtree(path, ignore_errors=True)

@@ -6,7 +6,7 @@ import builtins
 import json
 import re
 import sys
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from ddmq.errors import DdmqError
 from ddmq.untrusted import parsed
@@ -14,6 +14,7 @@ from ddmq.untrusted import parsed
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
 
+_Error = TypeVar("_Error", bound=BaseException)
 #: Bytes of a result. Whoever collects it reads no more.
 MAX_RESULT = 64 << 20
 _TOO_LARGE = (
@@ -146,8 +147,9 @@ class Answer(NamedTuple):
     @classmethod
     def failed(cls, key: str, error: BaseException) -> Answer:
         """Return what tells of an exception."""
-        kind, args = type(error), list(error.args)
+        kind, args = type(error), []
         try:
+            args = list(error.args)
             parsed(json.dumps(args, allow_nan=False).encode())
         except (TypeError, ValueError, RecursionError):
             args = []
@@ -155,7 +157,7 @@ class Answer(NamedTuple):
             "module": kind.__module__,
             "type": kind.__qualname__,
             "args": args,
-            "text": str(error)[:_LONGEST_TEXT],
+            "text": _text_of(error)[:_LONGEST_TEXT],
             "traceback": traceback_of(error),
         }
         if len(json.dumps(args)) > _LONGEST_TEXT:
@@ -179,8 +181,14 @@ class Answer(NamedTuple):
                 error = found(*given)
             except Exception:  # noqa: BLE001 - whatever its constructor wants, we don't have it
                 error = CallFailed(f"{said.get('type')}: {text}")
-        error.__cause__ = RemoteTraceback(str(said.get("traceback", "")))
-        return error
+        return caused(error, str(said.get("traceback", "")))
+
+
+def _text_of(error: BaseException) -> str:
+    try:
+        return str(error)
+    except Exception as why:  # noqa: BLE001 - whatever it does, the call has been made
+        return f"its text can't be had: {type(why).__name__}"
 
 
 def traceback_of(error: BaseException) -> str:
@@ -189,6 +197,13 @@ def traceback_of(error: BaseException) -> str:
 
     kind, trace = type(error), error.__traceback__
     return "".join(traceback.format_exception(kind, error, trace))[-_LONGEST_TRACEBACK:]
+
+
+def caused(error: _Error, traceback: str) -> _Error:
+    """Return an exception whose cause is its traceback where it was raised."""
+    # As Python itself does: a frozen dataclass lets nobody else set anything.
+    BaseException.__setattr__(error, "__cause__", RemoteTraceback(traceback))
+    return error
 
 
 def _kind(module: Any, name: Any, allowed: Collection[str]) -> type[Exception] | None:

@@ -6,6 +6,7 @@ import errno
 import os
 import threading
 from concurrent import futures
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from ddmq.errors import DdmqError, QueueNotFound, RootNotFound
@@ -14,7 +15,7 @@ from ddmq.hpc.executor.enclosure import is_own_file
 from ddmq.log import warn
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, KeysView, Sequence
+    from collections.abc import Callable, Iterable, Iterator, KeysView, Sequence
 
     from ddmq.broker import Broker
     from ddmq.clock import Clock
@@ -31,8 +32,22 @@ _LOOK_FOR_DEAD = 2.0
 #: Seconds between two looks for calls that are nowhere, and for jobs, while no results come; and
 #: after how many seconds of that they are lost. A file server may show a result a minute later.
 _LOOK_FOR_LOST, _LOST_AFTER = 30.0, 75.0
+#: What is said in a child of the process that made an Executor.
+OF_PARENT = (
+    "this process was forked from the one that made the Executor, and to which its calls belong; "
+    "make another Executor here"
+)
 #: What the kernel says of a link, of what is no file, and of a file that is closed to us.
 _NO_RESULT = (errno.ELOOP, errno.EINVAL, errno.ENXIO, errno.EACCES, errno.EPERM)
+
+
+@contextmanager
+def _whatever_callbacks_do() -> Iterator[None]:
+    """Go on where one ends its thread, as by `sys.exit`: Python logs only an Exception of theirs."""
+    try:
+        yield
+    except BaseException as error:  # noqa: BLE001 - all other calls would wait for ever
+        warn(f"a callback of a future raised {type(error).__name__}")
 
 
 class CallFuture(futures.Future[Any]):
@@ -52,6 +67,11 @@ class CallFuture(futures.Future[Any]):
         if not self.done():
             self._collector.take_out([self])
         return self.cancelled()
+
+    def leave(self) -> None:
+        """Let nobody wait for it in a child of this process, where no thread looks for it."""
+        super().__init__()  # another thread of the parent may have held its lock
+        self.set_exception(futures.BrokenExecutor(OF_PARENT))
 
 
 class Collector:
@@ -75,6 +95,8 @@ class Collector:
         """Held while calls are published, so that none is taken out before."""
         self.is_ending = False
         """Whether no more calls are taken."""
+        self.is_of_parent = False
+        """Whether this is the copy in a child of the process that looks."""
         self._broker, self._queue = broker, queue
         self._results, self._form = results, form
         self._workers, self._clock, self._at_end = workers, clock, at_end
@@ -151,9 +173,19 @@ class Collector:
     def end(self, *, wait: bool) -> None:
         """Look until all have come, and then end; with `wait`, return after that."""
         self.is_ending = True
+        if self.is_of_parent:
+            return
         self._watch()
         if wait and self._thread is not None:
             self._thread.join()
+
+    def leave(self) -> None:
+        """Expect nothing in a child of this process: its thread and its calls are the parent's."""
+        self.lock = threading.RLock()  # another thread of the parent may have held it
+        self.is_ending = self.is_of_parent = True
+        for future in self._pending.values():
+            future.leave()
+        self._pending = {}
 
     def _watch(self) -> None:
         """Let the thread look for results from now on."""
@@ -236,13 +268,18 @@ class Collector:
             self._ids.pop(answer.key, None)
         if future is None or not future.set_running_or_notify_cancel():
             return
-        come = list(self._form.outcome(answer))
+        try:
+            come = list(self._form.outcome(answer))
+        except BaseException as why:  # noqa: BLE001 - whatever an object does here
+            failed = f"its result can't be had here: {type(why).__name__}"
+            come = [None, CallFailed(failed)]
         del answer
         error = come.pop()
-        if error is None:
-            future.set_result(come.pop())
-        else:
-            future.set_exception(error)
+        with _whatever_callbacks_do():
+            if error is None:
+                future.set_result(come.pop())
+            else:
+                future.set_exception(error)
 
     def _names(self) -> list[str]:
         try:
@@ -291,7 +328,8 @@ class Collector:
         with self.lock:
             future = self._pending.pop(key, None)
         if future is not None and future.set_running_or_notify_cancel():
-            future.set_exception(error)
+            with _whatever_callbacks_do():
+                future.set_exception(error)
 
     def _missing_jobs(self, now: float) -> str:
         """Say that all our jobs ended long ago, and nobody else works; empty: it isn't so."""

@@ -14,7 +14,7 @@ from ddmq.broker import Broker
 from ddmq.clock import Clock
 from ddmq.errors import DdmqError, InvalidArgument, StorageError
 from ddmq.hpc.executor.bundled_calls import publish_together
-from ddmq.hpc.executor.collector import Collector
+from ddmq.hpc.executor.collector import OF_PARENT, Collector
 from ddmq.hpc.executor.crew import Crew
 from ddmq.hpc.executor.enclosure import require_own, require_own_names
 from ddmq.hpc.executor.plain_calls import Plain
@@ -228,6 +228,8 @@ class Executor(futures.Executor):
 
     def _ready_for(self, fn: Callable[..., Any]) -> Any:
         """Return a function as calls name it, which workers that run now may call."""
+        if self._collector.is_of_parent:
+            raise RuntimeError(OF_PARENT)
         if self._collector.is_ending:
             raise RuntimeError("cannot schedule new futures after shutdown")
         function = self._form.function(fn)
@@ -316,6 +318,15 @@ class Executor(futures.Executor):
             with suppress(OSError):
                 os.rmdir(os.path.dirname(self.results))
         self._broker.close()
+
+
+def _leave_all() -> None:
+    """Let a child of this process, which has none of its threads, use nothing of its Executors."""
+    for executor in list(_living):
+        executor._collector.leave()
+
+
+os.register_at_fork(after_in_child=_leave_all)
 
 
 def _wait_for_all() -> None:

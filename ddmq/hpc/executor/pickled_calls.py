@@ -15,7 +15,7 @@ from ddmq.hpc.executor.calls import (
     Answer,
     Call,
     CallFailed,
-    RemoteTraceback,
+    caused,
     traceback_of,
 )
 from ddmq.hpc.executor.enclosure import Enclosure, check_below
@@ -109,15 +109,13 @@ class Pickled:
             return answer.value, None
         try:
             value, error, text = self._loaded(answer.pickle)
+            return value, None if error is None else caused(error, text)
         except DdmqError as refused:
             return None, refused
         except Exception as why:  # noqa: BLE001 - whatever an object does here
             failed = CallFailed(f"its result can't be unpickled: {why}")
             failed.__cause__ = why
             return None, failed
-        if error is not None:
-            error.__cause__ = RemoteTraceback(text)
-        return value, error
 
     # The side of the workers
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 from typing import NamedTuple
 
-from ddmq.errors import StorageError
+from ddmq.errors import InvalidArgument, StorageError
 from ddmq.hpc import journal
+from ddmq.settings import show
 
 #: What becomes of a message for good, or until it runs again. All other runs tell nothing.
 _TELLING = ("acked", "failed", "dead")
@@ -36,6 +37,8 @@ def manifest(queue_path: str, directory: str) -> list[Row]:
         there = set(os.listdir(directory))
     except OSError as error:
         raise StorageError(error) from error
+    except ValueError as error:
+        raise InvalidArgument(f"{show(directory)}: {error}") from error
     counting: dict[str, journal.Run] = {}
     for run in journal.read(queue_path):
         if run.result in _TELLING and _counts_more(run, counting.get(run.id)):

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from ddmq.cli import input as input_
 from ddmq.cli.input import from_json, messages
 from ddmq.errors import InvalidArgument
 
@@ -95,3 +96,35 @@ def test_lines_that_are_no_messages_are_left_out_and_told(
     assert told[0] == "left out: line 2: not UTF-8 text, from byte 1 on"
     assert told[1].startswith("left out: line 4: not JSON")
     assert (len(told), told[-1]) == (11, "left out: 22 lines in all")
+
+
+@pytest.mark.parametrize("null", [False, True])
+@pytest.mark.parametrize("more", [1, 2, 3, 4, 5, 9, 50])
+def test_what_is_too_long_is_left_out_whole_and_no_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, null: bool, more: int
+) -> None:
+    monkeypatch.setattr(input_, "MAX_BYTES", 10)
+    monkeypatch.setattr(input_, "_BLOCK", 4)
+    end = b"\0" if null else b"\n"
+    pieces = [b"first", b"y" * (10 + more), b"x" * 10, b"z" * (10 + more), b"last"]
+    for text in (end.join(pieces), end.join(pieces) + end):
+        (tmp_path / "in").write_bytes(text)
+        found = input_.messages(
+            str(tmp_path / "in"),
+            as_json=False,
+            null=null,
+            tell=lambda _: None,
+            skip_invalid=True,
+        )
+        assert list(found) == ["first", "x" * 10, "last"]
+
+
+def test_an_end_of_line_of_windows_is_no_part_of_the_longest(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(input_, "MAX_BYTES", 10)
+    (tmp_path / "in").write_bytes(b"x" * 10 + b"\r\n" + b"y" * 10)
+    found = input_.messages(
+        str(tmp_path / "in"), as_json=False, null=False, tell=lambda _: None
+    )
+    assert list(found) == ["x" * 10, "y" * 10]

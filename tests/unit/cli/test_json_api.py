@@ -42,6 +42,10 @@ def test_json_is_read_from_standard_input(sh, root):
         '{"cmd": "publish", "root": "ROOT", "queue": "no", "message": "x"}',
         '{"cmd": "create", "root": "ROOT", "queue": "q", "mode": "rwx"}',
         '{"cmd": "create", "root": "ROOT", "queue": "q", "mode": "0"}',
+        '{"cmd": "results", "root": "ROOT", "queue": "testmq", "dir": "\\u0000"}',
+        '{"cmd": "results", "root": "ROOT", "queue": "testmq", "dir": "\\ud800"}',
+        '{"cmd": "doctor", "root": "ROOT", "queue": ["\\ud800"]}',
+        '{"cmd": "report", "root": "ROOT", "queues": ["testmq"], "since": "1e308"}',
     ],
 )
 def test_json_answers_nonsense_with_one_object(sh, root, request_):
@@ -54,3 +58,8 @@ def test_json_says_when_there_is_nothing_to_consume(sh, root):
     request = {"cmd": "consume", "root": str(root), "queue": "testmq"}
     status, out, _ = sh("json", json.dumps(request))
     assert (status, json.loads(out)) == (3, {"messages": []})
+
+
+def test_of_no_messages_nothing_is_told(sh, root):
+    request = {"cmd": "status", "root": str(root), "queue": "testmq", "id": []}
+    assert json.loads(sh.ok("json", json.dumps(request))) == {"messages": []}

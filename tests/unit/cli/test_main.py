@@ -10,7 +10,7 @@ import sys
 import pytest
 import yaml
 
-from ddmq import __version__
+from ddmq import Broker, __version__
 from ddmq.cli import commands, submit, worker
 from ddmq.cli.commands import MODULES
 from ddmq.cli.main import main
@@ -267,3 +267,40 @@ def test_help_is_a_command(capsys, words, shown):
         main(["help", *words])
     assert ended.value.code == 0
     assert capsys.readouterr().out.startswith(shown)
+
+
+@pytest.mark.parametrize(
+    ("words", "table"),
+    [
+        (["log", "ROOT", "testmq", "--compact"], "compacted\n0"),
+        (["status", "ROOT", "testmq", "x", "--snakemake"], "state\nfailed"),
+    ],
+)
+def test_what_is_no_list_is_a_table_of_one_line(sh, root, words, table):
+    written = [str(root) if word == "ROOT" else word for word in words]
+    assert sh.ok(*written, "--format", "csv") == table
+
+
+def test_two_dashes_can_be_the_value_of_an_option(sh, root):
+    id_ = sh.ok("publish", root, "testmq", "a", "--key=--")
+    assert sh.ok("publish", root, "testmq", "b", "--key=--") == id_
+    sh.ok("publish", root, "testmq", "--key=other", "--", "--key")
+    for words, why in (
+        (["config", root, "testmq", "--set=--"], "'--' is not KEY=VALUE"),
+        (["report", root, "testmq", "--since=--"], "'--' is no time"),
+        (["view", root, "--format=--"], "invalid choice: '--'"),
+    ):
+        status, _, err = sh(*words)
+        assert status == 2
+        assert why in err
+
+
+def test_that_something_is_done_is_told_though_its_answer_has_no_room(
+    sh, root, monkeypatch
+):
+    with monkeypatch.context() as patched, open("/dev/full", "w") as full:
+        patched.setattr(sys, "stdout", full)
+        status, _, err = sh("publish", root, "testmq", "a")
+    assert (status, err.count("\n")) == (1, 1)
+    assert "No space left on device; all but this answer is done" in err
+    assert Broker(root).view("testmq")["testmq"].waiting == 1

@@ -192,7 +192,13 @@ def test_programs_get_the_messages_or_the_numbers(sh, root, filled, tmp_path):
     assert json.loads(sh.ok("json", json.dumps(request))) == {"imported": 30}
 
 
-def test_an_error_in_the_middle_says_how_many_came(sh, root, tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [(OSError(28, "No space left on device"), 1), (KeyboardInterrupt(), 130)],
+)
+def test_an_end_in_the_middle_says_how_many_came(
+    sh, root, tmp_path, monkeypatch, caplog, error, code
+):
     rows = [{"message": n, "priority": 1, "failures": 1} for n in range(5)]
     (tmp_path / "in").write_text("".join(json.dumps(row) + "\n" for row in rows))
     real, calls = os.write, []
@@ -200,12 +206,12 @@ def test_an_error_in_the_middle_says_how_many_came(sh, root, tmp_path, monkeypat
     def write(descriptor, data):
         calls.append(descriptor)
         if len(calls) > 3:
-            raise OSError(28, "No space left on device")
+            raise error
         return real(descriptor, data)
 
     monkeypatch.setattr(os, "write", write)
     status, _, told = sh("import", root, "testmq", tmp_path / "in")
     monkeypatch.undo()
-    assert status == 1
+    assert status == code
     waiting = Broker(root).view("testmq")["testmq"].waiting
-    assert f"at least {waiting} messages were imported" in told
+    assert f"at least {waiting} messages were imported" in told + caplog.text

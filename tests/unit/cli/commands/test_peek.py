@@ -104,3 +104,8 @@ def test_what_workers_noted_of_it_is_shown(sh, root, clock):
 @pytest.mark.parametrize("id_", ["ffff", HOSTILE, "../../etc"])
 def test_one_that_is_not_there_is_an_error_that_says_where_to_look(sh, root, id_):
     assert "no message of queue testmq" in sh.error("show", root, "testmq", id_)
+
+
+def test_more_may_be_asked_for_than_any_machine_counts(sh, root, broker):
+    broker.publish("testmq", "a")
+    assert "a" in sh.ok("peek", root, "testmq", "-n", str(10**30))

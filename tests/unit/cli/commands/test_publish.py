@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 
@@ -144,3 +145,22 @@ def test_a_key_is_used_once_until_it_is_forgotten(sh, root, tmp_path):
     assert sh.ok("view", root).split()[-5:-1] == ["7", "0", "0", "0"]
     assert sh.ok("doctor", root, "testmq").endswith("all is well")
     assert "must be a text" in sh.wrong("publish", root, "testmq", "x", "--key", "")
+
+
+def test_an_error_between_few_lines_tells_which_were_published(
+    sh, root, tmp_path, monkeypatch
+):
+    (tmp_path / "lines").write_text("a\nb\nc\n")
+    real = os.write
+
+    def write(descriptor, data):
+        if b'"b"' in data:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return real(descriptor, data)
+
+    monkeypatch.setattr(os, "write", write)
+    told = sh.error("publish", root, "testmq", "--from-file", tmp_path / "lines")
+    monkeypatch.undo()
+    [seen] = Broker(root).peek("testmq", 5)
+    assert seen.message == "a"
+    assert f"; 1 of 3 messages were published before: {seen.id}" in told

@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 
+import pytest
+from support import Calls
+
+from ddmq import Broker, StorageError
 from ddmq.broker import STATES
+from ddmq.cli.commands.settle import Leased, ack
+from ddmq.cli.spec import Context
+from ddmq.storage.filesystem import FileSystem
 
 
 def test_messages_are_settled_by_id_or_by_file_name(sh, root):
@@ -34,3 +42,19 @@ def test_renew_prolongs_a_lease(sh, root):
     sh.ok("renew", root, "testmq", old["id"], "--timeout", "9999")
     [new] = os.listdir(root / "testmq" / "work")
     assert int(new[:13]) - int(old["filename"][:13]) > 9_000_000
+
+
+def test_an_error_of_the_disk_tells_what_was_settled_before(root):
+    broker = Broker(root)
+    ids = [broker.publish("testmq", text) for text in "abc"]
+    broker.consume("testmq", 3)
+
+    def call(_, name, function, arguments):
+        if name == "unlink" and ids[1] in str(arguments[0]):
+            raise OSError(errno.EIO, "broken", arguments[0])
+        return function(*arguments)
+
+    context = Context(FileSystem(Calls(call)), lambda _: None, is_typed=True)
+    with pytest.raises(StorageError, match=f"broken; .*; acked: {ids[0]}$"):
+        ack(Leased(str(root), "testmq", ids), context)
+    assert broker.status("testmq", ids) == dict(zip(ids, ("unknown", "work", "work")))

@@ -7,7 +7,7 @@ import time
 import pytest
 from support import FakeClock
 
-from ddmq import Broker
+from ddmq import Broker, DdmqError
 from ddmq.cli.commands import wait
 from ddmq.cli.spec import Context
 from ddmq.cli.watching import Progress
@@ -143,3 +143,40 @@ def test_it_is_not_said_more_often_than_every_so_many_seconds(root):
     assert progress.told(5) is None
     clock.advance(2)
     assert "0 done, 1 left" in progress.told(5)
+
+
+def test_what_moves_between_queues_is_waited_for_in_any_order(root, monkeypatch):
+    broker = Broker(root)
+    names = ["third", "second", "testmq"]
+    for name in names[:2]:
+        broker.create_queue(name)
+    broker.publish("testmq", "x")
+    steps = [
+        lambda: broker.move(broker.consume("testmq"), "second"),
+        lambda: broker.move(broker.consume("second"), "third"),
+        lambda: broker.ack(broker.consume("third")),
+    ]
+    monkeypatch.setattr("ddmq.clock.Clock.sleep", lambda *_: steps.pop(0)())
+    context = Context(FileSystem(), lambda _: None, is_typed=True)
+    reply = wait.wait(wait.Arguments(str(root), names, None, progress=False), context)
+    assert (reply.value, steps) == ({"empty": names}, [])
+
+
+def test_a_message_that_moves_while_all_look_empty_is_waited_for(root, monkeypatch):
+    broker = Broker(root)
+    broker.create_queue("second")
+    broker.publish("testmq", "x")
+    is_empty = Broker.is_empty
+
+    def look(self, queue):
+        """Move the message on as soon as the second queue was found empty."""
+        found = is_empty(self, queue)
+        if queue == "second" and not is_empty(broker, "testmq"):
+            broker.move(broker.consume("testmq"), "second")
+        return found
+
+    monkeypatch.setattr(Broker, "is_empty", look)
+    context = Context(FileSystem(), lambda _: None, is_typed=True)
+    names = ["second", "testmq"]
+    with pytest.raises(DdmqError, match="queue second is not empty: 1 waiting"):
+        wait.wait(wait.Arguments(str(root), names, 0, progress=False), context)

@@ -7,9 +7,10 @@ import os
 import pytest
 
 from ddmq.diagnose.check.channel import Silence
-from ddmq.diagnose.check.rendezvous import PREFIX
-from ddmq.diagnose.check.session import Place, check
+from ddmq.diagnose.check.rendezvous import PREFIX, make_private
+from ddmq.diagnose.check.session import Place, _remove_old, check
 from ddmq.errors import DdmqError, InvalidArgument
+from ddmq.storage.filesystem import FileSystem
 
 
 @pytest.fixture
@@ -67,3 +68,32 @@ def test_what_a_check_left_that_was_killed_is_removed_a_day_later(tmp_path, age,
     with pytest.raises(InvalidArgument):  # as soon as that is done
         checked(Place(str(tmp_path), str(tmp_path)), clients=2)
     assert left.exists() is stays
+
+
+def _aged(path):
+    os.utime(path, (1, 1))
+
+
+def test_what_was_given_the_name_of_a_check_stays(tmp_path):
+    mine = tmp_path / f"{PREFIX}x"  # what a neighbour who may write there called it
+    (mine / "talk").mkdir(parents=True)
+    (mine / "results").write_text("mine")
+    (tmp_path / f"{PREFIX}file").write_text("mine")
+    (tmp_path / f"{PREFIX}link").symlink_to(mine)
+    for path in (mine, tmp_path / f"{PREFIX}file"):
+        _aged(path)
+    with pytest.raises(InvalidArgument):
+        checked(Place(str(tmp_path), str(tmp_path)), clients=2)
+    assert (mine / "results").read_text() == "mine"
+    assert len(list(tmp_path.iterdir())) == 3
+
+
+def test_all_of_a_check_is_removed_and_one_that_goes_just_then_is_no_trouble(tmp_path):
+    left = tmp_path / f"{PREFIX}x"
+    make_private(str(left), FileSystem())
+    (left / "mq" / "q").mkdir(parents=True)
+    (left / "mq" / "q" / "file").write_text("x")
+    _aged(left)
+    names = [f"{PREFIX}gone", left.name, "other"]
+    _remove_old(str(tmp_path), names, PREFIX)
+    assert list(tmp_path.iterdir()) == []

@@ -14,7 +14,18 @@ from ddmq.hpc.executor.plain_calls import Plain
 
 TASKS = """
 import os
+from dataclasses import dataclass
 from os import system
+
+@dataclass(frozen=True)
+class Frozen(Exception):
+    number: int
+
+class Mute(Exception):
+    args = None
+
+    def __str__(self):
+        raise RuntimeError("mute")
 
 class Mine(Exception):
     pass
@@ -33,6 +44,8 @@ def fails(kind):
         "picky": Picky(1, 2),
         "strange": ValueError(object()),
         "exit": SystemExit(3),
+        "frozen": Frozen(5),
+        "mute": Mute(),
         "huge": ValueError("x" * 1_000_000),
     }[kind]
 
@@ -80,6 +93,8 @@ def test_what_a_function_returns_comes_back(answered):
         ("picky", "CallFailed('Picky: picky')"),
         ("exit", "CallFailed('SystemExit: 3')"),
         ("none", "KeyError('none')"),
+        ("frozen", "Frozen(number=5)"),
+        ("mute", 'Mute("its text can\'t be had: RuntimeError")'),
     ],
 )
 def test_an_exception_comes_back_with_its_type_and_traceback(answered, kind, wanted):

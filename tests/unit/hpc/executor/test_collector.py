@@ -9,7 +9,7 @@ from concurrent import futures
 
 import pytest
 
-from ddmq.hpc.executor.calls import Answer, Call
+from ddmq.hpc.executor.calls import Answer, Call, CallFailed
 from ddmq.hpc.executor.collector import Collector
 from ddmq.hpc.executor.plain_calls import Plain
 from ddmq.hpc.folder import Folder
@@ -106,6 +106,35 @@ def test_what_has_come_is_held_by_its_future_alone(collector, keep):
         if seen() is None:
             break
     assert seen() is None
+
+
+def _exits(*_):
+    raise SystemExit(1)
+
+
+def test_a_result_that_ends_its_reader_fails_one_call_and_no_other(collector, keep):
+    outcome = collector._form.outcome
+    collector._form = types.SimpleNamespace(
+        result_mode=None,
+        outcome=lambda answer: outcome(answer) if answer.value else _exits(),
+    )
+    first, second = collector.expect(KEYS[:2])
+    keep(KEYS[0], 0)
+    assert isinstance(first.exception(PATIENCE), CallFailed)
+    keep(KEYS[1], 5)
+    assert second.result(PATIENCE) == 5
+
+
+def test_a_callback_that_exits_keeps_no_other_call_waiting(collector, keep, caplog):
+    first, second, third = collector.expect(KEYS)
+    for each in (first, second, third):
+        each.add_done_callback(_exits)
+    keep(KEYS[0], 1)
+    assert first.result(PATIENCE) == 1
+    collector._fail(RuntimeError("all of them"))
+    for each in (second, third):
+        assert isinstance(each.exception(PATIENCE), RuntimeError)
+    assert "SystemExit" in caplog.text
 
 
 def test_calls_that_were_not_published_are_not_waited_for(collector, ended):

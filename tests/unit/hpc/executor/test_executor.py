@@ -727,3 +727,71 @@ def test_options_that_mean_nothing_are_refused(made, options, why, tmp_path):
     with pytest.raises(InvalidArgument, match=why):
         made(**options)
     assert not (tmp_path / "ddmq-results").exists()
+
+
+@pytest.fixture
+def forked():
+    """Return a function that has something done in a child; it returns what that printed."""
+
+    def forked(act):
+        reader, writer = os.pipe()
+        child = os.fork()
+        if not child:
+            try:
+                os.write(writer, str(act()).encode())
+            except BaseException as error:  # noqa: BLE001 - the parent is told
+                os.write(writer, repr(error).encode())
+            finally:
+                os._exit(0)
+        os.close(writer)
+        with open(reader) as said:
+            text = said.read()
+        os.waitpid(child, 0)
+        return text
+
+    return forked
+
+
+fork = pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+
+
+@fork
+def test_calls_of_a_child_are_no_calls_of_this_process(made, work, tasks, forked):
+    executor = made()
+    assert "RuntimeError" in forked(lambda: executor.submit(tasks.double, 100))
+    assert "RuntimeError" in forked(lambda: list(executor.map(tasks.double, [1, 2])))
+    future = executor.submit(tasks.double, 2)
+    assert work(2) == 1
+    assert future.result(PATIENCE) == 4
+
+
+@fork
+def test_a_child_waits_for_no_call_of_this_process(made, work, tasks, forked):
+    executor = made()
+    first, future = [executor.submit(tasks.double, n) for n in (1, 2)]
+    assert work(1) == 1
+    assert first.result(PATIENCE) == 2
+    called = []
+    future.add_done_callback(called.append)
+    assert "BrokenExecutor" in forked(lambda: future.result(PATIENCE))
+    assert forked(lambda: (first.result(), future.cancel(), called)) == "(2, False, [])"
+    with executor._collector.lock, future._condition:
+        other = []
+        thread = threading.Thread(
+            target=lambda: other.append(
+                forked(lambda: executor.shutdown(cancel_futures=True))
+            )
+        )
+        thread.start()
+        thread.join(PATIENCE)
+    assert other == ["None"]
+    assert work(1) == 1
+    assert future.result(PATIENCE) == 4
+
+
+@fork
+def test_a_child_that_ends_removes_nothing_of_this_process(made, broker, forked):
+    executor = made(None)
+    assert forked(executor.shutdown) == "None"
+    assert os.path.isdir(executor.results)
+    assert executor.queue in broker.queues()

@@ -6,6 +6,7 @@ import os
 import sys
 import threading
 from base64 import b64encode
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -96,6 +97,25 @@ def test_one_that_can_not_comes_in_words(made):
     assert isinstance(error, ValueError)
     _, error = made(threading.Lock)
     assert isinstance(error, TypeError)
+
+
+def test_one_that_lets_nobody_set_its_cause_has_one(made):
+    @dataclass(frozen=True)
+    class Frozen(Exception):
+        pass
+
+    _, error = made(raises, Frozen())
+    assert type(error).__name__ == "Frozen"
+    assert isinstance(error.__cause__, RemoteTraceback)
+
+
+def test_what_is_no_exception_when_it_comes_out_is_a_call_that_failed(made):
+    class Changed(Exception):
+        def __reduce__(self):
+            return dict, ()
+
+    _, error = made(lambda: raises(Changed()))
+    assert isinstance(error, CallFailed)
 
 
 def test_what_can_not_be_pickled_is_refused_at_once(form):
