@@ -14,7 +14,6 @@ from acceptance.workers import (
     counts,
     shell,
     start,
-    takes,
     until,
     worked,
 )

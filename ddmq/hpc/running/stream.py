@@ -120,9 +120,7 @@ class Output:
                 del self._waiting[: os.write(self._descriptor, data)]
         except BlockingIOError:  # a terminal that was full all the same
             pass
-        except (
-            OSError
-        ):  # whoever read it has seen enough, or a disk is full for a while
+        except OSError:  # its reader has seen enough, or a disk is full for a while
             self._waiting.clear()
         return not self._waiting
 
