@@ -43,7 +43,7 @@ _NO_RESULT = (errno.ELOOP, errno.EINVAL, errno.ENXIO, errno.EACCES, errno.EPERM)
 
 @contextmanager
 def _whatever_callbacks_do() -> Iterator[None]:
-    """Go on where one ends its thread, as by `sys.exit`: Python logs only an Exception of theirs."""
+    """Go on where one ends its thread, as by `sys.exit`; Python logs an Exception of theirs."""
     try:
         yield
     except BaseException as error:  # noqa: BLE001 - all other calls would wait for ever

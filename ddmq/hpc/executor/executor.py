@@ -273,6 +273,10 @@ class Executor(futures.Executor):
 
     # The end
 
+    def _leave(self) -> None:
+        """Use nothing of it in a child of this process."""
+        self._collector.leave()
+
     @property
     def has_workers(self) -> bool:
         """Whether it started workers."""
@@ -323,7 +327,7 @@ class Executor(futures.Executor):
 def _leave_all() -> None:
     """Let a child of this process, which has none of its threads, use nothing of its Executors."""
     for executor in list(_living):
-        executor._collector.leave()
+        executor._leave()
 
 
 os.register_at_fork(after_in_child=_leave_all)
