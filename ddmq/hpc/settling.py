@@ -302,7 +302,8 @@ class Settler:
                 warn(str(error))
                 return
             if not self._owed:
-                warn(f"{len(held)} messages could not be given back yet: {error}")
+                some = "a message" if len(held) == 1 else f"{len(held)} messages"
+                warn(f"{some} could not be given back yet: {error}")
             # Their leases are kept, as one that ends would count as a loss.
             for each in held:
                 self._heartbeat.start(each)
