@@ -33,7 +33,7 @@ class StandardError:
 
     def __enter__(self) -> StandardError:
         self._before = before = sys.stderr
-        if before is sys.__stderr__:  # and no stand-in, as tests have them
+        if sys.stderr is sys.__stderr__:  # and no stand-in, as tests have them
             sys.stderr = _text_to(self.output, before)
         return self
 
