@@ -24,6 +24,7 @@ from ddmq import (
     LeaseLost,
     QueueNotFound,
     QueuePaused,
+    Seen,
     StorageError,
     errors,
 )
@@ -112,6 +113,12 @@ def test_a_durable_message_is_synced_with_all_that_leads_to_it(broker, root, clo
     assert set(synced[1:]) == {str(p) for p in (bucket, bucket.parent, ready)}
     client.publish("q", "x", durable=True, delay=5)
     assert synced[-1] == f"{root}/q/delayed"
+    synced.clear()
+    broker.update_settings("q", durable=True)
+    client = Broker(root, clock=clock, fs=FileSystem(Calls(call)))
+    client.restore("q", [Seen("d", "", "", "dead", 3, 0, 0, code="failed")])
+    assert os.path.dirname(synced[0]) == f"{root}/q/tmp"
+    assert synced[1:] == [f"{root}/q/dead"]
 
 
 @pytest.mark.parametrize("number", [1, 2, 3, 12])
