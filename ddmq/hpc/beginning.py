@@ -40,16 +40,23 @@ def once_it_answers(
     Raises TooLate where a signal asks to drain, or where the commands of a worker, which are
     given the `grace`, would have to end by now.
     """
-    try:
-        return act()
-    except (DdmqError, OSError) as error:
-        if not stands_still(error):
-            raise
-        warn(
-            f"nothing was started yet, tried again until the file server answers: {error}"
-        )
-    signals, pause = signals_from_now_on(), _FIRST
+    signals, pause = None, _FIRST
     while True:
+        try:
+            result = act()
+        except (DdmqError, OSError) as error:
+            if not stands_still(error):
+                raise
+            if signals is None:
+                warn(
+                    "nothing was started yet, tried again until the file server answers: "
+                    f"{error}"
+                )
+                signals = signals_from_now_on()
+        else:
+            if signals is not None:
+                warn("the file server answers again")
+            return result
         until = clock.monotonic() + pause
         while (left := until - clock.monotonic()) > 0:
             to_end = deadline.passes_in(clock.own_ns() / 1e9, grace)
@@ -59,11 +66,3 @@ def once_it_answers(
                 raise TooLate("its time is over")
             signals.wait(left if to_end is None else min(left, to_end), {})
         pause = min(pause * 2, _LONGEST)
-        try:
-            result = act()
-        except (DdmqError, OSError) as error:
-            if not stands_still(error):
-                raise
-        else:
-            warn("the file server answers again")
-            return result

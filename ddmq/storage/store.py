@@ -330,10 +330,8 @@ class Store:
                     ids.append(self.publish(content_of(message, said), options))
             except OSError as error:
                 if ids:  # whoever tries it again would publish them twice
-                    before = (
-                        f"{len(ids)} of {len(first)} messages were published before"
-                    )
-                    error.strerror = f"{error.strerror}; {before}: {', '.join(ids)}"
+                    done = f"{len(ids)} of {len(first)} messages were published before"
+                    error.strerror = f"{error.strerror}; {done}: {', '.join(ids)}"
                 raise
             inform(f"{len(ids)} published: {', '.join(ids)}")
             return len(ids)

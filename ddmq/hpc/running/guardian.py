@@ -180,7 +180,7 @@ def _found(mark: bytes, kin: set[_Kin], spared: set[int]) -> set[int]:
         new += members.get(each, ())
     while new:
         pid = new.pop()
-        if pid in found or pid in spared or _bears(pid, _GUARDIAN.encode()):
+        if pid in found or pid in spared or _GUARDIAN.encode() in _environ(pid):
             continue
         found.add(pid)
         theirs = set(kin_of[pid][2:]) - not_followed
@@ -244,10 +244,6 @@ def _status(pid: int) -> list[bytes]:
     except OSError:  # gone
         return []
     return [] if fields[:1] in ([b"Z"], [b"X"]) else fields
-
-
-def _bears(pid: int, mark: bytes) -> bool:
-    return mark in _environ(pid)
 
 
 def _is_ours(pid: int, mark: bytes) -> bool:
