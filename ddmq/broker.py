@@ -50,7 +50,7 @@ from ddmq.storage import roots
 from ddmq.storage.background import wait_for
 from ddmq.storage.filesystem import FileSystem
 from ddmq.storage.locks import exclusive
-from ddmq.storage.names import MAX_NOTE, Lease, check_queue_name, jitter
+from ddmq.storage.names import MAX_NOTE, Lease, check_queue_name, jitter, make
 from ddmq.storage.settings_file import LayeredSettings, SettingsFile
 from ddmq.storage.store import BUCKET_SIZE, BUNDLE_SIZE, Store
 
@@ -416,10 +416,10 @@ class Broker:
         the message is consumed. `timeout` and `delay` are seconds. If `durable` holds, the
         message survives a power cut as soon as this returns.
         """
-        options = PublishOptions(
-            priority, timeout, requeue, requeue_prio, requeue_limit, delay, durable
-        )
-        return self._visited(queue, create=self._create).publish(message, options, key)
+        own = timeout, requeue, requeue_prio, requeue_limit
+        options = make(PublishOptions, (priority, *own, delay, durable))
+        known = self._known(queue, clean=self._clean, create=self._create)
+        return known.publish(message, options, key)
 
     @_explained
     def publish_many(
@@ -497,7 +497,8 @@ class Broker:
         """
         _check_count(n)
         if wait == 0:
-            return self._visited(queue).consume(n, unless, heed_pause=heed_pause)
+            known = self._known(queue, clean=self._clean)
+            return known.consume(n, unless, heed_pause=heed_pause)
         for is_last in self._looks("wait", wait):
             try:
                 found = self._visited(queue).consume(n, unless, heed_pause=heed_pause)
@@ -959,7 +960,8 @@ class Broker:
             known = self._open[queue]
         except (KeyError, TypeError):  # not open yet, or no name at all
             return self._opened(queue)
-        known.check_when_due()
+        if not known.attended_at <= self._clock.monotonic() < known.due_at:
+            known.check_when_due()
         return known
 
     def _opened(self, queue: str, *, create: bool | None = None) -> QueuePolicy:
@@ -1071,7 +1073,7 @@ def _each(
 
 def _lease_of(message: Any) -> Lease:
     if isinstance(message, Message):
-        lease = Lease.parse(str(message.filename))
+        lease = message.lease or Lease.parse(str(message.filename))
         if lease is not None:
             return lease
     raise InvalidArgument(f"{message!r:.60} has no lease; {_SETTLE}")

@@ -64,8 +64,10 @@ class Clock:
         start_ns, own_ns = self._start_ns, self.own_ns()
         if start_ns is None:
             return None
-        drift_ns = own_ns - int(self.monotonic() * _SECOND_NS) - start_ns
-        return own_ns + self.offset_ns if abs(drift_ns) <= _SECOND_NS else None
+        drift_ns = own_ns - start_ns - self.monotonic() * _SECOND_NS
+        if -_SECOND_NS <= drift_ns <= _SECOND_NS:
+            return own_ns + self.offset_ns
+        return None
 
     def compared_ms(self, seconds: float = 0) -> int | None:
         """Return the same in `seconds` from now, in milliseconds, rounded up."""

@@ -17,13 +17,13 @@ from ddmq.settings import (
     fault,
     raised,
 )
-from ddmq.storage.names import overrides_of
+from ddmq.storage.names import make, overrides_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from ddmq.settings import Settings
-    from ddmq.storage.names import Dead, Entry, Range
+    from ddmq.storage.names import Dead, Entry, Lease, Range
 
 
 class Unset(Enum):
@@ -136,9 +136,7 @@ class Policy(NamedTuple):
         return self.requeue_limit is None or counter < self.requeue_limit
 
 
-class Message(NamedTuple):
-    """A consumed message. It stays leased until it is settled or its timeout is over."""
-
+class _MessageFields(NamedTuple):
     message: Any
     """Any JSON value; text is the common case."""
     id: str
@@ -156,6 +154,13 @@ class Message(NamedTuple):
     """How often its lease expired."""
     filename: str
     """Its name in `work/`, which proves the lease."""
+
+
+class Message(_MessageFields):
+    """A consumed message. It stays leased until it is settled or its timeout is over."""
+
+    lease: Lease | None = None
+    """What its `filename` says, where we made that; it need not be read to settle it."""
 
     @property
     def requeue_counter(self) -> int:
@@ -431,16 +436,23 @@ def _finite(text: str) -> float:
     return number
 
 
-_FRAME = b'{"message":%b,%b}\n'
+#: How a message file ends. Before its end no JSON value of ours has a line break, so a file that
+#: ends so is whole.
+END = b"}\n"
+_FRAME = b'{"message":%b,%b' + END
 _FRAME_SIZE = len(_FRAME % (b"", b""))
 _encoder = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+#: What may stand around a JSON value.
+_SPACE = " \t\n\r"
+#: What a dropped file may set beside its message.
+_SET_BY_FEW = frozenset(OVERRIDES)
 _decoder = json.JSONDecoder(parse_constant=_refuse_constant, parse_float=_finite)
 
 
 def encode(message: Any, priority: int, limit: int = MAX_BYTES) -> bytes:
     """Return the content of a new message file, of at most `limit` bytes."""
     options = encode_options(priority)
-    return content_of(encode_message(message, options, limit), options)
+    return _FRAME % (encode_message(message, options, limit), options)
 
 
 def encode_message(message: Any, options: bytes, limit: int = MAX_BYTES) -> bytes:
@@ -474,7 +486,15 @@ def content_of(message: bytes, options: bytes) -> bytes:
 
 def decode_message(data: bytes) -> Any:
     """Read what `encode_message` wrote, or raise InvalidContent."""
-    value = _json(data)
+    if not data:
+        raise InvalidContent("its file is empty")
+    try:
+        text = data.decode("utf-8").strip(_SPACE)
+        value, end = _decoder.raw_decode(text)
+        if end < len(text):
+            raise json.JSONDecodeError("Extra data", text, end)
+    except (ValueError, RecursionError) as error:
+        raise InvalidContent(f"its file is not JSON, or cut short: {error}") from error
     if b"\\u" in data:
         _refuse_surrogates(value)
     return value
@@ -495,7 +515,8 @@ def decode(data: bytes, limit: int = MAX_BYTES) -> Content:
     value = decode_message(data)
     if not isinstance(value, dict) or "message" not in value:
         raise InvalidContent('its file is JSON, but no object with a "message"')
-    return content_from(value)
+    overrides = {} if _SET_BY_FEW.isdisjoint(value) else _overrides_in(value)
+    return make(Content, (value["message"], value.get("priority"), overrides))
 
 
 def _refuse_surrogates(value: Any) -> None:
@@ -529,22 +550,11 @@ def _text(data: bytes) -> str:
     return text.removesuffix("\n")
 
 
-def _json(data: bytes) -> Any:
-    if not data:
-        raise InvalidContent("its file is empty")
-    try:
-        return _decoder.decode(data.decode("utf-8"))
-    except (ValueError, RecursionError) as error:
-        raise InvalidContent(f"its file is not JSON, or cut short: {error}") from error
-
-
-def content_from(value: dict[str, Any]) -> Content:
-    """Return what a JSON object says of a message, or raise InvalidContent."""
-    overrides: dict[str, Any] = {}
-    if not OVERRIDES.keys().isdisjoint(value):
-        overrides = raised({key: value[key] for key in OVERRIDES if key in value})
-        for key, own in overrides.items():
-            found = fault(key, OVERRIDES[key], own)
-            if found is not None:
-                raise InvalidContent(f"in its file, {found}")
-    return Content(value.get("message"), value.get("priority"), overrides)
+def _overrides_in(value: dict[str, Any]) -> dict[str, Any]:
+    """Return what the content of a file sets itself, or raise InvalidContent."""
+    overrides = raised({key: value[key] for key in OVERRIDES if key in value})
+    for key, own in overrides.items():
+        found = fault(key, OVERRIDES[key], own)
+        if found is not None:
+            raise InvalidContent(f"in its file, {found}")
+    return overrides

@@ -30,7 +30,7 @@ from ddmq.message import (
 )
 from ddmq.storage.filesystem import IMMOVABLE
 from ddmq.storage.housekeeping import Housekeeper
-from ddmq.storage.names import Lease, policy_of
+from ddmq.storage.names import Lease, make, policy_of
 from ddmq.storage.ready import ConsumeCall
 from ddmq.storage.settings_file import LAYOUT_EVERY
 
@@ -239,12 +239,21 @@ class QueuePolicy:
         The settings give the priority and `durable` where the publisher gives none. Anything
         else that the publisher leaves out is left out of the messages' names, too.
         """
-        policy = "" if _says_nothing(options) else policy_of(options.checked())
-        durable = options.durable
+        priority, timeout, requeue, requeue_prio, limit, delay, durable = options
+        says_nothing = (  # as most: then there is nothing to check
+            priority is timeout is requeue is requeue_prio is None
+            and limit is UNSET
+            and type(delay) is int
+            and not delay
+            and (durable is None or type(durable) is bool)
+        )
+        policy = "" if says_nothing else policy_of(options.checked())
         settings = self.settings.current()
-        priority = settings.priority if options.priority is None else options.priority
-        durable = settings.durable if durable is None else durable
-        return Publication(priority, policy, options.delay, durable)
+        if priority is None:
+            priority = settings.priority
+        if durable is None:
+            durable = settings.durable
+        return make(Publication, (priority, policy, delay, durable))
 
     # Messages are consumed
 
@@ -261,13 +270,7 @@ class QueuePolicy:
         from a paused queue: QueuePaused, unless we have some already. Otherwise a pause is told
         once.
         """
-        refuses = None
-        if unless is not None:
-
-            def refuses(lease: Lease, settings: Settings) -> str | None:
-                unread = message_of(self.name, lease, Content(None, None), settings)
-                return unless(unread)
-
+        refuses = None if unless is None else self._refusing(unless)
         messages: list[Message] = []
         call, may_sweep = ConsumeCall(), self._cleans
         call.heeds_pause = heed_pause
@@ -285,7 +288,8 @@ class QueuePolicy:
                 break  # we return what we have; the next call meets the error again
             if not found:
                 break
-            messages += [message_of(self.name, *each) for each in found]
+            for lease, content, current in found:
+                messages.append(message_of(self.name, lease, content, current))
         if self.store.buckets.is_paused:
             if not heed_pause:
                 self._tell_pause()
@@ -295,6 +299,17 @@ class QueuePolicy:
                     "until `ddmq resume`"
                 )
         return messages
+
+    def _refusing(
+        self, unless: Callable[[Message], str | None]
+    ) -> Callable[[Lease, Settings], str | None]:
+        """Return what asks `unless` about a lease whose message is not read yet."""
+
+        def refuses(lease: Lease, settings: Settings) -> str | None:
+            unread = message_of(self.name, lease, Content(None, None), settings)
+            return unless(unread)
+
+        return refuses
 
     def _tell_pause(self) -> None:
         """Tell once that we take from a queue that is paused; it is no reason to fail."""
@@ -513,20 +528,6 @@ def _alike(
     return seen.priority, tuple(sorted(seen.own.items())), until
 
 
-def _says_nothing(options: PublishOptions) -> bool:
-    """Tell whether there is nothing to check, and nothing for the names of the messages."""
-    return (
-        options.priority is None
-        and options.timeout is None
-        and options.requeue is None
-        and options.requeue_prio is None
-        and options.requeue_limit is UNSET
-        and type(options.delay) is int
-        and not options.delay
-        and (options.durable is None or type(options.durable) is bool)
-    )
-
-
 def import_all() -> None:
     """Import what is otherwise imported when it is needed."""
     import ddmq.storage.bundle_file
@@ -546,21 +547,25 @@ def message_of(
 ) -> Message:
     """Return the message of a lease; what it sets itself overrides the settings."""
     entry = lease.entry
+    priority, _, id_, failures, losses, said = entry
     policy: Policy | Settings = settings
     timeout = settings.message_timeout
-    if entry.policy:
+    if said:
         policy = Policy.of(entry, settings)
         timeout = policy.timeout
-    return Message(
+    fields = (
         content.message,
-        entry.id,
+        id_,
         queue,
-        entry.priority,
+        priority,
         timeout,
         policy.requeue,
         policy.requeue_prio,
         policy.requeue_limit,
-        entry.failures,
-        entry.losses,
+        failures,
+        losses,
         lease.filename,
     )
+    message = make(Message, fields)
+    message.lease = lease
+    return message

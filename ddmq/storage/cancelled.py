@@ -81,10 +81,10 @@ class Cancellations:
             self._until = now + min(_BELIEVED * took, _BELIEVED_AT_MOST)
         return self._lately
 
-    def has(self, id_: str) -> bool:
-        """Tell whether a message is cancelled now, of which a listing has shown that it was."""
+    def has(self, id_: str, lately: frozenset[str]) -> bool:
+        """Tell whether a message is cancelled now, if a listing has shown lately that it was."""
         try:
-            return self._fs.exists(f"{self._path}/{id_}")
+            return id_ in lately and self._fs.exists(f"{self._path}/{id_}")
         except FileNotFoundError:
             return False
 

@@ -39,7 +39,9 @@ UNREADABLE = (
 )
 #: Errors of file systems on which only root, or nobody, may make special files or links.
 _NO_SPECIAL = (errno.EPERM, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EINVAL)
-_EMPTY = stat.S_IFREG | 0o666
+#: The mode of a new file, which the umask narrows.
+_MODE = 0o666
+_EMPTY = stat.S_IFREG | _MODE
 _UNSYNCABLE = (errno.EINVAL, errno.ENOTSUP, errno.EBADF, errno.EACCES, errno.EISDIR)
 _FLAGS = os.O_CLOEXEC | os.O_NOFOLLOW
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | _FLAGS
@@ -49,7 +51,7 @@ _OWN = _FILL | os.O_CREAT
 _READ = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | _FLAGS
 _CHUNK = 1 << 16
 _LARGE = 1 << 20
-_STALE_TRIES = 4
+_STALE_TRIES = range(4)
 _MOUNTS = "/proc/self/mountinfo"
 #: File systems, besides those on disks, that show a directory's new stamp when it is opened.
 _PROMPT = ("nfs", "nfs4", "tmpfs", "overlay", "zfs")
@@ -204,23 +206,48 @@ class FileSystem:
         """
         directories = self.directories
         held: Directory | Nothing | None = None
-        for is_last in (False, True):
-            try:
-                directory, _, own_name = path.rpartition("/")
-                held = self._held.get(directory)
-                if held is None:
-                    held, own_name = directories.above(path)
-                call = getattr(directories.calls, name)
-                return call(own_name, *arguments, dir_fd=held.descriptor, **options)
-            except OSError as error:
-                error.filename = path
-                if is_last or held is None:
-                    raise
-                makes = name in ("mkdir", "mknod")
-                makes = makes or (name == "open" and bool(arguments[0] & os.O_CREAT))
-                if not directories.may_succeed_now(error, held, makes=makes):
-                    raise
-        raise AssertionError(path)
+        try:
+            held, own_name = directories.above(path)
+            call = getattr(directories.calls, name)
+            return call(own_name, *arguments, dir_fd=held.descriptor, **options)
+        except OSError as error:
+            return self._call_again(error, held, name, path, *arguments, **options)
+
+    def _call_again(
+        self,
+        error: OSError,
+        held: Directory | Nothing | None,
+        name: str,
+        path: str,
+        *arguments: Any,
+        **options: Any,
+    ) -> Any:
+        """Make a failed call once more if it may succeed now; else raise its error."""
+        directories, makes = self.directories, name in ("mkdir", "mknod")
+        makes = makes or (name == "open" and bool(arguments[0] & os.O_CREAT))
+        error.filename = path
+        if held is None or not directories.may_succeed_now(error, held, makes=makes):
+            raise error
+        try:
+            held, own_name = directories.above(path)
+            call = getattr(directories.calls, name)
+            return call(own_name, *arguments, dir_fd=held.descriptor, **options)
+        except OSError as again:
+            again.filename = path
+            raise
+
+    def _open(self, path: str, flags: int, mode: int = _MODE) -> int:
+        """Open a file; this is `_call`, made short for each message."""
+        directory, _, name = path.rpartition("/")
+        held = self._held.get(directory)
+        if held is None:
+            return int(self._call("open", path, flags, mode))
+        try:
+            calls = self.directories.calls
+            descriptor: int = calls.open(name, flags, mode, dir_fd=held.descriptor)
+        except OSError as error:
+            return int(self._call_again(error, held, "open", path, flags, mode))
+        return descriptor
 
     def _lstat(self, path: str) -> os.stat_result:
         """Return the status of a path, following no link; what is missing is not retried."""
@@ -275,7 +302,7 @@ class FileSystem:
         listing shows `source`, it is tried again. FileNotFoundError: the target's directory is
         missing.
         """
-        for _ in range(_STALE_TRIES):
+        for _ in _STALE_TRIES:
             try:
                 self._move(source, target)
             except OSError as error:
@@ -323,8 +350,16 @@ class FileSystem:
 
     def unlink(self, path: str) -> bool:
         """Remove a file; False when it was gone already."""
+        directory, _, name = path.rpartition("/")
+        held = self._held.get(directory)
         try:
-            self._call("unlink", path)
+            if held is None:
+                self._call("unlink", path)
+                return True
+            try:
+                self.directories.calls.unlink(name, dir_fd=held.descriptor)
+            except OSError as error:
+                self._call_again(error, held, "unlink", path)
         except OSError as error:
             if error.errno not in GONE:
                 raise
@@ -373,7 +408,7 @@ class FileSystem:
         with suppress(OSError):
             found = Status.of(self._lstat(path))
             if found.is_file and found.names == 1:
-                self.calls.close(self._call("open", path, _FILL))
+                self.calls.close(self._open(path, _FILL))
 
     def is_alive(self, path: str) -> bool:
         """Tell whether a file exists on the server now, under whatever name.
@@ -387,7 +422,7 @@ class FileSystem:
 
     def _is_there(self, path: str) -> bool:
         try:
-            descriptor = self._call("open", path, _READ)
+            descriptor = self._open(path, _READ)
         except OSError as error:
             if error.errno == errno.ENOTDIR:
                 return False
@@ -455,7 +490,7 @@ class FileSystem:
         Opening it makes an NFS client drop its cached status, which may be a minute old.
         """
         try:
-            descriptor = self._call("open", path, _READ)
+            descriptor = self._open(path, _READ)
         except OSError:
             return None
         with _Closing(self.calls.close, descriptor, path):
@@ -559,23 +594,24 @@ class FileSystem:
         `mode` overrides the umask. If `sync` is set, the data is on stable storage when this
         returns.
         """
-        self._write_new(path, _NEW, data, sync=sync, mode=mode)
+        self.create_own(path, data, sync=sync, mode=mode, flags=_NEW)
 
     def create_own(
-        self, path: str, data: bytes, *, sync: bool, mode: int | None = None
+        self,
+        path: str,
+        data: bytes,
+        *,
+        sync: bool,
+        mode: int | None = None,
+        flags: int = _OWN,
     ) -> None:
         """Do so under a name that only we can know, since it has 64 random bits or more.
 
         Nobody else can have made that file, so O_EXCL is not needed. On NFS this saves a request,
         and the file has a true modification time from the beginning (see `Status.age`).
         """
-        self._write_new(path, _OWN, data, sync=sync, mode=mode)
-
-    def _write_new(
-        self, path: str, flags: int, data: bytes, *, sync: bool, mode: int | None
-    ) -> None:
         try:
-            descriptor = self._call("open", path, flags, 0o666)
+            descriptor = self._open(path, flags)
         except FileExistsError:
             raise
         except OSError:  # the file may have been made all the same
@@ -621,40 +657,44 @@ class FileSystem:
         with suppress(OSError):
             self._call("unlink", path)
 
-    def read(self, path: str, most: int = _CHUNK) -> bytes:
+    def read(self, path: str, most: int = _CHUNK, end: bytes | None = None) -> bytes:
         """Read a file to its end or to `most` bytes; follow no link, and wait for no FIFO.
+
+        A short file that ends with `end` is known to be whole: no further call looks for more.
 
         ESTALE means that another node has just replaced the file: it is opened again. ENOENT may
         mean that it was looked up too early: its directory and then the file are opened again.
         """
-        for _ in range(_STALE_TRIES):
+        for _ in _STALE_TRIES:
             try:
-                return self._read_once(path, most)
+                return self._read_once(path, most, end)
             except OSError as error:
                 if error.errno not in GONE:
                     raise
                 if error.errno == errno.ENOENT:
                     # An NFS client may have cached that it was missing.
                     self._revalidate(os.path.dirname(path))
-                    return self._read_once(path, most)
+                    return self._read_once(path, most, end)
                 stale = error
         raise stale
 
-    def _read_once(self, path: str, most: int) -> bytes:
-        descriptor, calls = self._call("open", path, _READ), self.directories.calls
+    def _read_once(self, path: str, most: int, end: bytes | None) -> bytes:
+        descriptor, calls = self._open(path, _READ), self.directories.calls
         try:
             try:
                 data: bytes = calls.read(descriptor, _CHUNK)
-                chunks, size = [data], len(data)
-                while chunks[-1] and size < most:
-                    chunks.append(calls.read(descriptor, min(most - size, _LARGE)))
-                    size += len(chunks[-1])
+                if end is None or len(data) >= _CHUNK or not data.endswith(end):
+                    chunks, size = [data], len(data)
+                    while chunks[-1] and size < most:
+                        chunks.append(calls.read(descriptor, min(most - size, _LARGE)))
+                        size += len(chunks[-1])
+                    data = b"".join(chunks)
             finally:
                 calls.close(descriptor)
         except OSError as error:
             error.filename = path
             raise
-        return b"".join(chunks)
+        return data
 
     def mkdir(self, path: str) -> bool:
         """Make a directory; False when it exists."""
@@ -777,14 +817,14 @@ class FileSystem:
 
     def open_anything(self, path: str) -> int:
         """Open a file of any kind, only for its status; return its descriptor."""
-        return int(self._call("open", path, os.O_PATH | _FLAGS))
+        return self._open(path, os.O_PATH | _FLAGS)
 
     def chmod(self, path: str, mode: int) -> None:
         """Set a mode that the umask does not change.
 
         Somebody may have put another file in its place, so no link is followed.
         """
-        descriptor = self._call("open", path, _READ)
+        descriptor = self._open(path, _READ)
         with _Closing(self.calls.close, descriptor, path):
             found = self.calls.fstat(descriptor)
             if stat.S_ISREG(found.st_mode) and found.st_nlink > 1:
@@ -922,7 +962,7 @@ class FileSystem:
     def birth_ns(self, path: str) -> int:
         """Make a file and remove it; return the time that the server gave it."""
         try:
-            descriptor = self._call("open", path, _OWN, 0o600)
+            descriptor = self._open(path, _OWN, 0o600)
             with _Closing(self.calls.close, descriptor, path):
                 return int(self.calls.fstat(descriptor).st_mtime_ns)
         finally:

@@ -101,13 +101,17 @@ class Leases:
         Lines of one range are finished by one rename, if they stand beside each other here.
         """
         missed: list[Lease] = []
-        for token, lines in _ranges_in(leases):
-            if token is None:
-                if not self._fs.unlink(f"{self.path}/{lines[0].filename}"):
-                    missed += lines
-                continue
-            acked = self.ranges.ack(token, _numbers(lines))
-            missed += [lease for lease in lines if lease.number not in acked]
+        of_ranges: list[Lease] = []
+        for lease in leases:
+            if lease.is_line:
+                of_ranges.append(lease)
+            elif not self._fs.unlink(f"{self.path}/{lease.filename}"):
+                missed.append(lease)
+        if of_ranges:  # which most consumers of single messages have none of
+            for token, lines in groupby(of_ranges, lambda lease: lease.token):
+                together = list(lines)
+                acked = self.ranges.ack(token, _numbers(together))
+                missed += [lease for lease in together if lease.number not in acked]
         return missed
 
     def renew(

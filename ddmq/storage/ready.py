@@ -17,6 +17,7 @@ from ddmq.storage.names import (
     MAX_STAMP,
     Bundle,
     Waiting,
+    make,
     parse_ready_entry,
     random_below,
 )
@@ -131,7 +132,8 @@ class ReadyQueue:
                 continue
             if not moved:
                 return False
-            self._notice(entry.priority)
+            if self._head is not None:
+                self._notice(entry.priority)
             if sync:
                 self._fs.sync_directory(tail.path)
             return True
@@ -285,7 +287,7 @@ class ReadyQueue:
             elif isinstance(entry, Bundle) and self._bundles.is_drained(entry):
                 self._put_away(path, entry)
             else:
-                return Waiting(entry, path)
+                return make(Waiting, (entry, path))
             self._passed.tried_in_vain(path)
             self.met(call, path)
 

@@ -20,6 +20,7 @@ from ddmq.clock import ClockUnknown, Stopwatch
 from ddmq.errors import out_of_memory
 from ddmq.log import inform
 from ddmq.message import (
+    END,
     Content,
     InvalidContent,
     Policy,
@@ -43,6 +44,7 @@ from ddmq.storage.names import (
     Entry,
     Lease,
     Range,
+    make,
     new_id,
     new_token,
     overrides_of,
@@ -89,10 +91,11 @@ class MessageFiles:
 
     def read(self, path: str, entry: Entry) -> Content:
         """Read a message file, at most up to the limit, or raise InvalidContent."""
-        parse = decode_dropped if entry.id.startswith(DROPPED) else decode
         limit = self._limit.max_bytes
         try:
-            return parse(self._fs.read(path, limit + 1), limit)
+            if entry.id.startswith(DROPPED):
+                return decode_dropped(self._fs.read(path, limit + 1), limit)
+            return decode(self._fs.read(path, limit + 1, END), limit)
         except TooLarge:
             if self._limit.reread() <= limit:
                 raise
@@ -270,13 +273,17 @@ class Store:
         A crash leaves at most a file in `tmp/`, which is no message. A durable message
         survives a power cut as soon as this returns.
         """
-        id_, clock, durable = os.urandom(10).hex(), self.clock, options.durable
-        entry = Entry(options.priority, 0, id_, failures, losses, options.policy)
-        draft, mode = f"{self.layout.tmp}/{id_}", self.layout.file_mode
+        id_, clock, layout = os.urandom(10).hex(), self.clock, self.layout
+        priority, policy, delay, durable = options
+        entry = make(Entry, (priority, 0, id_, failures, losses, policy))
+        draft = f"{layout.tmp}/{id_}"
         began = clock.monotonic(), clock.own_ns() + clock.offset_ns
-        self.fs.create_own(draft, data, sync=durable, mode=mode)
+        self.fs.create_own(draft, data, sync=durable, mode=layout.file_mode)
         try:
-            moved = self._show(draft, entry, options)
+            if delay:
+                moved = self._show(draft, entry, options)
+            else:
+                moved = self.ready.append(draft, entry, sync=durable)
         except OSError:
             self.fs.discard(draft)
             raise
@@ -493,8 +500,7 @@ class Store:
                 try:
                     if cancelled is None and self.buckets.has_cancelled:
                         cancelled = self.cancelled.lately()
-                    id_ = lease.entry.id
-                    if cancelled and id_ in cancelled and self.cancelled.has(id_):
+                    if cancelled and self.cancelled.has(lease.entry.id, cancelled):
                         self.cancelled.end(lease)
                         continue
                     why = refuses(lease, claimed.settings) if refuses else None
@@ -567,7 +573,7 @@ class Store:
                 self.ready.met(call, waiting.path)  # no competitor was faster
                 continue
             if leases:
-                return Claimed(waiting.path, leases, current)
+                return make(Claimed, (waiting.path, leases, current))
             entry = waiting.entry
             if self.passed.has(waiting.path):
                 self.ready.met(call, waiting.path)  # no competitor was faster
@@ -598,7 +604,7 @@ class Store:
             expiry = self.clock.compared_ms(timeout) or self.time.end_of_lease(timeout)
             if isinstance(entry, Range):
                 return self._take(path, entry, expiry, n)
-            lease = Lease.of(entry, expiry, os.urandom(8).hex())
+            lease = Lease.of_waiting(entry, path.rpartition("/")[2], expiry)
             target = f"{self.layout.work}/{lease.filename}"
             return [lease] if self.fs.rename(path, target) else []
         except ClockUnknown:

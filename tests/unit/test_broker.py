@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import errno
 import os
 import pickle
@@ -22,6 +23,7 @@ from ddmq import (
     DdmqError,
     InvalidArgument,
     LeaseLost,
+    Message,
     QueueNotFound,
     QueuePaused,
     Seen,
@@ -451,6 +453,25 @@ def test_what_is_no_message_and_can_not_be_moved_is_reported_once(
 
 
 # Ack, nack, release, reject
+
+
+@pytest.mark.parametrize(
+    "made",
+    [
+        lambda message: message,
+        copy.copy,
+        lambda message: pickle.loads(pickle.dumps(message)),
+        lambda message: Message(**message._asdict()),
+    ],
+    ids=["consumed", "copied", "pickled", "made of its fields"],
+)
+def test_a_message_is_settled_by_its_file_name(broker, root, made):
+    broker.publish("q", "x", durable=False)
+    broker.publish_many("q", range(10), durable=False)
+    held = [made(broker.consume("q")[0]) for _ in range(3)]
+    longer = made(broker.renew(held[1]))  # which has another name by now
+    broker.ack([held[0], longer, held[2]])
+    assert broker.view("q")["q"] == (8, 0, 0, 0)
 
 
 def test_an_acked_message_is_gone(broker, root):

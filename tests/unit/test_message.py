@@ -52,6 +52,14 @@ def leased(message, settings=None, failures=0, losses=0, own=()):
     return message_of("q", lease, Content(message, 5), settings or Settings())
 
 
+def test_a_message_has_the_lease_that_its_file_name_says():
+    message = leased("x", failures=1, own={"timeout": 9})
+    assert message.lease == Lease.parse(message.filename)
+    renewed = message._replace(filename=message.filename.replace("2", "3"))
+    assert renewed.lease is None  # what it says now is read when it is settled
+    assert Message(*message) == message
+
+
 def nested(depth):
     value = []
     for _ in range(depth):
@@ -163,6 +171,17 @@ def test_any_bytes_are_a_message_or_a_reason(data):
         assert reason.startswith(("its file", "in its file"))
     else:
         assert isinstance(content, Content)
+
+
+@pytest.mark.parametrize("around", ["", " ", "\n", "\r\n\t "])
+def test_space_may_stand_around_the_content(around):
+    data = f'{around}{{"message": "x", "priority": 5}}{around}'.encode()
+    assert decode(data) == Content("x", 5)
+
+
+def test_space_that_json_does_not_know_is_no_space():
+    with pytest.raises(InvalidContent, match="not JSON"):
+        decode('{"message": "x"}\u2003'.encode())
 
 
 def test_an_oversized_file_is_not_parsed():

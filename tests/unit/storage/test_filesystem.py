@@ -10,7 +10,7 @@ import time
 import pytest
 from support import Calls, counting, failing, losing_reply, remembering_missing
 
-from ddmq.storage.filesystem import FileSystem, Status
+from ddmq.storage.filesystem import CountedCalls, FileSystem, Status
 
 fs = FileSystem()
 
@@ -309,6 +309,24 @@ def test_a_file_is_read_to_its_end(tmp_path, size):
     data = os.urandom(size)
     (tmp_path / "a").write_bytes(data)
     assert fs.read(f"{tmp_path}/a", 10**6) == data
+
+
+@pytest.mark.parametrize(
+    ("data", "reads"),
+    [
+        (b'{"message":1}\n', 1),
+        (b'{"message":1}', 2),
+        (b"", 1),
+        (b"x" * 65_534 + b"}\n", 2),  # as long as one call reads: there may be more
+        (b"x" * 65_534 + b"}\n" + b"y" * 99, 3),
+    ],
+    ids=["whole", "no end", "empty", "a chunk", "longer"],
+)
+def test_what_ends_as_a_whole_file_does_is_read_by_one_call(tmp_path, data, reads):
+    (tmp_path / "a").write_bytes(data)
+    calls = CountedCalls()
+    assert FileSystem(calls).read(f"{tmp_path}/a", 10**6, b"}\n") == data
+    assert calls.numbers["read"] == reads
 
 
 def test_no_more_is_read_than_asked_for_and_a_little(tmp_path):

@@ -148,6 +148,14 @@ texts = st.one_of(st.text(), st.from_regex(ALMOST, fullmatch=True))
 @given(entries)
 def test_an_entry_survives_its_name(entry):
     assert Entry.parse(entry.priority, entry.filename) == entry
+    assert parse_ready_entry(entry.priority, entry.filename) == entry
+
+
+@given(entries, milliseconds)
+def test_a_new_lease_is_named_after_what_waited(entry, expiry):
+    lease = Lease.of_waiting(entry, entry.filename, expiry)
+    assert lease == Lease.of(entry, expiry, lease.token) == Lease.parse(lease.filename)
+    assert lease.token != Lease.of_waiting(entry, entry.filename, expiry).token
 
 
 @given(overrides)
