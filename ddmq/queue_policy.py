@@ -270,7 +270,7 @@ class QueuePolicy:
         from a paused queue: QueuePaused, unless we have some already. Otherwise a pause is told
         once.
         """
-        refuses = None if unless is None else self._refusing(unless)
+        refuses = None if unless is None else _refusing(self.name, unless)
         messages: list[Message] = []
         call, may_sweep = ConsumeCall(), self._cleans
         call.heeds_pause = heed_pause
@@ -299,17 +299,6 @@ class QueuePolicy:
                     "until `ddmq resume`"
                 )
         return messages
-
-    def _refusing(
-        self, unless: Callable[[Message], str | None]
-    ) -> Callable[[Lease, Settings], str | None]:
-        """Return what asks `unless` about a lease whose message is not read yet."""
-
-        def refuses(lease: Lease, settings: Settings) -> str | None:
-            unread = message_of(self.name, lease, Content(None, None), settings)
-            return unless(unread)
-
-        return refuses
 
     def _tell_pause(self) -> None:
         """Tell once that we take from a queue that is paused; it is no reason to fail."""
@@ -526,6 +515,17 @@ def _alike(
         return None
     until = seen.until if seen.state == "delayed" else None
     return seen.priority, tuple(sorted(seen.own.items())), until
+
+
+def _refusing(
+    queue: str, unless: Callable[[Message], str | None]
+) -> Callable[[Lease, Settings], str | None]:
+    """Return what asks `unless` about a lease whose message is not read yet."""
+
+    def refuses(lease: Lease, settings: Settings) -> str | None:
+        return unless(message_of(queue, lease, Content(None, None), settings))
+
+    return refuses
 
 
 def import_all() -> None:

@@ -211,43 +211,59 @@ class FileSystem:
             call = getattr(directories.calls, name)
             return call(own_name, *arguments, dir_fd=held.descriptor, **options)
         except OSError as error:
-            return self._call_again(error, held, name, path, *arguments, **options)
+            error.filename = path
+            makes = name in ("mkdir", "mknod")
+            makes = makes or (name == "open" and bool(arguments[0] & os.O_CREAT))
+            if held is None or not directories.may_succeed_now(
+                error, held, makes=makes
+            ):
+                raise
+        return self._call_once(name, path, *arguments, **options)
 
-    def _call_again(
-        self,
-        error: OSError,
-        held: Directory | Nothing | None,
-        name: str,
-        path: str,
-        *arguments: Any,
-        **options: Any,
-    ) -> Any:
-        """Make a failed call once more if it may succeed now; else raise its error."""
-        directories, makes = self.directories, name in ("mkdir", "mknod")
-        makes = makes or (name == "open" and bool(arguments[0] & os.O_CREAT))
-        error.filename = path
-        if held is None or not directories.may_succeed_now(error, held, makes=makes):
-            raise error
+    def _call_once(self, name: str, path: str, *arguments: Any, **options: Any) -> Any:
         try:
-            held, own_name = directories.above(path)
-            call = getattr(directories.calls, name)
+            held, own_name = self.directories.above(path)
+            call = getattr(self.directories.calls, name)
             return call(own_name, *arguments, dir_fd=held.descriptor, **options)
-        except OSError as again:
-            again.filename = path
+        except OSError as error:
+            error.filename = path
             raise
 
     def _open(self, path: str, flags: int, mode: int = _MODE) -> int:
-        """Open a file; this is `_call`, made short for each message."""
+        """Open a file: `_call`, made short, since this is done for each message."""
         directory, _, name = path.rpartition("/")
         held = self._held.get(directory)
         if held is None:
             return int(self._call("open", path, flags, mode))
+        directories = self.directories
         try:
-            calls = self.directories.calls
+            calls = directories.calls
             descriptor: int = calls.open(name, flags, mode, dir_fd=held.descriptor)
         except OSError as error:
-            return int(self._call_again(error, held, "open", path, flags, mode))
-        return descriptor
+            error.filename, makes = path, bool(flags & os.O_CREAT)
+            if not directories.may_succeed_now(error, held, makes=makes):
+                raise
+        else:
+            return descriptor
+        return int(self._call_once("open", path, flags, mode))
+
+    def _unlink(self, path: str) -> None:
+        """Remove a file: `_call`, made short, since this is done for each message."""
+        directory, _, name = path.rpartition("/")
+        held = self._held.get(directory)
+        if held is None:
+            self._call("unlink", path)
+            return
+        directories = self.directories
+        try:
+            directories.calls.unlink(name, dir_fd=held.descriptor)
+        except OSError as error:
+            error.filename = path
+            if not directories.may_succeed_now(error, held, makes=False):
+                raise
+        else:
+            return
+        self._call_once("unlink", path)
 
     def _lstat(self, path: str) -> os.stat_result:
         """Return the status of a path, following no link; what is missing is not retried."""
@@ -350,16 +366,8 @@ class FileSystem:
 
     def unlink(self, path: str) -> bool:
         """Remove a file; False when it was gone already."""
-        directory, _, name = path.rpartition("/")
-        held = self._held.get(directory)
         try:
-            if held is None:
-                self._call("unlink", path)
-                return True
-            try:
-                self.directories.calls.unlink(name, dir_fd=held.descriptor)
-            except OSError as error:
-                self._call_again(error, held, "unlink", path)
+            self._unlink(path)
         except OSError as error:
             if error.errno not in GONE:
                 raise
@@ -655,7 +663,7 @@ class FileSystem:
     def discard(self, path: str) -> None:
         """Remove a file that nobody needs; ignore errors."""
         with suppress(OSError):
-            self._call("unlink", path)
+            self._unlink(path)
 
     def read(self, path: str, most: int = _CHUNK, end: bytes | None = None) -> bytes:
         """Read a file to its end or to `most` bytes; follow no link, and wait for no FIFO.

@@ -10,7 +10,14 @@ import threading
 from contextlib import nullcontext, suppress
 
 import pytest
-from support import Calls, FakeClock, counting, failing, interrupted
+from support import (
+    Calls,
+    FakeClock,
+    counting,
+    failing,
+    interrupted,
+    open_files,
+)
 
 from ddmq import Broker, LeaseLost
 from ddmq.storage.filesystem import FileSystem
@@ -173,6 +180,34 @@ def test_no_more_directories_are_held_than_may_be(root):
     assert len(os.listdir("/proc/self/fd")) - len(before) <= min(32, soft[0] // 32)
     fs.let_go()
     assert os.listdir("/proc/self/fd") == before
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda fs, root: fs.unlink(f"{root}/q/tmp/none"),
+        lambda fs, root: fs.rename(f"{root}/q/tmp/none", f"{root}/q/work/none"),
+        lambda fs, root: fs.read(f"{root}/q/tmp/none"),
+        lambda fs, root: fs.read(f"{root}/q/tmp"),
+        lambda fs, root: fs.create(f"{root}/q/tmp/a", b"", sync=False),
+        lambda fs, root: fs.mkdir(f"{root}/q/none/a"),
+        lambda fs, root: fs.may_change(f"{root}/q/none"),
+    ],
+    ids=["unlink", "rename", "read", "no file", "exists", "mkdir", "access"],
+)
+def test_no_error_keeps_a_directory_open(root, call):
+    """An error that a frame of its own traceback refers to goes with the next collection only."""
+    before = open_files()
+    gc.disable()
+    try:
+        fs = FileSystem(root=root)
+        fs.read(f"{root}/q/tmp/a")
+        with suppress(OSError):
+            call(fs, root)
+        del fs
+        assert os.listdir("/proc/self/fd") == before
+    finally:
+        gc.enable()
 
 
 def test_who_has_no_descriptor_left_lets_go_of_those_held(root, fs):
