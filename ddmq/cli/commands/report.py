@@ -31,7 +31,7 @@ class Arguments(NamedTuple):
     queues: list[str] = QUEUES
     output: str | None = option(
         "-o --output",
-        "the page, which is there whole or not at all; standard output by default",
+        "the page, which is there whole or not at all; - is standard output, the default",
         metavar="FILE",
     )
     since: str | None = option(
@@ -46,10 +46,11 @@ def report(told: Arguments, context: Context) -> Reply:
     broker = Broker(told.root, fs=context.fs)
     for queue in told.queues:
         broker.settings(queue)  # there must be such a queue
+    output = None if told.output == "-" else told.output
     is_page = context.is_typed and not (context.is_for_programs and told.output is None)
-    if told.output is not None:
-        ordinary(told.output, follow=False)
-    elif is_page and sys.stdout.isatty():
+    if output is not None:
+        ordinary(output, follow=False)
+    elif is_page and told.output is None and sys.stdout.isatty():
         raise InvalidArgument(
             "say where the page is to go: -o report.html; or how to print the numbers: "
             "--format json, or csv"
@@ -60,15 +61,15 @@ def report(told: Arguments, context: Context) -> Reply:
     from ddmq.hpc.report.sections import sentence
 
     plain = sentence(found, source)
-    if told.output is not None or is_page:
+    if output is not None or is_page:
         data = _page(found, source).encode("utf-8", "backslashreplace")
-        if told.output is None:
+        if output is None:
             sys.stdout.buffer.write(data)
             sys.stdout.buffer.flush()
             return Reply({}, "")
-        with whole_file(told.output) as file:
+        with whole_file(output) as file:
             file.write(data)
-        plain = f"{printable(told.output)}: {plain}"
+        plain = f"{printable(output)}: {plain}"
     if context.is_typed and not context.is_for_programs:
         return Reply({}, plain)
     from ddmq.hpc.report.numbers import flat, numbers

@@ -307,7 +307,7 @@ complete -c ddmq -n '_shtab_ddmq_using results; and test $_shtab_ddmq_npos -eq 0
 complete -c ddmq -n '_shtab_ddmq_using results; and test $_shtab_ddmq_npos -eq 2' -ka "(__fish_complete_directories)" -d 'the --output-dir of the workers'
 complete -c ddmq -n '_shtab_ddmq_using; and test $_shtab_ddmq_npos -eq 0' -a report -d 'Make a page that tells what a run was, from the journals.'
 complete -c ddmq -n '_shtab_ddmq_using report' -s h -l help -d 'show this help message and exit'
-complete -c ddmq -n '_shtab_ddmq_using report' -s o -l output -xka "(__fish_complete_path (commandline -ct))" -d 'the page, which is there whole or not at all; standard output by default'
+complete -c ddmq -n '_shtab_ddmq_using report' -s o -l output -xka "(__fish_complete_path (commandline -ct))" -d 'the page, which is there whole or not at all; - is standard output, the default'
 complete -c ddmq -n '_shtab_ddmq_using report' -l since -x -d 'only what began since: 2030-01-31, 2030-01-31T12:00, or 2h: so long ago'
 complete -c ddmq -n '_shtab_ddmq_using report' -l format -xka "plain json yaml csv" -d 'how to print; plain by default'
 complete -c ddmq -n '_shtab_ddmq_using report' -s v -l verbose -d 'say more'

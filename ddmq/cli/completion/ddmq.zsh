@@ -483,7 +483,7 @@ _shtab_ddmq_renew_defaults_added=0
 
 _shtab_ddmq_report_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
-  {-o,--output}"[the page, which is there whole or not at all\; standard output by default]:FILE:_files"
+  {-o,--output}"[the page, which is there whole or not at all\; - is standard output, the default]:FILE:_files"
   "--since[only what began since\: 2030-01-31, 2030-01-31T12\:00, or 2h\: so long ago]:TIME:"
   "--format[how to print\; plain by default]:format:(plain json yaml csv)"
   {-v,--verbose}"[say more]"

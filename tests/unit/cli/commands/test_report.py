@@ -224,9 +224,11 @@ def test_a_terminal_gets_no_page(root):
 
 
 @pytest.mark.slow
-def test_a_pipe_gets_the_page(root, ran):
+@pytest.mark.parametrize("told", [[], ["-o", "-"]], ids=["by default", "asked for"])
+def test_a_pipe_gets_the_page(root, ran, tmp_path, told):
     ran(RUN)
-    command = [sys.executable, "-m", "ddmq", "report", str(root), "testmq"]
-    done = subprocess.run(command, capture_output=True, check=True)
+    command = [sys.executable, "-m", "ddmq", "report", str(root), "testmq", *told]
+    done = subprocess.run(command, capture_output=True, check=True, cwd=tmp_path)
+    assert not (tmp_path / "-").exists()
     assert done.stdout.startswith(b"<!DOCTYPE html>")
     assert done.stdout.endswith(b"</html>\n")
