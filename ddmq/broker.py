@@ -30,20 +30,9 @@ from ddmq.errors import (
     RootNotFound,
     StorageError,
     did_you_mean,
+    warn,
 )
-from ddmq.log import warn
-from ddmq.message import (
-    UNSET,
-    Counts,
-    DeadLetter,
-    Message,
-    Overview,
-    Pause,
-    PublishOptions,
-    Seen,
-    Unset,
-    WorkerSeen,
-)
+from ddmq.message import UNSET, Message, PublishOptions, Unset
 from ddmq.queue_policy import QueuePolicy
 from ddmq.settings import DELAY, OVERRIDES, SETTINGS, Settings, check
 from ddmq.storage import roots
@@ -60,11 +49,13 @@ if TYPE_CHECKING:
 
     from ddmq.holding.held import HeldMessage, Keeper
     from ddmq.hpc.journal import Run
+    from ddmq.seen import Counts, DeadLetter, Overview, Pause, Seen, WorkerSeen
     from ddmq.storage.housekeeping import Swept
     from ddmq.storage.then import FollowUps
     from ddmq.storage.workers import Workers
 
-STATES = Counts._fields
+#: The fields of `Counts`.
+STATES = ("waiting", "work", "delayed", "dead")
 _Result = TypeVar("_Result")
 _Method = TypeVar("_Method", bound="Callable[..., Any]")
 #: Seconds between two looks of a caller that waits: the first pause, and the longest.

@@ -12,21 +12,17 @@ from itertools import groupby
 from math import inf
 from typing import TYPE_CHECKING, Any
 
-from ddmq.errors import DdmqError, InvalidArgument, QueuePaused
-from ddmq.log import inform, warn
+from ddmq.errors import DdmqError, InvalidArgument, QueuePaused, inform, warn
 from ddmq.message import (
     UNSET,
     Content,
     Message,
-    Overview,
     Policy,
     Publication,
     PublishOptions,
-    Unrenewed,
     encode,
     encode_message,
     encode_options,
-    letter,
 )
 from ddmq.storage.filesystem import IMMOVABLE
 from ddmq.storage.housekeeping import Housekeeper
@@ -37,7 +33,7 @@ from ddmq.storage.settings_file import LAYOUT_EVERY
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
-    from ddmq.message import Counts, DeadLetter, Pause, Seen
+    from ddmq.seen import Counts, DeadLetter, Overview, Pause, Seen
     from ddmq.settings import Settings
     from ddmq.storage.contents import Contents
     from ddmq.storage.housekeeping import Swept
@@ -107,6 +103,8 @@ class QueuePolicy:
 
     def overview(self) -> Overview:
         """Count the messages in each state, and tell which of those at work nobody renews."""
+        from ddmq.seen import Overview, Unrenewed  # rarely needed
+
         now = self.store.clock.time()  # before the listings, which may take long
         counts, leases = self.store.census.look()
         settings = self.settings.current(LAYOUT_EVERY)
@@ -463,6 +461,8 @@ class QueuePolicy:
 
     def dead(self) -> list[DeadLetter]:
         """Return the dead letters with their reasons, by priority and age."""
+        from ddmq.seen import letter  # rarely needed
+
         found, letters = [], self.store.dead_letters
         for dead in letters.all():
             content, note = letters.content(dead), letters.note(dead)
@@ -529,6 +529,8 @@ def _says_nothing(options: PublishOptions) -> bool:
 
 def import_all() -> None:
     """Import what is otherwise imported when it is needed."""
+    import ddmq.printable
+    import ddmq.seen
     import ddmq.storage.bundle_file
     import ddmq.storage.cancelled
     import ddmq.storage.census

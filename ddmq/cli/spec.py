@@ -16,7 +16,6 @@ import os
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, TypeVar
 
 from ddmq.errors import DdmqError, InvalidArgument, did_you_mean
-from ddmq.printable import printable
 from ddmq.settings import parse_value, show
 
 if TYPE_CHECKING:
@@ -341,6 +340,8 @@ class Parser(argparse.ArgumentParser):
             # What else is left over is what argparse took their values for.
             message = head + " ".join(options)
             message += self.meant_by(options[0].partition("=")[0])
+        from ddmq.printable import printable  # rarely needed
+
         self.exit(2, f"{self.prog}: {printable(message)}; see `{self.prog} -h`\n")
 
     def meant_by(self, flag: str) -> str:

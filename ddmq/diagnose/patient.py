@@ -26,7 +26,7 @@ from ddmq.storage.store import Store
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from ddmq.message import Pause
+    from ddmq.seen import Pause
     from ddmq.settings import Settings
     from ddmq.storage.filesystem import Status
     from ddmq.storage.names import Lease

@@ -6,11 +6,10 @@ from functools import partial
 from math import inf
 from typing import TYPE_CHECKING, TypeVar
 
-from ddmq.errors import StorageError
+from ddmq.errors import StorageError, warn
 from ddmq.hpc.faults import AWAY, NOT_NOW, is_for_good
 from ddmq.hpc.running.process import Process
 from ddmq.hpc.signals import DRAIN
-from ddmq.log import warn
 from ddmq.storage.names import FAILED, LEASED, WAITING, new_token
 from ddmq.storage.then import FollowUps
 

@@ -7,7 +7,7 @@ from functools import partial
 from itertools import chain
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
-from ddmq.message import Counts
+from ddmq.seen import Counts
 from ddmq.storage.names import (
     DETACHED,
     DETACHED_SUFFIX,

@@ -11,7 +11,8 @@ import os
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from ddmq.message import Content, InvalidContent, Seen, letter
+from ddmq.message import Content, InvalidContent
+from ddmq.seen import Seen, letter
 from ddmq.storage.bundles import BundleNotFound
 from ddmq.storage.names import (
     DETACHED,

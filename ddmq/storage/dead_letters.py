@@ -6,7 +6,7 @@ import json
 import os
 from typing import TYPE_CHECKING, Any
 
-from ddmq.log import warn
+from ddmq.errors import warn
 from ddmq.message import InvalidContent
 from ddmq.storage.filesystem import IMMOVABLE
 from ddmq.storage.names import (

@@ -13,8 +13,7 @@ from math import inf
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from ddmq.clock import ClockUnknown
-from ddmq.errors import LockTimeout
-from ddmq.log import warn
+from ddmq.errors import LockTimeout, warn
 from ddmq.message import Policy
 from ddmq.storage.background import wait_for
 from ddmq.storage.bundles import BundleNotFound

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ddmq.log import warn
+from ddmq.errors import warn
 
 if TYPE_CHECKING:
     from ddmq.clock import Clock

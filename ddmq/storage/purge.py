@@ -6,7 +6,7 @@ import os
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from ddmq.message import Counts
+from ddmq.seen import Counts
 from ddmq.storage.filesystem import IMMOVABLE
 from ddmq.storage.names import (
     DETACHED,

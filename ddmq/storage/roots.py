@@ -10,8 +10,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from ddmq.clock import Clock
-from ddmq.errors import InvalidArgument, InvalidSettings, QueueNotFound
-from ddmq.log import warn
+from ddmq.errors import InvalidArgument, InvalidSettings, QueueNotFound, warn
 from ddmq.settings import Settings
 from ddmq.storage.background import wait_for
 from ddmq.storage.filesystem import is_shared

@@ -7,8 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from ddmq.clock import Clock
-from ddmq.errors import InvalidSettings, UnknownLayout
-from ddmq.log import warn
+from ddmq.errors import InvalidSettings, UnknownLayout, warn
 from ddmq.settings import (
     MAX_FILE,
     Layer,

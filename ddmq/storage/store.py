@@ -17,8 +17,7 @@ from itertools import chain
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ddmq.clock import ClockUnknown, Stopwatch
-from ddmq.errors import out_of_memory
-from ddmq.log import inform
+from ddmq.errors import inform, out_of_memory
 from ddmq.message import (
     Content,
     InvalidContent,

@@ -40,7 +40,6 @@ CORE = {
         "ddmq.storage.housekeeping",
         "ddmq.storage.ready",
         "ddmq.storage.locks",
-        "ddmq.log",
     ),
     *(
         "ddmq.message",

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from ddmq.cli.spec import Context
     from ddmq.hpc.journal import Run
-    from ddmq.message import DeadLetter
+    from ddmq.seen import DeadLetter
 
 #: Kinds of dead letters that fit on a terminal.
 _KINDS = 6

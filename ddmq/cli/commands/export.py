@@ -13,7 +13,7 @@ from ddmq.cli.commands import FORCE, QUEUE, ROOT
 from ddmq.cli.input import messages, readable_twice
 from ddmq.cli.spec import Command, Reply, option, positional, switch
 from ddmq.cli.whole_file import ordinary, whole_file
-from ddmq.log import warn
+from ddmq.errors import warn
 from ddmq.message import encode_message
 from ddmq.printable import printable_json
 from ddmq.settings import OVERRIDES, SETTINGS, check, show

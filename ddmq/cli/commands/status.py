@@ -8,8 +8,7 @@ from ddmq import Broker
 from ddmq.cli.commands import QUEUE, ROOT
 from ddmq.cli.commands.dead_letters import all_tries_of, history
 from ddmq.cli.spec import NAMES, TABLE, Command, Reply, positional, switch
-from ddmq.errors import InvalidArgument, StorageError
-from ddmq.log import warn
+from ddmq.errors import InvalidArgument, StorageError, warn
 from ddmq.printable import printable
 
 if TYPE_CHECKING:

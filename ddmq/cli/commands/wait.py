@@ -9,8 +9,7 @@ from ddmq import Broker
 from ddmq.cli.commands import QUEUES, ROOT, at_work, follow_ups_of
 from ddmq.cli.spec import SECONDS, Command, Reply, option, switch
 from ddmq.clock import Clock, date
-from ddmq.errors import DdmqError
-from ddmq.log import warn
+from ddmq.errors import DdmqError, warn
 from ddmq.printable import quoted
 
 if TYPE_CHECKING:
