@@ -538,7 +538,9 @@ def import_all() -> None:
     import ddmq.storage.drop
     import ddmq.storage.keys
     import ddmq.storage.leftovers
+    import ddmq.storage.locks
     import ddmq.storage.ranges
+    import ddmq.storage.roots
     import ddmq.storage.scan
     import ddmq.untrusted  # noqa: F401
 

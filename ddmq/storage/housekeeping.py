@@ -18,7 +18,6 @@ from ddmq.message import Policy
 from ddmq.storage.background import wait_for
 from ddmq.storage.bundles import BundleNotFound
 from ddmq.storage.filesystem import FORBIDDEN
-from ddmq.storage.locks import exclusive
 from ddmq.storage.names import LEFT, Lease, random_below
 
 if TYPE_CHECKING:
@@ -387,6 +386,8 @@ class Housekeeper:
         ago = inf if found is None else found.age(now_ns)
         if -CLEAN_EVERY < ago < CLEAN_EVERY:
             return
+        from ddmq.storage.locks import exclusive  # rarely needed
+
         with ExitStack() as stack:
             try:
                 stack.enter_context(exclusive(self._layout.lock, timeout=0))
