@@ -824,7 +824,7 @@ class Broker:
     @_explained
     def is_empty(self, queue: str) -> bool:
         """Tell whether no message waits, is at work or delayed; dead letters do not count."""
-        return self._visited(queue).is_empty()
+        return self._visited(queue).store.census.is_empty()
 
     @_explained
     def with_follow_ups(

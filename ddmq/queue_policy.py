@@ -8,6 +8,7 @@ why.
 from __future__ import annotations
 
 from contextlib import suppress
+from functools import cached_property
 from itertools import groupby
 from math import inf
 from typing import TYPE_CHECKING, Any
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from ddmq.settings import Settings
     from ddmq.storage.contents import Contents
     from ddmq.storage.housekeeping import Swept
+    from ddmq.storage.leases import Leases
     from ddmq.storage.settings_file import LayeredSettings
     from ddmq.storage.store import Store
 
@@ -66,7 +68,11 @@ class QueuePolicy:
         self._opened_at = store.clock.monotonic()
         self._has_all = self._has_told_pause = False
         self._layout = store.layout
-        self._leases = store.leases
+
+    @cached_property
+    def _leases(self) -> Leases:
+        """The leases of this queue, for whoever settles messages."""
+        return self.store.leases
 
     def attend(self, now: float, *, clean: bool) -> None:
         """Do what is due: compare directories, read settings, keep house.
@@ -134,10 +140,6 @@ class QueuePolicy:
         from ddmq.storage.contents import Contents  # rarely needed
 
         return Contents(self.store)
-
-    def is_empty(self) -> bool:
-        """Tell whether nothing waits, is leased or delayed."""
-        return self.store.census.is_empty()
 
     def clean(self, *, end_leases: bool) -> Swept:
         """Do all housekeeping now; PermissionError when we may not change this queue.
@@ -412,10 +414,10 @@ class QueuePolicy:
         ready, leases = target.store.ready, self.store.leases
 
         def act(current: Lease) -> bool:
-            if not anew:
-                return self.store.move(current, ready)
-            fresh = current.entry._replace(failures=0, losses=0)
-            return leases.leave(current, lambda path: ready.append(path, fresh))
+            entry = current.entry
+            if anew:
+                entry = entry._replace(failures=0, losses=0)
+            return leases.move(current, entry, ready)
 
         return self.settle(lease, act) is None
 
@@ -475,23 +477,24 @@ class QueuePolicy:
 
         If one can't be moved, all others are. Then an OSError names it.
         """
-        letters = self.store.dead_letters.all()
+        letters = self.store.dead_letters
+        found = letters.all()
         if ids is not None:
-            unknown = ids - {dead.entry.id for dead in letters}
+            unknown = ids - {dead.entry.id for dead in found}
             if unknown:
                 named = ", ".join(sorted(map(str, unknown))[:5])
                 raise InvalidArgument(
                     f"{named}: no dead letter of queue {self.name}; nothing was done"
                 )
         cancelled = self.store.cancelled
-        redriven = {dead.entry.id for dead in letters} if ids is None else ids
+        redriven = {dead.entry.id for dead in found} if ids is None else ids
         cancelled.forget(cancelled.ids_if_any() & redriven)
         number, kept = 0, []
-        for dead in letters:
+        for dead in found:
             if ids is not None and dead.entry.id not in ids:
                 continue
             try:
-                number += self.store.redrive(dead)
+                number += letters.redrive(dead, self.store.ready.append)
             except OSError as error:
                 if error.errno not in IMMOVABLE:
                     raise
@@ -532,11 +535,14 @@ def import_all() -> None:
     import ddmq.printable
     import ddmq.seen
     import ddmq.storage.bundle_file
+    import ddmq.storage.bundles
     import ddmq.storage.cancelled
     import ddmq.storage.census
     import ddmq.storage.dead_letters
+    import ddmq.storage.delayed
     import ddmq.storage.drop
     import ddmq.storage.keys
+    import ddmq.storage.leases
     import ddmq.storage.leftovers
     import ddmq.storage.locks
     import ddmq.storage.ranges

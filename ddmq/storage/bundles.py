@@ -27,6 +27,7 @@ from ddmq.message import InvalidContent, TooLarge
 from ddmq.settings import MAX_BYTES
 from ddmq.storage.directories import GONE
 from ddmq.storage.filesystem import REFUSED, UNREADABLE
+from ddmq.storage.layout import BundleNotFound, NoClaim
 from ddmq.storage.names import (
     DRAINED,
     LINES,
@@ -102,21 +103,6 @@ def _end_of(target: str, first: int, lines: int) -> int | None:
     return found[0] if found is not None and first < found[0] <= lines else None
 
 
-class BundleNotFound(OSError):
-    """A bundle is not where it should be. That proves nothing, so its leases stay."""
-
-    def __init__(self, path: str, id_: str) -> None:
-        super().__init__(errno.ENODATA, "this bundle can't be found", path)
-        self.id = id_
-
-
-class NoClaim(OSError):
-    """Somebody put what is no claim where the next claim of a bundle is to be made."""
-
-    def __init__(self, path: str) -> None:
-        super().__init__(errno.EINVAL, "that is no claim of ddmq; remove it", path)
-
-
 class Bundles:
     """Claims and removes bundles, and finds the messages of their lines."""
 
@@ -129,6 +115,7 @@ class Bundles:
         *,
         buckets: Buckets,
         limit: Limit,
+        ended: set[str],
     ) -> None:
         self.path = layout.bundles
         self._layout = layout
@@ -149,8 +136,7 @@ class Bundles:
         """Bundles that housekeeping did not find: when to look again, and how long the pause is."""
         self._us = 0, ""
         """The number of our process, which changes by a fork, and what its leases say of it."""
-        self._ended: set[str] = set()
-        """Bundles of which we ended a claim since we last looked whether they are finished."""
+        self._ended = ended
 
     # Claiming
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from ddmq.message import Content, InvalidContent
 from ddmq.seen import Seen, letter
-from ddmq.storage.bundles import BundleNotFound
+from ddmq.storage.layout import BundleNotFound
 from ddmq.storage.names import (
     DETACHED,
     Bundle,

@@ -22,7 +22,7 @@ from ddmq.storage.names import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from ddmq.clock import Clock
     from ddmq.message import Content
@@ -87,6 +87,21 @@ class DeadLetters:
             where = os.path.relpath(path, self._layout.path)
             self.write_note(dead, {"reason": f"{reason}; it was {where}"})
         return True
+
+    def redrive(self, dead: Dead, append: Callable[[str, Entry], bool]) -> bool:
+        """Let `append` put a dead letter into the ready queue, with its counts at zero.
+
+        It gets the priority that it was published with. False: it holds no message, or is gone.
+        """
+        content = self.content(dead)
+        if content is None:
+            return False
+        priority = content.priority_or(dead.entry.priority)
+        entry = Entry(priority, 0, dead.entry.id, policy=dead.entry.policy)
+        moved = append(self.path_of(dead), entry)
+        if moved:
+            self.discard_note(dead)
+        return moved
 
     # Notes
 

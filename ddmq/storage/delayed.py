@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ddmq.storage.names import Delayed, known, past
+from ddmq.storage.names import Delayed, known
 
 if TYPE_CHECKING:
     from ddmq.storage.filesystem import FileSystem
@@ -37,12 +37,6 @@ class DelayedMessages:
     def all(self) -> list[Delayed]:
         """Return the delayed messages and bundles."""
         return known(Delayed.parse, self._fs.listing(self.path))
-
-    def due(self) -> tuple[list[Delayed], int]:
-        """Return those that are due, the earliest first, and how many there are in all."""
-        now = self._time.now_ms()  # before the listing, which may take long
-        names = self._fs.listing(self.path)
-        return known(Delayed.parse, past(names, now)), len(names)
 
     def make_due(self, delayed: Delayed) -> int:
         """Move a message or bundle to the end of the ready queue; return how many messages came."""

@@ -16,16 +16,23 @@ from ddmq.clock import ClockUnknown
 from ddmq.errors import LockTimeout, warn
 from ddmq.message import Policy
 from ddmq.storage.background import wait_for
-from ddmq.storage.bundles import BundleNotFound
 from ddmq.storage.filesystem import FORBIDDEN
-from ddmq.storage.names import LEFT, Lease, random_below
+from ddmq.storage.layout import BundleNotFound
+from ddmq.storage.names import (
+    LEFT,
+    Delayed,
+    Lease,
+    RangeLease,
+    known,
+    past,
+    random_below,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from ddmq.settings import Settings
     from ddmq.storage.background import BackgroundCall
-    from ddmq.storage.names import RangeLease
     from ddmq.storage.store import Store
 
 _Name = TypeVar("_Name")
@@ -73,6 +80,36 @@ class Swept(NamedTuple):
         return Swept(*map(sum, zip(self, other)))
 
 
+def expired(
+    store: Store, *, of_all: bool = False, end_all: bool = False
+) -> tuple[list[Lease | RangeLease], int, list[str]]:
+    """Return what one listing of `work/` shows that is to be done.
+
+    These are the leases that are over by the file server's clock, the first ones first; how many
+    names there are; and the ids of bundles that may be finished: those of which we ended a claim,
+    or with `of_all` those of dead clients, too. With `end_all`, each lease is taken for one that is
+    over.
+    """
+    time, fs = store.time, store.fs
+    now = time.now_ms()  # before the listing: that may take long
+    names = fs.listing(store.layout.work)
+    over = sorted(names) if end_all else past(names, now)
+    leases: list[Lease | RangeLease] = []
+    for name in over:
+        leases += known(Lease.parse, [name]) or known(RangeLease.parse, [name])
+    if not store.ended and not of_all:
+        return leases, len(names), []
+    return leases, len(names), store.bundles.seem_finished(names, of_all=of_all)
+
+
+def due(store: Store) -> tuple[list[Delayed], int]:
+    """Return what is due in `delayed/`, the earliest first, and how many names there are."""
+    time, fs = store.time, store.fs
+    now = time.now_ms()  # before the listing, which may take long
+    names = fs.listing(store.layout.delayed)
+    return known(Delayed.parse, past(names, now)), len(names)
+
+
 class Housekeeper:
     """Does the housekeeping of one queue whenever its client interacts with it.
 
@@ -88,8 +125,6 @@ class Housekeeper:
         clock = self._clock = store.clock
         self._layout = store.layout
         self._time = store.time
-        self._leases = store.leases
-        self._delayed = store.delayed
         self._fs = store.fs
         self._swept_at = self._dropped_at = self._cleaned_at = -inf
         self._asked_clock_at = clock.monotonic()  # whoever opened the queue did so
@@ -182,19 +217,22 @@ class Housekeeper:
         With `end_all`, all leases count as expired. Then remove bundles that are finished: our
         own, or with `of_all` those of others too.
         """
-        expired, number, bundles = self._leases.expired(of_all=of_all, end_all=end_all)
-        if expired:
+        over, number, bundles = expired(self._store, of_all=of_all, end_all=end_all)
+        if over:
             self._cancelled = self._store.cancelled.ids_if_any()
-        held = number - len(expired)
+        held = number - len(over)
         self._interval = SWEEP_EVERY * (1 + held / _LEASES_PER_SECOND)
-        fates = self._each(self._expire, expired, within)
-        self._each(self._store.bundles.remove_if_finished, bundles, within)
+        fates = self._each(self._expire, over, within)
+        if bundles:
+            self._each(self._store.bundles.remove_if_finished, bundles, within)
         return reduce(Swept.plus, filter(None, fates), Swept())
 
     def _make_due(self, within: float) -> Swept:
         """Move the delayed messages whose time has come to the end of the ready queue."""
-        due, self._number_delayed = self._delayed.due()
-        made = self._each(self._delayed.make_due, due, within)
+        come, self._number_delayed = due(self._store)
+        if not come:
+            return Swept()
+        made = self._each(self._store.delayed.make_due, come, within)
         return Swept(due=sum(number or 0 for number in made))
 
     def _adopt_all(self, within: float) -> Swept:
@@ -269,7 +307,7 @@ class Housekeeper:
             alone.append(self._expire_one(detached))
 
         try:
-            taken = self._leases.ranges.take_over(lease, expire)
+            taken = self._store.leases.ranges.take_over(lease, expire)
         except BundleNotFound as error:
             now = self._clock.monotonic()
             if now - self._missed.setdefault(error.id, now) >= _MISSED_FOR:
@@ -284,7 +322,8 @@ class Housekeeper:
 
     def _expire_range(self, held: RangeLease, *, was_received: bool) -> Swept:
         """Requeue the open lines of a range that we have taken over, or let them be dead."""
-        found, ranges, ready = held.range, self._leases.ranges, self._store.ready
+        store = self._store
+        found, ranges, ready = held.range, store.leases.ranges, store.ready
         swept, left = Swept(), []
         for lease in held.leases():
             if lease.entry.id not in self._cancelled:

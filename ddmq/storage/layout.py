@@ -68,6 +68,21 @@ def may_be_queue(name: str) -> bool:
         return False
 
 
+class BundleNotFound(OSError):
+    """A bundle is not where it should be. That proves nothing, so its leases stay."""
+
+    def __init__(self, path: str, id_: str) -> None:
+        super().__init__(errno.ENODATA, "this bundle can't be found", path)
+        self.id = id_
+
+
+class NoClaim(OSError):
+    """Somebody put what is no claim where the next claim of a bundle is to be made."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__(errno.EINVAL, "that is no claim of ddmq; remove it", path)
+
+
 class Layout:
     """The paths of one queue, and the modes of what is made in it."""
 

@@ -7,8 +7,9 @@ is leased as part of a range (`ddmq.storage.ranges`).
 from __future__ import annotations
 
 from contextlib import suppress
+from functools import cached_property
 from itertools import groupby
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from ddmq.storage.names import (
     DETACHED,
@@ -16,29 +17,18 @@ from ddmq.storage.names import (
     Range,
     RangeLease,
     known,
-    past,
 )
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
+    from ddmq.storage.buckets import PassedOver
     from ddmq.storage.bundles import Bundles
     from ddmq.storage.filesystem import FileSystem
     from ddmq.storage.layout import Layout, ServerTime
     from ddmq.storage.names import Entry, ReadyEntry
-    from ddmq.storage.passed_over import PassedOver
     from ddmq.storage.ranges import Ranges
-
-
-class Expired(NamedTuple):
-    """What one listing of `work/` shows to housekeeping."""
-
-    leases: list[Lease | RangeLease]
-    """Those that are over by the file server's clock, the first ones first."""
-    number: int
-    """How many names there are."""
-    bundles: list[str]
-    """The ids of bundles that may be finished."""
+    from ddmq.storage.ready import ReadyQueue
 
 
 class Leases:
@@ -49,7 +39,7 @@ class Leases:
         layout: Layout,
         fs: FileSystem,
         time: ServerTime,
-        bundles: Bundles,
+        find_bundles: Callable[[], Bundles],
         *,
         passed: PassedOver,
     ) -> None:
@@ -57,9 +47,14 @@ class Leases:
         self._layout = layout
         self._fs = fs
         self._time = time
-        self._bundles = bundles
+        self._find_bundles = find_bundles
         self._passed = passed
         self._ranges: Ranges | None = None
+
+    @cached_property
+    def _bundles(self) -> Bundles:
+        """The bundles, once a line of one is leased."""
+        return self._find_bundles()
 
     @property
     def ranges(self) -> Ranges:
@@ -80,20 +75,6 @@ class Leases:
             held = RangeLease.parse(name)
             found += held.leases() if held else known(Lease.parse, [name])
         return found
-
-    def expired(self, *, of_all: bool = False, end_all: bool = False) -> Expired:
-        """Return what is to be done in `work/`; with `of_all`, also what dead clients left undone.
-
-        With `end_all`, each lease is taken for one that is over.
-        """
-        now = self._time.now_ms()  # before the listing: that may take long
-        names = self._fs.listing(self.path)
-        over = sorted(names) if end_all else past(names, now)
-        leases: list[Lease | RangeLease] = []
-        for name in over:
-            leases += known(Lease.parse, [name]) or known(RangeLease.parse, [name])
-        bundles = self._bundles.seem_finished(names, of_all=of_all)
-        return Expired(leases, len(names), bundles)
 
     def ack(self, leases: Sequence[Lease]) -> list[Lease]:
         """Finish messages; return those that are not there.
@@ -164,6 +145,10 @@ class Leases:
         if lease.is_line:
             return self.ranges.leave(lease, move)
         return move(f"{self.path}/{lease.filename}")
+
+    def move(self, lease: Lease, entry: Entry, other: ReadyQueue) -> bool:
+        """Put a message at the end of another ready queue on this file system, as `entry`."""
+        return self.leave(lease, lambda path: other.append(path, entry))
 
     def put(
         self, lease: Lease, entry: Entry, place: Callable[[str, ReadyEntry], bool]

@@ -26,7 +26,7 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from ddmq.storage.bundles import BundleNotFound
+from ddmq.storage.layout import BundleNotFound
 from ddmq.storage.names import (
     DETACHED,
     LEFT,

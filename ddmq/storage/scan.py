@@ -21,8 +21,8 @@ from ddmq.storage.names import (
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from ddmq.storage.buckets import PassedOver
     from ddmq.storage.filesystem import FileSystem
-    from ddmq.storage.passed_over import PassedOver
 
 
 class Scan:

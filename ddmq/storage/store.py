@@ -12,7 +12,7 @@ import errno
 import os
 import stat
 from contextlib import suppress
-from functools import partial
+from functools import cached_property, partial
 from itertools import chain
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -29,11 +29,16 @@ from ddmq.message import (
     encode_options,
 )
 from ddmq.settings import Limit
-from ddmq.storage.buckets import Buckets
-from ddmq.storage.bundles import BundleNotFound, Bundles, NoClaim
+from ddmq.storage.buckets import Buckets, PassedOver
 from ddmq.storage.filesystem import UNREADABLE
-from ddmq.storage.layout import ABANDONED, ABANDONED_INPUT, Layout, ServerTime
-from ddmq.storage.leases import Leases
+from ddmq.storage.layout import (
+    ABANDONED,
+    ABANDONED_INPUT,
+    BundleNotFound,
+    Layout,
+    NoClaim,
+    ServerTime,
+)
 from ddmq.storage.names import (
     DROPPED,
     LINES,
@@ -46,7 +51,6 @@ from ddmq.storage.names import (
     new_token,
     overrides_of,
 )
-from ddmq.storage.passed_over import PassedOver
 from ddmq.storage.ready import ReadyQueue
 
 if TYPE_CHECKING:
@@ -55,12 +59,14 @@ if TYPE_CHECKING:
     from ddmq.clock import Clock
     from ddmq.message import Publication
     from ddmq.settings import Settings
+    from ddmq.storage.bundles import Bundles
     from ddmq.storage.cancelled import Cancellations
     from ddmq.storage.census import Census
     from ddmq.storage.dead_letters import DeadLetters
     from ddmq.storage.delayed import DelayedMessages
     from ddmq.storage.drop import Drop
     from ddmq.storage.filesystem import FileSystem
+    from ddmq.storage.leases import Leases
     from ddmq.storage.leftovers import Leftovers
     from ddmq.storage.names import ReadyEntry, Waiting
     from ddmq.storage.ready import ConsumeCall
@@ -146,7 +152,7 @@ class Store:
         self.clock = clock
         self.limit = limit = limit or Limit()
         self.layout = layout = Layout(path, fs, clock)
-        self.time = time = ServerTime(layout, fs, clock)
+        self.time = ServerTime(layout, fs, clock)
         self.files = MessageFiles(fs, limit)
         self.passed = passed = PassedOver(clock)
 
@@ -156,9 +162,9 @@ class Store:
         self.buckets = buckets = Buckets(
             layout, fs, clock, quarantine, passed=passed, size=bucket_size
         )
-        self.bundles = Bundles(layout, fs, clock, time, buckets=buckets, limit=limit)
-        self.ready = ReadyQueue(buckets, self.bundles, fs, clock)
-        self.leases = Leases(layout, fs, time, self.bundles, passed=passed)
+        self.ready = ReadyQueue(buckets, lambda: self.bundles, fs, clock)
+        self.ended: set[str] = set()
+        """Bundles of which we ended a claim since we last looked whether they are finished."""
         self.bundle_size = bundle_size
         self._dead_letters: DeadLetters | None = None
         self._delayed: DelayedMessages | None = None
@@ -174,6 +180,32 @@ class Store:
 
     # The parts that few commands need are made when they are first used. Each module that a
     # command imports costs the file server some requests.
+
+    @cached_property
+    def bundles(self) -> Bundles:
+        """The messages that were published together."""
+        from ddmq.storage.bundles import Bundles
+
+        bundles = Bundles(
+            self.layout,
+            self.fs,
+            self.clock,
+            self.time,
+            buckets=self.buckets,
+            limit=self.limit,
+            ended=self.ended,
+        )
+        # Another thread may have made them meanwhile, and remembers there what it claimed.
+        known: Bundles = self.__dict__.setdefault("bundles", bundles)
+        return known
+
+    @cached_property
+    def leases(self) -> Leases:
+        """The messages that somebody has."""
+        from ddmq.storage.leases import Leases
+
+        fs, bundles = self.fs, lambda: self.bundles
+        return Leases(self.layout, fs, self.time, bundles, passed=self.passed)
 
     @property
     def dead_letters(self) -> DeadLetters:
@@ -677,10 +709,6 @@ class Store:
         """Give a message back to its old place, with the counts of `entry`."""
         return self.leases.put(lease, entry or lease.entry, self.ready.put_back)
 
-    def move(self, lease: Lease, other: ReadyQueue) -> bool:
-        """Put a message at the end of another ready queue on this file system."""
-        return self.leases.leave(lease, lambda path: other.append(path, lease.entry))
-
     def dead_letter(
         self,
         lease: Lease,
@@ -699,21 +727,6 @@ class Store:
             self.dead_letters.write_note(dead, note)
         target = self.dead_letters.path_of(dead)
         return self.leases.leave(lease, lambda path: self.fs.rename(path, target))
-
-    def redrive(self, dead: Dead) -> bool:
-        """Put a dead letter at the end of the ready queue, with its counts at zero.
-
-        It gets the priority that it was published with. False: it holds no message, or is gone.
-        """
-        path, content = self.dead_letters.path_of(dead), self.dead_letters.content(dead)
-        if content is None:
-            return False
-        priority = content.priority_or(dead.entry.priority)
-        entry = Entry(priority, 0, dead.entry.id, policy=dead.entry.policy)
-        moved = self.ready.append(path, entry)
-        if moved:
-            self.dead_letters.discard_note(dead)
-        return moved
 
 
 def _ids(bundles: Sequence[Bundle]) -> str:

@@ -140,7 +140,7 @@ class Transfer:
                 except InvalidContent as error:
                     self._give_up([lease.entry], f"it holds no message: {error}")
                     continue
-                if self._source.move(lease, self._target_ready):
+                if self._leases.move(lease, lease.entry, self._target_ready):
                     self._left.pop(id_, None)
         finally:
             self._leases.ranges.put_rest(held.token, self._ready.put_back)

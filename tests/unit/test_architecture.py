@@ -29,7 +29,6 @@ CORE = [
     "ddmq.storage.lock_file",
     "ddmq.storage.locks",
     "ddmq.storage.layout",
-    "ddmq.storage.passed_over",
     "ddmq.storage.dead_letters",
     "ddmq.storage.scan",
     "ddmq.storage.buckets",

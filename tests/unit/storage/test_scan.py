@@ -7,8 +7,8 @@ import errno
 import pytest
 from unit.storage.ready_client import buckets, number
 
+from ddmq.storage.buckets import PassedOver
 from ddmq.storage.names import Bundle, Entry, Range
-from ddmq.storage.passed_over import PassedOver
 from ddmq.storage.scan import Scan
 
 
