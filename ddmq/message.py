@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from ddmq.settings import Settings
-    from ddmq.storage.names import Entry, Range
+    from ddmq.storage.names import Entry
+    from ddmq.storage.range_names import Range
 
 
 class Unset(Enum):

@@ -545,6 +545,7 @@ def import_all() -> None:
     import ddmq.storage.leases
     import ddmq.storage.leftovers
     import ddmq.storage.locks
+    import ddmq.storage.range_names
     import ddmq.storage.ranges
     import ddmq.storage.roots
     import ddmq.storage.scan

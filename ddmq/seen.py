@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from ddmq.storage.names import Dead, Entry
+    from ddmq.storage.dead_letters import Dead
+    from ddmq.storage.names import Entry
 
 
 class Seen(NamedTuple):

@@ -9,19 +9,21 @@ from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from ddmq.seen import Counts
 from ddmq.storage.names import (
-    DETACHED,
-    DETACHED_SUFFIX,
     LINES,
-    RANGE_SUFFIX,
     Bundle,
     Lease,
-    Range,
-    RangeLease,
     known,
-    parse_detached,
     parse_directory,
     parse_ready_entry,
     past,
+)
+from ddmq.storage.range_names import (
+    DETACHED,
+    DETACHED_SUFFIX,
+    RANGE_SUFFIX,
+    Range,
+    RangeLease,
+    parse_detached,
 )
 
 if TYPE_CHECKING:

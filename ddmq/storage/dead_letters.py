@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ddmq.errors import warn
 from ddmq.message import InvalidContent
@@ -14,8 +14,11 @@ from ddmq.storage.names import (
     MAX_NOTE,
     NO_MESSAGE,
     NOTE_SUFFIX,
-    Dead,
+    NUMBER,
+    READY,
     Entry,
+    Grammar,
+    entry_of,
     known,
     new_id,
     new_token,
@@ -29,6 +32,38 @@ if TYPE_CHECKING:
     from ddmq.storage.filesystem import FileSystem
     from ddmq.storage.layout import Layout
     from ddmq.storage.store import MessageFiles
+
+
+_dead = Grammar(rf"{NUMBER}\.{READY}\.([0-9a-f]{{16}})\.([a-z]{{1,20}})")
+
+
+class Dead(NamedTuple):
+    """A dead letter: a file in `dead/`, with a code for the reason."""
+
+    entry: Entry
+    token: str
+    """The token of its last claim. A note with it is of the same death, and of no other."""
+    code: str
+
+    @property
+    def filename(self) -> str:
+        """The name in `dead/`."""
+        entry = self.entry
+        return f"{entry.priority}.{entry.filename}.{self.token}.{self.code}"
+
+    @property
+    def note(self) -> str:
+        """The name of its note, beside it."""
+        return f"{self.entry.id}.{self.token}.{self.code}{NOTE_SUFFIX}"
+
+    @classmethod
+    def parse(cls, filename: str) -> Dead | None:
+        """Read a name found in `dead/`."""
+        match = _dead.fullmatch(filename)
+        if match is None:
+            return None
+        *fields, token, code = match.groups()
+        return cls(entry_of(*fields), token, code)
 
 
 class DeadLetters:

@@ -2,15 +2,41 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
-from ddmq.storage.names import Delayed, known
+from ddmq.storage.names import NUMBER, Grammar, known, parse_ready_entry
 
 if TYPE_CHECKING:
     from ddmq.storage.filesystem import FileSystem
     from ddmq.storage.layout import Layout, ServerTime
     from ddmq.storage.names import ReadyEntry
     from ddmq.storage.ready import ReadyQueue
+
+
+_delayed = Grammar(rf"([0-9]{{13}})\.{NUMBER}\.(.+)")
+
+
+class Delayed(NamedTuple):
+    """A message or a bundle in `delayed/`, which is not visible before `due`."""
+
+    entry: ReadyEntry
+    due: int
+    """Milliseconds since 1970."""
+
+    @property
+    def filename(self) -> str:
+        """The name in `delayed/`."""
+        return f"{self.due:013d}.{self.entry.priority}.{self.entry.filename}"
+
+    @classmethod
+    def parse(cls, filename: str) -> Delayed | None:
+        """Read a name found in `delayed/`."""
+        match = _delayed.fullmatch(filename)
+        if match is None:
+            return None
+        due, priority, place = match.groups()
+        entry = parse_ready_entry(int(priority), place)
+        return None if entry is None else cls(entry, int(due))
 
 
 class DelayedMessages:

@@ -18,21 +18,15 @@ from ddmq.message import Policy
 from ddmq.storage.background import wait_for
 from ddmq.storage.filesystem import FORBIDDEN
 from ddmq.storage.layout import BundleNotFound
-from ddmq.storage.names import (
-    LEFT,
-    Delayed,
-    Lease,
-    RangeLease,
-    known,
-    past,
-    random_below,
-)
+from ddmq.storage.names import Lease, known, parse_lease, past, random_below
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from ddmq.settings import Settings
     from ddmq.storage.background import BackgroundCall
+    from ddmq.storage.delayed import Delayed
+    from ddmq.storage.range_names import RangeLease
     from ddmq.storage.store import Store
 
 _Name = TypeVar("_Name")
@@ -94,9 +88,7 @@ def expired(
     now = time.now_ms()  # before the listing: that may take long
     names = fs.listing(store.layout.work)
     over = sorted(names) if end_all else past(names, now)
-    leases: list[Lease | RangeLease] = []
-    for name in over:
-        leases += known(Lease.parse, [name]) or known(RangeLease.parse, [name])
+    leases: list[Lease | RangeLease] = known(parse_lease, over)
     if not store.ended and not of_all:
         return leases, len(names), []
     return leases, len(names), store.bundles.seem_finished(names, of_all=of_all)
@@ -107,7 +99,12 @@ def due(store: Store) -> tuple[list[Delayed], int]:
     time, fs = store.time, store.fs
     now = time.now_ms()  # before the listing, which may take long
     names = fs.listing(store.layout.delayed)
-    return known(Delayed.parse, past(names, now)), len(names)
+    over = past(names, now)
+    if not over:  # then the module for it is not needed
+        return [], len(names)
+    from ddmq.storage.delayed import Delayed
+
+    return known(Delayed.parse, over), len(names)
 
 
 class Housekeeper:
@@ -322,6 +319,8 @@ class Housekeeper:
 
     def _expire_range(self, held: RangeLease, *, was_received: bool) -> Swept:
         """Requeue the open lines of a range that we have taken over, or let them be dead."""
+        from ddmq.storage.range_names import LEFT  # rarely needed
+
         store = self._store
         found, ranges, ready = held.range, store.leases.ranges, store.ready
         swept, left = Swept(), []

@@ -11,13 +11,7 @@ from functools import cached_property
 from itertools import groupby
 from typing import TYPE_CHECKING
 
-from ddmq.storage.names import (
-    DETACHED,
-    Lease,
-    Range,
-    RangeLease,
-    known,
-)
+from ddmq.storage.names import Lease, parse_lease
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -27,6 +21,7 @@ if TYPE_CHECKING:
     from ddmq.storage.filesystem import FileSystem
     from ddmq.storage.layout import Layout, ServerTime
     from ddmq.storage.names import Entry, ReadyEntry
+    from ddmq.storage.range_names import RangeLease
     from ddmq.storage.ranges import Ranges
     from ddmq.storage.ready import ReadyQueue
 
@@ -70,10 +65,11 @@ class Leases:
 
         A range whose claim is being made at this moment counts as leased.
         """
-        found = []
+        found: list[Lease] = []
         for name in sorted(self._fs.listing(self.path)):
-            held = RangeLease.parse(name)
-            found += held.leases() if held else known(Lease.parse, [name])
+            held = parse_lease(name)
+            if held is not None:
+                found += [held] if isinstance(held, Lease) else held.leases()
         return found
 
     def ack(self, leases: Sequence[Lease]) -> list[Lease]:
@@ -173,19 +169,22 @@ class Leases:
     def current(self, lease: Lease) -> Lease | None:
         """Find a lease by its token, since another thread may have renewed it."""
         for name in self._fs.listing(self.path):
-            if lease.token not in name:
+            held = parse_lease(name) if lease.token in name else None
+            if held is None:
                 continue
-            held = RangeLease.parse(name)
-            if held is not None:
-                self._bundles.remember(held)
-                lines = held.range.lines() + held.range.lines(DETACHED)
-                same = [held.lease_of(number) for number in lines]
-            else:
-                same = known(Lease.parse, [name])
+            same = [held] if isinstance(held, Lease) else self._leases_in(held)
             for found in same:
                 if found.is_same_claim(lease):
                     return found
         return None
+
+    def _leases_in(self, held: RangeLease) -> list[Lease]:
+        """Remember the present name of a range; return the leases of what is left of it."""
+        from ddmq.storage.range_names import DETACHED
+
+        self._bundles.remember(held)
+        lines = held.range.lines() + held.range.lines(DETACHED)
+        return [held.lease_of(number) for number in lines]
 
     def is_finished(self, lease: Lease) -> bool:
         """Tell whether an ack that found nothing was done before, and only its reply was lost.
@@ -214,6 +213,8 @@ class Leases:
         line = lease.line
         if line is None or f".{line[0]}." not in name:
             return False
+        from ddmq.storage.range_names import Range, RangeLease  # rarely needed
+
         leased = RangeLease.parse(name)
         found = leased.range if leased else Range.parse(0, name)
         if found is None or not found.is_open(line[1]):

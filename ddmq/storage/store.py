@@ -43,10 +43,8 @@ from ddmq.storage.names import (
     DROPPED,
     LINES,
     Bundle,
-    Dead,
     Entry,
     Lease,
-    Range,
     new_id,
     new_token,
     overrides_of,
@@ -69,6 +67,7 @@ if TYPE_CHECKING:
     from ddmq.storage.leases import Leases
     from ddmq.storage.leftovers import Leftovers
     from ddmq.storage.names import ReadyEntry, Waiting
+    from ddmq.storage.range_names import Range
     from ddmq.storage.ready import ConsumeCall
     from ddmq.storage.scan import Scan
 
@@ -325,6 +324,8 @@ class Store:
         note: Mapping[str, Any],
     ) -> None:
         """Make a dead letter, as if a message with these failures and losses had become one."""
+        from ddmq.storage.dead_letters import Dead  # rarely needed
+
         stamp, letters = self.ready.next_stamp(), self.dead_letters
         entry = Entry(options.priority, stamp, new_id(), *counts, options.policy)
         dead, draft = Dead(entry, new_token(), code), f"{self.layout.tmp}/{entry.id}"
@@ -627,7 +628,7 @@ class Store:
                     self.ready.front = opened
                 return held.leases()
             expiry = self.clock.compared_ms(timeout) or self.time.end_of_lease(timeout)
-            if isinstance(entry, Range):
+            if not isinstance(entry, Entry):
                 return self._take(path, entry, expiry, n)
             lease = Lease.of(entry, expiry, os.urandom(8).hex())
             target = f"{self.layout.work}/{lease.filename}"
@@ -722,6 +723,8 @@ class Store:
         which housekeeping removes. Both names have the token of the claim. So a client that
         has lost the lease by then leaves a note that belongs to no dead letter.
         """
+        from ddmq.storage.dead_letters import Dead  # rarely needed
+
         dead = Dead(entry, lease.token, code)
         if note:
             self.dead_letters.write_note(dead, note)

@@ -15,12 +15,13 @@ from typing import TYPE_CHECKING
 
 from ddmq.message import InvalidContent
 from ddmq.storage.contents import Contents, open_entries
-from ddmq.storage.names import MAX_RANGE, Bundle, Delayed, Entry, Waiting
+from ddmq.storage.delayed import Delayed
+from ddmq.storage.names import MAX_RANGE, Bundle, Entry, Waiting
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from ddmq.storage.names import Range, RangeLease
+    from ddmq.storage.range_names import Range, RangeLease
     from ddmq.storage.store import Store
 
 #: Seconds for which the lines are leased that are moved, or that stand before one.

@@ -20,6 +20,7 @@ CORE = [
     "ddmq.clock",
     "ddmq.schedulers",
     "ddmq.storage.names",
+    "ddmq.storage.range_names",
     "ddmq.settings",
     "ddmq.untrusted",
     "ddmq.message",
@@ -167,8 +168,10 @@ ABOVE = [
     "ddmq.cli.submit",
 ]
 LAYERS = CORE + ABOVE
-#: What the public API, and `ddmq`, ask of a module above it, when a user asks for that.
+#: What the public API, and `ddmq`, ask of a module above it, when a user asks for that; and who
+#: reads the names of ranges, when there are any.
 ASKED_FOR = {
+    "ddmq.storage.names": {"ddmq.storage.range_names"},
     "ddmq.broker": {"ddmq.hpc.journal", "ddmq.hpc"},
     "ddmq.cli.main": {"ddmq.cli.worker", "ddmq.cli.submit"},
 }

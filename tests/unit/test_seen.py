@@ -10,7 +10,8 @@ import ddmq
 from ddmq import seen
 from ddmq.broker import STATES
 from ddmq.seen import letter
-from ddmq.storage.names import Dead, Entry
+from ddmq.storage.dead_letters import Dead
+from ddmq.storage.names import Entry
 
 SEEN = {name for name in ddmq.__all__ if hasattr(seen, name)}
 

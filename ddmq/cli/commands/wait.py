@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from ddmq import Overview
     from ddmq.cli.spec import Context, Number
     from ddmq.cli.watching import Progress
-    from ddmq.storage.names import FollowUp
+    from ddmq.storage.then import FollowUp
 
 
 #: Exit status where messages are dead, and somebody asked how it went.

@@ -5,9 +5,12 @@ from __future__ import annotations
 import os
 
 import pytest
+from hypothesis import given
 from protocol.scenes import QUEUE
 from unit.scenes import store_of
+from unit.storage.some_names import delayed
 
+from ddmq.storage.delayed import Delayed
 from ddmq.storage.filesystem import FileSystem
 from ddmq.storage.housekeeping import due
 from ddmq.storage.names import Entry
@@ -86,3 +89,11 @@ def test_what_is_gone_is_not_postponed(world):
     delayed = store_of(world).delayed
     assert delayed.postpone(f"{world.path}/tmp/gone", Entry(5, 1, "a"), 5) is False
     assert delayed.all() == []
+
+
+# Its names
+
+
+@given(delayed)
+def test_a_delayed_message_survives_its_name(name):
+    assert Delayed.parse(name.filename) == name

@@ -24,7 +24,7 @@ from ddmq import Counts
 from ddmq.message import decode
 from ddmq.storage.filesystem import FileSystem
 from ddmq.storage.layout import BundleNotFound
-from ddmq.storage.names import Range, RangeLease, parse_detached
+from ddmq.storage.range_names import Range, RangeLease, parse_detached
 from ddmq.storage.ready import ConsumeCall
 
 ALL = list(map(str, range(12)))

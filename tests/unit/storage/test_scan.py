@@ -8,7 +8,8 @@ import pytest
 from unit.storage.ready_client import buckets, number
 
 from ddmq.storage.buckets import PassedOver
-from ddmq.storage.names import Bundle, Entry, Range
+from ddmq.storage.names import Bundle, Entry
+from ddmq.storage.range_names import Range
 from ddmq.storage.scan import Scan
 
 
