@@ -195,8 +195,8 @@ def _replied(command: Command, arguments: Any, context: Context) -> Reply:
 
     line = ProgressLine(sys.stderr, Clock())
     try:
-        watched = context._replace(tell=line.show, is_watched=True)
-        return command.run(arguments, watched)
+        context.tell, context.is_watched = line.show, True
+        return command.run(arguments, context)
     finally:
         line.clear()
 

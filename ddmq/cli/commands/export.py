@@ -223,7 +223,7 @@ COMMANDS = (
         "ddmq export /scratch/mq jobs -o jobs.jsonl\n"
         "  ddmq export /scratch/mq jobs --work | gzip > jobs.jsonl.gz",
         Export,
-        export,
+        run=export,
         format=None,
     ),
     Command(
@@ -231,6 +231,6 @@ COMMANDS = (
         "publish what was exported, here or elsewhere; if it was before, it comes twice",
         "ddmq import /scratch2/mq jobs jobs.jsonl",
         Import,
-        import_,
+        run=import_,
     ),
 )

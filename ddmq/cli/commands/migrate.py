@@ -276,6 +276,6 @@ COMMANDS = (
         "ddmq migrate -f /scratch/old /scratch/mq\n"
         "  ddmq migrate --copy /scratch/old /scratch/mq jobs",
         Migrate,
-        migrate,
+        run=migrate,
     ),
 )

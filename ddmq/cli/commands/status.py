@@ -66,7 +66,7 @@ def status(told: Arguments, context: Context) -> Reply:
         lines = [rows[0]["state"]] if len(rows) == 1 else lines
     found = (code for state, code in _EXIT if state in states.values())
     plain = "\n".join(map(printable, lines))
-    return Reply({"messages": rows}, plain, rows, status=next(found, 0))
+    return Reply({"messages": rows}, plain, shown=rows, status=next(found, 0))
 
 
 def _add_history(broker: Broker, queue: str, rows: list[dict[str, Any]]) -> list[str]:
@@ -103,7 +103,7 @@ COMMANDS = (
         "ddmq status /scratch/mq jobs 51cae176361033054412-13\n"
         "  ddmq status /scratch/mq jobs 51cae176361033054412-13 -v   # with each try",
         Arguments,
-        status,
+        run=status,
         formats=TABLE,
     ),
 )

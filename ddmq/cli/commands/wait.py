@@ -127,6 +127,6 @@ COMMANDS = (
         "wait until nothing waits, is at work or delayed",
         "ddmq wait /scratch/mq jobs --timeout 1h && sbatch collect.sh",
         Arguments,
-        wait,
+        run=wait,
     ),
 )

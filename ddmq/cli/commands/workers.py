@@ -147,13 +147,13 @@ COMMANDS = (
         "show who works on a queue: slots, messages, rate, last sign of life",
         "ddmq workers /scratch/mq jobs",
         Arguments,
-        workers,
+        run=workers,
     ),
     Command(
         "drain",
         "let workers finish what they hold, take no more, and end",
         "ddmq drain /scratch/mq jobs --host node11",
         Drain,
-        drain,
+        run=drain,
     ),
 )
