@@ -10,7 +10,7 @@ backlog, and a small queue has no shelf.
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from ddmq.clock import Stopwatch
 from ddmq.errors import warn
@@ -18,7 +18,6 @@ from ddmq.storage.names import (
     CANCELLED,
     NO_MESSAGE,
     PAUSED,
-    Filled,
     bucket_name,
     is_shelf,
     not_after,
@@ -45,15 +44,16 @@ TIDY_FOR, TIDY_AGAIN = 0.5, 1.0
 _VAIN, _MAX_VAIN = 24, 1000
 
 
-class End(NamedTuple):
+class End:
     """The newest bucket of a priority, and where the next one goes."""
 
-    bucket: str
-    """The path of the newest bucket; empty when there is none."""
-    stamp: int
-    """The stamp of the newest bucket or shelf; 0: there is none. The next one gets a later one."""
-    room: str
-    """The directory in which the next bucket is made; empty: a new shelf."""
+    def __init__(self, bucket: str, stamp: int, room: str) -> None:
+        #: The path of the newest bucket; empty when there is none.
+        self.bucket = bucket
+        #: The stamp of the newest bucket or shelf; 0: there is none. The next one gets a later one.
+        self.stamp = stamp
+        #: The directory in which the next bucket is made; empty: a new shelf.
+        self.room = room
 
 
 class PassedOver:
@@ -261,15 +261,18 @@ class Buckets:
 
     # Where something is taken from
 
-    def first(self) -> Filled | None:
-        """Find the first bucket in which something waits; remove empty ones before it."""
+    def first(self) -> tuple[int, str, list[str]] | None:
+        """Find the first bucket in which something waits; remove empty ones before it.
+
+        Return its priority, its path, and the names in it, in order.
+        """
         now_ns = self._clock.time_ns()  # before the listings, which may take long
         for priority in self._priorities():
             path = f"{self._layout.ready}/{priority}"
             names = self._seen(path)
             found = self._first_of(path, names, now_ns, is_end=True)
             if found is not None:
-                return Filled(priority, *found)
+                return priority, *found
             if not names:
                 self._fs.rmdir(path)
         return None

@@ -364,14 +364,6 @@ class Waiting(NamedTuple):
     path: str
 
 
-class Filled(NamedTuple):
-    """A directory below `ready/`, and the names in it. Only a bucket holds messages."""
-
-    priority: int
-    path: str
-    names: list[str]
-
-
 def is_id(text: object) -> bool:
     """Tell whether a message can have this id."""
     return isinstance(text, str) and _id.fullmatch(text) is not None

@@ -340,7 +340,8 @@ class ReadyQueue:
         found = self._buckets.first()
         if found is None:
             return None
-        return _Head(found.priority, found.path, self._order(found.names), now)
+        priority, path, names = found
+        return _Head(priority, path, self._order(names), now)
 
     def _order(self, names: list[str]) -> list[str]:
         """Reverse names; leave out the first few while competitors probably try to claim them."""

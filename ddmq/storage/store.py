@@ -125,12 +125,13 @@ class Claimed(NamedTuple):
     """The settings at the time of the claim."""
 
 
-class _Unread(NamedTuple):
+class _Unread:
     """A message that could not be read: its name and id in the ready queue, and the reason."""
 
-    filename: str
-    id: str
-    error: OSError
+    def __init__(self, filename: str, id_: str, error: OSError) -> None:
+        self.filename = filename
+        self.id = id_
+        self.error = error
 
 
 class Store:
