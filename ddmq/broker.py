@@ -37,7 +37,7 @@ from ddmq.queue_policy import QueuePolicy
 from ddmq.settings import DELAY, OVERRIDES, SETTINGS, Settings, check
 from ddmq.storage.background import wait_for
 from ddmq.storage.filesystem import FileSystem
-from ddmq.storage.layout import is_queue, may_be_queue
+from ddmq.storage.layout import is_queue, may_be_queue, queues
 from ddmq.storage.names import MAX_NOTE, Lease, check_queue_name, jitter
 from ddmq.storage.settings_file import LayeredSettings, SettingsFile
 from ddmq.storage.store import BUCKET_SIZE, BUNDLE_SIZE, Store
@@ -49,7 +49,7 @@ if TYPE_CHECKING:
     from ddmq.holding.held import HeldMessage, Keeper
     from ddmq.hpc.journal import Run
     from ddmq.seen import Counts, DeadLetter, Overview, Pause, Seen, WorkerSeen
-    from ddmq.storage.housekeeping import Swept
+    from ddmq.storage.expiry import Swept
     from ddmq.storage.then import FollowUps
     from ddmq.storage.workers import Workers
 
@@ -278,9 +278,7 @@ class Broker:
     @_explained
     def queues(self) -> list[str]:
         """Return the names of all queues, sorted."""
-        from ddmq.storage import roots  # rarely needed
-
-        return roots.queues(self.root, self._fs)
+        return queues(self.root, self._fs)
 
     def view(self, queue: str | Iterable[str] | None = None) -> dict[str, Counts]:
         """Count the messages that wait, are at work, delayed or dead; in all queues by default."""
@@ -1021,11 +1019,9 @@ class Broker:
 
     def _not_found(self, queue: str, *, is_wanted: bool = False) -> DdmqError:
         """Return the error for a queue that is not there; `is_wanted`: it says how to make one."""
-        from ddmq.storage import roots  # rarely needed
-
         known: list[str] = []
         with suppress(OSError):
-            known = roots.queues(self.root, self._fs)
+            known = queues(self.root, self._fs)
         meant = did_you_mean(queue, known)
         if known and not meant:
             more = f" and {len(known) - _NAMED} more" if len(known) > _NAMED else ""

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from ddmq.seen import Counts, DeadLetter, Overview, Pause, Seen
     from ddmq.settings import Settings
     from ddmq.storage.contents import Contents
-    from ddmq.storage.housekeeping import Swept
+    from ddmq.storage.expiry import Swept
     from ddmq.storage.leases import Leases
     from ddmq.storage.settings_file import LayeredSettings
     from ddmq.storage.store import Store
@@ -541,6 +541,7 @@ def import_all() -> None:
     import ddmq.storage.dead_letters
     import ddmq.storage.delayed
     import ddmq.storage.drop
+    import ddmq.storage.expiry
     import ddmq.storage.keys
     import ddmq.storage.leases
     import ddmq.storage.leftovers

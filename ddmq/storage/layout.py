@@ -68,6 +68,15 @@ def may_be_queue(name: str) -> bool:
         return False
 
 
+def queues(root: str, fs: FileSystem) -> list[str]:
+    """Return the names of all queues, sorted."""
+    return sorted(
+        name
+        for name in fs.listing(root)
+        if may_be_queue(name) and is_queue(root, name, fs)
+    )
+
+
 class BundleNotFound(OSError):
     """A bundle is not where it should be. That proves nothing, so its leases stay."""
 

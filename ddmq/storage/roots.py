@@ -1,4 +1,4 @@
-"""How roots and queues are made, listed and deleted."""
+"""How roots and queues are made and deleted."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ddmq.errors import InvalidArgument, InvalidSettings, QueueNotFound, warn
 from ddmq.settings import Settings
 from ddmq.storage.background import wait_for
 from ddmq.storage.filesystem import is_shared
-from ddmq.storage.layout import DIRECTORIES, KEYS, THEN, WORKERS, is_queue, may_be_queue
+from ddmq.storage.layout import DIRECTORIES, KEYS, THEN, WORKERS, is_queue
 from ddmq.storage.locks import exclusive
 from ddmq.storage.names import new_token
 from ddmq.storage.settings_file import SettingsFile
@@ -124,15 +124,6 @@ def _remove_deleted(root: str, fs: FileSystem, *, patient: bool) -> None:
         if fs.status(path) is not None:
             what = "what was deleted could not be removed entirely"
             warn(f"{path}: {what}; remove it by hand")
-
-
-def queues(root: str, fs: FileSystem) -> list[str]:
-    """Return the names of all queues, sorted."""
-    return sorted(
-        name
-        for name in fs.listing(root)
-        if may_be_queue(name) and is_queue(root, name, fs)
-    )
 
 
 def queue_not_found(root: str, queue: str) -> QueueNotFound:

@@ -54,6 +54,7 @@ CORE = [
     "ddmq.storage.transfer",
     "ddmq.storage.settings_file",
     "ddmq.storage.roots",
+    "ddmq.storage.expiry",
     "ddmq.storage.housekeeping",
     "ddmq.queue_policy",
     "ddmq.holding.heartbeat",
