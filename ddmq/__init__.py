@@ -1,5 +1,7 @@
 """ddmq, the Dead Drop Messaging Queue: a message queue made of files, without a server."""
 
+from typing import TYPE_CHECKING, Any
+
 from ddmq.broker import Broker
 from ddmq.errors import (
     DdmqError,
@@ -14,21 +16,22 @@ from ddmq.errors import (
     StorageError,
     UnknownLayout,
 )
-from ddmq.message import (
-    UNSET,
-    Activity,
-    Counts,
-    DeadLetter,
-    Failure,
-    Message,
-    Overview,
-    Pause,
-    Running,
-    Seen,
-    Unrenewed,
-    WorkerSeen,
-)
+from ddmq.message import UNSET, Message
 from ddmq.settings import Settings
+
+if TYPE_CHECKING:
+    from ddmq.seen import (
+        Activity,
+        Counts,
+        DeadLetter,
+        Failure,
+        Overview,
+        Pause,
+        Running,
+        Seen,
+        Unrenewed,
+        WorkerSeen,
+    )
 
 #: `from ddmq import broker`: the same class under the name that users have always typed.
 broker = Broker
@@ -63,3 +66,16 @@ __all__ = [
     "WorkerSeen",
     "broker",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """Import what `ddmq.seen` has with its first user: most programs look at nothing."""
+    if name not in __all__:  # all else stands above
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from ddmq import seen
+
+    return getattr(seen, name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -30,26 +30,14 @@ from ddmq.errors import (
     RootNotFound,
     StorageError,
     did_you_mean,
+    warn,
 )
-from ddmq.log import warn
-from ddmq.message import (
-    UNSET,
-    Counts,
-    DeadLetter,
-    Message,
-    Overview,
-    Pause,
-    PublishOptions,
-    Seen,
-    Unset,
-    WorkerSeen,
-)
+from ddmq.message import UNSET, Message, PublishOptions, Unset
 from ddmq.queue_policy import QueuePolicy
 from ddmq.settings import DELAY, OVERRIDES, SETTINGS, Settings, check
-from ddmq.storage import roots
 from ddmq.storage.background import wait_for
 from ddmq.storage.filesystem import FileSystem
-from ddmq.storage.locks import exclusive
+from ddmq.storage.layout import is_queue, may_be_queue, queues
 from ddmq.storage.names import MAX_NOTE, Lease, check_queue_name, jitter, make
 from ddmq.storage.settings_file import LayeredSettings, SettingsFile
 from ddmq.storage.store import BUCKET_SIZE, BUNDLE_SIZE, Store
@@ -60,11 +48,13 @@ if TYPE_CHECKING:
 
     from ddmq.holding.held import HeldMessage, Keeper
     from ddmq.hpc.journal import Run
-    from ddmq.storage.housekeeping import Swept
+    from ddmq.seen import Counts, DeadLetter, Overview, Pause, Seen, WorkerSeen
+    from ddmq.storage.expiry import Swept
     from ddmq.storage.then import FollowUps
     from ddmq.storage.workers import Workers
 
-STATES = Counts._fields
+#: The fields of `Counts`.
+STATES = ("waiting", "work", "delayed", "dead")
 _Result = TypeVar("_Result")
 _Method = TypeVar("_Method", bound="Callable[..., Any]")
 #: Seconds between two looks of a caller that waits: the first pause, and the longest.
@@ -154,7 +144,7 @@ class Broker:
     ) -> None:
         self.root = _checked_root(root)
         self._create = create
-        self._mode = roots.checked_mode(mode)
+        self._mode = None if mode is None else _checked_mode(mode)
         self._clean = clean
         self._lock_timeout = _checked_wait(lock_timeout)
         self._clock = clock or Clock()
@@ -226,7 +216,11 @@ class Broker:
 
     @_explained
     def _open_root(self) -> None:
-        if self._create:
+        if self._create and (
+            self._fs.status(self.root) is None or not self._root_file.exists()
+        ):
+            from ddmq.storage import roots  # rarely needed
+
             try:
                 roots.make_root(self.root, self._fs, self._mode, self._lock_timeout)
             except FileNotFoundError as error:  # a file system that makes none
@@ -236,7 +230,7 @@ class Broker:
             self._root_file.read()
         except InvalidSettings as error:
             above, name = os.path.split(self.root)
-            if not roots.is_queue(above, name, self._fs) or not self._has_work():
+            if not is_queue(above, name, self._fs) or not self._has_work():
                 raise
             raise RootNotFound(
                 f"{self.root}: it is a queue, and no root; the root is {above}, "
@@ -258,6 +252,8 @@ class Broker:
         directories. It also decides, in place of the umask, the modes of all files in it.
         Where `mode` is not given, the queue gets the mode of a root that a group shares.
         """
+        from ddmq.storage import roots  # rarely needed
+
         check_queue_name(queue)
         mode = self._mode if mode is None else roots.checked_mode(mode)
         mode = roots.shared_mode(self.root, self._fs) if mode is None else mode
@@ -269,6 +265,8 @@ class Broker:
     @_explained
     def delete_queue(self, queue: str) -> None:
         """Delete a queue with all its messages and dead letters."""
+        from ddmq.storage import roots  # rarely needed
+
         check_queue_name(queue)
         timeout = self._wait_for_locks(self._root_settings())
         try:
@@ -280,7 +278,7 @@ class Broker:
     @_explained
     def queues(self) -> list[str]:
         """Return the names of all queues, sorted."""
-        return roots.queues(self.root, self._fs)
+        return queues(self.root, self._fs)
 
     def view(self, queue: str | Iterable[str] | None = None) -> dict[str, Counts]:
         """Count the messages that wait, are at work, delayed or dead; in all queues by default."""
@@ -749,7 +747,8 @@ class Broker:
         States are waiting, work, delayed and dead. Messages that come meanwhile may stay. If
         something can't be removed, all else is removed first, and then StorageError is raised.
         """
-        from ddmq.storage.purge import purge  # only this needs it
+        from ddmq.storage.locks import exclusive  # only this needs them
+        from ddmq.storage.purge import purge
 
         states = list(states)
         if not set(states) <= set(STATES):
@@ -824,7 +823,7 @@ class Broker:
     @_explained
     def is_empty(self, queue: str) -> bool:
         """Tell whether no message waits, is at work or delayed; dead letters do not count."""
-        return self._visited(queue).is_empty()
+        return self._visited(queue).store.census.is_empty()
 
     @_explained
     def with_follow_ups(
@@ -971,7 +970,7 @@ class Broker:
         the caller only looks, so it does not.
         """
         check_queue_name(queue)
-        if not roots.is_queue(self.root, queue, self._fs):
+        if not is_queue(self.root, queue, self._fs):
             if create is False and self._fs.status(self._root_file.path) is not None:
                 raise self._not_found(queue, is_wanted=True)
             if not create:
@@ -1015,7 +1014,7 @@ class Broker:
             )
         path = os.fspath(error.filename or self.root)
         queue = os.path.relpath(path, self.root).split("/")[0]
-        if not roots.may_be_queue(queue) or roots.is_queue(self.root, queue, self._fs):
+        if not may_be_queue(queue) or is_queue(self.root, queue, self._fs):
             return StorageError(error)
         self._open.pop(queue, None)
         return self._not_found(queue)
@@ -1024,7 +1023,7 @@ class Broker:
         """Return the error for a queue that is not there; `is_wanted`: it says how to make one."""
         known: list[str] = []
         with suppress(OSError):
-            known = roots.queues(self.root, self._fs)
+            known = queues(self.root, self._fs)
         meant = did_you_mean(queue, known)
         if known and not meant:
             more = f" and {len(known) - _NAMED} more" if len(known) > _NAMED else ""
@@ -1091,6 +1090,12 @@ def _lost_text(messages: list[Message]) -> str:
 def _check_count(n: Any) -> None:
     if not isinstance(n, int) or isinstance(n, bool) or n < 1:
         raise InvalidArgument(f"n is {n!r}; it must be a positive number of messages")
+
+
+def _checked_mode(mode: int) -> int | None:
+    from ddmq.storage import roots  # rarely needed
+
+    return roots.checked_mode(mode)
 
 
 def _checked_wait(seconds: float | None) -> float | None:

@@ -1,9 +1,10 @@
-"""Every error that ddmq raises on purpose."""
+"""What people are told: every error that ddmq raises on purpose, and warnings."""
 
 from __future__ import annotations
 
 import errno
 import os
+import sys
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -123,3 +124,25 @@ class GarbageAhead(StorageError):
     def __init__(self, bucket: str) -> None:
         text = "half a second was not enough to make dead letters of what stands first here"
         super().__init__(OSError(errno.EAGAIN, f"{text}; try again", bucket))
+
+
+# Without an error
+
+
+def warn(text: str) -> None:
+    """Log a warning to the logger `ddmq`, in one line without control characters."""
+    import logging  # slow to import, and rarely needed
+
+    from ddmq.printable import printable
+
+    logging.getLogger("ddmq").warning(printable(text))
+
+
+def inform(text: str) -> None:
+    """Log what is told on request only, as by `-v`. Whoever asked for it has imported `logging`."""
+    if "logging" in sys.modules:
+        import logging  # waits where another thread is just importing it
+
+        from ddmq.printable import printable
+
+        logging.getLogger("ddmq").info(printable(text))

@@ -8,25 +8,22 @@ why.
 from __future__ import annotations
 
 from contextlib import suppress
+from functools import cached_property
 from itertools import groupby
 from math import inf
 from typing import TYPE_CHECKING, Any
 
-from ddmq.errors import DdmqError, InvalidArgument, QueuePaused
-from ddmq.log import inform, warn
+from ddmq.errors import DdmqError, InvalidArgument, QueuePaused, inform, warn
 from ddmq.message import (
     UNSET,
     Content,
     Message,
-    Overview,
     Policy,
     Publication,
     PublishOptions,
-    Unrenewed,
     encode,
     encode_message,
     encode_options,
-    letter,
 )
 from ddmq.storage.filesystem import IMMOVABLE
 from ddmq.storage.housekeeping import Housekeeper
@@ -37,10 +34,11 @@ from ddmq.storage.settings_file import LAYOUT_EVERY
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
-    from ddmq.message import Counts, DeadLetter, Pause, Seen
+    from ddmq.seen import Counts, DeadLetter, Overview, Pause, Seen
     from ddmq.settings import Settings
     from ddmq.storage.contents import Contents
-    from ddmq.storage.housekeeping import Swept
+    from ddmq.storage.expiry import Swept
+    from ddmq.storage.leases import Leases
     from ddmq.storage.settings_file import LayeredSettings
     from ddmq.storage.store import Store
 
@@ -70,7 +68,11 @@ class QueuePolicy:
         self._opened_at = store.clock.monotonic()
         self._has_all = self._has_told_pause = False
         self._layout = store.layout
-        self._leases = store.leases
+
+    @cached_property
+    def _leases(self) -> Leases:
+        """The leases of this queue, for whoever settles messages."""
+        return self.store.leases
 
     def attend(self, now: float, *, clean: bool) -> None:
         """Do what is due: compare directories, read settings, keep house.
@@ -107,6 +109,8 @@ class QueuePolicy:
 
     def overview(self) -> Overview:
         """Count the messages in each state, and tell which of those at work nobody renews."""
+        from ddmq.seen import Overview, Unrenewed  # rarely needed
+
         now = self.store.clock.time()  # before the listings, which may take long
         counts, leases = self.store.census.look()
         settings = self.settings.current(LAYOUT_EVERY)
@@ -136,10 +140,6 @@ class QueuePolicy:
         from ddmq.storage.contents import Contents  # rarely needed
 
         return Contents(self.store)
-
-    def is_empty(self) -> bool:
-        """Tell whether nothing waits, is leased or delayed."""
-        return self.store.census.is_empty()
 
     def clean(self, *, end_leases: bool) -> Swept:
         """Do all housekeeping now; PermissionError when we may not change this queue.
@@ -418,10 +418,10 @@ class QueuePolicy:
         ready, leases = target.store.ready, self.store.leases
 
         def act(current: Lease) -> bool:
-            if not anew:
-                return self.store.move(current, ready)
-            fresh = current.entry._replace(failures=0, losses=0)
-            return leases.leave(current, lambda path: ready.append(path, fresh))
+            entry = current.entry
+            if anew:
+                entry = entry._replace(failures=0, losses=0)
+            return leases.move(current, entry, ready)
 
         return self.settle(lease, act) is None
 
@@ -467,6 +467,8 @@ class QueuePolicy:
 
     def dead(self) -> list[DeadLetter]:
         """Return the dead letters with their reasons, by priority and age."""
+        from ddmq.seen import letter  # rarely needed
+
         found, letters = [], self.store.dead_letters
         for dead in letters.all():
             content, note = letters.content(dead), letters.note(dead)
@@ -479,23 +481,24 @@ class QueuePolicy:
 
         If one can't be moved, all others are. Then an OSError names it.
         """
-        letters = self.store.dead_letters.all()
+        letters = self.store.dead_letters
+        found = letters.all()
         if ids is not None:
-            unknown = ids - {dead.entry.id for dead in letters}
+            unknown = ids - {dead.entry.id for dead in found}
             if unknown:
                 named = ", ".join(sorted(map(str, unknown))[:5])
                 raise InvalidArgument(
                     f"{named}: no dead letter of queue {self.name}; nothing was done"
                 )
         cancelled = self.store.cancelled
-        redriven = {dead.entry.id for dead in letters} if ids is None else ids
+        redriven = {dead.entry.id for dead in found} if ids is None else ids
         cancelled.forget(cancelled.ids_if_any() & redriven)
         number, kept = 0, []
-        for dead in letters:
+        for dead in found:
             if ids is not None and dead.entry.id not in ids:
                 continue
             try:
-                number += self.store.redrive(dead)
+                number += letters.redrive(dead, self.store.ready.append)
             except OSError as error:
                 if error.errno not in IMMOVABLE:
                     raise
@@ -530,14 +533,23 @@ def _refusing(
 
 def import_all() -> None:
     """Import what is otherwise imported when it is needed."""
+    import ddmq.printable
+    import ddmq.seen
     import ddmq.storage.bundle_file
+    import ddmq.storage.bundles
     import ddmq.storage.cancelled
     import ddmq.storage.census
     import ddmq.storage.dead_letters
+    import ddmq.storage.delayed
     import ddmq.storage.drop
+    import ddmq.storage.expiry
     import ddmq.storage.keys
+    import ddmq.storage.leases
     import ddmq.storage.leftovers
+    import ddmq.storage.locks
+    import ddmq.storage.range_names
     import ddmq.storage.ranges
+    import ddmq.storage.roots
     import ddmq.storage.scan
     import ddmq.untrusted  # noqa: F401
 

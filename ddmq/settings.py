@@ -79,12 +79,13 @@ class Limit:
         return self.max_bytes
 
 
-class Setting(NamedTuple):
+class Setting:
     """One setting: what it means, and what a value must be."""
 
-    meaning: str
-    must: str
-    accepts: Callable[[Any], bool]
+    def __init__(self, meaning: str, must: str, accepts: Callable[[Any], bool]) -> None:
+        self.meaning = meaning
+        self.must = must
+        self.accepts = accepts
 
 
 def is_number(value: Any) -> bool:

@@ -23,6 +23,8 @@ TOP = Path(__file__).resolve().parents[1]
 ARCHITECTURE = TOP / "docs" / "architecture.md"
 MARKS = r"(<!-- {} by packaging/refresh_docs.py -->\n```\n).*?(```\n)"
 WIDTH = 96
+#: Who reads the names of ranges, where there are any. It is drawn as if it did not.
+ASKED_FOR = {"storage.names": "storage.range_names"}
 #: Top to bottom. "broker" is what stands in ddmq/ itself above the storage, "" the rest of it.
 BOXES = {
     "cli": "ddmq/cli: the commands",
@@ -145,6 +147,8 @@ def drawing(graph: dict[str, set[str]]) -> str:
     for name, title in BOXES.items():
         modules = [m for m in graph if box[m] == name]
         inside = {m: {n for n in graph[m] if box[n] == name} for m in modules}
+        for module, asked in ASKED_FOR.items():
+            inside.get(module, set()).discard(asked)
         below = {box[n] for m in modules for n in graph[m]} - {name}
         lines.append(f"┌─ {title} ".ljust(WIDTH - 1, "─") + "┐")
         for floor in reversed(_floors(inside)):
@@ -156,7 +160,7 @@ def drawing(graph: dict[str, set[str]]) -> str:
         f"{m} imports {n}"
         for m in sorted(graph)
         for n in sorted(graph[m])
-        if order.index(box[m]) > order.index(box[n])
+        if order.index(box[m]) > order.index(box[n]) or ASKED_FOR.get(m) == n
     ]
     return "\n".join([*lines, "", "Upward: " + "; ".join(upward) + "."]) + "\n"
 

@@ -8,7 +8,6 @@ import sys
 from typing import TYPE_CHECKING
 
 from ddmq.errors import DdmqError, InvalidArgument
-from ddmq.printable import printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -76,6 +75,8 @@ def _print_nothing_more() -> None:
 
 def one_line(error: BaseException) -> str:
     """Return the text of an error without line breaks, and with nothing a terminal obeys."""
+    from ddmq.printable import printable  # rarely needed
+
     return printable(" ".join(str(error).replace(IN_PYTHON, "").splitlines()))
 
 

@@ -10,8 +10,7 @@ from codecs import BOM_UTF8
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from ddmq.errors import InvalidArgument
-from ddmq.log import warn
+from ddmq.errors import InvalidArgument, warn
 from ddmq.settings import MAX_BYTES
 
 if TYPE_CHECKING:

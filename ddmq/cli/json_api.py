@@ -29,7 +29,8 @@ def answer(told: Arguments, context: Context) -> Reply:
     except DdmqError as error:
         fault = {"error": one_line(error), "type": type(error).__name__}
         reply = Reply(fault, "", status=status_of(error))
-    return reply._replace(plain=json.dumps(reply.value, ensure_ascii=True))
+    reply.plain = json.dumps(reply.value, ensure_ascii=True)
+    return reply
 
 
 def read(text: str) -> tuple[Command, Any]:
@@ -53,7 +54,7 @@ COMMAND = Command(
     "run a command given as JSON; answer in JSON, errors too",
     """ddmq json '{"cmd": "publish", "root": "/scratch/mq", "queue": "jobs", "message": "hi"}'""",
     Arguments,
-    answer,
+    run=answer,
     format=None,
     needs_answer=True,
 )

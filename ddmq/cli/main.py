@@ -23,7 +23,6 @@ from ddmq.cli.spec import (
 )
 from ddmq.clock import Clock
 from ddmq.errors import QueueNotFound, RootNotFound, did_you_mean
-from ddmq.printable import is_printable, printable, printable_json, printable_lines
 from ddmq.settings import dump
 from ddmq.storage.filesystem import CountedCalls, FileSystem
 from ddmq.storage.names import SETTINGS_FILE
@@ -196,8 +195,8 @@ def _replied(command: Command, arguments: Any, context: Context) -> Reply:
 
     line = ProgressLine(sys.stderr, Clock())
     try:
-        watched = context._replace(tell=line.show, is_watched=True)
-        return command.run(arguments, watched)
+        context.tell, context.is_watched = line.show, True
+        return command.run(arguments, context)
     finally:
         line.clear()
 
@@ -268,12 +267,8 @@ def _answer(reply: Reply, form: str) -> None:
     elif form == "csv":
         rows = shown if reply.rows is None else reply.rows
         text = _as_csv([rows] if isinstance(rows, dict) else rows)
-    elif form == "json":
-        text = printable_json(shown)
     else:
-        text = dump(shown).rstrip("\n")
-        if not is_printable(text):
-            text = printable_json(shown)  # which is YAML too
+        text = _as_json_or_yaml(shown, form)
     try:
         if text:
             _print(text)
@@ -285,10 +280,23 @@ def _answer(reply: Reply, form: str) -> None:
         raise
 
 
+def _as_json_or_yaml(shown: Any, form: str) -> str:
+    """Return a value in one line of JSON, or as YAML; what a terminal obeys is escaped."""
+    from ddmq.printable import is_printable, printable_json  # rarely needed
+
+    if form == "yaml":
+        text = dump(shown).rstrip("\n")
+        if is_printable(text):
+            return text
+    return printable_json(shown)  # which is YAML too
+
+
 def _as_csv(rows: Sequence[Mapping[str, Any]]) -> str:
     """Return objects that are alike as a table, each in one line, below their members' names."""
     import csv  # rarely needed
     import io
+
+    from ddmq.printable import printable
 
     table = io.StringIO()
     writer = csv.DictWriter(table, list(rows[0]), lineterminator="\n")
@@ -301,6 +309,9 @@ def _as_csv(rows: Sequence[Mapping[str, Any]]) -> str:
 
 def _print(text: str) -> None:
     sys.stdout.flush()
-    shown = printable_lines(text)
-    sys.stdout.buffer.write(shown.encode("utf-8", "backslashreplace") + b"\n")
+    if not text.isprintable():  # a line break is not, which most answers have none of
+        from ddmq.printable import printable_lines
+
+        text = printable_lines(text)
+    sys.stdout.buffer.write(text.encode("utf-8", "backslashreplace") + b"\n")
     sys.stdout.flush()

@@ -13,10 +13,9 @@ from __future__ import annotations
 
 import argparse
 import os
-from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from ddmq.errors import DdmqError, InvalidArgument, did_you_mean
-from ddmq.printable import printable
 from ddmq.settings import parse_value, show
 
 if TYPE_CHECKING:
@@ -36,61 +35,95 @@ FORMATS = ("plain", "json", "yaml")
 TABLE = (*FORMATS, "csv")
 
 
-class Context(NamedTuple):
+# To define a NamedTuple takes a sixth of a millisecond at every start, so these are none.
+
+
+class Context:
     """What a command is given beside its arguments."""
 
-    fs: FileSystem
-    tell: Callable[[str], None]
-    """Shows how far the command is."""
-    is_typed: bool
-    """Whether somebody typed the arguments, where `-` means standard input."""
-    is_watched: bool = False
-    """Whether anybody sees what `tell` shows."""
-    is_for_programs: bool = False
-    """Whether the answer is printed as JSON, or in another format for programs."""
-    is_verbose: bool = False
-    """Whether somebody asked to be told more."""
+    def __init__(
+        self,
+        fs: FileSystem,
+        tell: Callable[[str], None],
+        *,
+        is_typed: bool,
+        is_watched: bool = False,
+        is_for_programs: bool = False,
+        is_verbose: bool = False,
+    ) -> None:
+        self.fs = fs
+        #: Shows how far the command is.
+        self.tell = tell
+        #: Whether somebody typed the arguments, where `-` means standard input.
+        self.is_typed = is_typed
+        #: Whether anybody sees what `tell` shows.
+        self.is_watched = is_watched
+        #: Whether the answer is printed as JSON, or in another format for programs.
+        self.is_for_programs = is_for_programs
+        #: Whether somebody asked to be told more.
+        self.is_verbose = is_verbose
 
 
-class Reply(NamedTuple):
+class Reply:
     """What a command answers."""
 
-    value: Mapping[str, Any]
-    """As JSON types: all that `ddmq json` prints."""
-    plain: str
-    """For people."""
-    shown: Any = None
-    """What `--format json` and `yaml` print, where that is not `value`."""
-    status: int = 0
-    undo: Callable[[], None] | None = None
-    """What to do when the answer can't be given."""
-    is_empty: bool = False
-    """Whether nothing is printed, in any format."""
-    rows: Any = None
-    """What `--format csv` prints, where that is not what the others print."""
-    nothing: str = ""
-    """What people are told on a terminal where `plain` is empty."""
+    def __init__(
+        self,
+        value: Mapping[str, Any],
+        plain: str,
+        *,
+        shown: Any = None,
+        status: int = 0,
+        undo: Callable[[], None] | None = None,
+        is_empty: bool = False,
+        rows: Any = None,
+        nothing: str = "",
+    ) -> None:
+        #: As JSON types: all that `ddmq json` prints.
+        self.value = value
+        #: For people.
+        self.plain = plain
+        #: What `--format json` and `yaml` print, where that is not `value`.
+        self.shown = shown
+        self.status = status
+        #: What to do when the answer can't be given.
+        self.undo = undo
+        #: Whether nothing is printed, in any format.
+        self.is_empty = is_empty
+        #: What `--format csv` prints, where that is not what the others print.
+        self.rows = rows
+        #: What people are told on a terminal where `plain` is empty.
+        self.nothing = nothing
 
 
-class Command(NamedTuple):
+class Command:
     """One command: its name, its help, its arguments, and what it does."""
 
-    name: str
-    summary: str
-    example: str
-    arguments: type[Any]
-    """The NamedTuple whose fields describe them."""
-    run: Callable[[Any, Context], Reply]
-    """Does it, given such a tuple."""
-    format: str | None = "plain"
-    """The format in which it prints unless asked; None where nobody may ask."""
-    needs_answer: bool = False
-    """Whether it prints its answer even if it shall be silent."""
-    formats: tuple[str, ...] = FORMATS
-    """Those that one may ask for."""
-
-
-# To define a NamedTuple takes a third of a millisecond at every start, so these are none.
+    def __init__(
+        self,
+        name: str,
+        summary: str,
+        example: str,
+        arguments: type[Any],
+        *,
+        run: Callable[[Any, Context], Reply],
+        format: str | None = "plain",  # noqa: A002
+        needs_answer: bool = False,
+        formats: tuple[str, ...] = FORMATS,
+    ) -> None:
+        self.name = name
+        self.summary = summary
+        self.example = example
+        #: The NamedTuple whose fields describe them.
+        self.arguments = arguments
+        #: Does it, given such a tuple.
+        self.run = run
+        #: The format in which it prints unless asked; None where nobody may ask.
+        self.format = format
+        #: Whether it prints its answer even if it shall be silent.
+        self.needs_answer = needs_answer
+        #: Those that one may ask for.
+        self.formats = formats
 
 
 class Kind:
@@ -341,6 +374,8 @@ class Parser(argparse.ArgumentParser):
             # What else is left over is what argparse took their values for.
             message = head + " ".join(options)
             message += self.meant_by(options[0].partition("=")[0])
+        from ddmq.printable import printable  # rarely needed
+
         self.exit(2, f"{self.prog}: {printable(message)}; see `{self.prog} -h`\n")
 
     def meant_by(self, flag: str) -> str:

@@ -32,12 +32,11 @@ from ddmq.cli.worker_arguments import (
     refuse_unknown,
     worker_parser,
 )
-from ddmq.errors import InvalidArgument
+from ddmq.errors import InvalidArgument, warn
 from ddmq.hpc import options, submit
 from ddmq.hpc.journal import durations
 from ddmq.hpc.limits import Deadline, Durations
 from ddmq.hpc.preflight import missing
-from ddmq.log import warn
 from ddmq.printable import printable_lines
 from ddmq.schedulers import SCHEDULERS
 from ddmq.storage.filesystem import FileSystem

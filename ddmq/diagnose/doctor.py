@@ -14,8 +14,8 @@ from ddmq.diagnose.patient import LenientFileSystem, Patient
 from ddmq.diagnose.symptoms import access, contents, times
 from ddmq.errors import DdmqError, StorageError, UnknownLayout
 from ddmq.settings import Settings, layered
-from ddmq.storage import roots
 from ddmq.storage.filesystem import FileSystem
+from ddmq.storage.layout import is_queue
 from ddmq.storage.names import check_queue_name, new_token
 from ddmq.storage.settings_file import SettingsFile
 
@@ -110,7 +110,7 @@ def _look_at_queue(
 ) -> list[Finding]:
     """Return what is wrong with a queue, or what keeps us from looking at it."""
     path, fs = f"{broker.root}/{name}", LenientFileSystem(root=broker.root)
-    if not roots.is_queue(broker.root, name, fs):
+    if not is_queue(broker.root, name, fs):
         broker.settings(name)  # raises what says so, unless somebody makes it just now
     try:
         files = SettingsFile(broker.root, fs), SettingsFile(path, fs, of_queue=True)

@@ -8,25 +8,18 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 
 from ddmq.clock import Clock
+from ddmq.storage.delayed import Delayed
 from ddmq.storage.filesystem import FileSystem
-from ddmq.storage.names import (
-    PAUSED,
-    SETTINGS_FILE,
-    Bundle,
-    Delayed,
-    FollowUp,
-    RangeLease,
-    is_shelf,
-    known,
-    parse_made_by,
-)
+from ddmq.storage.names import PAUSED, SETTINGS_FILE, Bundle, is_shelf, known
 from ddmq.storage.pause import read_pause
+from ddmq.storage.range_names import RangeLease, parse_made_by
 from ddmq.storage.store import Store
+from ddmq.storage.then import FollowUp
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from ddmq.message import Pause
+    from ddmq.seen import Pause
     from ddmq.settings import Settings
     from ddmq.storage.filesystem import Status
     from ddmq.storage.names import Lease

@@ -11,8 +11,7 @@ from contextlib import suppress
 from functools import lru_cache, partial
 from typing import TYPE_CHECKING
 
-from ddmq.errors import DdmqError, LeaseLost, StorageError
-from ddmq.log import warn
+from ddmq.errors import DdmqError, LeaseLost, StorageError, warn
 from ddmq.storage.names import Lease
 
 if TYPE_CHECKING:

@@ -8,9 +8,8 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 from weakref import proxy
 
-from ddmq.errors import DdmqError, LeaseLost
+from ddmq.errors import DdmqError, LeaseLost, warn
 from ddmq.holding.heartbeat import Heartbeat
-from ddmq.log import warn
 from ddmq.message import Message
 from ddmq.storage.names import Lease
 

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, TypeVar
 
-from ddmq.errors import DdmqError
+from ddmq.errors import DdmqError, warn
 from ddmq.hpc.faults import stands_still
-from ddmq.log import warn
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -12,9 +12,8 @@ from operator import itemgetter
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
 from ddmq.clock import date
-from ddmq.errors import StorageError
+from ddmq.errors import StorageError, warn
 from ddmq.hpc.folder import Folder, reached
-from ddmq.log import warn
 from ddmq.storage.layout import (
     JOURNAL,
     JOURNAL_BYTES,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ddmq.log import warn
+from ddmq.errors import warn
 from ddmq.storage.names import jitter
 
 if TYPE_CHECKING:

@@ -12,10 +12,9 @@ from functools import partial
 from math import inf
 from typing import TYPE_CHECKING
 
-from ddmq.errors import DdmqError, QueueNotFound
+from ddmq.errors import DdmqError, QueueNotFound, warn
 from ddmq.hpc.placeholders import text_of
-from ddmq.log import warn
-from ddmq.message import Activity, Running
+from ddmq.seen import Activity, Running
 from ddmq.storage.names import new_token
 from ddmq.storage.workers import (
     AWAY,

@@ -10,16 +10,15 @@ from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 from ddmq.clock import span
-from ddmq.errors import DdmqError, LeaseLost, QueueNotFound
+from ddmq.errors import DdmqError, LeaseLost, QueueNotFound, warn
 from ddmq.holding.heartbeat import key_of
 from ddmq.hpc.faults import AWAY, BadOutput, is_for_good, may_pass, told
 from ddmq.hpc.journal import Run, beginning
 from ddmq.hpc.placeholders import text_of
 from ddmq.hpc.running.execution import Ended
 from ddmq.hpc.running.process import Outcome
-from ddmq.log import warn
-from ddmq.message import Failure
 from ddmq.printable import printable
+from ddmq.seen import Failure
 from ddmq.storage.workers import MOST_FAILURES, MOST_TEXT
 
 if TYPE_CHECKING:

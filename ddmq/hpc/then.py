@@ -6,13 +6,12 @@ from functools import partial
 from math import inf
 from typing import TYPE_CHECKING, TypeVar
 
-from ddmq.errors import StorageError
+from ddmq.errors import StorageError, warn
 from ddmq.hpc.faults import AWAY, NOT_NOW, is_for_good
 from ddmq.hpc.running.process import Process
 from ddmq.hpc.signals import DRAIN
-from ddmq.log import warn
-from ddmq.storage.names import FAILED, LEASED, WAITING, new_token
-from ddmq.storage.then import FollowUps
+from ddmq.storage.names import new_token
+from ddmq.storage.then import FAILED, LEASED, WAITING, FollowUps
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,8 +22,7 @@ if TYPE_CHECKING:
     from ddmq.hpc.poller import Poller
     from ddmq.hpc.running.process import Outcome
     from ddmq.hpc.worker import Job
-    from ddmq.storage.names import FollowUp
-    from ddmq.storage.then import HeldFollowUp
+    from ddmq.storage.then import FollowUp, HeldFollowUp
 
 _Result = TypeVar("_Result")
 #: The part of a lease after which it is renewed.

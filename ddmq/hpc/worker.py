@@ -9,7 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from ddmq import schedulers
-from ddmq.errors import QueueNotFound, StorageError
+from ddmq.errors import QueueNotFound, StorageError, warn
 from ddmq.holding.heartbeat import Heartbeat
 from ddmq.hpc.beginning import TooLate, once_it_answers
 from ddmq.hpc.faults import AWAY, is_for_good, may_pass, told
@@ -29,7 +29,6 @@ from ddmq.hpc.settling import Settler, nothing_done
 from ddmq.hpc.signals import Signals, Suspects
 from ddmq.hpc.supply import Supply
 from ddmq.hpc.triage import Triage
-from ddmq.log import warn
 from ddmq.printable import quoted
 from ddmq.storage.names import new_token
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import _thread
 from typing import TYPE_CHECKING, Generic, TypeVar, cast
 
-from ddmq.log import warn
+from ddmq.errors import warn
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -27,21 +27,25 @@ from ddmq.message import InvalidContent, TooLarge
 from ddmq.settings import MAX_BYTES
 from ddmq.storage.directories import GONE
 from ddmq.storage.filesystem import REFUSED, UNREADABLE
+from ddmq.storage.layout import BundleNotFound, NoClaim
 from ddmq.storage.names import (
     DRAINED,
     LINES,
-    RANGE_SUFFIX,
     Bundle,
-    RangeLease,
     Waiting,
-    made_by,
     new_id,
     new_token,
-    parse_claim,
     parse_directory,
+    random_below,
+)
+from ddmq.storage.range_names import (
+    RANGE_SUFFIX,
+    NewClaim,
+    RangeLease,
+    made_by,
+    parse_claim,
     parse_done,
     parse_first,
-    random_below,
 )
 
 if TYPE_CHECKING:
@@ -54,7 +58,8 @@ if TYPE_CHECKING:
     from ddmq.storage.bundle_file import BundleContent
     from ddmq.storage.filesystem import FileSystem
     from ddmq.storage.layout import Layout, ServerTime
-    from ddmq.storage.names import Lease, NewClaim, Range
+    from ddmq.storage.names import Lease
+    from ddmq.storage.range_names import Range
 
 #: How many of the bundles that were read are kept in memory, and how many bytes of them.
 _KEPT, _KEPT_BYTES = 16, 32 << 20
@@ -102,21 +107,6 @@ def _end_of(target: str, first: int, lines: int) -> int | None:
     return found[0] if found is not None and first < found[0] <= lines else None
 
 
-class BundleNotFound(OSError):
-    """A bundle is not where it should be. That proves nothing, so its leases stay."""
-
-    def __init__(self, path: str, id_: str) -> None:
-        super().__init__(errno.ENODATA, "this bundle can't be found", path)
-        self.id = id_
-
-
-class NoClaim(OSError):
-    """Somebody put what is no claim where the next claim of a bundle is to be made."""
-
-    def __init__(self, path: str) -> None:
-        super().__init__(errno.EINVAL, "that is no claim of ddmq; remove it", path)
-
-
 class Bundles:
     """Claims and removes bundles, and finds the messages of their lines."""
 
@@ -129,6 +119,7 @@ class Bundles:
         *,
         buckets: Buckets,
         limit: Limit,
+        ended: set[str],
     ) -> None:
         self.path = layout.bundles
         self._layout = layout
@@ -149,8 +140,7 @@ class Bundles:
         """Bundles that housekeeping did not find: when to look again, and how long the pause is."""
         self._us = 0, ""
         """The number of our process, which changes by a fork, and what its leases say of it."""
-        self._ended: set[str] = set()
-        """Bundles of which we ended a claim since we last looked whether they are finished."""
+        self._ended = ended
 
     # Claiming
 
@@ -189,7 +179,8 @@ class Bundles:
             return None
         waiting = self._opened(waiting, bundle)
         expiry = self._clock.compared_ms(timeout) or self._time.end_of_lease(timeout)
-        new = bundle.claim(first, n, expiry, os.urandom(8).hex())
+        token = os.urandom(8).hex()
+        new = NewClaim.of_lines(bundle, first, n, expiry=expiry, token=token)
         claimed = self._make_claim(bundle, new, n, timeout)
         if claimed is None:
             return None
@@ -242,7 +233,8 @@ class Bundles:
                 break
             # Its time begins now: the pauses may have been as long as it lasts.
             expiry = self._clock.compared_ms(timeout) or held.expiry
-            new = bundle.claim(end, n, expiry, held.token)
+            token = held.token
+            new = NewClaim.of_lines(bundle, end, n, expiry=expiry, token=token)
             if not self._fs.take(f"{work}/{lease}", f"{work}/{new.lease}"):
                 return None  # it was over, and somebody took it over
         self._fs.discard(f"{work}/{new.lease}")
@@ -427,7 +419,8 @@ class Bundles:
         work = self._layout.work
         while (first := self.chain(bundle.id, bundle.lines).end) < bundle.lines:
             expiry = self._time.end_of_lease(_PURGE_FOR)
-            new = bundle.claim_of_rest(first, expiry, new_token())
+            token = new_token()
+            new = NewClaim.of_rest(bundle, first, expiry=expiry, token=token)
             if not self._make_lease(new):
                 continue
             held, lease, target = new

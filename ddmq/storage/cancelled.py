@@ -20,10 +20,10 @@ from math import inf
 from typing import TYPE_CHECKING
 
 from ddmq.errors import InvalidArgument
+from ddmq.storage.dead_letters import Dead
 from ddmq.storage.layout import ABANDONED
 from ddmq.storage.names import (
     CANCELLED,
-    Dead,
     Entry,
     is_id,
     new_token,

@@ -7,21 +7,23 @@ from functools import partial
 from itertools import chain
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
-from ddmq.message import Counts
+from ddmq.seen import Counts
 from ddmq.storage.names import (
-    DETACHED,
-    DETACHED_SUFFIX,
     LINES,
-    RANGE_SUFFIX,
     Bundle,
     Lease,
-    Range,
-    RangeLease,
     known,
-    parse_detached,
     parse_directory,
     parse_ready_entry,
     past,
+)
+from ddmq.storage.range_names import (
+    DETACHED,
+    DETACHED_SUFFIX,
+    RANGE_SUFFIX,
+    Range,
+    RangeLease,
+    parse_detached,
 )
 
 if TYPE_CHECKING:

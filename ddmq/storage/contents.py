@@ -11,19 +11,11 @@ import os
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from ddmq.message import Content, InvalidContent, Seen, letter
-from ddmq.storage.bundles import BundleNotFound
-from ddmq.storage.names import (
-    DETACHED,
-    Bundle,
-    Entry,
-    Lease,
-    Range,
-    RangeLease,
-    known,
-    overrides_of,
-    parse_made_by,
-)
+from ddmq.message import Content, InvalidContent
+from ddmq.seen import Seen, letter
+from ddmq.storage.layout import BundleNotFound
+from ddmq.storage.names import Bundle, Entry, Lease, known, overrides_of
+from ddmq.storage.range_names import DETACHED, Range, RangeLease, parse_made_by
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

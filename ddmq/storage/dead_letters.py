@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import os
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ddmq.log import warn
+from ddmq.errors import warn
 from ddmq.message import InvalidContent
 from ddmq.storage.filesystem import IMMOVABLE
 from ddmq.storage.names import (
@@ -14,21 +14,56 @@ from ddmq.storage.names import (
     MAX_NOTE,
     NO_MESSAGE,
     NOTE_SUFFIX,
-    Dead,
+    NUMBER,
+    READY,
     Entry,
+    Grammar,
+    entry_of,
     known,
     new_id,
     new_token,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from ddmq.clock import Clock
     from ddmq.message import Content
     from ddmq.storage.filesystem import FileSystem
     from ddmq.storage.layout import Layout
     from ddmq.storage.store import MessageFiles
+
+
+_dead = Grammar(rf"{NUMBER}\.{READY}\.([0-9a-f]{{16}})\.([a-z]{{1,20}})")
+
+
+class Dead(NamedTuple):
+    """A dead letter: a file in `dead/`, with a code for the reason."""
+
+    entry: Entry
+    token: str
+    """The token of its last claim. A note with it is of the same death, and of no other."""
+    code: str
+
+    @property
+    def filename(self) -> str:
+        """The name in `dead/`."""
+        entry = self.entry
+        return f"{entry.priority}.{entry.filename}.{self.token}.{self.code}"
+
+    @property
+    def note(self) -> str:
+        """The name of its note, beside it."""
+        return f"{self.entry.id}.{self.token}.{self.code}{NOTE_SUFFIX}"
+
+    @classmethod
+    def parse(cls, filename: str) -> Dead | None:
+        """Read a name found in `dead/`."""
+        match = _dead.fullmatch(filename)
+        if match is None:
+            return None
+        priority, *fields, token, code = match.groups()
+        return cls(entry_of(priority, fields), token, code)
 
 
 class DeadLetters:
@@ -87,6 +122,21 @@ class DeadLetters:
             where = os.path.relpath(path, self._layout.path)
             self.write_note(dead, {"reason": f"{reason}; it was {where}"})
         return True
+
+    def redrive(self, dead: Dead, append: Callable[[str, Entry], bool]) -> bool:
+        """Let `append` put a dead letter into the ready queue, with its counts at zero.
+
+        It gets the priority that it was published with. False: it holds no message, or is gone.
+        """
+        content = self.content(dead)
+        if content is None:
+            return False
+        priority = content.priority_or(dead.entry.priority)
+        entry = Entry(priority, 0, dead.entry.id, policy=dead.entry.policy)
+        moved = append(self.path_of(dead), entry)
+        if moved:
+            self.discard_note(dead)
+        return moved
 
     # Notes
 

@@ -2,15 +2,41 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
-from ddmq.storage.names import Delayed, known, past
+from ddmq.storage.names import NUMBER, Grammar, known, parse_ready_entry
 
 if TYPE_CHECKING:
     from ddmq.storage.filesystem import FileSystem
     from ddmq.storage.layout import Layout, ServerTime
     from ddmq.storage.names import ReadyEntry
     from ddmq.storage.ready import ReadyQueue
+
+
+_delayed = Grammar(rf"([0-9]{{13}})\.{NUMBER}\.(.+)")
+
+
+class Delayed(NamedTuple):
+    """A message or a bundle in `delayed/`, which is not visible before `due`."""
+
+    entry: ReadyEntry
+    due: int
+    """Milliseconds since 1970."""
+
+    @property
+    def filename(self) -> str:
+        """The name in `delayed/`."""
+        return f"{self.due:013d}.{self.entry.priority}.{self.entry.filename}"
+
+    @classmethod
+    def parse(cls, filename: str) -> Delayed | None:
+        """Read a name found in `delayed/`."""
+        match = _delayed.fullmatch(filename)
+        if match is None:
+            return None
+        due, priority, place = match.groups()
+        entry = parse_ready_entry(int(priority), place)
+        return None if entry is None else cls(entry, int(due))
 
 
 class DelayedMessages:
@@ -37,12 +63,6 @@ class DelayedMessages:
     def all(self) -> list[Delayed]:
         """Return the delayed messages and bundles."""
         return known(Delayed.parse, self._fs.listing(self.path))
-
-    def due(self) -> tuple[list[Delayed], int]:
-        """Return those that are due, the earliest first, and how many there are in all."""
-        now = self._time.now_ms()  # before the listing, which may take long
-        names = self._fs.listing(self.path)
-        return known(Delayed.parse, past(names, now)), len(names)
 
     def make_due(self, delayed: Delayed) -> int:
         """Move a message or bundle to the end of the ready queue; return how many messages came."""

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ddmq.message import InvalidContent, TooLarge
-from ddmq.storage.names import DROPPED, Dead, Entry, new_id, new_token, policy_of
+from ddmq.storage.dead_letters import Dead
+from ddmq.storage.names import DROPPED, Entry, new_id, new_token, policy_of
 
 if TYPE_CHECKING:
     from ddmq.settings import Limit

@@ -8,26 +8,24 @@ from __future__ import annotations
 import os
 from collections import deque
 from contextlib import ExitStack, suppress
-from functools import partial, reduce
+from functools import cached_property, partial, reduce
 from math import inf
-from typing import TYPE_CHECKING, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from ddmq.clock import ClockUnknown
-from ddmq.errors import LockTimeout
-from ddmq.log import warn
-from ddmq.message import Policy
+from ddmq.errors import LockTimeout, warn
 from ddmq.storage.background import wait_for
-from ddmq.storage.bundles import BundleNotFound
 from ddmq.storage.filesystem import FORBIDDEN
-from ddmq.storage.locks import exclusive
-from ddmq.storage.names import LEFT, Lease, random_below
+from ddmq.storage.names import Lease, known, parse_lease, past, random_below
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from ddmq.settings import Settings
     from ddmq.storage.background import BackgroundCall
-    from ddmq.storage.names import RangeLease
+    from ddmq.storage.delayed import Delayed
+    from ddmq.storage.expiry import Expiry, Swept
+    from ddmq.storage.range_names import RangeLease
     from ddmq.storage.store import Store
 
 _Name = TypeVar("_Name")
@@ -52,27 +50,42 @@ DROP_EVERY = 30.0
 OFTEN = 10.0
 #: Seconds between two comparisons with the file server's clock.
 CLOCK_EVERY = 600.0
-#: Seconds after which we warn of a bundle that can't be found. Its directory may be away for a
-#: while, as a network file system may be.
-_MISSED_FOR = 60.0
 #: Seconds until leftovers are removed again, and until that is done even without the lock.
 CLEAN_EVERY = 600.0
 CLEAN_ANYWAY = 3600.0
 
 
-class Swept(NamedTuple):
-    """What a sweep did: numbers of messages."""
+def expired(
+    store: Store, *, of_all: bool = False, end_all: bool = False
+) -> tuple[list[Lease | RangeLease], int, list[str]]:
+    """Return what one listing of `work/` shows that is to be done.
 
-    requeued: int = 0
-    dead: int = 0
-    due: int = 0
-    adopted: int = 0
-    removed: int = 0
-    """Leftovers of dead clients; they were no messages."""
+    These are the leases that are over by the file server's clock, the first ones first; how many
+    names there are; and the ids of bundles that may be finished: those of which we ended a claim,
+    or with `of_all` those of dead clients, too. With `end_all`, each lease is taken for one that is
+    over.
+    """
+    time, fs = store.time, store.fs
+    now = time.now_ms()  # before the listing: that may take long
+    names = fs.listing(store.layout.work)
+    over = sorted(names) if end_all else past(names, now)
+    leases: list[Lease | RangeLease] = known(parse_lease, over)
+    if not store.ended and not of_all:
+        return leases, len(names), []
+    return leases, len(names), store.bundles.seem_finished(names, of_all=of_all)
 
-    def plus(self, other: Swept) -> Swept:
-        """Add number by number."""
-        return Swept(*map(sum, zip(self, other)))
+
+def due(store: Store) -> tuple[list[Delayed], int]:
+    """Return what is due in `delayed/`, the earliest first, and how many names there are."""
+    time, fs = store.time, store.fs
+    now = time.now_ms()  # before the listing, which may take long
+    names = fs.listing(store.layout.delayed)
+    over = past(names, now)
+    if not over:  # then the module for it is not needed
+        return [], len(names)
+    from ddmq.storage.delayed import Delayed
+
+    return known(Delayed.parse, over), len(names)
 
 
 class Housekeeper:
@@ -90,21 +103,23 @@ class Housekeeper:
         clock = self._clock = store.clock
         self._layout = store.layout
         self._time = store.time
-        self._leases = store.leases
-        self._delayed = store.delayed
         self._fs = store.fs
         self._swept_at = self._dropped_at = self._cleaned_at = -inf
         self._asked_clock_at = clock.monotonic()  # whoever opened the queue did so
         self._interval = SWEEP_EVERY
         self._troubled: set[object] = set()
-        self._missed: dict[str, float] = {}
         self._unfinished = False
         self._number_delayed = 0
         self._busy: set[object] = set()
         self._hanging: list[BackgroundCall[None]] = []
         self._process = os.getpid()
-        self._cancelled: frozenset[str] = frozenset()
-        """The messages that are not tried again when their leases are over."""
+
+    @cached_property
+    def _expiry(self) -> Expiry:
+        """What becomes of leases that are over, once there are any."""
+        from ddmq.storage.expiry import Expiry
+
+        return Expiry(self._store, self._settings, self._warn_once)
 
     def sweep_when_due(self, *, idle: bool = False) -> bool:
         """Sweep if the last sweep is long enough ago; tell whether it is.
@@ -178,37 +193,47 @@ class Housekeeper:
 
     def _expire_all(
         self, within: float, *, of_all: bool = False, end_all: bool = False
-    ) -> Swept:
+    ) -> list[Swept | None]:
         """Requeue the messages whose lease has expired, or make them dead letters.
 
         With `end_all`, all leases count as expired. Then remove bundles that are finished: our
         own, or with `of_all` those of others too.
         """
-        expired, number, bundles = self._leases.expired(of_all=of_all, end_all=end_all)
-        if expired:
-            self._cancelled = self._store.cancelled.ids_if_any()
-        held = number - len(expired)
+        over, number, bundles = expired(self._store, of_all=of_all, end_all=end_all)
+        fates: list[Swept | None] = []
+        held = number - len(over)
         self._interval = SWEEP_EVERY * (1 + held / _LEASES_PER_SECOND)
-        fates = self._each(self._expire, expired, within)
-        self._each(self._store.bundles.remove_if_finished, bundles, within)
-        return reduce(Swept.plus, filter(None, fates), Swept())
+        if over:
+            self._expiry.cancelled = self._store.cancelled.ids_if_any()
+            fates = self._each(self._expiry.expire, over, within)
+        if bundles:
+            self._each(self._store.bundles.remove_if_finished, bundles, within)
+        return fates
 
-    def _make_due(self, within: float) -> Swept:
-        """Move the delayed messages whose time has come to the end of the ready queue."""
-        due, self._number_delayed = self._delayed.due()
-        made = self._each(self._delayed.make_due, due, within)
-        return Swept(due=sum(number or 0 for number in made))
+    def _make_due(self, within: float) -> int:
+        """Move the delayed messages whose time has come to the end of the ready queue.
 
-    def _adopt_all(self, within: float) -> Swept:
-        """Make messages of the files in `drop/` that have not changed for a while."""
+        Return their number.
+        """
+        come, self._number_delayed = due(self._store)
+        if not come:
+            return 0
+        made = self._each(self._store.delayed.make_due, come, within)
+        return sum(number or 0 for number in made)
+
+    def _adopt_all(self, within: float) -> int:
+        """Make messages of the files in `drop/` that have not changed for a while.
+
+        Return their number.
+        """
         now_ns = self._time.now_ns()
         names = sorted(self._fs.listing(self._layout.drop))
         if not names:  # then the module for it is not needed
-            return Swept()
+            return 0
         drop = self._store.drop
         priority = self._settings().priority
         adopt = partial(drop.adopt, priority=priority, now_ns=now_ns)
-        return Swept(adopted=self._each(adopt, names, within).count(True))
+        return self._each(adopt, names, within).count(True)
 
     def _each(
         self, act: Callable[[_Name], _Fate], names: Iterable[_Name], within: float
@@ -255,93 +280,26 @@ class Housekeeper:
             self._troubled.add(about)
             warn(f"housekeeping of queue {self._queue}: {text}")
 
-    def _expire(self, lease: Lease | RangeLease) -> Swept:
-        """Do what a nack does in place of a consumer that vanished, but count a loss.
-
-        The names tell all that is needed, so no message is read. A range whose bundle can't be
-        found stays, and is looked at again later.
-        """
-        if isinstance(lease, Lease):
-            self._fs.recall(f"{self._layout.work}/{lease.filename}")
-            return self._expire_one(lease)
-        alone: list[Swept] = []
-
-        def expire(detached: Lease) -> None:
-            self._fs.recall(f"{self._layout.work}/{detached.filename}")
-            alone.append(self._expire_one(detached))
-
-        try:
-            taken = self._leases.ranges.take_over(lease, expire)
-        except BundleNotFound as error:
-            now = self._clock.monotonic()
-            if now - self._missed.setdefault(error.id, now) >= _MISSED_FOR:
-                self._warn_once(error.id, str(error))
-            return Swept()
-        self._missed.pop(lease.range.bundle, None)
-        swept = reduce(Swept.plus, alone, Swept())
-        if taken is None:
-            return swept
-        held, was_received = taken
-        return swept.plus(self._expire_range(held, was_received=was_received))
-
-    def _expire_range(self, held: RangeLease, *, was_received: bool) -> Swept:
-        """Requeue the open lines of a range that we have taken over, or let them be dead."""
-        found, ranges, ready = held.range, self._leases.ranges, self._store.ready
-        swept, left = Swept(), []
-        for lease in held.leases():
-            if lease.entry.id not in self._cancelled:
-                continue
-            # A full disk, say, takes no file for one line. The others need none, and go on, and
-            # so does this one, until somebody claims it.
-            with suppress(OSError):
-                swept = swept.plus(self._expire_one(lease))
-                left.append(lease.number)
-        held = held.marked(left, LEFT)
-        found = held.range
-        lines, entry = found.lines(), found.entry(found.first)
-        if not lines:
-            return swept
-        if not was_received:
-            ranges.put(held.token, lines, entry, ready.put_back)
-            return swept
-        policy = Policy.of(found, self._settings())
-        if not policy.may_requeue(found.failures + found.losses):
-            return reduce(Swept.plus, map(self._expire_one, held.leases()), swept)
-        lost = entry.lost()._replace(priority=policy.requeue_prio)
-        moved = ranges.put(held.token, lines, lost, ready.append)
-        return swept.plus(Swept(requeued=len(lines) if moved else 0))
-
-    def _expire_one(self, lease: Lease) -> Swept:
-        """Requeue one message whose lease is over, or make it a dead letter."""
-        if lease.entry.id in self._cancelled:
-            return Swept(dead=int(self._store.cancelled.end(lease)))
-        entry, lost = lease.entry, lease.entry.lost()
-        policy = Policy.of(entry, self._settings())
-        if not policy.may_requeue(entry.failures + entry.losses):
-            dead = self._store.dead_letter(lease, lost, "expired")
-            return Swept(dead=int(dead))
-        lost = lost._replace(priority=policy.requeue_prio)
-        return Swept(requeued=int(self._store.requeue(lease, lost)))
-
     def clean(self, *, end_leases: bool = False) -> Swept:
         """Do all housekeeping now, and remove the leftovers of dead clients.
 
         With `end_leases`, all leases count as expired. This waits for calls that hang, and logs
         at which files.
         """
+        from ddmq.storage.expiry import Swept  # rarely needed
 
         def clean_all() -> Swept:
-            removed, trouble = Swept(), None
+            removed, trouble = 0, None
             try:
                 removed = self._tidy(inf)
             except OSError as error:  # no message may wait for what others left
                 trouble = error
-            swept = self._expire_all(inf, of_all=True, end_all=end_leases)
-            swept = swept.plus(self._make_due(inf))
-            swept = swept.plus(self._adopt_all(inf)).plus(removed)
+            fates = self._expire_all(inf, of_all=True, end_all=end_leases)
+            come, adopted = self._make_due(inf), self._adopt_all(inf)
             if trouble is not None:
                 raise trouble
-            return swept
+            swept = Swept(due=come, adopted=adopted, removed=removed)
+            return reduce(Swept.plus, filter(None, fates), swept)
 
         self._count_hanging()
         cleaning = self._clock.begin(clean_all)
@@ -355,8 +313,11 @@ class Housekeeper:
         where = f" at {', '.join(names)}" if names else ""
         return f"cleaning queue {self._queue} waits{where}"
 
-    def _tidy(self, within: float) -> Swept:
-        """Put right what the dead left behind; the rest is left to the next cleaner."""
+    def _tidy(self, within: float) -> int:
+        """Put right what the dead left behind; the rest is left to the next cleaner.
+
+        Return how many leftovers were removed.
+        """
         from ddmq.storage.keys import Keys  # only a cleaning looks there
         from ddmq.storage.workers import Workers
 
@@ -375,7 +336,7 @@ class Housekeeper:
         self._try(partial(store.cancelled.tidy, within=within), now_ns)
         self._layout.mark_cleaned()
         self._each(self._fs.rmdir, buckets.removable(), within)
-        return Swept(removed=removed.count(True))
+        return removed.count(True)
 
     def _clean_if_elected(self, _: str) -> None:
         """Remove leftovers if no client has done so for long, and we get the lock.
@@ -388,6 +349,8 @@ class Housekeeper:
         ago = inf if found is None else found.age(now_ns)
         if -CLEAN_EVERY < ago < CLEAN_EVERY:
             return
+        from ddmq.storage.locks import exclusive  # rarely needed
+
         with ExitStack() as stack:
             try:
                 stack.enter_context(exclusive(self._layout.lock, timeout=0))

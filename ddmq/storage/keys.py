@@ -13,18 +13,21 @@ import errno
 from collections import deque
 from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from ddmq.clock import Stopwatch
 from ddmq.errors import InvalidArgument
+from ddmq.storage.delayed import Delayed
 from ddmq.storage.filesystem import REFUSED
 from ddmq.storage.layout import ABANDONED, ABANDONED_INPUT
 from ddmq.storage.names import (
+    COUNT,
+    HEX_ID,
+    NUMBER,
+    POLICY,
     Bundle,
-    Delayed,
     Entry,
-    Keyed,
-    key_of_draft,
+    Grammar,
     new_id,
     parse_ready_entry,
     random_below,
@@ -41,6 +44,72 @@ if TYPE_CHECKING:
 _LONGEST = 1000
 #: For which share of the time after which it is cleaned away a draft is there for certain.
 _SURELY_KEPT = 0.9
+
+
+_draft = Grammar(r"[0-9a-f]{20}\.([0-9a-f]{40})")
+_keyed = Grammar(
+    rf"({HEX_ID[1:-1]}\.[0-9a-f]{{40}})\.{NUMBER}\.(0|[0-9]{{13}})\.([01])\.({POLICY})?"
+    rf"\.{COUNT}\.{COUNT}\.([0-9a-f-]{{1,64}})\.([0-9a-f-]{{1,64}})"
+)
+
+
+class Keyed(NamedTuple):
+    """What was published with a key: the target of its link in `keys/`."""
+
+    draft: str
+    """The name in `tmp/` of what is made ready: `<id>.<name of the key>`."""
+    priority: int
+    due: int
+    """When it is to be visible, in milliseconds since 1970; 0: at once."""
+    durable: bool
+    policy: str
+    bundles: int
+    """How many bundles there are; 0: one message in a file of its own."""
+    number: int
+    """How many messages there are."""
+    first: str
+    """The id of the first one."""
+    last: str
+    """The id of the last one."""
+
+    @property
+    def id(self) -> str:
+        """The id of the message or of the only bundle."""
+        return self.draft.partition(".")[0]
+
+    @property
+    def target(self) -> str:
+        """What the link says."""
+        draft, priority, due, durable, policy, *rest = self
+        parts = draft, priority, due and f"{due:013d}", f"{durable:d}", policy, *rest
+        return ".".join(map(str, parts))
+
+    @classmethod
+    def parse(cls, target: str) -> Keyed | None:
+        """Read the target of a link."""
+        match = _keyed.fullmatch(target)
+        if match is None:
+            return None
+        draft, priority, due, durable, policy, bundles, number, first, last = (
+            match.groups()
+        )
+        return cls(
+            draft,
+            int(priority),
+            int(due),
+            durable == "1",
+            policy or "",
+            int(bundles),
+            int(number),
+            first,
+            last,
+        )
+
+
+def key_of_draft(filename: str) -> str | None:
+    """Return the name of the key in the name of a draft in `tmp/`; None: it has none."""
+    match = _draft.fullmatch(filename)
+    return None if match is None else str(match[1])
 
 
 def name_of(key: object) -> str:

@@ -10,9 +10,17 @@ from math import inf
 from typing import TYPE_CHECKING
 
 from ddmq.clock import ClockUnknown, in_ms
+from ddmq.errors import InvalidArgument
 from ddmq.storage.directories import GONE
 from ddmq.storage.filesystem import is_shared
-from ddmq.storage.names import CANCELLED, LINES, PAUSED, new_id
+from ddmq.storage.names import (
+    CANCELLED,
+    LINES,
+    PAUSED,
+    SETTINGS_FILE,
+    check_queue_name,
+    new_id,
+)
 
 if TYPE_CHECKING:
     from ddmq.clock import Clock
@@ -37,6 +45,51 @@ ABANDONED = 3600
 ABANDONED_INPUT = 24 * 3600
 #: Seconds between two comparisons of the directories with their names.
 _CHECK_EVERY = 1.0
+
+
+def is_queue(root: str, queue: str, fs: FileSystem) -> bool:
+    """Tell whether there is an initiated queue of this name."""
+    try:
+        if not fs.exists(f"{root}/{queue}"):
+            return False
+        fs.require_directory(f"{root}/{queue}")
+        return fs.exists(f"{root}/{queue}/{SETTINGS_FILE}")
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except PermissionError:  # it may be one; a client that uses it will be told
+        return True
+
+
+def may_be_queue(name: str) -> bool:
+    """Tell whether a queue can have this name."""
+    try:
+        return check_queue_name(name) == name
+    except InvalidArgument:
+        return False
+
+
+def queues(root: str, fs: FileSystem) -> list[str]:
+    """Return the names of all queues, sorted."""
+    return sorted(
+        name
+        for name in fs.listing(root)
+        if may_be_queue(name) and is_queue(root, name, fs)
+    )
+
+
+class BundleNotFound(OSError):
+    """A bundle is not where it should be. That proves nothing, so its leases stay."""
+
+    def __init__(self, path: str, id_: str) -> None:
+        super().__init__(errno.ENODATA, "this bundle can't be found", path)
+        self.id = id_
+
+
+class NoClaim(OSError):
+    """Somebody put what is no claim where the next claim of a bundle is to be made."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__(errno.EINVAL, "that is no claim of ddmq; remove it", path)
 
 
 class Layout:

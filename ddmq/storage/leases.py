@@ -7,38 +7,23 @@ is leased as part of a range (`ddmq.storage.ranges`).
 from __future__ import annotations
 
 from contextlib import suppress
+from functools import cached_property
 from itertools import groupby
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
-from ddmq.storage.names import (
-    DETACHED,
-    Lease,
-    Range,
-    RangeLease,
-    known,
-    past,
-)
+from ddmq.storage.names import Lease, parse_lease
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
+    from ddmq.storage.buckets import PassedOver
     from ddmq.storage.bundles import Bundles
     from ddmq.storage.filesystem import FileSystem
     from ddmq.storage.layout import Layout, ServerTime
     from ddmq.storage.names import Entry, ReadyEntry
-    from ddmq.storage.passed_over import PassedOver
+    from ddmq.storage.range_names import RangeLease
     from ddmq.storage.ranges import Ranges
-
-
-class Expired(NamedTuple):
-    """What one listing of `work/` shows to housekeeping."""
-
-    leases: list[Lease | RangeLease]
-    """Those that are over by the file server's clock, the first ones first."""
-    number: int
-    """How many names there are."""
-    bundles: list[str]
-    """The ids of bundles that may be finished."""
+    from ddmq.storage.ready import ReadyQueue
 
 
 class Leases:
@@ -49,7 +34,7 @@ class Leases:
         layout: Layout,
         fs: FileSystem,
         time: ServerTime,
-        bundles: Bundles,
+        find_bundles: Callable[[], Bundles],
         *,
         passed: PassedOver,
     ) -> None:
@@ -57,9 +42,14 @@ class Leases:
         self._layout = layout
         self._fs = fs
         self._time = time
-        self._bundles = bundles
+        self._find_bundles = find_bundles
         self._passed = passed
         self._ranges: Ranges | None = None
+
+    @cached_property
+    def _bundles(self) -> Bundles:
+        """The bundles, once a line of one is leased."""
+        return self._find_bundles()
 
     @property
     def ranges(self) -> Ranges:
@@ -75,25 +65,12 @@ class Leases:
 
         A range whose claim is being made at this moment counts as leased.
         """
-        found = []
+        found: list[Lease] = []
         for name in sorted(self._fs.listing(self.path)):
-            held = RangeLease.parse(name)
-            found += held.leases() if held else known(Lease.parse, [name])
+            held = parse_lease(name)
+            if held is not None:
+                found += [held] if isinstance(held, Lease) else held.leases()
         return found
-
-    def expired(self, *, of_all: bool = False, end_all: bool = False) -> Expired:
-        """Return what is to be done in `work/`; with `of_all`, also what dead clients left undone.
-
-        With `end_all`, each lease is taken for one that is over.
-        """
-        now = self._time.now_ms()  # before the listing: that may take long
-        names = self._fs.listing(self.path)
-        over = sorted(names) if end_all else past(names, now)
-        leases: list[Lease | RangeLease] = []
-        for name in over:
-            leases += known(Lease.parse, [name]) or known(RangeLease.parse, [name])
-        bundles = self._bundles.seem_finished(names, of_all=of_all)
-        return Expired(leases, len(names), bundles)
 
     def ack(self, leases: Sequence[Lease]) -> list[Lease]:
         """Finish messages; return those that are not there.
@@ -169,6 +146,10 @@ class Leases:
             return self.ranges.leave(lease, move)
         return move(f"{self.path}/{lease.filename}")
 
+    def move(self, lease: Lease, entry: Entry, other: ReadyQueue) -> bool:
+        """Put a message at the end of another ready queue on this file system, as `entry`."""
+        return self.leave(lease, lambda path: other.append(path, entry))
+
     def put(
         self, lease: Lease, entry: Entry, place: Callable[[str, ReadyEntry], bool]
     ) -> bool:
@@ -192,19 +173,22 @@ class Leases:
     def current(self, lease: Lease) -> Lease | None:
         """Find a lease by its token, since another thread may have renewed it."""
         for name in self._fs.listing(self.path):
-            if lease.token not in name:
+            held = parse_lease(name) if lease.token in name else None
+            if held is None:
                 continue
-            held = RangeLease.parse(name)
-            if held is not None:
-                self._bundles.remember(held)
-                lines = held.range.lines() + held.range.lines(DETACHED)
-                same = [held.lease_of(number) for number in lines]
-            else:
-                same = known(Lease.parse, [name])
+            same = [held] if isinstance(held, Lease) else self._leases_in(held)
             for found in same:
                 if found.is_same_claim(lease):
                     return found
         return None
+
+    def _leases_in(self, held: RangeLease) -> list[Lease]:
+        """Remember the present name of a range; return the leases of what is left of it."""
+        from ddmq.storage.range_names import DETACHED
+
+        self._bundles.remember(held)
+        lines = held.range.lines() + held.range.lines(DETACHED)
+        return [held.lease_of(number) for number in lines]
 
     def is_finished(self, lease: Lease) -> bool:
         """Tell whether an ack that found nothing was done before, and only its reply was lost.
@@ -233,6 +217,8 @@ class Leases:
         line = lease.line
         if line is None or f".{line[0]}." not in name:
             return False
+        from ddmq.storage.range_names import Range, RangeLease  # rarely needed
+
         leased = RangeLease.parse(name)
         found = leased.range if leased else Range.parse(0, name)
         if found is None or not found.is_open(line[1]):

@@ -4,16 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ddmq.storage.delayed import Delayed
 from ddmq.storage.layout import ABANDONED, ABANDONED_INPUT
-from ddmq.storage.names import (
-    LINES,
-    Delayed,
-    Lease,
-    RangeLease,
-    new_id,
-    parse_detached,
-    parse_directory,
-)
+from ddmq.storage.names import LINES, Lease, new_id, parse_directory
+from ddmq.storage.range_names import RangeLease, parse_detached
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

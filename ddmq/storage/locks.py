@@ -9,8 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from ddmq.clock import Clock
-from ddmq.errors import LockTimeout
-from ddmq.log import warn
+from ddmq.errors import LockTimeout, warn
 from ddmq.storage.background import WHY_IT_HANGS
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ import errno
 import os
 from typing import TYPE_CHECKING
 
-from ddmq.message import Pause
+from ddmq.seen import Pause
 from ddmq.storage.names import parse_paused_by, paused_by
 
 if TYPE_CHECKING:

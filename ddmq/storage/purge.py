@@ -6,21 +6,17 @@ import os
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from ddmq.message import Counts
+from ddmq.seen import Counts
+from ddmq.storage.delayed import Delayed
 from ddmq.storage.filesystem import IMMOVABLE
-from ddmq.storage.names import (
+from ddmq.storage.names import NOTE_SUFFIX, Bundle, known, new_token, parse_ready_entry
+from ddmq.storage.range_names import (
     DETACHED,
     LEFT,
-    NOTE_SUFFIX,
     OVER,
-    Bundle,
-    Delayed,
     Range,
     RangeLease,
-    known,
-    new_token,
     parse_detached,
-    parse_ready_entry,
 )
 
 if TYPE_CHECKING:

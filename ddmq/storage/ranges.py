@@ -26,16 +26,9 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from ddmq.storage.bundles import BundleNotFound
-from ddmq.storage.names import (
-    DETACHED,
-    LEFT,
-    OVER,
-    Lease,
-    RangeLease,
-    new_mark,
-    new_token,
-)
+from ddmq.storage.layout import BundleNotFound
+from ddmq.storage.names import Lease, new_mark, new_token
+from ddmq.storage.range_names import DETACHED, LEFT, OVER, RangeLease
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator
@@ -43,7 +36,8 @@ if TYPE_CHECKING:
     from ddmq.storage.bundles import Bundles
     from ddmq.storage.filesystem import FileSystem
     from ddmq.storage.layout import Layout, ServerTime
-    from ddmq.storage.names import Entry, Range, ReadyEntry
+    from ddmq.storage.names import Entry, ReadyEntry
+    from ddmq.storage.range_names import Range
 
 #: How often we look for a range that somebody else changes at the same time.
 _TRIES = 8

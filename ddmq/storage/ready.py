@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import errno
 import os
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from ddmq.clock import Stopwatch
 from ddmq.errors import GarbageAhead
+from ddmq.storage.buckets import TIDY_FOR
 from ddmq.storage.filesystem import IMMOVABLE
 from ddmq.storage.names import (
     MAX_STAMP,
@@ -21,7 +23,6 @@ from ddmq.storage.names import (
     parse_ready_entry,
     random_below,
 )
-from ddmq.storage.passed_over import TIDY_FOR
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -82,10 +83,14 @@ class ReadyQueue:
     """The waiting messages of one queue, in order. Safe to use from several threads."""
 
     def __init__(
-        self, buckets: Buckets, bundles: Bundles, fs: FileSystem, clock: Clock
+        self,
+        buckets: Buckets,
+        find_bundles: Callable[[], Bundles],
+        fs: FileSystem,
+        clock: Clock,
     ) -> None:
         self._buckets = buckets
-        self._bundles = bundles
+        self._find_bundles = find_bundles
         self._passed = buckets.passed
         self._fs = fs
         self._clock = clock
@@ -100,6 +105,11 @@ class ReadyQueue:
         self._contended = False
         self._races_lost = 0
         self._stamp = 0
+
+    @cached_property
+    def _bundles(self) -> Bundles:
+        """The bundles, once the first of them stands here."""
+        return self._find_bundles()
 
     # Appending
 
@@ -332,7 +342,8 @@ class ReadyQueue:
         found = self._buckets.first()
         if found is None:
             return None
-        return _Head(found.priority, found.path, self._order(found.names), now)
+        priority, path, names = found
+        return _Head(priority, path, self._order(names), now)
 
     def _order(self, names: list[str]) -> list[str]:
         """Reverse names; leave out the first few while competitors probably try to claim them."""

@@ -1,4 +1,4 @@
-"""How roots and queues are made, listed and deleted."""
+"""How roots and queues are made and deleted."""
 
 from __future__ import annotations
 
@@ -10,14 +10,13 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from ddmq.clock import Clock
-from ddmq.errors import InvalidArgument, InvalidSettings, QueueNotFound
-from ddmq.log import warn
+from ddmq.errors import InvalidArgument, InvalidSettings, QueueNotFound, warn
 from ddmq.settings import Settings
 from ddmq.storage.background import wait_for
 from ddmq.storage.filesystem import is_shared
-from ddmq.storage.layout import DIRECTORIES, KEYS, THEN, WORKERS
+from ddmq.storage.layout import DIRECTORIES, KEYS, THEN, WORKERS, is_queue
 from ddmq.storage.locks import exclusive
-from ddmq.storage.names import SETTINGS_FILE, check_queue_name, new_token
+from ddmq.storage.names import new_token
 from ddmq.storage.settings_file import SettingsFile
 
 if TYPE_CHECKING:
@@ -125,36 +124,6 @@ def _remove_deleted(root: str, fs: FileSystem, *, patient: bool) -> None:
         if fs.status(path) is not None:
             what = "what was deleted could not be removed entirely"
             warn(f"{path}: {what}; remove it by hand")
-
-
-def is_queue(root: str, queue: str, fs: FileSystem) -> bool:
-    """Tell whether there is an initiated queue of this name."""
-    try:
-        if not fs.exists(f"{root}/{queue}"):
-            return False
-        fs.require_directory(f"{root}/{queue}")
-        return fs.exists(f"{root}/{queue}/{SETTINGS_FILE}")
-    except (FileNotFoundError, NotADirectoryError):
-        return False
-    except PermissionError:  # it may be one; a client that uses it will be told
-        return True
-
-
-def queues(root: str, fs: FileSystem) -> list[str]:
-    """Return the names of all queues, sorted."""
-    return sorted(
-        name
-        for name in fs.listing(root)
-        if may_be_queue(name) and is_queue(root, name, fs)
-    )
-
-
-def may_be_queue(name: str) -> bool:
-    """Tell whether a queue can have this name."""
-    try:
-        return check_queue_name(name) == name
-    except InvalidArgument:
-        return False
 
 
 def queue_not_found(root: str, queue: str) -> QueueNotFound:

@@ -6,11 +6,10 @@ see what this client passes over.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from ddmq.storage.names import (
     PAUSED,
-    Filled,
     Waiting,
     is_shelf,
     parse_priority,
@@ -21,8 +20,16 @@ from ddmq.storage.names import (
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from ddmq.storage.buckets import PassedOver
     from ddmq.storage.filesystem import FileSystem
-    from ddmq.storage.passed_over import PassedOver
+
+
+class Filled(NamedTuple):
+    """A directory below `ready/`, and the names in it. Only a bucket holds messages."""
+
+    priority: int
+    path: str
+    names: list[str]
 
 
 class Scan:

@@ -7,8 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from ddmq.clock import Clock
-from ddmq.errors import InvalidSettings, UnknownLayout
-from ddmq.log import warn
+from ddmq.errors import InvalidSettings, UnknownLayout, warn
 from ddmq.settings import (
     MAX_FILE,
     Layer,
@@ -23,7 +22,6 @@ from ddmq.settings import (
     template,
 )
 from ddmq.storage.background import wait_for
-from ddmq.storage.locks import exclusive
 from ddmq.storage.names import SETTINGS_FILE, new_token
 
 if TYPE_CHECKING:
@@ -88,6 +86,8 @@ class SettingsFile:
         self, changes: Mapping[str, object], unset: Iterable[str], lock_timeout: float
     ) -> None:
         """Set and unset keys: all of them or none, and one client at a time."""
+        from ddmq.storage.locks import exclusive  # rarely needed
+
         layer = checked(dict(changes), self.path)
         with exclusive(f"{self._directory}/lock", lock_timeout):
             self._remove_drafts()

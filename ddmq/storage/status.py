@@ -11,13 +11,8 @@ from typing import TYPE_CHECKING
 
 from ddmq.storage.contents import open_entries
 from ddmq.storage.layout import JOURNAL_BYTES, JOURNAL_LINE, JOURNAL_SUFFIX
-from ddmq.storage.names import (
-    DETACHED,
-    Lease,
-    RangeLease,
-    known,
-    parse_ready_entry,
-)
+from ddmq.storage.names import Lease, known, parse_ready_entry
+from ddmq.storage.range_names import DETACHED, RangeLease
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -12,13 +12,12 @@ import errno
 import os
 import stat
 from contextlib import suppress
-from functools import partial
+from functools import cached_property, partial
 from itertools import chain
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ddmq.clock import ClockUnknown, Stopwatch
-from ddmq.errors import out_of_memory
-from ddmq.log import inform
+from ddmq.errors import inform, out_of_memory
 from ddmq.message import (
     END,
     Content,
@@ -31,25 +30,27 @@ from ddmq.message import (
     encode_options,
 )
 from ddmq.settings import Limit
-from ddmq.storage.buckets import Buckets
-from ddmq.storage.bundles import BundleNotFound, Bundles, NoClaim
+from ddmq.storage.buckets import Buckets, PassedOver
 from ddmq.storage.filesystem import UNREADABLE
-from ddmq.storage.layout import ABANDONED, ABANDONED_INPUT, Layout, ServerTime
-from ddmq.storage.leases import Leases
+from ddmq.storage.layout import (
+    ABANDONED,
+    ABANDONED_INPUT,
+    BundleNotFound,
+    Layout,
+    NoClaim,
+    ServerTime,
+)
 from ddmq.storage.names import (
     DROPPED,
     LINES,
     Bundle,
-    Dead,
     Entry,
     Lease,
-    Range,
     make,
     new_id,
     new_token,
     overrides_of,
 )
-from ddmq.storage.passed_over import PassedOver
 from ddmq.storage.ready import ReadyQueue
 
 if TYPE_CHECKING:
@@ -58,14 +59,17 @@ if TYPE_CHECKING:
     from ddmq.clock import Clock
     from ddmq.message import Publication
     from ddmq.settings import Settings
+    from ddmq.storage.bundles import Bundles
     from ddmq.storage.cancelled import Cancellations
     from ddmq.storage.census import Census
     from ddmq.storage.dead_letters import DeadLetters
     from ddmq.storage.delayed import DelayedMessages
     from ddmq.storage.drop import Drop
     from ddmq.storage.filesystem import FileSystem
+    from ddmq.storage.leases import Leases
     from ddmq.storage.leftovers import Leftovers
     from ddmq.storage.names import ReadyEntry, Waiting
+    from ddmq.storage.range_names import Range
     from ddmq.storage.ready import ConsumeCall
     from ddmq.storage.scan import Scan
 
@@ -124,12 +128,13 @@ class Claimed(NamedTuple):
     """The settings at the time of the claim."""
 
 
-class _Unread(NamedTuple):
+class _Unread:
     """A message that could not be read: its name and id in the ready queue, and the reason."""
 
-    filename: str
-    id: str
-    error: OSError
+    def __init__(self, filename: str, id_: str, error: OSError) -> None:
+        self.filename = filename
+        self.id = id_
+        self.error = error
 
 
 class Store:
@@ -150,7 +155,7 @@ class Store:
         self.clock = clock
         self.limit = limit = limit or Limit()
         self.layout = layout = Layout(path, fs, clock)
-        self.time = time = ServerTime(layout, fs, clock)
+        self.time = ServerTime(layout, fs, clock)
         self.files = MessageFiles(fs, limit)
         self.passed = passed = PassedOver(clock)
 
@@ -160,9 +165,9 @@ class Store:
         self.buckets = buckets = Buckets(
             layout, fs, clock, quarantine, passed=passed, size=bucket_size
         )
-        self.bundles = Bundles(layout, fs, clock, time, buckets=buckets, limit=limit)
-        self.ready = ReadyQueue(buckets, self.bundles, fs, clock)
-        self.leases = Leases(layout, fs, time, self.bundles, passed=passed)
+        self.ready = ReadyQueue(buckets, lambda: self.bundles, fs, clock)
+        self.ended: set[str] = set()
+        """Bundles of which we ended a claim since we last looked whether they are finished."""
         self.bundle_size = bundle_size
         self._dead_letters: DeadLetters | None = None
         self._delayed: DelayedMessages | None = None
@@ -178,6 +183,32 @@ class Store:
 
     # The parts that few commands need are made when they are first used. Each module that a
     # command imports costs the file server some requests.
+
+    @cached_property
+    def bundles(self) -> Bundles:
+        """The messages that were published together."""
+        from ddmq.storage.bundles import Bundles
+
+        bundles = Bundles(
+            self.layout,
+            self.fs,
+            self.clock,
+            self.time,
+            buckets=self.buckets,
+            limit=self.limit,
+            ended=self.ended,
+        )
+        # Another thread may have made them meanwhile, and remembers there what it claimed.
+        known: Bundles = self.__dict__.setdefault("bundles", bundles)
+        return known
+
+    @cached_property
+    def leases(self) -> Leases:
+        """The messages that somebody has."""
+        from ddmq.storage.leases import Leases
+
+        fs, bundles = self.fs, lambda: self.bundles
+        return Leases(self.layout, fs, self.time, bundles, passed=self.passed)
 
     @property
     def dead_letters(self) -> DeadLetters:
@@ -301,6 +332,8 @@ class Store:
         note: Mapping[str, Any],
     ) -> None:
         """Make a dead letter, as if a message with these failures and losses had become one."""
+        from ddmq.storage.dead_letters import Dead  # rarely needed
+
         stamp, letters = self.ready.next_stamp(), self.dead_letters
         entry = Entry(options.priority, stamp, new_id(), *counts, options.policy)
         dead, draft = Dead(entry, new_token(), code), f"{self.layout.tmp}/{entry.id}"
@@ -602,7 +635,7 @@ class Store:
                     self.ready.front = opened
                 return held.leases()
             expiry = self.clock.compared_ms(timeout) or self.time.end_of_lease(timeout)
-            if isinstance(entry, Range):
+            if not isinstance(entry, Entry):
                 return self._take(path, entry, expiry, n)
             lease = Lease.of_waiting(entry, path.rpartition("/")[2], expiry)
             target = f"{self.layout.work}/{lease.filename}"
@@ -684,10 +717,6 @@ class Store:
         """Give a message back to its old place, with the counts of `entry`."""
         return self.leases.put(lease, entry or lease.entry, self.ready.put_back)
 
-    def move(self, lease: Lease, other: ReadyQueue) -> bool:
-        """Put a message at the end of another ready queue on this file system."""
-        return self.leases.leave(lease, lambda path: other.append(path, lease.entry))
-
     def dead_letter(
         self,
         lease: Lease,
@@ -701,26 +730,13 @@ class Store:
         which housekeeping removes. Both names have the token of the claim. So a client that
         has lost the lease by then leaves a note that belongs to no dead letter.
         """
+        from ddmq.storage.dead_letters import Dead  # rarely needed
+
         dead = Dead(entry, lease.token, code)
         if note:
             self.dead_letters.write_note(dead, note)
         target = self.dead_letters.path_of(dead)
         return self.leases.leave(lease, lambda path: self.fs.rename(path, target))
-
-    def redrive(self, dead: Dead) -> bool:
-        """Put a dead letter at the end of the ready queue, with its counts at zero.
-
-        It gets the priority that it was published with. False: it holds no message, or is gone.
-        """
-        path, content = self.dead_letters.path_of(dead), self.dead_letters.content(dead)
-        if content is None:
-            return False
-        priority = content.priority_or(dead.entry.priority)
-        entry = Entry(priority, 0, dead.entry.id, policy=dead.entry.policy)
-        moved = self.ready.append(path, entry)
-        if moved:
-            self.dead_letters.discard_note(dead)
-        return moved
 
 
 def _ids(bundles: Sequence[Bundle]) -> str:

@@ -13,10 +13,10 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 
 from ddmq.storage.names import (
-    ARMED,
-    LEASED,
-    WAITING,
-    FollowUp,
+    COUNT,
+    MAX_COUNT,
+    TOKEN,
+    Grammar,
     known,
     new_id,
     new_token,
@@ -28,6 +28,57 @@ if TYPE_CHECKING:
 
 #: How often we look for a follow-up of ours that has not the name that we knew.
 _TRIES = 4
+
+
+#: The states of a follow-up; the first one is its whole name.
+ARMED, LEASED, WAITING, FAILED = "armed", "leased", "waiting", "failed"
+_follow_up = Grammar(rf"([0-9]{{13}})\.{COUNT}\.{TOKEN}\.({LEASED}|{WAITING}|{FAILED})")
+
+
+class FollowUp(NamedTuple):
+    """What is to be run when a queue is done: a symbolic link in `then/` to its id."""
+
+    state: str
+    """`armed`, `leased`, `waiting` or `failed`."""
+    time: int = 0
+    """Until when it is leased, or waits, or when it failed for good: milliseconds since 1970."""
+    failures: int = 0
+    token: str = ""
+    """Sixteen hexadecimal digits, new whenever somebody takes it."""
+
+    @property
+    def filename(self) -> str:
+        """The name in `then/`."""
+        if self.state == ARMED:
+            return ARMED
+        return f"{self.time:013d}.{self.failures}.{self.token}.{self.state}"
+
+    @classmethod
+    def parse(cls, filename: str) -> FollowUp | None:
+        """Read a name found in `then/`."""
+        if filename == ARMED:
+            return cls(ARMED)
+        match = _follow_up.fullmatch(filename)
+        if match is None:
+            return None
+        time, failures, token, state = match.groups()
+        return cls(state, int(time), int(failures), token)
+
+    @property
+    def is_pending(self) -> bool:
+        """Whether it is still to be done."""
+        return self.state != FAILED
+
+    def is_free(self, now: int) -> bool:
+        """Tell whether anybody may take it at a time, in milliseconds since 1970."""
+        return self.state == ARMED or (self.is_pending and self.time <= now)
+
+    def failed(self, retries: int, now: int, again: int) -> FollowUp:
+        """Return it after one more failure: it waits, or has failed for good."""
+        failures = min(self.failures + 1, MAX_COUNT)
+        if failures > retries:
+            return FollowUp(FAILED, now, failures, self.token)
+        return FollowUp(WAITING, again, failures, self.token)
 
 
 class HeldFollowUp(NamedTuple):

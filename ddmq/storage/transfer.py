@@ -15,12 +15,13 @@ from typing import TYPE_CHECKING
 
 from ddmq.message import InvalidContent
 from ddmq.storage.contents import Contents, open_entries
-from ddmq.storage.names import MAX_RANGE, Bundle, Delayed, Entry, Waiting
+from ddmq.storage.delayed import Delayed
+from ddmq.storage.names import MAX_RANGE, Bundle, Entry, Waiting
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from ddmq.storage.names import Range, RangeLease
+    from ddmq.storage.range_names import Range, RangeLease
     from ddmq.storage.store import Store
 
 #: Seconds for which the lines are leased that are moved, or that stand before one.
@@ -140,7 +141,7 @@ class Transfer:
                 except InvalidContent as error:
                     self._give_up([lease.entry], f"it holds no message: {error}")
                     continue
-                if self._source.move(lease, self._target_ready):
+                if self._leases.move(lease, lease.entry, self._target_ready):
                     self._left.pop(id_, None)
         finally:
             self._leases.ranges.put_rest(held.token, self._ready.put_back)

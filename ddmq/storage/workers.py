@@ -19,7 +19,7 @@ from math import inf
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
-from ddmq.message import Activity, Failure, Running, WorkerSeen
+from ddmq.seen import Activity, Failure, Running, WorkerSeen
 from ddmq.storage.names import new_token, random_below
 
 if TYPE_CHECKING:

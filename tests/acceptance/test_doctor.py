@@ -13,8 +13,9 @@ from ddmq import Broker
 from ddmq.cli import main as cli
 from ddmq.clock import Clock
 from ddmq.settings import LAYOUT_LINE
+from ddmq.storage.delayed import Delayed
 from ddmq.storage.locks import exclusive
-from ddmq.storage.names import Delayed, Entry, Lease, new_id, new_token
+from ddmq.storage.names import Entry, Lease, new_id, new_token
 
 DAY = 86400
 

@@ -20,7 +20,7 @@ from support import (
 )
 
 from ddmq import DdmqError, StorageError
-from ddmq.storage.names import key_of_draft
+from ddmq.storage.keys import key_of_draft
 
 if TYPE_CHECKING:
     from collections.abc import Callable

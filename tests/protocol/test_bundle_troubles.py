@@ -30,7 +30,7 @@ from ddmq.diagnose.patient import Patient
 from ddmq.diagnose.symptoms.contents import lost_bundles
 from ddmq.settings import Settings
 from ddmq.storage.filesystem import FileSystem
-from ddmq.storage.names import RangeLease
+from ddmq.storage.range_names import RangeLease
 from ddmq.storage.store import Store
 
 if TYPE_CHECKING:

@@ -50,7 +50,7 @@ from ddmq.hpc.results.result import Result, remove_leftovers, try_output
 from ddmq.hpc.running.stream import Stream
 from ddmq.storage import lock_file, locks
 from ddmq.storage.filesystem import FileSystem
-from ddmq.storage.names import RangeLease
+from ddmq.storage.range_names import RangeLease
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -15,7 +15,7 @@ from protocol.scenes import (
 from support import Calls, Crash
 
 from ddmq.storage.filesystem import FileSystem
-from ddmq.storage.names import RangeLease
+from ddmq.storage.range_names import RangeLease
 from ddmq.storage.store import Store
 
 TOKEN = "0123456789abcdef"

@@ -18,11 +18,10 @@ from ddmq.message import (
     decode,
     decode_dropped,
     encode,
-    letter,
 )
 from ddmq.queue_policy import message_of
 from ddmq.settings import Settings
-from ddmq.storage.names import Dead, Entry, Lease, policy_of
+from ddmq.storage.names import Entry, Lease, policy_of
 
 text = st.text(st.characters(exclude_categories=["Cs"]))
 values = st.recursive(
@@ -274,41 +273,12 @@ def test_it_may_come_back_until_the_limit(requeue, limit, failures, losses, expe
 def test_the_requeue_counter_is_failures_and_losses():
     message = leased("x", failures=2, losses=3)
     assert message.requeue_counter == 5
-    assert (
-        letter(
-            "q", Dead(Entry(5, 1, "abc", 2, 3), "0" * 16, "failed"), "x", {}
-        ).requeue_counter
-        == 5
-    )
 
 
 def test_everything_known_of_a_message_can_be_written_as_json():
     message = leased({"a": [1]}, failures=2)
     assert set(message.as_dict()) == {*Message._fields, "requeue_counter"}
     assert json.loads(json.dumps(message.as_dict()))["requeue_counter"] == 2
-
-
-@pytest.mark.parametrize(
-    ("code", "reason"),
-    [
-        ("failed", "failed, and not to be tried again after 2 failures and 3 losses"),
-        ("expired", "its lease expired, and not to be tried again after 2 failures"),
-        ("rejected", "rejected by its consumer"),
-        ("invalid", "holds no message"),
-        ("foreign", "not a message of ddmq"),
-        ("newer", "newer"),
-    ],
-)
-def test_the_name_of_a_dead_letter_tells_its_reason(code, reason):
-    dead = Dead(Entry(5, 1, "abc", 2, 3), "0" * 16, code)
-    assert reason in letter("q", dead, "x", {}).reason
-
-
-def test_a_note_has_the_last_word_on_the_reason():
-    dead = Dead(Entry(5, 1, "abc"), "0" * 16, "rejected")
-    dead = letter("q", dead, "x", {"reason": "bad", "a": 1})
-    assert dead.reason == "bad"
-    assert dead.as_dict()["note"] == {"reason": "bad", "a": 1}
 
 
 @pytest.mark.parametrize(

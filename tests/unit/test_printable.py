@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+import sys
 import unicodedata
 
 import pytest
@@ -81,3 +82,10 @@ def test_a_path_that_is_told_to_be_typed_is_one_word(path):
 def test_a_plain_path_needs_no_quotes():
     assert quoted("/scratch/mq/jobs-1.2") == "/scratch/mq/jobs-1.2"
     assert quoted("") == "''"
+
+
+def test_what_python_calls_printable_is_shown_as_it_is():
+    # So whoever asks `isprintable` first need not import this module.
+    every = "".join(map(chr, range(sys.maxunicode + 1)))
+    shown = "".join(filter(str.isprintable, every))
+    assert printable(shown) == printable_lines(shown) == shown

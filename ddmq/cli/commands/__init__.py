@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from ddmq import Broker, Overview
     from ddmq.cli.spec import Command, Number
-    from ddmq.storage.names import FollowUp
+    from ddmq.storage.then import FollowUp
 
 _Result = TypeVar("_Result")
 

@@ -54,6 +54,6 @@ COMMANDS = (
         "make dead letters of messages that nobody is to run, or to run on",
         "ddmq cancel /scratch/mq jobs 51cae176361033054412-13",
         Arguments,
-        cancel,
+        run=cancel,
     ),
 )

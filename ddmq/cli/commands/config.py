@@ -61,6 +61,6 @@ COMMANDS = (
         "show the settings of a queue or of the root, or change them",
         "ddmq config /scratch/mq jobs --set message_timeout=1h --unset priority",
         Arguments,
-        config,
+        run=config,
     ),
 )

@@ -42,8 +42,8 @@ def consume(told: Arguments, context: Context) -> Reply:
         return Reply(
             {"messages": []},
             "",
-            [],
-            NOTHING_TO_CONSUME,
+            shown=[],
+            status=NOTHING_TO_CONSUME,
             is_empty=told.number is None,  # who wants one gets no list
         )
     texts = [
@@ -53,7 +53,7 @@ def consume(told: Arguments, context: Context) -> Reply:
     return Reply(
         {"messages": shown},
         texts[0] if number == 1 else "\n".join(map(printable, texts)),
-        shown if number > 1 else shown[0],
+        shown=shown if number > 1 else shown[0],
         undo=partial(broker.release, messages),
     )
 
@@ -97,7 +97,7 @@ COMMANDS = (
         "lease the first message and print it; exit status 3 when there is none",
         "ddmq consume /scratch/mq jobs --format plain",
         Arguments,
-        consume,
+        run=consume,
         format="json",
         needs_answer=True,
     ),

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from ddmq.cli.spec import Context
     from ddmq.hpc.journal import Run
-    from ddmq.message import DeadLetter
+    from ddmq.seen import DeadLetter
 
 #: Kinds of dead letters that fit on a terminal.
 _KINDS = 6
@@ -49,7 +49,7 @@ def dead(told: Dead, context: Context) -> Reply:
     if told.id is None:
         shown = [letter.as_dict() for letter in letters]
         plain = "\n".join(map(described, letters))
-        return Reply({"dead": shown}, plain, shown, nothing="no dead letters")
+        return Reply({"dead": shown}, plain, shown=shown, nothing="no dead letters")
     found = [letter for letter in letters if letter.id == told.id]
     if not found:
         raise DdmqError(
@@ -62,7 +62,7 @@ def dead(told: Dead, context: Context) -> Reply:
         for letter in found
     ]
     plain = "\n".join(in_full(letter, tries) for letter in found)
-    return Reply({"dead": shown}, plain, shown[0] if len(shown) == 1 else shown)
+    return Reply({"dead": shown}, plain, shown=shown[0] if len(shown) == 1 else shown)
 
 
 def _kinds(
@@ -108,7 +108,7 @@ def _kinds(
         else f"are {len(letters):,} dead letters"
     )
     lines.insert(0, f"{queue}: there {are}")
-    return Reply({"kinds": rows}, "\n".join(map(printable, lines)), rows)
+    return Reply({"kinds": rows}, "\n".join(map(printable, lines)), shown=rows)
 
 
 def tries_of(broker: Broker, queue: str, id_: str) -> list[Run]:
@@ -247,7 +247,7 @@ COMMANDS = (
         "  ddmq dead /scratch/mq jobs --kinds   # what they died of, and what redrives them\n"
         "  ddmq dead /scratch/mq jobs 51cae176361033054412-13   # each try, and its logs",
         Dead,
-        dead,
+        run=dead,
     ),
     Command(
         "redrive",
@@ -255,6 +255,6 @@ COMMANDS = (
         "ddmq redrive /scratch/mq jobs\n"
         "  ddmq redrive /scratch/mq jobs --code 137             # killed: with more memory",
         Redrive,
-        redrive,
+        run=redrive,
     ),
 )

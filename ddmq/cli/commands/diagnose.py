@@ -90,7 +90,7 @@ COMMANDS = (
         "  ddmq check /mnt/a /mnt/b                     # one file system, mounted twice\n"
         "  srun -N2 ddmq check /scratch/me              # from two nodes",
         Check,
-        check,
+        run=check,
     ),
     Command(
         "doctor",
@@ -99,6 +99,6 @@ COMMANDS = (
         "  ddmq doctor /scratch/mq --purged-after 30d   # a scratch that removes old files\n"
         "  ddmq doctor                                  # for a bug report",
         Doctor,
-        doctor,
+        run=doctor,
     ),
 )

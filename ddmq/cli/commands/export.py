@@ -13,7 +13,7 @@ from ddmq.cli.commands import FORCE, QUEUE, ROOT
 from ddmq.cli.input import messages, readable_twice
 from ddmq.cli.spec import Command, Reply, option, positional, switch
 from ddmq.cli.whole_file import ordinary, whole_file
-from ddmq.log import warn
+from ddmq.errors import warn
 from ddmq.message import encode_message
 from ddmq.printable import printable_json
 from ddmq.settings import OVERRIDES, SETTINGS, check, show
@@ -223,7 +223,7 @@ COMMANDS = (
         "ddmq export /scratch/mq jobs -o jobs.jsonl\n"
         "  ddmq export /scratch/mq jobs --work | gzip > jobs.jsonl.gz",
         Export,
-        export,
+        run=export,
         format=None,
     ),
     Command(
@@ -231,6 +231,6 @@ COMMANDS = (
         "publish what was exported, here or elsewhere; if it was before, it comes twice",
         "ddmq import /scratch2/mq jobs jobs.jsonl",
         Import,
-        import_,
+        run=import_,
     ),
 )

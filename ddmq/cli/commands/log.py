@@ -62,7 +62,7 @@ def log(told: Arguments, context: Context) -> Reply:
         lines.append(journal.told(run))
         if told.text is not None:
             lines += [f"    log {path}" for path in logs_of(run.log, run.logged)]
-    return Reply({"runs": shown}, "\n".join(map(printable, lines)), shown)
+    return Reply({"runs": shown}, "\n".join(map(printable, lines)), shown=shown)
 
 
 COMMANDS = (
@@ -72,7 +72,7 @@ COMMANDS = (
         "ddmq log /scratch/mq jobs --failed --format json\n"
         "  ddmq log /scratch/mq jobs --text samples/s17.txt",
         Arguments,
-        log,
+        run=log,
         formats=TABLE,
     ),
 )

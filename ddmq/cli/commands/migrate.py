@@ -10,8 +10,8 @@ from ddmq import Broker, InvalidArgument, QueueNotFound, StorageError
 from ddmq.cli.commands import ANY_QUEUES, FORCE
 from ddmq.cli.spec import Command, Reply, positional, switch
 from ddmq.clock import Clock, date
+from ddmq.errors import warn
 from ddmq.former.queues import WORK, FormerMessage, FormerName, FormerQueue, NoMessage
-from ddmq.log import warn
 from ddmq.message import encode_message
 from ddmq.storage.locks import exclusive
 from ddmq.storage.roots import shared_mode
@@ -276,6 +276,6 @@ COMMANDS = (
         "ddmq migrate -f /scratch/old /scratch/mq\n"
         "  ddmq migrate --copy /scratch/old /scratch/mq jobs",
         Migrate,
-        migrate,
+        run=migrate,
     ),
 )

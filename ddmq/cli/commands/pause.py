@@ -57,13 +57,13 @@ COMMANDS = (
         "ddmq pause /scratch/mq jobs\n"
         "  ddmq resume /scratch/mq jobs                         # until then they wait",
         Arguments,
-        pause,
+        run=pause,
     ),
     Command(
         "resume",
         "let workers take messages of a paused queue again",
         "ddmq resume /scratch/mq jobs",
         Arguments,
-        resume,
+        run=resume,
     ),
 )

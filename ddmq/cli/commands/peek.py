@@ -37,7 +37,7 @@ def peek(told: Peek, context: Context) -> Reply:
     found = Broker(told.root, fs=context.fs).peek(told.queue, number)
     shown = [each.as_dict() for each in found]
     lines = [f"{x.id}  {x.priority}  {printable(_text(x))}" for x in found]
-    return Reply({"messages": shown}, "\n".join(lines), shown)
+    return Reply({"messages": shown}, "\n".join(lines), shown=shown)
 
 
 def _text(found: Seen) -> str:
@@ -62,7 +62,8 @@ def show(told: Show, context: Context) -> Reply:
     if found is not None and found.state == "dead":
         reply = dead(Dead(told.root, told.queue, told.id, kinds=False), context)
         values = [{"state": "dead", **each} for each in reply.value["dead"]]
-        return reply._replace(value={"messages": values}, shown=values[0])
+        reply.value, reply.shown = {"messages": values}, values[0]
+        return reply
     tries = tries_of(broker, told.queue, told.id)
     if found is None:
         last = f"; a worker noted of it: {tries[-1].result}" if tries else ""
@@ -79,7 +80,7 @@ def show(told: Show, context: Context) -> Reply:
     if found.fault:
         lines += [f"    {found.fault}"]
     lines += whole(found.message, tries)
-    return Reply({"messages": [value]}, "\n".join(map(printable, lines)), value)
+    return Reply({"messages": [value]}, "\n".join(map(printable, lines)), shown=value)
 
 
 def _state(found: Seen) -> str:
@@ -101,13 +102,13 @@ COMMANDS = (
         "show the messages that would be consumed next, and take none",
         "ddmq peek /scratch/mq jobs -n 3",
         Peek,
-        peek,
+        run=peek,
     ),
     Command(
         "show",
         "show one message whole: waiting, at work, delayed or dead",
         "ddmq show /scratch/mq jobs 51cae176361033054412-13",
         Show,
-        show,
+        run=show,
     ),
 )

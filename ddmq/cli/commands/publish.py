@@ -145,7 +145,7 @@ COMMANDS = (
         "let the key of a `publish --key` be used once more",
         "ddmq forget /scratch/mq jobs samples-2026",
         Forget,
-        forget,
+        run=forget,
     ),
     Command(
         "publish",
@@ -153,6 +153,6 @@ COMMANDS = (
         'ddmq publish -f /scratch/mq jobs "sample 17" --priority 5\n'
         "  ddmq publish /scratch/mq jobs --from-file files.txt",
         Arguments,
-        publish,
+        run=publish,
     ),
 )

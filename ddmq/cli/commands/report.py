@@ -152,7 +152,7 @@ COMMANDS = (
         "make a page that tells what a run was, from the journals",
         "ddmq report /scratch/mq jobs -o report.html",
         Arguments,
-        report,
+        run=report,
         formats=TABLE,
     ),
 )

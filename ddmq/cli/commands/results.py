@@ -28,7 +28,7 @@ def results(told: Arguments, context: Context) -> Reply:
     broker.settings(told.queue)  # there must be such a queue
     rows = manifest(f"{broker.root}/{told.queue}", told.dir)
     shown = [row._asdict() for row in rows]
-    return Reply({"results": shown}, "\n".join(map(described, rows)), shown)
+    return Reply({"results": shown}, "\n".join(map(described, rows)), shown=shown)
 
 
 def described(row: Row) -> str:
@@ -45,7 +45,7 @@ COMMANDS = (
         "list which result belongs to which message, by the journals",
         "ddmq results /scratch/mq jobs results --format csv > manifest.csv",
         Arguments,
-        results,
+        run=results,
         formats=TABLE,
     ),
 )

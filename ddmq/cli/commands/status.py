@@ -8,8 +8,7 @@ from ddmq import Broker
 from ddmq.cli.commands import QUEUE, ROOT
 from ddmq.cli.commands.dead_letters import all_tries_of, history
 from ddmq.cli.spec import NAMES, TABLE, Command, Reply, positional, switch
-from ddmq.errors import InvalidArgument, StorageError
-from ddmq.log import warn
+from ddmq.errors import InvalidArgument, StorageError, warn
 from ddmq.printable import printable
 
 if TYPE_CHECKING:
@@ -67,7 +66,7 @@ def status(told: Arguments, context: Context) -> Reply:
         lines = [rows[0]["state"]] if len(rows) == 1 else lines
     found = (code for state, code in _EXIT if state in states.values())
     plain = "\n".join(map(printable, lines))
-    return Reply({"messages": rows}, plain, rows, status=next(found, 0))
+    return Reply({"messages": rows}, plain, shown=rows, status=next(found, 0))
 
 
 def _add_history(broker: Broker, queue: str, rows: list[dict[str, Any]]) -> list[str]:
@@ -104,7 +103,7 @@ COMMANDS = (
         "ddmq status /scratch/mq jobs 51cae176361033054412-13\n"
         "  ddmq status /scratch/mq jobs 51cae176361033054412-13 -v   # with each try",
         Arguments,
-        status,
+        run=status,
         formats=TABLE,
     ),
 )

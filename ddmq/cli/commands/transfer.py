@@ -49,6 +49,6 @@ COMMANDS = (
         "move messages that wait or are delayed to another queue",
         "ddmq move /scratch/mq jobs 51cae176361033054412-13 bigmem",
         Move,
-        move,
+        run=move,
     ),
 )

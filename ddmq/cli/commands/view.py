@@ -111,6 +111,6 @@ COMMANDS = (
         "show how many messages wait, are at work, delayed or dead",
         "ddmq view /scratch/mq jobs,thumbnails",
         View,
-        view,
+        run=view,
     ),
 )

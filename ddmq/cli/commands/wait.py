@@ -9,8 +9,7 @@ from ddmq import Broker
 from ddmq.cli.commands import QUEUES, ROOT, at_work, follow_ups_of
 from ddmq.cli.spec import SECONDS, Command, Reply, option, switch
 from ddmq.clock import Clock, date
-from ddmq.errors import DdmqError
-from ddmq.log import warn
+from ddmq.errors import DdmqError, warn
 from ddmq.printable import quoted
 
 if TYPE_CHECKING:
@@ -19,7 +18,7 @@ if TYPE_CHECKING:
     from ddmq import Overview
     from ddmq.cli.spec import Context, Number
     from ddmq.cli.watching import Progress
-    from ddmq.storage.names import FollowUp
+    from ddmq.storage.then import FollowUp
 
 
 #: Exit status where messages are dead, and somebody asked how it went.
@@ -128,6 +127,6 @@ COMMANDS = (
         "wait until nothing waits, is at work or delayed",
         "ddmq wait /scratch/mq jobs --timeout 1h && sbatch collect.sh",
         Arguments,
-        wait,
+        run=wait,
     ),
 )

@@ -9,8 +9,7 @@ from ddmq.cli.commands import ANY_QUEUES, QUEUES, ROOT, in_each
 from ddmq.cli.spec import Command, Reply, option, switch
 from ddmq.cli.workforce import of_all, why, with_progress
 from ddmq.clock import span
-from ddmq.errors import DdmqError, InvalidArgument
-from ddmq.log import warn
+from ddmq.errors import DdmqError, InvalidArgument, warn
 from ddmq.printable import printable
 
 if TYPE_CHECKING:
@@ -148,13 +147,13 @@ COMMANDS = (
         "show who works on a queue: slots, messages, rate, last sign of life",
         "ddmq workers /scratch/mq jobs",
         Arguments,
-        workers,
+        run=workers,
     ),
     Command(
         "drain",
         "let workers finish what they hold, take no more, and end",
         "ddmq drain /scratch/mq jobs --host node11",
         Drain,
-        drain,
+        run=drain,
     ),
 )

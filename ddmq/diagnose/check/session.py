@@ -15,9 +15,8 @@ from ddmq.diagnose.check.channel import Bench, Channel, Silence
 from ddmq.diagnose.check.children import Family, ended_like_interrupted
 from ddmq.diagnose.check.rendezvous import MARK, PREFIX, Lobby, make_private, party
 from ddmq.diagnose.check.report import Report
-from ddmq.errors import DdmqError, InvalidArgument, StorageError
+from ddmq.errors import DdmqError, InvalidArgument, StorageError, warn
 from ddmq.hpc.folder import Folder
-from ddmq.log import warn
 from ddmq.printable import quoted
 from ddmq.storage.filesystem import FileSystem
 from ddmq.storage.names import new_token

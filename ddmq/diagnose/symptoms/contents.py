@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from ddmq.diagnose.finding import NOTE, Finding, counted, listed, wrong
 from ddmq.diagnose.patient import BUCKET, PRIORITY, SHELF
 from ddmq.diagnose.symptoms.times import LATE
+from ddmq.storage.dead_letters import Dead
 from ddmq.storage.drop import SETTLED
 from ddmq.storage.leftovers import abandoned_after
 from ddmq.storage.names import (
@@ -15,14 +16,13 @@ from ddmq.storage.names import (
     NOTE_SUFFIX,
     PAUSED,
     Bundle,
-    Dead,
-    RangeLease,
     are_buckets,
     are_in_priority,
     parse_directory,
     parse_priority,
     parse_ready_entry,
 )
+from ddmq.storage.range_names import RangeLease
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -10,7 +10,7 @@ from ddmq.diagnose.finding import BAD, NOTE, Finding, counted, listed, wrong
 from ddmq.diagnose.patient import BUCKET
 from ddmq.message import Policy
 from ddmq.printable import printable, quoted
-from ddmq.storage.names import FAILED, LEASED
+from ddmq.storage.then import FAILED, LEASED
 from ddmq.storage.workers import is_gone
 
 if TYPE_CHECKING:

@@ -9,10 +9,9 @@ from concurrent import futures
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from ddmq.errors import DdmqError, QueueNotFound, RootNotFound
+from ddmq.errors import DdmqError, QueueNotFound, RootNotFound, warn
 from ddmq.hpc.executor.calls import MAX_RESULT, Answer, Call, CallFailed, is_key
 from ddmq.hpc.executor.enclosure import is_own_file
-from ddmq.log import warn
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, KeysView, Sequence

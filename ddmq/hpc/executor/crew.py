@@ -9,9 +9,8 @@ import weakref
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from ddmq.errors import DdmqError, InvalidArgument
+from ddmq.errors import DdmqError, InvalidArgument, warn
 from ddmq.hpc.functions.calling import program
-from ddmq.log import warn
 from ddmq.schedulers import SLURM, environment
 
 if TYPE_CHECKING:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from ddmq.hpc.journal import Run
-    from ddmq.message import DeadLetter, Seen, WorkerSeen
+    from ddmq.seen import DeadLetter, Seen, WorkerSeen
 
 #: What is kept one by one: workers, groups of failures, dead letters, slowest runs, latest ends.
 WORKERS, GROUPS, LETTERS, SLOWEST, LATEST = 1000, 2000, 100_000, 20, 5

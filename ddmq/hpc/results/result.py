@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from ddmq.hpc.faults import BadOutput, may_pass
 from ddmq.hpc.folder import Folder, reached
 from ddmq.settings import MAX_BYTES
-from ddmq.storage.names import DROPPED, FOREIGN, Dead, new_token
+from ddmq.storage.names import DROPPED, FOREIGN, new_token
 
 if TYPE_CHECKING:
     from collections.abc import Container, Iterator
@@ -341,6 +341,8 @@ def remove_leftovers_of_dead(directory: str, queue_path: str, fs: FileSystem) ->
     has another file. Leftovers of messages that are not in this queue stay, since other queues
     may share the directory.
     """
+    from ddmq.storage.dead_letters import Dead  # rarely needed
+
     with suppress(OSError), Folder.open(directory) as kept:
         reserved = _reserved(kept)
         with kept.below(UNFINISHED) as unfinished:

@@ -10,14 +10,13 @@ from contextlib import ExitStack
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ddmq.errors import DdmqError
+from ddmq.errors import DdmqError, warn
 from ddmq.hpc.faults import NOT_NOW, told
 from ddmq.hpc.folder import reached
 from ddmq.hpc.placeholders import SLOTS, filled, filled_for_all, names_in, text_of
 from ddmq.hpc.running.execution import CommandNotFound, Execution, Unfit
 from ddmq.hpc.running.process import MAX_ARGUMENT, Outcome, Process, share_of_cores
 from ddmq.hpc.running.stream import Output, Part, Stream, filled_file
-from ddmq.log import warn
 from ddmq.printable import printable, quoted
 from ddmq.schedulers import with_variables
 

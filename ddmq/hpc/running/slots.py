@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ddmq.errors import warn
 from ddmq.holding.heartbeat import key_of
 from ddmq.hpc.running.execution import Ended
 from ddmq.hpc.running.launcher import Launcher
-from ddmq.log import warn
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -12,7 +12,7 @@ from threading import Lock
 from typing import TYPE_CHECKING
 from weakref import finalize
 
-from ddmq.log import warn
+from ddmq.errors import warn
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import os
 import re
@@ -188,7 +189,8 @@ def test_only_on_a_terminal_somebody_watches(sh, root, monkeypatch, is_terminal)
         return Reply({}, "")
 
     seen: list[bool] = []
-    command = commands.find("wait")._replace(run=run)
+    command = copy.copy(commands.find("wait"))
+    command.run = run
     monkeypatch.setattr(commands, "find", lambda _: command)
     monkeypatch.setattr(sys.stderr, "isatty", lambda: is_terminal)
     sh.ok("wait", root, "testmq")

@@ -21,7 +21,7 @@ from ddmq.cli.panel import (
     panel,
     wrapped,
 )
-from ddmq.message import Counts
+from ddmq.seen import Counts
 
 MINUTE, HOUR = 60, 3600
 

@@ -55,7 +55,9 @@ class Arguments(NamedTuple):
     set: dict[str, Any] | None = option("--set", "more", PAIRS, action=AddPair)
 
 
-COMMAND = Command("try", "try it", "ddmq try .", Arguments, lambda _, __: Reply({}, ""))
+COMMAND = Command(
+    "try", "try it", "ddmq try .", Arguments, run=lambda _, __: Reply({}, "")
+)
 DEFAULTS = Arguments(
     root=".",
     number=7,

@@ -15,7 +15,7 @@ from ddmq import Broker
 from ddmq.cli import worker_progress
 from ddmq.cli.watching import EVERY, EVERY_LINE, Progress
 from ddmq.cli.worker_progress import WorkerProgress
-from ddmq.log import warn
+from ddmq.errors import warn
 from ddmq.storage.background import BackgroundCall
 
 

@@ -8,7 +8,8 @@ import stat
 import pytest
 
 from ddmq.diagnose.patient import BUCKET, PRIORITY, SHELF, LenientFileSystem
-from ddmq.storage.names import Delayed, Entry, Lease, new_id
+from ddmq.storage.delayed import Delayed
+from ddmq.storage.names import Entry, Lease, new_id
 
 
 def test_what_can_not_be_listed_looks_empty(tmp_path):

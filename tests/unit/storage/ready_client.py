@@ -5,11 +5,10 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from ddmq.storage.buckets import Buckets
+from ddmq.storage.buckets import Buckets, PassedOver
 from ddmq.storage.filesystem import FileSystem
 from ddmq.storage.layout import Layout
 from ddmq.storage.names import Entry
-from ddmq.storage.passed_over import PassedOver
 from ddmq.storage.ready import ConsumeCall, ReadyQueue
 from ddmq.storage.scan import Scan
 
@@ -37,7 +36,7 @@ class Client:
             passed=PassedOver(clock),
             size=bucket_size,
         )
-        self.ready = ReadyQueue(self.buckets, self, self.fs, clock)
+        self.ready = ReadyQueue(self.buckets, lambda: self, self.fs, clock)
 
     def quarantine(self, path, reason=""):
         self.aside.append(Path(path).name)

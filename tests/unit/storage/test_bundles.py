@@ -25,8 +25,8 @@ from unit.scenes import (
 )
 
 from ddmq import Counts, LeaseLost, StorageError
+from ddmq.storage.expiry import Swept
 from ddmq.storage.filesystem import FileSystem
-from ddmq.storage.housekeeping import Swept
 from ddmq.storage.names import Bundle, Lease, Waiting
 
 ALL = list(map(str, range(12)))

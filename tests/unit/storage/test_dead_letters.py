@@ -6,13 +6,15 @@ import errno
 import os
 
 import pytest
+from hypothesis import given
 from support import Calls, Crash, counting
+from unit.storage.some_names import dead, entries, tokens
 
 from ddmq.settings import Limit
-from ddmq.storage.dead_letters import DeadLetters
+from ddmq.storage.dead_letters import Dead, DeadLetters
 from ddmq.storage.filesystem import FileSystem
 from ddmq.storage.layout import Layout
-from ddmq.storage.names import Dead, Entry
+from ddmq.storage.names import Entry
 from ddmq.storage.store import MessageFiles
 
 ABC = Dead(Entry(5, 1, "abc"), "0123456789abcdef", "rejected")
@@ -126,3 +128,18 @@ def test_a_note_is_of_one_claim_alone(letters):
     letters.write_note(again, {"reason": "the second time"})
     letters.discard_note(ABC)
     assert letters.note(again) == {"reason": "the second time"}
+
+
+# Its names
+
+
+@given(entries, tokens)
+def test_a_dead_letter_and_its_note_name_the_claim_and_how_it_ended(entry, token):
+    dead = Dead(entry, token, "failed")
+    assert dead.note == f"{entry.id}.{token}.failed.note"
+    assert dead.filename.endswith(f".{token}.failed")
+
+
+@given(dead)
+def test_a_dead_letter_survives_its_name(name):
+    assert Dead.parse(name.filename) == name

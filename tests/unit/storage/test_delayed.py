@@ -5,10 +5,14 @@ from __future__ import annotations
 import os
 
 import pytest
+from hypothesis import given
 from protocol.scenes import QUEUE
 from unit.scenes import store_of
+from unit.storage.some_names import delayed
 
+from ddmq.storage.delayed import Delayed
 from ddmq.storage.filesystem import FileSystem
+from ddmq.storage.housekeeping import due
 from ddmq.storage.names import Entry
 
 
@@ -62,8 +66,8 @@ def test_those_that_are_due_are_told_in_that_order_and_the_number_of_all(
 ):
     ids = [publisher.publish(QUEUE, "x", delay=delay) for delay in (2, 1, 30)]
     world.clock.advance(10)
-    due, number = store_of(world).delayed.due()
-    assert [delayed.entry.id for delayed in due] == [ids[1], ids[0]]
+    come, number = due(store_of(world))
+    assert [delayed.entry.id for delayed in come] == [ids[1], ids[0]]
     assert number == 3
 
 
@@ -72,8 +76,9 @@ def test_a_bundle_becomes_due_as_one_file_that_counts_all_its_messages(
 ):
     publisher.publish_many(QUEUE, map(str, range(12)), delay=5)
     world.clock.advance(6)
-    delayed = store_of(world).delayed
-    (bundle,), _ = delayed.due()
+    store = store_of(world)
+    (bundle,), _ = due(store)
+    delayed = store.delayed
     assert delayed.make_due(bundle) == 12
     assert delayed.make_due(bundle) == 0  # a competitor's turn was first
     assert delayed.all() == []
@@ -84,3 +89,11 @@ def test_what_is_gone_is_not_postponed(world):
     delayed = store_of(world).delayed
     assert delayed.postpone(f"{world.path}/tmp/gone", Entry(5, 1, "a"), 5) is False
     assert delayed.all() == []
+
+
+# Its names
+
+
+@given(delayed)
+def test_a_delayed_message_survives_its_name(name):
+    assert Delayed.parse(name.filename) == name

@@ -18,6 +18,7 @@ from unit.scenes import (
 )
 
 from ddmq import Broker, LeaseLost
+from ddmq.storage.housekeeping import expired
 from ddmq.storage.names import Entry, Lease
 
 
@@ -25,9 +26,9 @@ def test_a_lease_is_over_when_its_time_is_and_not_before(world, publisher):
     leased(world, publisher)
     store = store_of(world)
     world.clock.advance(4.99)
-    assert store.leases.expired() == ([], 1, [])
+    assert expired(store) == ([], 1, [])
     world.clock.advance(0.02)
-    assert len(store.leases.expired()[0]) == 1
+    assert len(expired(store)[0]) == 1
 
 
 def test_a_lease_lasts_as_long_as_it_was_given(broker, other, clock):
@@ -100,10 +101,10 @@ def test_what_is_over_is_told_with_the_bundles_that_may_be_finished(world, bundl
     id_ = next(place.entry.id for place in store_of(world).scan.places())
     bundler.ack(bundler.consume(QUEUE, 2))
     bundler.publish_many(QUEUE, map(str, range(12)), priority=7)  # nobody opens it
-    leases = store_of(world).leases
-    assert leases.expired().leases == []
+    store = store_of(world)
+    assert expired(store)[0] == []
     world.clock.advance(3600)
-    over, number, bundles = leases.expired(of_all=True)
+    over, number, bundles = expired(store, of_all=True)
     assert [(held.range.first, held.range.end) for held in over] == [(0, 3)]
     assert number == len(os.listdir(f"{world.path}/work"))
     assert bundles == [id_]

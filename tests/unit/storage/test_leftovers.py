@@ -23,7 +23,8 @@ from unit.scenes import (
 
 from ddmq import Counts, StorageError
 from ddmq.storage.filesystem import FileSystem
-from ddmq.storage.names import Lease, RangeLease
+from ddmq.storage.names import Lease
+from ddmq.storage.range_names import RangeLease
 
 # In `tmp/` and `dead/`
 

@@ -5,44 +5,41 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from unit.storage.some_names import (
+    bundle_ids,
+    bundles,
+    dead,
+    delayed,
+    entries,
+    leases,
+    milliseconds,
+    overrides,
+    range_leases,
+    stamps,
+    texts,
+)
 
 from ddmq.errors import InvalidArgument
+from ddmq.storage.dead_letters import Dead
+from ddmq.storage.delayed import Delayed
 from ddmq.storage.names import (
-    ARMED,
-    DETACHED,
-    FAILED,
-    LEASED,
-    LEFT,
     MAX_COUNT,
     MAX_PRIORITY,
     MAX_RANGE,
     MAX_STAMP,
-    OPEN,
-    OVER,
     RESERVED,
-    WAITING,
     Bundle,
-    Dead,
-    Delayed,
     Entry,
-    FollowUp,
     Lease,
-    Range,
-    RangeLease,
     are_buckets,
     are_in_priority,
     bucket_name,
     check_queue_name,
     is_shelf,
-    made_by,
     new_id,
     new_token,
     overrides_of,
-    parse_claim,
-    parse_detached,
     parse_directory,
-    parse_done,
-    parse_made_by,
     parse_paused_by,
     parse_priority,
     parse_ready_entry,
@@ -52,97 +49,7 @@ from ddmq.storage.names import (
     shelf_name,
     stamp_of,
 )
-
-priorities = st.integers(0, MAX_PRIORITY)
-stamps = st.integers(0, MAX_STAMP)
-ids = st.from_regex("[a-z0-9-]{1,64}", fullmatch=True)
-counts = st.integers(0, 999_999_999)
-milliseconds = st.integers(0, 10**13 - 1)
-overrides = st.fixed_dictionaries(
-    {},
-    optional={
-        "timeout": st.integers(1000, 10**12).map(lambda n: n / 1000),
-        "requeue": st.booleans(),
-        "requeue_prio": priorities,
-        "requeue_limit": st.none() | st.integers(0, 10**8),
-    },
-)
-policies = overrides.map(policy_of)
-entries = st.builds(Entry, priorities, stamps, ids, counts, counts, policies)
-tokens = st.from_regex("[0-9a-f]{16}", fullmatch=True)
-leases = st.builds(
-    Lease.of, entries, milliseconds, tokens, st.sampled_from(["", ".line"])
-)
-bundle_ids = st.from_regex("[0-9a-f]{20}", fullmatch=True)
-line_numbers = st.integers(0, 99_999)
-
-
-def bundle_of(priority, last, id_, lines, policy):
-    return Bundle(priority, last - lines + 1, id_, lines, policy)
-
-
-bundles = st.builds(
-    bundle_of,
-    priorities,
-    st.integers(10**5, MAX_STAMP - 10**5),
-    bundle_ids,
-    line_numbers,
-    policies,
-)
-
-
-@st.composite
-def spans(draw):
-    """Where a range begins and ends, how many lines its bundle has, and a letter for each."""
-    first = draw(st.integers(0, 99_998))
-    end = draw(st.integers(first + 1, min(first + MAX_RANGE, 99_999)))
-    state = draw(
-        st.text(OPEN + LEFT + OVER, min_size=end - first, max_size=end - first)
-    )
-    return (
-        first,
-        end,
-        draw(st.integers(end, 99_999)),
-        draw(st.just(state) | st.just(OVER)),
-    )
-
-
-ranges = st.builds(
-    lambda span, priority, stamp, id_, token, *counted: Range(
-        priority, stamp, id_, *span[:3], token, span[3], *counted
-    ),
-    spans(),
-    priorities,
-    st.integers(0, MAX_STAMP - 10**5),
-    bundle_ids,
-    tokens,
-    counts,
-    counts,
-    policies,
-)
-marks = st.from_regex("[0-9a-f]{6}", fullmatch=True)
-
-
-@st.composite
-def range_leases_made(draw):
-    """Leased ranges, of some of which a line is detached."""
-    held = RangeLease(draw(ranges), draw(milliseconds), draw(tokens))
-    opened = held.range.lines()
-    if opened and draw(st.booleans()):
-        held = held.marked([draw(st.sampled_from(opened))], DETACHED, draw(marks))
-    return held
-
-
-range_leases = range_leases_made()
-delayed = st.builds(Delayed, st.one_of(entries, bundles, ranges), milliseconds)
-dead = st.builds(Dead, entries, tokens, st.from_regex("[a-z]{1,20}", fullmatch=True))
-
-#: Text that looks like a name, most of it a little wrong.
-ALMOST = (
-    r"([0-9]{12,14}\.)?(0?[0-9]{1,19}\.)?[0-9]{18,20}\.[a-z0-9A-]{0,3}"
-    r"\.0?[0-9]{1,10}-[0-9]{1,2}(\.[0-9a-g]{15,17}|\.[a-z]{0,21})?\n?"
-)
-texts = st.one_of(st.text(), st.from_regex(ALMOST, fullmatch=True))
+from ddmq.storage.range_names import DETACHED, NewClaim, Range, RangeLease
 
 
 @given(entries)
@@ -196,13 +103,6 @@ def test_what_is_no_policy_is_in_no_name(field):
     assert Lease.parse(f"{1:013d}.5.{1:019d}.abc.0-0.{field}.{'0' * 16}") is None
 
 
-@given(entries, tokens)
-def test_a_dead_letter_and_its_note_name_the_claim_and_how_it_ended(entry, token):
-    dead = Dead(entry, token, "failed")
-    assert dead.note == f"{entry.id}.{token}.failed.note"
-    assert dead.filename.endswith(f".{token}.failed")
-
-
 names_in_a_bucket = st.from_regex(
     r"[0-9]{19}\.[a-z0-9-]{1,20}\.[0-9]{1,9}-[0-9]{1,9}(\.t9{1,13}(l9{1,9})?)?",
     fullmatch=True,
@@ -228,41 +128,6 @@ def test_the_entry_of_a_bundle_survives_its_name(bundle):
     assert parse_ready_entry(bundle.priority, bundle.filename) == bundle
 
 
-@given(ranges)
-def test_a_range_survives_its_name(found):
-    assert Range.parse(found.priority, found.filename) == found
-    assert parse_ready_entry(found.priority, found.filename) == found
-
-
-@given(range_leases)
-def test_the_lease_of_a_range_survives_its_name_and_is_no_lease_of_one_message(held):
-    assert RangeLease.parse(held.filename) == held
-    assert Lease.parse(held.filename) is None
-    assert parse_detached(held.filename) is None
-
-
-@given(range_leases, st.data())
-def test_a_detached_file_tells_its_line_and_the_holder_of_its_range(held, data):
-    line = data.draw(st.integers(held.range.first, held.range.end - 1))
-    name = held._replace(mark=data.draw(marks)).detached(line)
-    found = parse_detached(name)
-    assert found == Lease(held.range.entry(line), 0, held.token, name)
-    assert found.line == (held.range.bundle, line)
-    assert Lease.parse(name) is RangeLease.parse(name) is None
-
-
-@given(ranges)
-def test_a_claim_tells_where_it_ends_and_whose_it_is(claimed):
-    assert parse_claim(claimed.target) == (claimed.end, claimed.claim)
-
-
-@given(range_leases.filter(lambda held: held.range.is_over))
-def test_a_claim_that_is_over_tells_its_lines_and_those_of_its_bundle(held):
-    _, _, _, first, end, total, *_ = held.range
-    assert parse_done(held.done) == (first, end, total)
-    assert held.token in held.done
-
-
 @given(bundle_ids)
 def test_a_directory_of_a_bundle_tells_its_id(id_):
     assert parse_directory(id_) == id_
@@ -279,7 +144,9 @@ def test_no_name_is_longer_than_a_file_system_takes_it():
     )
     policy = policy.replace("t1", "t9")  # the longest that is believed to be one
     bundle = Bundle(MAX_PRIORITY, MAX_STAMP - 199_998, "f" * 20, 99_999, policy)
-    claimed = bundle.claim(99_999 - MAX_RANGE, MAX_RANGE, 10**13 - 1, "f" * 16).held
+    claimed = NewClaim.of_lines(
+        bundle, 99_999 - MAX_RANGE, MAX_RANGE, expiry=10**13 - 1, token="f" * 16
+    ).held
     counted = claimed.range._replace(failures=MAX_COUNT, losses=MAX_COUNT)
     held = claimed._replace(range=counted).marked([99_998], DETACHED, "f" * 6)
     entry = Entry(MAX_PRIORITY, MAX_STAMP, "z" * 64, MAX_COUNT, MAX_COUNT, policy)
@@ -297,57 +164,9 @@ def test_no_name_is_longer_than_a_file_system_takes_it():
     assert len(held.filename) + 2 > 255  # so a range has as many lines as it can
 
 
-@given(
-    st.builds(
-        FollowUp,
-        st.sampled_from([LEASED, WAITING, FAILED]),
-        milliseconds,
-        counts,
-        tokens,
-    )
-)
-def test_a_follow_up_survives_its_name(found):
-    assert FollowUp.parse(found.filename) == found
-    again = found.failed(3, 2, 3)
-    assert FollowUp.parse(again.filename) == again
-
-
-@pytest.mark.parametrize(
-    "name",
-    ["", "armed.", "Armed", "1.0.x.leased", "0" * 13 + ".0." + "f" * 16 + ".armed"],
-)
-def test_what_is_no_follow_up_is_none(name):
-    assert FollowUp.parse(name) is None
-
-
-@pytest.mark.parametrize(
-    ("found", "is_free"),
-    [
-        (FollowUp(ARMED), True),
-        (FollowUp(LEASED, 5), True),
-        (FollowUp(LEASED, 6), False),
-        (FollowUp(WAITING, 5), True),
-        (FollowUp(WAITING, 6), False),
-        (FollowUp(FAILED, 5), False),
-    ],
-)
-def test_a_follow_up_is_free_when_its_time_is_over_unless_it_failed(found, is_free):
-    assert found.is_free(5) == is_free
-
-
 @given(leases)
 def test_a_lease_survives_its_name(lease):
     assert Lease.parse(lease.filename) == lease
-
-
-@given(delayed)
-def test_a_delayed_message_survives_its_name(name):
-    assert Delayed.parse(name.filename) == name
-
-
-@given(dead)
-def test_a_dead_letter_survives_its_name(name):
-    assert Dead.parse(name.filename) == name
 
 
 @given(st.lists(stamps.map(bucket_name)), texts)
@@ -403,137 +222,11 @@ def test_the_lines_of_a_bundle_have_stamps_that_names_can_tell():
 
 
 @pytest.mark.parametrize(
-    "span",
-    ["2-5-9", "2-4-3", "3-3-9", "4-2-9", "02-4-9", "2-4", "2-4-9-9", "2-4-100000"],
-)
-def test_lines_that_no_claim_can_have_taken_are_no_range(span):
-    waiting = f"{10**18}.{'a' * 20}.%s.{'0' * 16}.ol.0-0"
-    leased = f"1700000000000.5.{waiting}.{'1' * 16}.range"
-    assert Range.parse(5, waiting % "2-4-9") is not None
-    assert RangeLease.parse(leased % "2-4-9") is not None
-    assert Range.parse(5, waiting % span) is None
-    assert RangeLease.parse(leased % span) is None
-
-
-@pytest.mark.parametrize("state", ["", "o", "d", "ooo", "oa", "OD", "xxx"])
-def test_a_range_has_a_letter_for_each_line(state):
-    name = f"{10**18}.{'a' * 20}.2-4-9.{'0' * 16}.%s.0-0"
-    for right in ("oo", "od", "lx", "xx", "x"):
-        assert Range.parse(5, name % right).state == right
-    assert Range.parse(5, name % state) is None
-
-
-def test_the_lines_of_a_range_have_stamps_that_names_can_tell():
-    last = Range(5, MAX_STAMP - 2, "b" * 20, 2, 4, 9, "0" * 16, "oo")
-    assert Range.parse(5, last.filename) == last
-    assert Range.parse(5, last.name_at(last.stamp + 1)) is None
-
-
-@pytest.mark.parametrize(
-    "target", ["", "3", f"3.{'0' * 15}", f"03.{'0' * 16}", f"3.{'g' * 16}", "lines"]
-)
-def test_a_link_that_names_no_claim_is_none(target):
-    assert parse_claim(f"3.{'0' * 16}") == (3, "0" * 16)
-    assert parse_claim(target) is None
-
-
-@pytest.mark.parametrize(
-    "name",
-    [
-        "0-3-9.xlx.done",
-        f"0-3.{'0' * 16}.xlx.done",
-        f"0-3-9.{'0' * 16}.xlx",
-        f"0-3-9.{'0' * 16}.done",
-        f"0-3-9.{'0' * 16}.xox.done",
-        f"0-3-9.{'0' * 15}.xlx.done",
-        f"00-3-9.{'0' * 16}.xlx.done",
-        f"0-3-9.{'0' * 16}.xlx.done\n",
-    ],
-)
-def test_what_ends_no_claim_is_none(name):
-    assert parse_done(f"0-3-9.{'0' * 16}.xlx.done") == (0, 3, 9)
-    assert parse_done(name) is None
-
-
-@pytest.mark.parametrize(
     "id_", ["a" * 19, "a" * 21, "g" * 20, "A" * 20, "", f"{'a' * 20}.bundle"]
 )
 def test_the_directory_of_a_bundle_is_named_by_its_id_alone(id_):
     assert parse_directory("a" * 20) == "a" * 20
     assert parse_directory(id_) is None
-
-
-@pytest.mark.parametrize(
-    "name",
-    [
-        f"5.{1:019d}.abc.0-0.{'0' * 16}",
-        f"5.{1:019d}.abc.0-0.{'0' * 16}.detached",
-        f"5.{1:019d}.abc.0-0.{'0' * 15}.{'0' * 6}.detached",
-        f"{1:013d}.5.{1:019d}.abc.0-0.{'0' * 16}.{'0' * 6}.detached",
-        f"{1:019d}.abc.0-0.{'0' * 16}.{'0' * 6}.detached",
-    ],
-)
-def test_what_does_not_end_like_one_is_no_detached_file(name):
-    assert parse_detached(f"5.{1:019d}.abc.0-0.{'0' * 16}.{'0' * 6}.detached")
-    assert parse_detached(name) is None
-
-
-def test_a_claim_takes_the_next_lines_and_its_name_tells_their_leases():
-    bundle = Bundle(5, 100, "b" * 20, 4, "r0")
-    first = bundle.claim(0, 3, 1_700_000_000_000, "1" * 16).held
-    last = bundle.claim(3, 3, 1_800_000_000_000, "2" * 16).held
-    assert (bundle.waiting, first.range.waiting, last.range.waiting) == (4, 3, 1)
-    assert [lease.entry for lease in first.leases()] == [
-        Entry(5, 100 + number, f"{'b' * 20}-{number}", policy="r0")
-        for number in range(3)
-    ]
-    assert [lease.line for lease in last.leases()] == [("b" * 20, 3)]
-    assert all(lease.is_line for lease in first.leases())
-    assert {lease.token for lease in first.leases()} == {"1" * 16}
-    assert {lease.expiry for lease in last.leases()} == {1_800_000_000_000}
-    assert first.range.target == f"3.{'1' * 16}"
-    assert first.marked([0, 1, 2], OVER).done == f"0-3-4.{'1' * 16}.xxx.done"
-
-
-def test_no_claim_takes_more_lines_than_a_name_can_tell_and_that_of_the_rest_all():
-    bundle = Bundle(5, 100, "b" * 20, 1000)
-    assert bundle.claim(7, 999, 1, "1" * 16).held.range.end == 7 + MAX_RANGE
-    rest = bundle.claim_of_rest(7, 1, "1" * 16).held
-    assert (rest.range.first, rest.range.end, rest.range.waiting) == (7, 1000, 0)
-    assert rest.range.is_over
-    assert RangeLease.parse(rest.filename) == rest
-
-
-def test_each_letter_of_a_range_tells_of_one_line():
-    found = Range(5, 100, "b" * 20, 2, 6, 9, "0" * 16, "oooo")
-    found = found.marked([3, 5], DETACHED).marked([2], OVER)
-    assert found.state == "xdod"
-    assert (found.lines(), found.lines(DETACHED), found.lines(OVER)) == (
-        [4],
-        [3, 5],
-        [2],
-    )
-    assert [line for line in range(9) if found.is_open(line)] == [4]
-    assert (found.waiting, found.is_over) == (1, False)
-    assert found.marked([3, 4, 5], OVER).is_over
-
-
-def test_a_range_that_failed_or_was_lost_counts_it_for_each_of_its_lines():
-    found = Range(5, 100, "b" * 20, 2, 4, 9, "0" * 16, "oo", 1, 2, "r0")
-    assert found.failed().entry(3) == Entry(5, 101, f"{'b' * 20}-3", 2, 2, "r0")
-    assert found.lost().entry(2) == Entry(5, 100, f"{'b' * 20}-2", 1, 3, "r0")
-    most = found._replace(failures=MAX_COUNT, losses=MAX_COUNT)
-    assert most.failed() == most.lost() == most
-
-
-@pytest.mark.parametrize("first", range(8))
-def test_lines_that_come_back_stand_before_those_that_nobody_has_taken(first):
-    bundle = Bundle(5, 10**18, "b" * 20, lines=9)
-    back = bundle.claim(first, 1, 1, "0" * 16).held.range
-    early = Entry(5, 10**18 - 1, "z").filename
-    later = Entry(5, 10**18 + 9, "a").filename
-    found = sorted([later, bundle.filename, back.filename, early])
-    assert found == [early, back.filename, bundle.filename, later]
 
 
 def test_a_lease_that_was_renewed_is_of_the_same_claim():
@@ -699,18 +392,6 @@ def test_a_good_queue_name_is_one_visible_file_name(text):
 @pytest.mark.parametrize(("limit", "numbers"), [(0, {0}), (1, {0}), (2, {0, 1})])
 def test_each_number_below_a_limit_comes_and_no_other(limit, numbers):
     assert {random_below(limit) for _ in range(200)} == numbers
-
-
-@pytest.mark.parametrize("host", ["n1", "node-7.cluster.example.org", "a_b"])
-def test_a_link_tells_who_claimed_the_lines_of_its_range(host):
-    assert parse_made_by(made_by(host, 4711)) == (host, 4711)
-
-
-@pytest.mark.parametrize(
-    "target", ["", "n1", "n1:", ":1", "n1:0", "n1:x", "n 1:1", "n1:1\n", "\x1b[2J:1"]
-)
-def test_a_link_that_names_nobody_tells_nothing(target):
-    assert parse_made_by(target) is None
 
 
 @pytest.mark.parametrize(

@@ -22,9 +22,9 @@ from unit.scenes import (
 
 from ddmq import Counts
 from ddmq.message import decode
-from ddmq.storage.bundles import BundleNotFound
 from ddmq.storage.filesystem import FileSystem
-from ddmq.storage.names import Range, RangeLease, parse_detached
+from ddmq.storage.layout import BundleNotFound
+from ddmq.storage.range_names import Range, RangeLease, parse_detached
 from ddmq.storage.ready import ConsumeCall
 
 ALL = list(map(str, range(12)))

@@ -7,8 +7,9 @@ import errno
 import pytest
 from unit.storage.ready_client import buckets, number
 
-from ddmq.storage.names import Bundle, Entry, Range
-from ddmq.storage.passed_over import PassedOver
+from ddmq.storage.buckets import PassedOver
+from ddmq.storage.names import Bundle, Entry
+from ddmq.storage.range_names import Range
 from ddmq.storage.scan import Scan
 
 

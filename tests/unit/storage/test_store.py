@@ -7,11 +7,13 @@ import logging
 import os
 import re
 import stat
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from protocol.scenes import HOUR, QUEUE
 from support import Calls, Crash, counting, crashing_before
-from unit.scenes import bundle_directories, crashing, leased, view
+from unit.scenes import bundle_directories, crashing, leased, store_of, view
 
 from ddmq import Counts, StorageError
 from ddmq.storage.filesystem import FileSystem
@@ -357,3 +359,14 @@ def test_a_mark_that_all_is_clean_waits_for_no_disk_and_has_the_mode_of_the_grou
     client.clean("shared")
     assert "fsync" not in calls.made[before:]
     assert stat.S_IMODE(os.stat(f"{world.root}/shared/cleaned").st_mode) == 0o660
+
+
+def test_threads_that_meet_a_bundle_at_once_know_the_same_of_it(world):
+    store, together = store_of(world), threading.Barrier(8)
+
+    def meet(_):
+        together.wait()
+        return store.bundles
+
+    with ThreadPoolExecutor(8) as pool:
+        assert len({id(bundles) for bundles in pool.map(meet, range(8))}) == 1

@@ -7,14 +7,17 @@ import os
 import stat
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from protocol.scenes import QUEUE
 from support import FakeClock, counting
+from unit.storage.some_names import counts, milliseconds, tokens
 
 from ddmq import Broker, StorageError
 from ddmq.storage.filesystem import FileSystem
-from ddmq.storage.names import ARMED, FollowUp, parse_id
+from ddmq.storage.names import parse_id
 from ddmq.storage.store import Store
-from ddmq.storage.then import FollowUps
+from ddmq.storage.then import ARMED, FAILED, LEASED, WAITING, FollowUp, FollowUps
 
 TIMEOUT = 60.0
 
@@ -249,3 +252,44 @@ def test_housekeeping_and_a_purge_leave_them_as_they_are(world):
     broker.clean(QUEUE)
     broker.purge(QUEUE)
     assert os.listdir(f"{world.path}/then") == [ARMED]
+
+
+# Its names
+
+
+@given(
+    st.builds(
+        FollowUp,
+        st.sampled_from([LEASED, WAITING, FAILED]),
+        milliseconds,
+        counts,
+        tokens,
+    )
+)
+def test_a_follow_up_survives_its_name(found):
+    assert FollowUp.parse(found.filename) == found
+    again = found.failed(3, 2, 3)
+    assert FollowUp.parse(again.filename) == again
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["", "armed.", "Armed", "1.0.x.leased", "0" * 13 + ".0." + "f" * 16 + ".armed"],
+)
+def test_what_is_no_follow_up_is_none(name):
+    assert FollowUp.parse(name) is None
+
+
+@pytest.mark.parametrize(
+    ("found", "is_free"),
+    [
+        (FollowUp(ARMED), True),
+        (FollowUp(LEASED, 5), True),
+        (FollowUp(LEASED, 6), False),
+        (FollowUp(WAITING, 5), True),
+        (FollowUp(WAITING, 6), False),
+        (FollowUp(FAILED, 5), False),
+    ],
+)
+def test_a_follow_up_is_free_when_its_time_is_over_unless_it_failed(found, is_free):
+    assert found.is_free(5) == is_free

@@ -8,6 +8,7 @@ import pytest
 
 from ddmq.diagnose.symptoms import contents
 from ddmq.storage.names import Bundle, Entry, new_id, new_token
+from ddmq.storage.range_names import NewClaim
 
 HOUR = 3600
 STAMP = 1_700_000_000_000_000_000
@@ -23,7 +24,9 @@ def put(path):
 def lost(patient):
     """A lease that is over, of lines of a bundle; return the bundle's id."""
     bundle = Bundle(9, STAMP, new_id(), 10)
-    held = bundle.claim(3, 2, int((patient.now - 61) * 1000), new_token()).held
+    expiry = int((patient.now - 61) * 1000)
+    claim = NewClaim.of_lines(bundle, 3, 2, expiry=expiry, token=new_token())
+    held = claim.held
     os.symlink("n7:12", f"{patient.work}/{held.filename}")
     return bundle.id
 

@@ -11,7 +11,8 @@ import pytest
 
 import ddmq
 from ddmq.diagnose.symptoms import times
-from ddmq.storage.names import Delayed, Entry, Lease, new_id, new_token
+from ddmq.storage.delayed import Delayed
+from ddmq.storage.names import Entry, Lease, new_id, new_token
 
 YEAR = 365 * 86400
 

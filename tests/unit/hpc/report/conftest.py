@@ -7,7 +7,7 @@ import pytest
 from ddmq.hpc.journal import Run
 from ddmq.hpc.report.gather import Gatherer
 from ddmq.hpc.report.sections import Source
-from ddmq.message import Seen, WorkerSeen
+from ddmq.seen import Seen, WorkerSeen
 
 RUN = Run("a", 1000.0, 10.0, "acked", 0, None, "n1", "7", 1, 2048, 8.0, "", text="x")
 
