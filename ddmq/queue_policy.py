@@ -8,7 +8,6 @@ why.
 from __future__ import annotations
 
 from contextlib import suppress
-from functools import cached_property
 from itertools import groupby
 from math import inf
 from typing import TYPE_CHECKING, Any
@@ -68,11 +67,14 @@ class QueuePolicy:
         self._opened_at = store.clock.monotonic()
         self._has_all = self._has_told_pause = False
         self._layout = store.layout
+        self._held: Leases | None = None
 
-    @cached_property
+    @property
     def _leases(self) -> Leases:
         """The leases of this queue, for whoever settles messages."""
-        return self.store.leases
+        if self._held is None:
+            self._held = self.store.leases
+        return self._held
 
     def attend(self, now: float, *, clean: bool) -> None:
         """Do what is due: compare directories, read settings, keep house.

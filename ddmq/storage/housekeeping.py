@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from collections import deque
 from contextlib import ExitStack, suppress
-from functools import cached_property, partial, reduce
+from functools import partial, reduce
 from math import inf
 from typing import TYPE_CHECKING, TypeVar
 
@@ -113,13 +113,16 @@ class Housekeeper:
         self._busy: set[object] = set()
         self._hanging: list[BackgroundCall[None]] = []
         self._process = os.getpid()
+        self._known_expiry: Expiry | None = None
 
-    @cached_property
+    @property
     def _expiry(self) -> Expiry:
         """What becomes of leases that are over, once there are any."""
-        from ddmq.storage.expiry import Expiry
+        if self._known_expiry is None:
+            from ddmq.storage.expiry import Expiry
 
-        return Expiry(self._store, self._settings, self._warn_once)
+            self._known_expiry = Expiry(self._store, self._settings, self._warn_once)
+        return self._known_expiry
 
     def sweep_when_due(self, *, idle: bool = False) -> bool:
         """Sweep if the last sweep is long enough ago; tell whether it is.

@@ -7,7 +7,6 @@ is leased as part of a range (`ddmq.storage.ranges`).
 from __future__ import annotations
 
 from contextlib import suppress
-from functools import cached_property
 from itertools import groupby
 from typing import TYPE_CHECKING
 
@@ -46,18 +45,15 @@ class Leases:
         self._passed = passed
         self._ranges: Ranges | None = None
 
-    @cached_property
-    def _bundles(self) -> Bundles:
-        """The bundles, once a line of one is leased."""
-        return self._find_bundles()
-
     @property
     def ranges(self) -> Ranges:
         """The leases of the lines of bundles, for whoever has some."""
         if self._ranges is None:
             from ddmq.storage.ranges import Ranges
 
-            self._ranges = Ranges(self._layout, self._fs, self._time, self._bundles)
+            self._ranges = Ranges(
+                self._layout, self._fs, self._time, self._find_bundles()
+            )
         return self._ranges
 
     def all(self) -> list[Lease]:
@@ -168,7 +164,7 @@ class Leases:
         if not lease.is_line:
             return True
         held = self.ranges.look(lease.token)
-        return held is not None and self._bundles.was_made(held)
+        return held is not None and self._find_bundles().was_made(held)
 
     def current(self, lease: Lease) -> Lease | None:
         """Find a lease by its token, since another thread may have renewed it."""
@@ -186,7 +182,7 @@ class Leases:
         """Remember the present name of a range; return the leases of what is left of it."""
         from ddmq.storage.range_names import DETACHED
 
-        self._bundles.remember(held)
+        self._find_bundles().remember(held)
         lines = held.range.lines() + held.range.lines(DETACHED)
         return [held.lease_of(number) for number in lines]
 
@@ -224,7 +220,7 @@ class Leases:
         if found is None or not found.is_open(line[1]):
             return False
         # Somebody may have died between his lease of the same line and his claim.
-        return leased is None or self._bundles.was_made(leased)
+        return leased is None or self._find_bundles().was_made(leased)
 
 
 def _ranges_in(leases: Sequence[Lease]) -> Iterator[tuple[str | None, list[Lease]]]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import errno
 import os
-from functools import cached_property
 from typing import TYPE_CHECKING
 
 from ddmq.clock import Stopwatch
@@ -105,11 +104,6 @@ class ReadyQueue:
         self._contended = False
         self._races_lost = 0
         self._stamp = 0
-
-    @cached_property
-    def _bundles(self) -> Bundles:
-        """The bundles, once the first of them stands here."""
-        return self._find_bundles()
 
     # Appending
 
@@ -294,7 +288,7 @@ class ReadyQueue:
             path, entry = f"{head.path}/{name}", parse_ready_entry(head.priority, name)
             if entry is None:
                 self._buckets.quarantine(path)
-            elif isinstance(entry, Bundle) and self._bundles.is_drained(entry):
+            elif isinstance(entry, Bundle) and self._find_bundles().is_drained(entry):
                 self._put_away(path, entry)
             else:
                 return make(Waiting, (entry, path))
@@ -304,7 +298,7 @@ class ReadyQueue:
     def _put_away(self, path: str, bundle: Bundle) -> None:
         """Remove the entry of a drained bundle, or pass it over where we may not."""
         try:
-            self._bundles.drain(path, bundle.id)
+            self._find_bundles().drain(path, bundle.id)
         except OSError as error:
             if error.errno not in IMMOVABLE:
                 raise

@@ -12,7 +12,7 @@ import errno
 import os
 import stat
 from contextlib import suppress
-from functools import cached_property, partial
+from functools import partial
 from itertools import chain
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -169,6 +169,8 @@ class Store:
         self.ended: set[str] = set()
         """Bundles of which we ended a claim since we last looked whether they are finished."""
         self.bundle_size = bundle_size
+        self._bundles: list[Bundles] = []
+        self._leases: Leases | None = None
         self._dead_letters: DeadLetters | None = None
         self._delayed: DelayedMessages | None = None
         self._drop: Drop | None = None
@@ -184,31 +186,33 @@ class Store:
     # The parts that few commands need are made when they are first used. Each module that a
     # command imports costs the file server some requests.
 
-    @cached_property
+    @property
     def bundles(self) -> Bundles:
-        """The messages that were published together."""
-        from ddmq.storage.bundles import Bundles
+        """The messages that were published together; threads that ask at once get the same."""
+        if not self._bundles:
+            from ddmq.storage.bundles import Bundles
 
-        bundles = Bundles(
-            self.layout,
-            self.fs,
-            self.clock,
-            self.time,
-            buckets=self.buckets,
-            limit=self.limit,
-            ended=self.ended,
-        )
-        # Another thread may have made them meanwhile, and remembers there what it claimed.
-        known: Bundles = self.__dict__.setdefault("bundles", bundles)
-        return known
+            bundles = Bundles(
+                self.layout,
+                self.fs,
+                self.clock,
+                self.time,
+                buckets=self.buckets,
+                limit=self.limit,
+                ended=self.ended,
+            )
+            self._bundles.append(bundles)  # what another thread has added comes before
+        return self._bundles[0]
 
-    @cached_property
+    @property
     def leases(self) -> Leases:
         """The messages that somebody has."""
-        from ddmq.storage.leases import Leases
+        if self._leases is None:
+            from ddmq.storage.leases import Leases
 
-        fs, bundles = self.fs, lambda: self.bundles
-        return Leases(self.layout, fs, self.time, bundles, passed=self.passed)
+            fs, time, find = self.fs, self.time, lambda: self.bundles
+            self._leases = Leases(self.layout, fs, time, find, passed=self.passed)
+        return self._leases
 
     @property
     def dead_letters(self) -> DeadLetters:
@@ -625,11 +629,12 @@ class Store:
             timeout = overrides_of(entry.policy).get("timeout", timeout)
         try:
             if isinstance(entry, Bundle):
-                claimed = self.bundles.claim(waiting, entry, timeout, n)
+                bundles = self.bundles
+                claimed = bundles.claim(waiting, entry, timeout, n)
                 if claimed is None:
                     return []
                 held, opened = claimed
-                if self.bundles.races > 1:
+                if bundles.races > 1:
                     self.ready.shares()
                 elif held.range.end < entry.lines:
                     self.ready.front = opened
