@@ -6,6 +6,7 @@ import copy
 import json
 import os
 import re
+import subprocess
 import sys
 
 import pytest
@@ -27,6 +28,21 @@ def test_long_options_are_accepted_with_underscores(sh, root):
 def test_a_text_that_looks_like_an_option_follows_two_dashes(sh, root):
     sh.ok("publish", root, "testmq", "--", "--requeue_limit")
     assert sh.ok("consume", root, "testmq", "--format", "plain") == "--requeue_limit"
+
+
+@pytest.mark.slow
+def test_who_ends_with_a_command_looks_for_no_garbage(root):
+    script = (
+        "import atexit, gc, sys\n"
+        "from ddmq.cli.main import main\n"
+        "atexit.register(lambda: print(gc.get_freeze_count() > 0))\n"
+        "main(sys.argv[1:])\n"  # of a program that goes on
+        "gc.get_freeze_count() and sys.exit('too early')\n"
+        "sys.exit(main())"
+    )
+    words = sys.executable, "-c", script, "publish", root, "testmq", "x"
+    done = subprocess.run(words, capture_output=True, text=True, check=True)
+    assert re.fullmatch("([0-9a-f]{20}\n){2}True\n", done.stdout)
 
 
 @pytest.mark.parametrize("switches", [["-d"], ["-d", "-v"], ["--debug"]])
