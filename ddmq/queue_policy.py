@@ -535,6 +535,7 @@ def _refusing(
 
 def import_all() -> None:
     """Import what is otherwise imported when it is needed."""
+    import ddmq.holding.held
     import ddmq.printable
     import ddmq.seen
     import ddmq.storage.bundle_file
@@ -548,11 +549,14 @@ def import_all() -> None:
     import ddmq.storage.keys
     import ddmq.storage.leases
     import ddmq.storage.leftovers
+    import ddmq.storage.lock_file
     import ddmq.storage.locks
     import ddmq.storage.range_names
     import ddmq.storage.ranges
     import ddmq.storage.roots
     import ddmq.storage.scan
+    import ddmq.storage.status
+    import ddmq.storage.workers
     import ddmq.untrusted  # noqa: F401
 
 
