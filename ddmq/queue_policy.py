@@ -535,7 +535,6 @@ def _refusing(
 
 def import_all() -> None:
     """Import what is otherwise imported when it is needed."""
-    import ddmq.holding.held
     import ddmq.printable
     import ddmq.seen
     import ddmq.storage.bundle_file

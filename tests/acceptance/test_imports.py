@@ -95,7 +95,7 @@ USED = {
 
 #: What nothing but one method of a broker needs, when somebody calls that.
 CALLED_FOR = {
-    *("ddmq.former.renamed", "ddmq.hpc", "ddmq.hpc.journal"),
+    *("ddmq.former.renamed", "ddmq.holding.held", "ddmq.hpc", "ddmq.hpc.journal"),
     *("ddmq.storage.purge", "ddmq.storage.then", "ddmq.storage.transfer"),
 }
 
