@@ -218,6 +218,7 @@ class FileSystem:
                 error, held, makes=makes
             ):
                 raise
+        del held  # so that it is closed, if it is let go of, before others get its number
         return self._call_once(name, path, *arguments, **options)
 
     def _call_once(self, name: str, path: str, *arguments: Any, **options: Any) -> Any:
@@ -245,6 +246,7 @@ class FileSystem:
                 raise
         else:
             return descriptor
+        del held  # as in `_call`
         return int(self._call_once("open", path, flags, mode))
 
     def _unlink(self, path: str) -> None:
@@ -263,6 +265,7 @@ class FileSystem:
                 raise
         else:
             return
+        del held  # as in `_call`
         self._call_once("unlink", path)
 
     def _lstat(self, path: str) -> os.stat_result:

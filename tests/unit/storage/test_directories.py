@@ -218,6 +218,39 @@ def test_who_has_no_descriptor_left_lets_go_of_those_held(root, fs):
     assert os.listdir(f"{root}/q/work") == ["b"]
 
 
+@pytest.mark.parametrize("code", [errno.EMFILE, errno.EBADF])
+@pytest.mark.parametrize(
+    ("name", "act"),
+    [
+        ("open", lambda fs, root: fs.create(f"{root}/q/tmp/b", b"x", sync=False)),
+        ("unlink", lambda fs, root: fs.unlink(f"{root}/q/tmp/a")),
+        ("mkdir", lambda fs, root: fs.mkdir(f"{root}/q/tmp/b")),
+    ],
+    ids=["open", "unlink", "mkdir"],
+)
+def test_all_that_is_let_go_is_closed_before_anything_is_opened(root, name, act, code):
+    """Else there may be no descriptor left; or its number is another's when it is closed."""
+
+    def call(_, called, function, arguments):
+        if called == name and not held:
+            held.extend(each.descriptor for each in fs.directories.held.values())
+            raise OSError(code, os.strerror(code))
+        if held and not still_open:
+            still_open.append([number for number in held if is_open(number)])
+        return function(*arguments)
+
+    def is_open(number):
+        with suppress(OSError):
+            return bool(os.fstat(number))
+
+    fs, held, still_open = FileSystem(root=root), [], []
+    fs.read(f"{root}/q/tmp/a")
+    fs.calls = Calls(call)
+    act(fs, root)
+    assert len(held) == 3
+    assert still_open == [[]]
+
+
 def test_a_directory_stays_open_while_somebody_uses_it(root):
     """Another thread lets go of it meanwhile, and its number goes to another file."""
 
