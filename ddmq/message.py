@@ -489,10 +489,12 @@ def decode_message(data: bytes) -> Any:
     if not data:
         raise InvalidContent("its file is empty")
     try:
-        text = data.decode("utf-8").strip(_SPACE)
-        value, end = _decoder.raw_decode(text)
-        if end < len(text):
-            raise json.JSONDecodeError("Extra data", text, end)
+        text = data.decode("utf-8")
+        start = len(text) - len(text.lstrip(_SPACE))
+        value, end = _decoder.raw_decode(text, start)
+        more = text[end:].lstrip(_SPACE)
+        if more:
+            raise json.JSONDecodeError("Extra data", text, len(text) - len(more))
     except (ValueError, RecursionError) as error:
         raise InvalidContent(f"its file is not JSON, or cut short: {error}") from error
     if b"\\u" in data:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 from hypothesis import given
@@ -177,6 +178,21 @@ def test_any_bytes_are_a_message_or_a_reason(data):
 def test_space_may_stand_around_the_content(around):
     data = f'{around}{{"message": "x", "priority": 5}}{around}'.encode()
     assert decode(data) == Content("x", 5)
+
+
+@pytest.mark.parametrize(
+    ("data", "where"),
+    [
+        (b'\n {"message":1 "x":2}', "line 2 column 15 (char 15)"),
+        (b'{"message":1\n', "line 2 column 1 (char 13)"),
+        (b" \n", "line 2 column 1 (char 2)"),
+        (b'{"message":1} \n x \n', "line 2 column 2 (char 16)"),
+    ],
+    ids=["space before", "cut short", "space alone", "more behind"],
+)
+def test_the_reason_says_where_in_the_file_the_fault_is(data, where):
+    with pytest.raises(InvalidContent, match=re.escape(where)):
+        decode(data)
 
 
 def test_space_that_json_does_not_know_is_no_space():
