@@ -159,8 +159,16 @@ class _MessageFields(NamedTuple):
 class Message(_MessageFields):
     """A consumed message. It stays leased until it is settled or its timeout is over."""
 
-    lease: Lease | None = None
-    """What its `filename` says, where we made that; it need not be read to settle it."""
+    if TYPE_CHECKING:  # no annotation in the class, since nobody could resolve it
+        lease: Lease | None
+        """What its `filename` says, where we made that; it need not be read to settle it."""
+    else:
+        lease = None
+
+    def __getstate__(self) -> dict[str, Any] | None:
+        """Leave the lease out of a pickle: the file name says the same to any version."""
+        own = {name: of for name, of in self.__dict__.items() if name != "lease"}
+        return own or None
 
     @property
     def requeue_counter(self) -> int:

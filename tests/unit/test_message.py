@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import pickle
 import re
+import sys
+import typing
 
 import pytest
 from hypothesis import given
@@ -59,6 +62,20 @@ def test_a_message_has_the_lease_that_its_file_name_says():
     renewed = message._replace(filename=message.filename.replace("2", "3"))
     assert renewed.lease is None  # what it says now is read when it is settled
     assert Message(*message) == message
+
+
+def test_a_pickled_message_holds_its_fields_alone():
+    """Another version, or another class for leases, can read it."""
+    message = leased("x")
+    for protocol in range(pickle.HIGHEST_PROTOCOL + 1):
+        data = pickle.dumps(message, protocol)
+        assert len(data) == len(pickle.dumps(Message(*message), protocol))
+        assert pickle.loads(data) == message
+
+
+@pytest.mark.skipif(sys.version_info < (3, 10), reason="it knows no `int | None`")
+def test_the_types_of_a_message_can_be_asked_for():
+    assert list(typing.get_type_hints(Message)) == list(Message._fields)
 
 
 def nested(depth):
