@@ -218,7 +218,7 @@ class FileSystem:
                 error, held, makes=makes
             ):
                 raise
-        del held  # so that it is closed, if it is let go of, before others get its number
+        del held  # if it was let go of, it is closed before others get its number
         return self._call_once(name, path, *arguments, **options)
 
     def _call_once(self, name: str, path: str, *arguments: Any, **options: Any) -> Any:
