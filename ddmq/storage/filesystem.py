@@ -671,7 +671,8 @@ class FileSystem:
     def read(self, path: str, most: int = _CHUNK, end: bytes | None = None) -> bytes:
         """Read a file to its end or to `most` bytes; follow no link, and wait for no FIFO.
 
-        A short file that ends with `end` is known to be whole: no further call looks for more.
+        A short file of one line that ends with `end` is known to be whole: no further call looks
+        for more. With more lines, one call may have read the first ones only.
 
         ESTALE means that another node has just replaced the file: it is opened again. ENOENT may
         mean that it was looked up too early: its directory and then the file are opened again.
@@ -694,7 +695,8 @@ class FileSystem:
         try:
             try:
                 data: bytes = calls.read(descriptor, _CHUNK)
-                if end is None or len(data) >= _CHUNK or not data.endswith(end):
+                is_whole = end is not None and len(data) < _CHUNK and data.endswith(end)
+                if not is_whole or data.count(b"\n") > 1:
                     chunks, size = [data], len(data)
                     while chunks[-1] and size < most:
                         chunks.append(calls.read(descriptor, min(most - size, _LARGE)))
