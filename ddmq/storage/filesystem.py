@@ -51,7 +51,8 @@ _OWN = _FILL | os.O_CREAT
 _READ = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | _FLAGS
 _CHUNK = 1 << 16
 _LARGE = 1 << 20
-_STALE_TRIES = range(4)
+#: Tries, each with whether it is the last, where ESTALE proves nothing.
+_STALE_TRIES = (False, False, False, True)
 _MOUNTS = "/proc/self/mountinfo"
 #: File systems, besides those on disks, that show a directory's new stamp when it is opened.
 _PROMPT = ("nfs", "nfs4", "tmpfs", "overlay", "zfs")
@@ -321,7 +322,7 @@ class FileSystem:
         listing shows `source`, it is tried again. FileNotFoundError: the target's directory is
         missing.
         """
-        for _ in _STALE_TRIES:
+        for is_last in _STALE_TRIES:
             try:
                 self._move(source, target)
             except OSError as error:
@@ -333,10 +334,11 @@ class FileSystem:
                     return True
                 if error.errno == errno.ENOENT or not self._is_listed(source):
                     return False
-                stale = error
+                if is_last:
+                    raise
             else:
                 return True
-        raise stale
+        raise AssertionError(source)
 
     def take(self, source: str, target: str) -> bool | None:
         """Move `source` to a `target` that only we use; False: a competitor was faster.
@@ -677,7 +679,7 @@ class FileSystem:
         ESTALE means that another node has just replaced the file: it is opened again. ENOENT may
         mean that it was looked up too early: its directory and then the file are opened again.
         """
-        for _ in _STALE_TRIES:
+        for is_last in _STALE_TRIES:
             try:
                 return self._read_once(path, most, end)
             except OSError as error:
@@ -687,8 +689,9 @@ class FileSystem:
                     # An NFS client may have cached that it was missing.
                     self._revalidate(os.path.dirname(path))
                     return self._read_once(path, most, end)
-                stale = error
-        raise stale
+                if is_last:
+                    raise
+        raise AssertionError(path)
 
     def _read_once(self, path: str, most: int, end: bytes | None) -> bytes:
         descriptor, calls = self._open(path, _READ), self.directories.calls

@@ -210,6 +210,34 @@ def test_no_error_keeps_a_directory_open(root, call):
         gc.enable()
 
 
+@pytest.mark.parametrize(
+    ("name", "act"),
+    [
+        ("open", lambda fs, root: fs.read(f"{root}/q/tmp/a")),
+        ("rename", lambda fs, root: fs.rename(f"{root}/q/tmp/a", f"{root}/q/work/a")),
+    ],
+    ids=["open", "rename"],
+)
+def test_no_stale_handle_keeps_a_directory_open(root, name, act):
+    """It is tried again several times, and nobody keeps the errors."""
+
+    def call(_, called, function, arguments):
+        if called == name and str(arguments[0]).endswith("/a"):
+            raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))
+        return function(*arguments)
+
+    before = open_files()
+    gc.disable()
+    try:
+        fs = FileSystem(Calls(call), root=root)
+        with pytest.raises(OSError, match="Stale"):
+            act(fs, root)
+        del fs
+        assert os.listdir("/proc/self/fd") == before
+    finally:
+        gc.enable()
+
+
 def test_who_has_no_descriptor_left_lets_go_of_those_held(root, fs):
     fs.read(f"{root}/q/tmp/a")
     fs.read(f"{root}/q/tmp/a")
