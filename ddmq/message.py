@@ -160,8 +160,16 @@ class _MessageFields(NamedTuple):
 class Message(_MessageFields):
     """A consumed message. It stays leased until it is settled or its timeout is over."""
 
-    lease: Lease | None = None
-    """What its `filename` says, where we made that; it need not be read to settle it."""
+    if TYPE_CHECKING:  # no annotation in the class, since nobody could resolve it
+        lease: Lease | None
+        """What its `filename` says, where we made that; it need not be read to settle it."""
+    else:
+        lease = None
+
+    def __getstate__(self) -> dict[str, Any] | None:
+        """Leave the lease out of a pickle: the file name says the same to any version."""
+        own = {name: of for name, of in self.__dict__.items() if name != "lease"}
+        return own or None
 
     @property
     def requeue_counter(self) -> int:
@@ -244,10 +252,12 @@ def decode_message(data: bytes) -> Any:
     if not data:
         raise InvalidContent("its file is empty")
     try:
-        text = data.decode("utf-8").strip(_SPACE)
-        value, end = _decoder.raw_decode(text)
-        if end < len(text):
-            raise json.JSONDecodeError("Extra data", text, end)
+        text = data.decode("utf-8")
+        start = len(text) - len(text.lstrip(_SPACE))
+        value, end = _decoder.raw_decode(text, start)
+        more = text[end:].lstrip(_SPACE)
+        if more:
+            raise json.JSONDecodeError("Extra data", text, len(text) - len(more))
     except (ValueError, RecursionError) as error:
         raise InvalidContent(f"its file is not JSON, or cut short: {error}") from error
     if b"\\u" in data:

@@ -51,7 +51,8 @@ _OWN = _FILL | os.O_CREAT
 _READ = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | _FLAGS
 _CHUNK = 1 << 16
 _LARGE = 1 << 20
-_STALE_TRIES = range(4)
+#: Tries, each with whether it is the last, where ESTALE proves nothing.
+_STALE_TRIES = (False, False, False, True)
 _MOUNTS = "/proc/self/mountinfo"
 #: File systems, besides those on disks, that show a directory's new stamp when it is opened.
 _PROMPT = ("nfs", "nfs4", "tmpfs", "overlay", "zfs")
@@ -218,6 +219,7 @@ class FileSystem:
                 error, held, makes=makes
             ):
                 raise
+        del held  # if it was let go of, it is closed before others get its number
         return self._call_once(name, path, *arguments, **options)
 
     def _call_once(self, name: str, path: str, *arguments: Any, **options: Any) -> Any:
@@ -245,6 +247,7 @@ class FileSystem:
                 raise
         else:
             return descriptor
+        del held  # as in `_call`
         return int(self._call_once("open", path, flags, mode))
 
     def _unlink(self, path: str) -> None:
@@ -263,6 +266,7 @@ class FileSystem:
                 raise
         else:
             return
+        del held  # as in `_call`
         self._call_once("unlink", path)
 
     def _lstat(self, path: str) -> os.stat_result:
@@ -318,7 +322,7 @@ class FileSystem:
         listing shows `source`, it is tried again. FileNotFoundError: the target's directory is
         missing.
         """
-        for _ in _STALE_TRIES:
+        for is_last in _STALE_TRIES:
             try:
                 self._move(source, target)
             except OSError as error:
@@ -330,10 +334,11 @@ class FileSystem:
                     return True
                 if error.errno == errno.ENOENT or not self._is_listed(source):
                     return False
-                stale = error
+                if is_last:
+                    raise
             else:
                 return True
-        raise stale
+        raise AssertionError(source)
 
     def take(self, source: str, target: str) -> bool | None:
         """Move `source` to a `target` that only we use; False: a competitor was faster.
@@ -668,12 +673,13 @@ class FileSystem:
     def read(self, path: str, most: int = _CHUNK, end: bytes | None = None) -> bytes:
         """Read a file to its end or to `most` bytes; follow no link, and wait for no FIFO.
 
-        A short file that ends with `end` is known to be whole: no further call looks for more.
+        A short file of one line that ends with `end` is known to be whole: no further call looks
+        for more. With more lines, one call may have read the first ones only.
 
         ESTALE means that another node has just replaced the file: it is opened again. ENOENT may
         mean that it was looked up too early: its directory and then the file are opened again.
         """
-        for _ in _STALE_TRIES:
+        for is_last in _STALE_TRIES:
             try:
                 return self._read_once(path, most, end)
             except OSError as error:
@@ -683,15 +689,17 @@ class FileSystem:
                     # An NFS client may have cached that it was missing.
                     self._revalidate(os.path.dirname(path))
                     return self._read_once(path, most, end)
-                stale = error
-        raise stale
+                if is_last:
+                    raise
+        raise AssertionError(path)
 
     def _read_once(self, path: str, most: int, end: bytes | None) -> bytes:
         descriptor, calls = self._open(path, _READ), self.directories.calls
         try:
             try:
                 data: bytes = calls.read(descriptor, _CHUNK)
-                if end is None or len(data) >= _CHUNK or not data.endswith(end):
+                is_whole = end is not None and len(data) < _CHUNK and data.endswith(end)
+                if not is_whole or data.count(b"\n") > 1:
                     chunks, size = [data], len(data)
                     while chunks[-1] and size < most:
                         chunks.append(calls.read(descriptor, min(most - size, _LARGE)))

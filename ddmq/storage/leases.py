@@ -74,18 +74,23 @@ class Leases:
         Lines of one range are finished by one rename, if they stand beside each other here.
         """
         missed: list[Lease] = []
-        of_ranges: list[Lease] = []
+        lines: list[Lease] = []
         for lease in leases:
+            if lines and not (lease.is_line and lease.token == lines[0].token):
+                missed += self._ack_lines(lines)
+                lines = []
             if lease.is_line:
-                of_ranges.append(lease)
+                lines.append(lease)
             elif not self._fs.unlink(f"{self.path}/{lease.filename}"):
                 missed.append(lease)
-        if of_ranges:  # which most consumers of single messages have none of
-            for token, lines in groupby(of_ranges, lambda lease: lease.token):
-                together = list(lines)
-                acked = self.ranges.ack(token, _numbers(together))
-                missed += [lease for lease in together if lease.number not in acked]
+        if lines:
+            missed += self._ack_lines(lines)
         return missed
+
+    def _ack_lines(self, lines: Sequence[Lease]) -> list[Lease]:
+        """Finish lines of one range; return those that are not there."""
+        acked = self.ranges.ack(lines[0].token, _numbers(lines))
+        return [lease for lease in lines if lease.number not in acked]
 
     def renew(
         self, leases: Sequence[Lease], timeout: float, *, together: bool = False

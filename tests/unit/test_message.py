@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import pickle
+import re
+import sys
+import typing
 
 import pytest
 from hypothesis import given
@@ -57,6 +61,20 @@ def test_a_message_has_the_lease_that_its_file_name_says():
     renewed = message._replace(filename=message.filename.replace("2", "3"))
     assert renewed.lease is None  # what it says now is read when it is settled
     assert Message(*message) == message
+
+
+def test_a_pickled_message_holds_its_fields_alone():
+    """Another version, or another class for leases, can read it."""
+    message = leased("x")
+    for protocol in range(pickle.HIGHEST_PROTOCOL + 1):
+        data = pickle.dumps(message, protocol)
+        assert len(data) == len(pickle.dumps(Message(*message), protocol))
+        assert pickle.loads(data) == message
+
+
+@pytest.mark.skipif(sys.version_info < (3, 10), reason="it knows no `int | None`")
+def test_the_types_of_a_message_can_be_asked_for():
+    assert list(typing.get_type_hints(Message)) == list(Message._fields)
 
 
 def nested(depth):
@@ -176,6 +194,21 @@ def test_any_bytes_are_a_message_or_a_reason(data):
 def test_space_may_stand_around_the_content(around):
     data = f'{around}{{"message": "x", "priority": 5}}{around}'.encode()
     assert decode(data) == Content("x", 5)
+
+
+@pytest.mark.parametrize(
+    ("data", "where"),
+    [
+        (b'\n {"message":1 "x":2}', "line 2 column 15 (char 15)"),
+        (b'{"message":1\n', "line 2 column 1 (char 13)"),
+        (b" \n", "line 2 column 1 (char 2)"),
+        (b'{"message":1} \n x \n', "line 2 column 2 (char 16)"),
+    ],
+    ids=["space before", "cut short", "space alone", "more behind"],
+)
+def test_the_reason_says_where_in_the_file_the_fault_is(data, where):
+    with pytest.raises(InvalidContent, match=re.escape(where)):
+        decode(data)
 
 
 def test_space_that_json_does_not_know_is_no_space():

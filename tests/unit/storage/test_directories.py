@@ -210,12 +210,73 @@ def test_no_error_keeps_a_directory_open(root, call):
         gc.enable()
 
 
+@pytest.mark.parametrize(
+    ("name", "act"),
+    [
+        ("open", lambda fs, root: fs.read(f"{root}/q/tmp/a")),
+        ("rename", lambda fs, root: fs.rename(f"{root}/q/tmp/a", f"{root}/q/work/a")),
+    ],
+    ids=["open", "rename"],
+)
+def test_no_stale_handle_keeps_a_directory_open(root, name, act):
+    """It is tried again several times, and nobody keeps the errors."""
+
+    def call(_, called, function, arguments):
+        if called == name and str(arguments[0]).endswith("/a"):
+            raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))
+        return function(*arguments)
+
+    before = open_files()
+    gc.disable()
+    try:
+        fs = FileSystem(Calls(call), root=root)
+        with pytest.raises(OSError, match="Stale"):
+            act(fs, root)
+        del fs
+        assert os.listdir("/proc/self/fd") == before
+    finally:
+        gc.enable()
+
+
 def test_who_has_no_descriptor_left_lets_go_of_those_held(root, fs):
     fs.read(f"{root}/q/tmp/a")
     fs.read(f"{root}/q/tmp/a")
     fs.calls = failing(1, errno.EMFILE)
     fs.create(f"{root}/q/work/b", b"x", sync=False)
     assert os.listdir(f"{root}/q/work") == ["b"]
+
+
+@pytest.mark.parametrize("code", [errno.EMFILE, errno.EBADF])
+@pytest.mark.parametrize(
+    ("name", "act"),
+    [
+        ("open", lambda fs, root: fs.create(f"{root}/q/tmp/b", b"x", sync=False)),
+        ("unlink", lambda fs, root: fs.unlink(f"{root}/q/tmp/a")),
+        ("mkdir", lambda fs, root: fs.mkdir(f"{root}/q/tmp/b")),
+    ],
+    ids=["open", "unlink", "mkdir"],
+)
+def test_all_that_is_let_go_is_closed_before_anything_is_opened(root, name, act, code):
+    """Else there may be no descriptor left; or its number is another's when it is closed."""
+
+    def call(_, called, function, arguments):
+        if called == name and not held:
+            held.extend(each.descriptor for each in fs.directories.held.values())
+            raise OSError(code, os.strerror(code))
+        if held and not still_open:
+            still_open.append([number for number in held if is_open(number)])
+        return function(*arguments)
+
+    def is_open(number):
+        with suppress(OSError):
+            return bool(os.fstat(number))
+
+    fs, held, still_open = FileSystem(root=root), [], []
+    fs.read(f"{root}/q/tmp/a")
+    fs.calls = Calls(call)
+    act(fs, root)
+    assert len(held) == 3
+    assert still_open == [[]]
 
 
 def test_a_directory_stays_open_while_somebody_uses_it(root):

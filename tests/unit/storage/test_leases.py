@@ -7,6 +7,7 @@ import os
 
 import pytest
 from protocol.scenes import QUEUE
+from support import counting
 from unit.scenes import (
     TOKEN,
     bundle_directories,
@@ -44,6 +45,20 @@ def test_a_lease_ends_on_the_millisecond(broker, clock):
     broker.publish("q", "x", timeout=5)
     (message,) = broker.consume("q")
     assert int(message.filename[:13]) == clock.time_ns() // 1_000_000 + 5000
+
+
+def test_messages_are_acked_and_named_in_the_order_given(broker, clock):
+    broker.publish_many("q", range(10))
+    broker.publish("q", "alone")
+    *lines, alone = broker.consume("q", 11)
+    given, calls = [lines[0], alone, *lines[1:]], counting()
+    broker._fs.calls = calls
+    broker.ack(given)
+    assert calls.made == ["rename", "unlink", "rename"]
+    clock.advance(10**6)
+    with pytest.raises(LeaseLost) as lost:
+        broker.ack(given)
+    assert list(lost.value.messages) == given
 
 
 def test_a_line_that_was_renewed_has_a_file_of_its_own_and_needs_no_bundle(
