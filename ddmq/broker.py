@@ -550,7 +550,7 @@ class Broker:
 
         Of several messages, all are tried; then LeaseLost names those that were lost.
         """
-        self._settle(message, lambda queue, _, leases: queue.ack(leases))
+        self._settle(message, _ack)
 
     @_explained
     def nack(
@@ -688,7 +688,7 @@ class Broker:
         `act` returns those whose lease was lost; LeaseLost names them in the end.
         """
         if isinstance(messages, Message):  # alone, as most are
-            lease = _lease_of(messages)
+            lease = messages.lease or _lease_of(messages)
             if act(self._queue(messages.queue), [messages], [lease]):
                 raise LeaseLost(_lost_text([messages]), [messages])
             return
@@ -1054,6 +1054,10 @@ def _note(reason: Any, details: Any) -> dict[str, Any]:
             "a file, and say where it is"
         )
     return note
+
+
+def _ack(queue: QueuePolicy, _: list[Message], leases: list[Lease]) -> list[Lease]:
+    return queue.ack(leases)
 
 
 def _each(

@@ -72,7 +72,9 @@ class Clock:
     def compared_ms(self, seconds: float = 0) -> int | None:
         """Return the same in `seconds` from now, in milliseconds, rounded up."""
         now_ns = self.compared_ns()
-        return None if now_ns is None else in_ms(now_ns, seconds)
+        if now_ns is None:
+            return None
+        return -(-now_ns // 1_000_000) + ceil(seconds * 1000)  # as `in_ms`, but sooner
 
     def _own_start(self) -> int:
         """Return the time of our own clock when the monotonic one started, if nobody set it."""

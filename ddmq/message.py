@@ -253,7 +253,7 @@ def decode_message(data: bytes) -> Any:
         raise InvalidContent("its file is empty")
     try:
         text = data.decode("utf-8")
-        start = len(text) - len(text.lstrip(_SPACE))
+        start = 0 if text[0] == "{" else len(text) - len(text.lstrip(_SPACE))
         value, end = _decoder.raw_decode(text, start)
         more = text[end:].lstrip(_SPACE)
         if more:
