@@ -51,7 +51,7 @@ _OWN = _FILL | os.O_CREAT
 _READ = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | _FLAGS
 _CHUNK = 1 << 16
 _LARGE = 1 << 20
-_STALE_TRIES = range(4)
+_STALE_TRIES = 4
 _MOUNTS = "/proc/self/mountinfo"
 #: File systems, besides those on disks, that show a directory's new stamp when it is opened.
 _PROMPT = ("nfs", "nfs4", "tmpfs", "overlay", "zfs")
@@ -230,7 +230,7 @@ class FileSystem:
             raise
 
     def _open(self, path: str, flags: int, mode: int = _MODE) -> int:
-        """Open a file: `_call`, made short, since this is done for each message."""
+        """Open a file. This is `_call` with fewer steps, since it is done for each message."""
         directory, _, name = path.rpartition("/")
         held = self._held.get(directory)
         if held is None:
@@ -248,7 +248,7 @@ class FileSystem:
         return int(self._call_once("open", path, flags, mode))
 
     def _unlink(self, path: str) -> None:
-        """Remove a file: `_call`, made short, since this is done for each message."""
+        """Remove a file. This is `_call` with fewer steps, since it is done for each message."""
         directory, _, name = path.rpartition("/")
         held = self._held.get(directory)
         if held is None:
@@ -318,7 +318,7 @@ class FileSystem:
         listing shows `source`, it is tried again. FileNotFoundError: the target's directory is
         missing.
         """
-        for _ in _STALE_TRIES:
+        for _ in range(_STALE_TRIES):
             try:
                 self._move(source, target)
             except OSError as error:
@@ -616,7 +616,8 @@ class FileSystem:
         """Do so under a name that only we can know, since it has 64 random bits or more.
 
         Nobody else can have made that file, so O_EXCL is not needed. On NFS this saves a request,
-        and the file has a true modification time from the beginning (see `Status.age`).
+        and the file has a true modification time from the beginning (see `Status.age`). Only
+        `create` gives other `flags`.
         """
         try:
             descriptor = self._open(path, flags)
@@ -673,7 +674,7 @@ class FileSystem:
         ESTALE means that another node has just replaced the file: it is opened again. ENOENT may
         mean that it was looked up too early: its directory and then the file are opened again.
         """
-        for _ in _STALE_TRIES:
+        for _ in range(_STALE_TRIES):
             try:
                 return self._read_once(path, most, end)
             except OSError as error:
