@@ -69,8 +69,8 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """Import what `ddmq.seen` has with its first user: most programs look at nothing."""
-    if name not in __all__:  # all else stands above
+    """Import the names of `ddmq.seen` when one is first used: most programs need none of them."""
+    if name not in __all__:  # all others of these are imported above
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from ddmq import seen
 

@@ -126,7 +126,7 @@ class GarbageAhead(StorageError):
         super().__init__(OSError(errno.EAGAIN, f"{text}; try again", bucket))
 
 
-# Without an error
+# What is told without raising an error
 
 
 def warn(text: str) -> None:

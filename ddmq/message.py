@@ -162,7 +162,7 @@ class Message(_MessageFields):
 
     if TYPE_CHECKING:  # no annotation in the class, since nobody could resolve it
         lease: Lease | None
-        """What its `filename` says, where we made that; it need not be read to settle it."""
+        """The lease that `filename` tells, so that we need not read it; None where others made this."""
     else:
         lease = None
 
@@ -199,16 +199,16 @@ def _finite(text: str) -> float:
     return number
 
 
-#: How a message file ends. Before its end no JSON value of ours has a line break, so a file that
-#: ends so is whole.
+#: How a message file ends. Nothing that we write before that has a line break, so a file that was
+#: read up to this is whole.
 END = b"}\n"
 _FRAME = b'{"message":%b,%b' + END
 _FRAME_SIZE = len(_FRAME % (b"", b""))
 _encoder = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
 #: What may stand around a JSON value.
 _SPACE = " \t\n\r"
-#: What a dropped file may set beside its message.
-_SET_BY_FEW = frozenset(OVERRIDES)
+#: What a file may set itself beside its message; only dropped files do.
+_OVERRIDES = frozenset(OVERRIDES)
 _decoder = json.JSONDecoder(parse_constant=_refuse_constant, parse_float=_finite)
 
 
@@ -252,6 +252,7 @@ def decode_message(data: bytes) -> Any:
     if not data:
         raise InvalidContent("its file is empty")
     try:
+        # As `_decoder.decode`, but faster: that looks for space by a regular expression, twice.
         text = data.decode("utf-8")
         start = 0 if text[0] == "{" else len(text) - len(text.lstrip(_SPACE))
         value, end = _decoder.raw_decode(text, start)
@@ -280,7 +281,7 @@ def decode(data: bytes, limit: int = MAX_BYTES) -> Content:
     value = decode_message(data)
     if not isinstance(value, dict) or "message" not in value:
         raise InvalidContent('its file is JSON, but no object with a "message"')
-    overrides = {} if _SET_BY_FEW.isdisjoint(value) else _overrides_in(value)
+    overrides = {} if _OVERRIDES.isdisjoint(value) else _overrides_in(value)
     return make(Content, (value["message"], value.get("priority"), overrides))
 
 

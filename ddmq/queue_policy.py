@@ -37,7 +37,6 @@ if TYPE_CHECKING:
     from ddmq.settings import Settings
     from ddmq.storage.contents import Contents
     from ddmq.storage.expiry import Swept
-    from ddmq.storage.leases import Leases
     from ddmq.storage.settings_file import LayeredSettings
     from ddmq.storage.store import Store
 
@@ -67,14 +66,6 @@ class QueuePolicy:
         self._opened_at = store.clock.monotonic()
         self._has_all = self._has_told_pause = False
         self._layout = store.layout
-        self._held: Leases | None = None
-
-    @property
-    def _leases(self) -> Leases:
-        """The leases of this queue, for whoever settles messages."""
-        if self._held is None:
-            self._held = self.store.leases
-        return self._held
 
     def attend(self, now: float, *, clean: bool) -> None:
         """Do what is due: compare directories, read settings, keep house.
@@ -242,7 +233,7 @@ class QueuePolicy:
         else that the publisher leaves out is left out of the messages' names, too.
         """
         priority, timeout, requeue, requeue_prio, limit, delay, durable = options
-        says_nothing = (  # as most: then there is nothing to check
+        says_nothing = (  # as most publishers do: then there is nothing to check
             priority is timeout is requeue is requeue_prio is None
             and limit is UNSET
             and type(delay) is int
@@ -321,7 +312,7 @@ class QueuePolicy:
         """
         wanted = Lease.parse(name)
         trouble: OSError | None = None
-        for lease in self._leases.all():
+        for lease in self.store.leases.all():
             if name != lease.entry.id and not (wanted and wanted.is_same_claim(lease)):
                 continue
             try:
@@ -336,14 +327,14 @@ class QueuePolicy:
         return None
 
     def _read(self, lease: Lease) -> Message | None:
-        current = lease if self._leases.is_valid(lease) else None
+        current = lease if self.store.leases.is_valid(lease) else None
         for _ in range(_RENEWALS):
             if current is None:
                 break
             content = self.store.read(current, unread_if_large=True)
             if content is not None:
                 return message_of(self.name, current, content, self.settings.current())
-            current = self._leases.current(lease)  # its holder may have renewed it
+            current = self.store.leases.current(lease)  # its holder may have renewed it
         return None
 
     # Messages are settled: each of these tells whether we still had the lease
@@ -359,7 +350,7 @@ class QueuePolicy:
                 break
             if act(current):
                 return None
-            lease, current = current, self._leases.current(current)
+            lease, current = current, self.store.leases.current(current)
         return lease
 
     def ack(self, leases: Sequence[Lease]) -> list[Lease]:
@@ -368,9 +359,9 @@ class QueuePolicy:
         One that an earlier ack has finished, of which the reply was lost, is not lost.
         """
         missed = []
-        for lease in self._leases.ack(leases):
-            lost = self.settle(lease, lambda x: not self._leases.ack([x]))
-            if lost is not None and not self._leases.is_finished(lost):
+        for lease in self.store.leases.ack(leases):
+            lost = self.settle(lease, lambda x: not self.store.leases.ack([x]))
+            if lost is not None and not self.store.leases.is_finished(lost):
                 missed.append(lease)
         return missed
 
@@ -400,7 +391,7 @@ class QueuePolicy:
             return self.store.release(current)
 
         if not delay and len(leases) > 1:
-            leases = self._leases.put_together(leases, self.store.ready.put_back)
+            leases = self.store.leases.put_together(leases, self.store.ready.put_back)
         return [lease for lease in leases if self.settle(lease, act) is not None]
 
     def reject(
@@ -447,7 +438,7 @@ class QueuePolicy:
         for seconds, group in groupby(zip(messages, leases), seconds_of):
             pairs = list(group)
             held = [lease for _, lease in pairs]
-            renewed = self._leases.renew(held, seconds, together=together)
+            renewed = self.store.leases.renew(held, seconds, together=together)
             for (message, lease), longer in zip(pairs, renewed):
                 if longer is None:
                     longer = self._renewed_later(lease, seconds)
@@ -460,7 +451,7 @@ class QueuePolicy:
         renewed: list[Lease | None] = []
 
         def act(current: Lease) -> bool:
-            renewed[:] = self._leases.renew([current], timeout)
+            renewed[:] = self.store.leases.renew([current], timeout)
             return renewed[0] is not None
 
         return None if self.settle(lease, act) is not None else renewed[0]

@@ -1,6 +1,6 @@
-"""What those are shown who look into a queue and take nothing: messages, counts, workers; pure.
+"""What a client sees that looks into a queue and takes nothing: messages, counts, workers; pure.
 
-Whoever only publishes, consumes or settles needs none of these, so they are not imported then.
+A client that only publishes, consumes or settles needs none of this, and doesn't import it.
 """
 
 from __future__ import annotations

@@ -23,7 +23,7 @@ TOP = Path(__file__).resolve().parents[1]
 ARCHITECTURE = TOP / "docs" / "architecture.md"
 MARKS = r"(<!-- {} by packaging/refresh_docs.py -->\n```\n).*?(```\n)"
 WIDTH = 96
-#: Who reads the names of ranges, where there are any. It is drawn as if it did not.
+#: An import that is not drawn, as it would close a circle. It is done once there are ranges.
 ASKED_FOR = {"storage.names": "storage.range_names"}
 #: Top to bottom. "broker" is what stands in ddmq/ itself above the storage, "" the rest of it.
 BOXES = {

@@ -70,10 +70,9 @@ _VERBOSITY = {
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; return its exit status."""
     words = list(sys.argv[1:] if argv is None else argv)
-    if argv is None:  # the process ends with it
-        atexit.register(
-            gc.freeze
-        )  # to look for garbage then takes a tenth of its CPU time
+    if argv is None:
+        # The process ends then. To look for garbage at its end would take a tenth of its CPU time.
+        atexit.register(gc.freeze)
     if words[:1] == ["worker"]:
         from ddmq.cli.worker import main as worker
 

@@ -5,6 +5,8 @@ name is the stamp of its first file. Once a priority has some hundred buckets, n
 a *shelf*. That is a directory of buckets; its name begins with the stamp of its first bucket, so it
 is sorted among the buckets. So no directory that is listed on the way to a message grows with the
 backlog, and a small queue has no shelf.
+
+`PassedOver` has the names below `ready/` that this client leaves out for a while.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What becomes of messages whose leases are over, in place of a consumer that vanished."""
+"""What becomes of messages whose leases are over: they are requeued, or become dead letters."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Swept(NamedTuple):
 class Expiry:
     """Requeues messages whose leases are over, or makes them dead letters.
 
-    Each change is one rename, and of several clients that do so one makes it.
+    Each change is one rename. Where several clients try it at once, one of them succeeds.
     """
 
     def __init__(
@@ -50,7 +50,7 @@ class Expiry:
         settings: Callable[[], Settings],
         tell: Callable[[object, str], None],
     ) -> None:
-        # `tell` warns once of a bundle, with a text.
+        # `tell` gets the id of a bundle and a warning, which it gives once for each bundle.
         self.cancelled: frozenset[str] = frozenset()
         """The messages that are not tried again."""
         self._store = store

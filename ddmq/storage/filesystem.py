@@ -232,7 +232,7 @@ class FileSystem:
             raise
 
     def _open(self, path: str, flags: int, mode: int = _MODE) -> int:
-        """Open a file: `_call`, made short, since this is done for each message."""
+        """Open a file. This is `_call` with fewer steps, since it is done for each message."""
         directory, _, name = path.rpartition("/")
         held = self._held.get(directory)
         if held is None:
@@ -251,7 +251,7 @@ class FileSystem:
         return int(self._call_once("open", path, flags, mode))
 
     def _unlink(self, path: str) -> None:
-        """Remove a file: `_call`, made short, since this is done for each message."""
+        """Remove a file. This is `_call` with fewer steps, since it is done for each message."""
         directory, _, name = path.rpartition("/")
         held = self._held.get(directory)
         if held is None:
@@ -621,7 +621,8 @@ class FileSystem:
         """Do so under a name that only we can know, since it has 64 random bits or more.
 
         Nobody else can have made that file, so O_EXCL is not needed. On NFS this saves a request,
-        and the file has a true modification time from the beginning (see `Status.age`).
+        and the file has a true modification time from the beginning (see `Status.age`). Only
+        `create` gives other `flags`.
         """
         try:
             descriptor = self._open(path, flags)

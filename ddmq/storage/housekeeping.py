@@ -58,12 +58,11 @@ CLEAN_ANYWAY = 3600.0
 def expired(
     store: Store, *, of_all: bool = False, end_all: bool = False
 ) -> tuple[list[Lease | RangeLease], int, list[str]]:
-    """Return what one listing of `work/` shows that is to be done.
+    """List `work/` once; return what housekeeping has to do there.
 
-    These are the leases that are over by the file server's clock, the first ones first; how many
-    names there are; and the ids of bundles that may be finished: those of which we ended a claim,
-    or with `of_all` those of dead clients, too. With `end_all`, each lease is taken for one that is
-    over.
+    That is: the leases that are over by the file server's clock, the earliest first; how many names
+    there are; and the ids of bundles that may be finished. These are bundles of which we ended a
+    claim, or with `of_all` those of dead clients, too. With `end_all`, all leases count as over.
     """
     time, fs = store.time, store.fs
     now = time.now_ms()  # before the listing: that may take long
@@ -200,7 +199,8 @@ class Housekeeper:
         """Requeue the messages whose lease has expired, or make them dead letters.
 
         With `end_all`, all leases count as expired. Then remove bundles that are finished: our
-        own, or with `of_all` those of others too.
+        own, or with `of_all` those of others too. Return what was done for each lease for which
+        there was time; None: it could not be done.
         """
         over, number, bundles = expired(self._store, of_all=of_all, end_all=end_all)
         fates: list[Swept | None] = []

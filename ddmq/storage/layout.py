@@ -1,4 +1,8 @@
-"""The directories of one queue, and the file server's time, by which its ages are judged."""
+"""The directories of one queue, and the file server's time, by which its ages are judged.
+
+Here is also what many modules need of queues and bundles: which queues a root has, and the errors
+for a bundle that can't be found or claimed.
+"""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """The grammar of file names: the state of a message is its name.
 
-Here is what every client reads. The kinds of names that few meet are where they are used: those of
-ranges and claims in `range_names.py`, and in `delayed.py`, `dead_letters.py`, `keys.py`, `then.py`
-and `workers.py`.
+This module has the names that every client reads. Names that few clients meet are in other modules,
+which are imported when they are needed: ranges and claims in `range_names.py`; the others where
+they are used, in `delayed.py`, `dead_letters.py`, `keys.py`, `then.py` and `workers.py`.
 
 Every name consists of the *ready name* of a message, and of what its state adds to it:
 
@@ -26,7 +26,7 @@ in that, of a claim that's over ``<first>-<end>-<lines>.<token>.done``
 ``delayed/``                    ``<due>.<priority>.<ready name>``
 ``dead/``                       ``<priority>.<ready name>.<token>.<code>``
 the note of a dead letter       ``<id>.<token>.<code>.note``
-``keys/``, what a key stands for  40 hexadecimal digits: a symbolic link, see ``Keyed``
+``keys/``, what a key stands for  40 hexadecimal digits: a symbolic link, ``keys.Keyed``
 ``tmp/``, a draft with a key    ``<id>.<name of the key>``
 ``then/``, a follow-up          a symbolic link to ``<id>``: ``armed``, or
                                 ``<time>.<failures>.<token>.<state>``
@@ -61,8 +61,8 @@ if TYPE_CHECKING:
     ReadyEntry = Union["Entry", "Bundle", Range]
 
 _Name = TypeVar("_Name")
-#: Makes a NamedTuple of a tuple of all its fields, where that is done for each message: its own
-#: `__new__` is a Python function, and takes twice as long.
+#: Makes a NamedTuple of a tuple with all its fields. We use it where that is done for each message:
+#: the `__new__` of a NamedTuple takes twice as long, as it is a Python function.
 make = tuple.__new__
 MAX_PRIORITY = 10**18 - 1
 MAX_STAMP = 10**19 - 1
@@ -231,7 +231,7 @@ class Lease(NamedTuple):
 
     @classmethod
     def of_waiting(cls, entry: Entry, ready: str, expiry: int) -> Lease:
-        """Make a new lease of a message that waits under the name `ready`, which is its own."""
+        """Make a new lease of a waiting message, whose name in the ready queue is `ready`."""
         token = new_token()
         name = f"{expiry:013d}.{entry.priority}.{ready}.{token}"
         return make(cls, (entry, expiry, token, name, False))

@@ -1,7 +1,7 @@
-"""The grammar of the names that bundles have once somebody claims their lines: ranges and claims.
+"""The grammar of the names of ranges and claims, which tell who claimed which lines of a bundle.
 
-It is a part of the grammar in `ddmq.storage.names`, and as pure. Who meets no bundle needs none of
-it.
+It is a part of the grammar in `ddmq.storage.names`, and pure, too. A client that meets no bundle
+doesn't import it.
 """
 
 from __future__ import annotations

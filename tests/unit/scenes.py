@@ -103,6 +103,14 @@ def consumed(broker, message="x", **options):
     return taken
 
 
+def lost(broker, clock, **options):
+    """Publish a message and let its lease expire."""
+    broker.publish("q", "x", timeout=5, **options)
+    (message,) = broker.consume("q")
+    clock.advance(6)
+    return message
+
+
 def lost_to(other, broker, clock, **options):
     """Return a message as its first consumer has it, and as the second one has it."""
     mine = consumed(broker, timeout=5, **options)

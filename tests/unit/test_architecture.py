@@ -169,8 +169,8 @@ ABOVE = [
     "ddmq.cli.submit",
 ]
 LAYERS = CORE + ABOVE
-#: What the public API, and `ddmq`, ask of a module above it, when a user asks for that; and who
-#: reads the names of ranges, when there are any.
+#: What the public API, and `ddmq`, ask of a module above it, when a user asks for that. And
+#: `names` imports `range_names`, which builds on it, once there is the name of a range.
 ASKED_FOR = {
     "ddmq.storage.names": {"ddmq.storage.range_names"},
     "ddmq.broker": {"ddmq.hpc.journal", "ddmq.hpc"},

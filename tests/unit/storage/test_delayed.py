@@ -61,16 +61,6 @@ def test_delayed_messages_wait_for_the_disk_if_they_are_to_stay(world, number, d
     assert places == (before + shown if durable else [])
 
 
-def test_those_that_are_due_are_told_in_that_order_and_the_number_of_all(
-    world, publisher
-):
-    ids = [publisher.publish(QUEUE, "x", delay=delay) for delay in (2, 1, 30)]
-    world.clock.advance(10)
-    come, number = due(store_of(world))
-    assert [delayed.entry.id for delayed in come] == [ids[1], ids[0]]
-    assert number == 3
-
-
 def test_a_bundle_becomes_due_as_one_file_that_counts_all_its_messages(
     world, publisher
 ):

@@ -3,16 +3,82 @@
 from __future__ import annotations
 
 import errno
+import os
 from contextlib import suppress
 
 import pytest
 from protocol.scenes import crashing_after_rename_into
 from support import Calls, Crash, crashing_before
-from unit.scenes import names
+from unit.scenes import lost, names
 
 from ddmq import Broker, StorageError
 from ddmq.storage.expiry import Swept
 from ddmq.storage.filesystem import FileSystem
+
+# Single messages
+
+
+def test_at_the_limit_it_is_a_dead_letter_that_says_so(broker, clock):
+    lost(broker, clock, requeue_limit=2)
+    for _ in range(2):
+        assert len(broker.consume("q")) == 1
+        clock.advance(6)
+    assert broker.consume("q") == []
+    (dead,) = broker.dead("q")
+    assert (dead.message, dead.failures, dead.losses) == ("x", 0, 3)
+    assert "lease expired" in dead.reason
+    assert "3 losses" in dead.reason
+
+
+def test_what_is_not_to_be_requeued_is_dead_at_once(broker, clock):
+    lost(broker, clock, requeue=False)
+    assert broker.consume("q") == []
+    assert [dead.losses for dead in broker.dead("q")] == [1]
+
+
+def test_failures_count_towards_the_limit_of_losses(broker, clock):
+    broker.publish("q", "x", requeue_limit=1, timeout=5)
+    broker.nack(broker.consume("q"))
+    assert len(broker.consume("q")) == 1
+    clock.advance(6)
+    assert broker.clean("q").dead == 1
+
+
+def test_the_settings_of_now_decide_where_the_message_says_nothing(broker, clock):
+    broker.publish("q", "x")
+    broker.consume("q")
+    broker.update_settings("q", requeue=False)
+    clock.advance(601)
+    assert broker.clean("q") == Swept(dead=1)
+
+
+def test_an_expired_file_that_holds_no_message_is_dead_when_it_is_read(
+    broker, clock, root
+):
+    message = lost(broker, clock)
+    (root / "q" / "work" / message.filename).write_text("")
+    assert broker.clean("q").requeued == 1
+    assert broker.consume("q") == []
+    assert [dead.reason for dead in broker.dead("q")] == ["its file is empty"]
+
+
+@pytest.mark.parametrize("limit", [0, None], ids=["dead", "requeued"])
+def test_no_content_is_read_of_a_message_that_was_lost(broker, root, clock, limit):
+    """However large it is, and whoever may read it: its name says what its publisher set."""
+    message = lost(broker, clock, requeue_limit=limit, requeue_prio=7)
+
+    def call(_, name, function, arguments):
+        opened = name == "open" and message.id in arguments[0]
+        assert not opened or arguments[1] & os.O_ACCMODE == os.O_WRONLY
+        return function(*arguments)
+
+    swept = Broker(root, clock=clock, fs=FileSystem(Calls(call))).clean("q")
+    assert (swept.requeued, swept.dead) == ((0, 1) if limit == 0 else (1, 0))
+    if limit is None:
+        assert "7" in names(root, "ready")
+
+
+# Ranges
 
 
 @pytest.fixture
@@ -55,9 +121,9 @@ def test_no_message_is_read_or_written_of_a_range_that_comes_back(lines, root, c
 
 def test_at_its_limit_each_line_of_a_range_is_a_dead_letter_of_its_own(broker, clock):
     broker.publish_many("q", range(12), timeout=5, requeue_limit=1)
-    for lost in (1, 2):
+    for losses in (1, 2):
         messages = broker.consume("q", 12)
-        assert {message.losses for message in messages} == {lost - 1}
+        assert {message.losses for message in messages} == {losses - 1}
         clock.advance(6)
         swept = broker.clean("q")
     assert swept == Swept(dead=12)

@@ -8,14 +8,18 @@ import os
 from contextlib import suppress
 
 import pytest
-from protocol.scenes import crashing_after_links, crashing_after_rename_into
+from protocol.scenes import (
+    QUEUE,
+    crashing_after_links,
+    crashing_after_rename_into,
+)
 from support import Calls, Crash, FakeClock
-from unit.scenes import leftover, names
+from unit.scenes import leased, leftover, lost, names, store_of
 
 from ddmq import Broker, LeaseLost, QueueNotFound, StorageError
 from ddmq.storage.expiry import Swept
 from ddmq.storage.filesystem import FileSystem
-from ddmq.storage.housekeeping import Housekeeper
+from ddmq.storage.housekeeping import Housekeeper, due, expired
 from ddmq.storage.locks import exclusive
 from ddmq.storage.store import Store
 
@@ -28,21 +32,51 @@ def quiet(broker, root, clock):
     return Broker(root, clock=clock, clean=False)
 
 
-def expired(broker, clock, **options):
-    """Publish a message and let its lease expire."""
-    broker.publish("q", "x", timeout=5, **options)
-    (message,) = broker.consume("q")
-    clock.advance(6)
-    return message
+# What there is to do
 
 
-# Expired leases
+def test_a_lease_is_over_when_its_time_is_and_not_before(world, publisher):
+    leased(world, publisher)
+    store = store_of(world)
+    world.clock.advance(4.99)
+    assert expired(store) == ([], 1, [])
+    world.clock.advance(0.02)
+    assert len(expired(store)[0]) == 1
+
+
+def test_what_is_over_is_told_with_the_bundles_that_may_be_finished(world, bundler):
+    bundler.consume(QUEUE, 3)
+    bundler.renew(bundler.consume(QUEUE, 9), 9000)
+    bundler.publish_many(QUEUE, map(str, range(12)), priority=0)
+    id_ = next(place.entry.id for place in store_of(world).scan.places())
+    bundler.ack(bundler.consume(QUEUE, 2))
+    bundler.publish_many(QUEUE, map(str, range(12)), priority=7)  # nobody opens it
+    store = store_of(world)
+    assert expired(store)[0] == []
+    world.clock.advance(3600)
+    over, number, bundles = expired(store, of_all=True)
+    assert [(held.range.first, held.range.end) for held in over] == [(0, 3)]
+    assert number == len(os.listdir(f"{world.path}/work"))
+    assert bundles == [id_]
+
+
+def test_those_that_are_due_are_told_in_that_order_and_the_number_of_all(
+    world, publisher
+):
+    ids = [publisher.publish(QUEUE, "x", delay=delay) for delay in (2, 1, 30)]
+    world.clock.advance(10)
+    come, number = due(store_of(world))
+    assert [delayed.entry.id for delayed in come] == [ids[1], ids[0]]
+    assert number == 3
+
+
+# Leases that are over
 
 
 def test_a_message_whose_consumer_vanished_is_consumed_again(broker, clock):
-    lost = expired(broker, clock, priority=7, requeue_prio=3)
+    message = lost(broker, clock, priority=7, requeue_prio=3)
     (again,) = broker.consume("q")
-    assert again.id == lost.id
+    assert again.id == message.id
     assert (again.priority, again.failures, again.losses) == (3, 0, 1)
 
 
@@ -62,7 +96,7 @@ def test_any_interaction_does_the_housekeeping(broker, clock, root):
         lambda b: b.clean("q"),
     )
     for use in uses:
-        expired(broker, clock, requeue_prio=50, priority=1)
+        lost(broker, clock, requeue_prio=50, priority=1)
         use(Broker(root, clock=clock))
         assert names(root, "work") == []
         broker.purge("q")
@@ -83,73 +117,13 @@ def test_a_client_that_runs_on_does_it_every_second(broker, clock, root):
 
 
 def test_a_client_that_leaves_it_to_others_does_nothing(quiet, broker, clock, root):
-    expired(broker, clock)
+    lost(broker, clock)
     quiet.publish("q", "y", delay=1)
     clock.advance(60)
     assert quiet.consume("q") == []
     assert quiet.view()["q"][1:3] == (1, 1)
     quiet.clean("q")
     assert quiet.view()["q"] == (2, 0, 0, 0)
-
-
-def test_at_the_limit_it_is_a_dead_letter_that_says_so(broker, clock):
-    expired(broker, clock, requeue_limit=2)
-    for _ in range(2):
-        assert len(broker.consume("q")) == 1
-        clock.advance(6)
-    assert broker.consume("q") == []
-    (dead,) = broker.dead("q")
-    assert (dead.message, dead.failures, dead.losses) == ("x", 0, 3)
-    assert "lease expired" in dead.reason
-    assert "3 losses" in dead.reason
-
-
-def test_what_is_not_to_be_requeued_is_dead_at_once(broker, clock):
-    expired(broker, clock, requeue=False)
-    assert broker.consume("q") == []
-    assert [dead.losses for dead in broker.dead("q")] == [1]
-
-
-def test_failures_count_towards_the_limit_of_losses(broker, clock):
-    broker.publish("q", "x", requeue_limit=1, timeout=5)
-    broker.nack(broker.consume("q"))
-    assert len(broker.consume("q")) == 1
-    clock.advance(6)
-    assert broker.clean("q").dead == 1
-
-
-def test_the_settings_of_now_decide_where_the_message_says_nothing(broker, clock):
-    broker.publish("q", "x")
-    broker.consume("q")
-    broker.update_settings("q", requeue=False)
-    clock.advance(601)
-    assert broker.clean("q") == Swept(dead=1)
-
-
-def test_an_expired_file_that_holds_no_message_is_dead_when_it_is_read(
-    broker, clock, root
-):
-    message = expired(broker, clock)
-    (root / "q" / "work" / message.filename).write_text("")
-    assert broker.clean("q").requeued == 1
-    assert broker.consume("q") == []
-    assert [dead.reason for dead in broker.dead("q")] == ["its file is empty"]
-
-
-@pytest.mark.parametrize("limit", [0, None], ids=["dead", "requeued"])
-def test_no_content_is_read_of_a_message_that_was_lost(broker, root, clock, limit):
-    """However large it is, and whoever may read it: its name says what its publisher set."""
-    message = expired(broker, clock, requeue_limit=limit, requeue_prio=7)
-
-    def call(_, name, function, arguments):
-        opened = name == "open" and message.id in arguments[0]
-        assert not opened or arguments[1] & os.O_ACCMODE == os.O_WRONLY
-        return function(*arguments)
-
-    swept = Broker(root, clock=clock, fs=FileSystem(Calls(call))).clean("q")
-    assert (swept.requeued, swept.dead) == ((0, 1) if limit == 0 else (1, 0))
-    if limit is None:
-        assert "7" in names(root, "ready")
 
 
 @pytest.mark.parametrize("many", [1, 12], ids=["single", "bundled"])
@@ -177,6 +151,11 @@ def test_a_message_comes_back_by_its_own_timeout_wherever_its_consumer_dies(
         assert broker.clean("q").dead == 0
         assert broker.view("q")["q"] == (many, 0, 0, 0)
     assert 5 < dies < 99
+
+
+def test_of_two_housekeepers_one_requeues(broker, other, clock):
+    lost(broker, clock)
+    assert [broker.clean("q").requeued, other.clean("q").requeued] == [1, 0]
 
 
 # Leases that are ended before their time
@@ -207,14 +186,6 @@ def test_who_knows_that_nobody_works_ends_all_leases(broker, root, clock):
     assert alone in {message.id for message in again}
     keeper.ack(again)
     assert keeper.clean("q", end_leases=True) == Swept()
-
-
-# Expired ranges
-
-
-def test_of_two_housekeepers_one_requeues(broker, other, clock):
-    expired(broker, clock)
-    assert [broker.clean("q").requeued, other.clean("q").requeued] == [1, 0]
 
 
 # Dropped files
@@ -254,7 +225,7 @@ def test_cleaning_tells_what_it_found(broker, clock, root, aged, drop):
 
 def test_all_queues_are_cleaned(broker, clock):
     broker.create_queue("other")
-    expired(broker, clock)
+    lost(broker, clock)
     assert broker.clean_all() == {"other": Swept(), "q": Swept(requeued=1)}
 
 
@@ -320,7 +291,7 @@ def test_a_mark_that_can_not_be_set_leaves_nothing_behind(broker, root, refusing
 def test_the_more_leases_the_rarer_each_client_lists_them(
     broker, clock, root, leases, seconds
 ):
-    leased(root, leases)
+    lasting(root, leases)
     work = root / "q" / "work"
     broker.publish("q", "x")
     overdue = work / f"0000000000001.0.{1:019d}.b.0-0.{0:016x}"
@@ -390,7 +361,7 @@ def test_who_comes_to_consume_does_not_wait_for_all_the_housekeeping(
     assert clock.monotonic() - began < 60  # about 50 ms for each message
 
 
-def leased(root, number):
+def lasting(root, number):
     """Let there be so many leases that last."""
     for n in range(number):
         name = f"9999999999999.0.{n:019d}.a.0-0.{n:016x}"
@@ -401,7 +372,7 @@ def test_a_client_that_is_never_idle_goes_on_with_it_each_second(
     broker, slow, clock, drop, root
 ):
     everything(broker, clock, drop)
-    leased(root, 900)
+    lasting(root, 900)
     for _ in range(30):
         slow.publish("q", "x")
         clock.advance(1)
@@ -414,7 +385,7 @@ def test_many_leases_that_last_do_not_slow_down_what_is_unfinished(
 ):
     broker.publish_many("q", range(200), timeout=5, requeue_limit=0)
     broker.consume("q", 200)
-    leased(root, 900)
+    lasting(root, 900)
     clock.advance(6)
     for _ in range(20):
         slow.publish("q", "x")
@@ -548,7 +519,7 @@ def test_a_client_that_looks_twice_a_minute_sees_what_is_due(broker, other, cloc
 def test_a_message_that_makes_trouble_does_not_stop_the_others(
     broker, root, clock, refusing, caplog
 ):
-    bad = expired(broker, clock)
+    bad = lost(broker, clock)
     for name in ("y", "z"):
         broker.publish("q", name, timeout=5)
     broker.consume("q")
@@ -565,7 +536,7 @@ def test_a_message_that_makes_trouble_does_not_stop_the_others(
 
 @pytest.mark.parametrize("code", [errno.EACCES, errno.EROFS])
 def test_who_may_only_look_still_sees(broker, root, clock, refusing, caplog, code):
-    expired(broker, clock)
+    lost(broker, clock)
     client = Broker(root, clock=clock, fs=refusing("rename", code))
     with caplog.at_level(logging.WARNING, "ddmq"):
         assert client.view()["q"] == (0, 1, 0, 0)

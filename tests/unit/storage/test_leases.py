@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import os
 
 import pytest
 from protocol.scenes import QUEUE
@@ -19,17 +18,7 @@ from unit.scenes import (
 )
 
 from ddmq import Broker, LeaseLost
-from ddmq.storage.housekeeping import expired
 from ddmq.storage.names import Entry, Lease
-
-
-def test_a_lease_is_over_when_its_time_is_and_not_before(world, publisher):
-    leased(world, publisher)
-    store = store_of(world)
-    world.clock.advance(4.99)
-    assert expired(store) == ([], 1, [])
-    world.clock.advance(0.02)
-    assert len(expired(store)[0]) == 1
 
 
 def test_a_lease_lasts_as_long_as_it_was_given(broker, other, clock):
@@ -107,22 +96,6 @@ def test_the_lease_of_a_claim_that_was_not_made_is_none(world, bundler):
     assert not leases.is_valid(lease)
     with pytest.raises(LeaseLost):
         world.broker(clean=False).leased(QUEUE, lease.entry.id)
-
-
-def test_what_is_over_is_told_with_the_bundles_that_may_be_finished(world, bundler):
-    bundler.consume(QUEUE, 3)
-    bundler.renew(bundler.consume(QUEUE, 9), 9000)
-    bundler.publish_many(QUEUE, map(str, range(12)), priority=0)
-    id_ = next(place.entry.id for place in store_of(world).scan.places())
-    bundler.ack(bundler.consume(QUEUE, 2))
-    bundler.publish_many(QUEUE, map(str, range(12)), priority=7)  # nobody opens it
-    store = store_of(world)
-    assert expired(store)[0] == []
-    world.clock.advance(3600)
-    over, number, bundles = expired(store, of_all=True)
-    assert [(held.range.first, held.range.end) for held in over] == [(0, 3)]
-    assert number == len(os.listdir(f"{world.path}/work"))
-    assert bundles == [id_]
 
 
 def test_an_ack_of_a_line_that_found_nothing_was_done_unless_the_line_is_somewhere(
