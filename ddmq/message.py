@@ -162,7 +162,7 @@ class Message(_MessageFields):
 
     if TYPE_CHECKING:  # no annotation in the class, since nobody could resolve it
         lease: Lease | None
-        """The lease that `filename` tells, so that we need not read it; None where others made this."""
+        """The lease that `filename` tells, which saves reading it; None where others made this."""
     else:
         lease = None
 
