@@ -26,11 +26,12 @@ def answer(told: Arguments, context: Context) -> Reply:
         text = standard_input() if told.request in (None, "-") else told.request
         command, arguments = read(text or "")
         reply = command.run(arguments, silent)
+        value, status, undo = reply.value, reply.status, reply.undo
     except DdmqError as error:
-        fault = {"error": one_line(error), "type": type(error).__name__}
-        reply = Reply(fault, "", status=status_of(error))
-    reply.plain = json.dumps(reply.value, ensure_ascii=True)
-    return reply
+        value = {"error": one_line(error), "type": type(error).__name__}
+        status, undo = status_of(error), None
+    plain = json.dumps(value, ensure_ascii=True)
+    return Reply(value, plain, status=status, undo=undo)
 
 
 def read(text: str) -> tuple[Command, Any]:

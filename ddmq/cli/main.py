@@ -6,6 +6,7 @@ import atexit
 import gc
 import os
 import sys
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from ddmq.cli import commands
@@ -30,7 +31,7 @@ from ddmq.storage.filesystem import CountedCalls, FileSystem
 from ddmq.storage.names import SETTINGS_FILE
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from ddmq.cli.spec import Command, Reply
     from ddmq.errors import DdmqError
@@ -109,14 +110,16 @@ def _run(words: list[str]) -> int:
         try:
             told = filled(command.arguments, values)
             is_plain = values.get("format", "plain") == "plain"
-            context = Context(
-                fs,
-                lambda _: None,
-                is_typed=True,
-                is_for_programs=not is_plain,
-                is_verbose=bool(values["verbose"]),
-            )
-            reply = _replied(command, told, context)
+            with _progress() as show:
+                context = Context(
+                    fs,
+                    show or (lambda _: None),
+                    is_typed=True,
+                    is_watched=show is not None,
+                    is_for_programs=not is_plain,
+                    is_verbose=bool(values["verbose"]),
+                )
+                reply = command.run(told, context)
         except (QueueNotFound, RootNotFound) as error:
             error.args = (f"{error}{_how_else(error, values)}",)
             raise
@@ -192,16 +195,17 @@ def _are_options(words: list[str], command: Command) -> bool:
     return True
 
 
-def _replied(command: Command, arguments: Any, context: Context) -> Reply:
-    """Run a command; on a terminal, show how far it is."""
+@contextmanager
+def _progress() -> Iterator[Callable[[str], None] | None]:
+    """Yield what shows on a terminal how far a command is; None: nobody would see it."""
     if not sys.stderr.isatty():
-        return command.run(arguments, context)
+        yield None
+        return
     from ddmq.cli.progress import ProgressLine
 
     line = ProgressLine(sys.stderr, Clock())
     try:
-        context.tell, context.is_watched = line.show, True
-        return command.run(arguments, context)
+        yield line.show
     finally:
         line.clear()
 

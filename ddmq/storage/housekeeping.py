@@ -55,7 +55,7 @@ CLEAN_EVERY = 600.0
 CLEAN_ANYWAY = 3600.0
 
 
-def expired(
+def find_expired(
     store: Store, *, of_all: bool = False, end_all: bool = False
 ) -> tuple[list[Lease | RangeLease], int, list[str]]:
     """List `work/` once; return what housekeeping has to do there.
@@ -74,7 +74,7 @@ def expired(
     return leases, len(names), store.bundles.seem_finished(names, of_all=of_all)
 
 
-def due(store: Store) -> tuple[list[Delayed], int]:
+def find_due(store: Store) -> tuple[list[Delayed], int]:
     """Return what is due in `delayed/`, the earliest first, and how many names there are."""
     time, fs = store.time, store.fs
     now = time.now_ms()  # before the listing, which may take long
@@ -202,7 +202,9 @@ class Housekeeper:
         own, or with `of_all` those of others too. Return what was done for each lease for which
         there was time; None: it could not be done.
         """
-        over, number, bundles = expired(self._store, of_all=of_all, end_all=end_all)
+        over, number, bundles = find_expired(
+            self._store, of_all=of_all, end_all=end_all
+        )
         fates: list[Swept | None] = []
         held = number - len(over)
         self._interval = SWEEP_EVERY * (1 + held / _LEASES_PER_SECOND)
@@ -218,7 +220,7 @@ class Housekeeper:
 
         Return their number.
         """
-        come, self._number_delayed = due(self._store)
+        come, self._number_delayed = find_due(self._store)
         if not come:
             return 0
         made = self._each(self._store.delayed.make_due, come, within)

@@ -24,7 +24,7 @@ QUEUE = "q"
 RESTLESS = """
 import itertools, select, sys
 from ddmq import Broker
-from ddmq.storage.housekeeping import due
+from ddmq.storage.housekeeping import find_due
 broker = Broker(sys.argv[1], clean=False)
 store = broker._queue("q").store
 for number in itertools.count():
@@ -33,7 +33,7 @@ for number in itertools.count():
         (broker.nack if number % 2 else broker.release)(message)
     else:
         broker.nack(message, delay=0.0001)
-        while not [*map(store.delayed.make_due, due(store)[0])]:
+        while not [*map(store.delayed.make_due, find_due(store)[0])]:
             pass
     if number % 1000 == 0 and select.select([sys.stdin], [], [], 0)[0]:
         print(number)

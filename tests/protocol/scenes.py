@@ -17,7 +17,7 @@ from support import Calls, Crash, FakeClock, counting, remove_empty
 
 from ddmq import Broker
 from ddmq.storage.filesystem import FileSystem
-from ddmq.storage.housekeeping import due
+from ddmq.storage.housekeeping import find_due
 from ddmq.storage.purge import purge
 
 if TYPE_CHECKING:
@@ -1292,7 +1292,7 @@ def leases_seen_by(client: Broker) -> list[Any]:
 def make_one_due(client: Broker) -> None:
     """Let the only delayed message join the ready queue, and do nothing else."""
     store = store_of(client)
-    [delayed] = due(store)[0]
+    [delayed] = find_due(store)[0]
     assert store.delayed.make_due(delayed)
 
 

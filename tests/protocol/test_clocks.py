@@ -25,7 +25,7 @@ from ddmq.clock import Clock
 from ddmq.diagnose.patient import Patient
 from ddmq.diagnose.symptoms import times as symptoms
 from ddmq.storage.filesystem import FileSystem
-from ddmq.storage.housekeeping import due, expired
+from ddmq.storage.housekeeping import find_due, find_expired
 from ddmq.storage.store import Store
 
 if TYPE_CHECKING:
@@ -525,9 +525,9 @@ def test_nothing_is_over_or_due_because_a_listing_took_long(cluster: Cluster) ->
     cluster.server.advance(540)
     slow = FileSystem(slow_listing(cluster, "work", "delayed"))
     store = Store(cluster.world.path, slow, cluster.server)
-    assert expired(store) == ([], 1, [])
+    assert find_expired(store) == ([], 1, [])
     cluster.server.advance(-100)
-    assert due(store) == ([], 1)
+    assert find_due(store) == ([], 1)
 
 
 def test_a_doctor_who_waits_for_a_listing_finds_nothing_late_or_far_ahead(

@@ -62,8 +62,7 @@ def show(told: Show, context: Context) -> Reply:
     if found is not None and found.state == "dead":
         reply = dead(Dead(told.root, told.queue, told.id, kinds=False), context)
         values = [{"state": "dead", **each} for each in reply.value["dead"]]
-        reply.value, reply.shown = {"messages": values}, values[0]
-        return reply
+        return Reply({"messages": values}, reply.plain, shown=values[0])
     tries = tries_of(broker, told.queue, told.id)
     if found is None:
         last = f"; a worker noted of it: {tries[-1].result}" if tries else ""

@@ -12,7 +12,7 @@ from unit.storage.some_names import delayed
 
 from ddmq.storage.delayed import Delayed
 from ddmq.storage.filesystem import FileSystem
-from ddmq.storage.housekeeping import due
+from ddmq.storage.housekeeping import find_due
 from ddmq.storage.names import Entry
 
 
@@ -67,7 +67,7 @@ def test_a_bundle_becomes_due_as_one_file_that_counts_all_its_messages(
     publisher.publish_many(QUEUE, map(str, range(12)), delay=5)
     world.clock.advance(6)
     store = store_of(world)
-    (bundle,), _ = due(store)
+    (bundle,), _ = find_due(store)
     delayed = store.delayed
     assert delayed.make_due(bundle) == 12
     assert delayed.make_due(bundle) == 0  # a competitor's turn was first

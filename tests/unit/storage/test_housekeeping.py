@@ -19,7 +19,7 @@ from unit.scenes import leased, leftover, lost, names, store_of
 from ddmq import Broker, LeaseLost, QueueNotFound, StorageError
 from ddmq.storage.expiry import Swept
 from ddmq.storage.filesystem import FileSystem
-from ddmq.storage.housekeeping import Housekeeper, due, expired
+from ddmq.storage.housekeeping import Housekeeper, find_due, find_expired
 from ddmq.storage.locks import exclusive
 from ddmq.storage.store import Store
 
@@ -39,9 +39,9 @@ def test_a_lease_is_over_when_its_time_is_and_not_before(world, publisher):
     leased(world, publisher)
     store = store_of(world)
     world.clock.advance(4.99)
-    assert expired(store) == ([], 1, [])
+    assert find_expired(store) == ([], 1, [])
     world.clock.advance(0.02)
-    assert len(expired(store)[0]) == 1
+    assert len(find_expired(store)[0]) == 1
 
 
 def test_what_is_over_is_told_with_the_bundles_that_may_be_finished(world, bundler):
@@ -52,9 +52,9 @@ def test_what_is_over_is_told_with_the_bundles_that_may_be_finished(world, bundl
     bundler.ack(bundler.consume(QUEUE, 2))
     bundler.publish_many(QUEUE, map(str, range(12)), priority=7)  # nobody opens it
     store = store_of(world)
-    assert expired(store)[0] == []
+    assert find_expired(store)[0] == []
     world.clock.advance(3600)
-    over, number, bundles = expired(store, of_all=True)
+    over, number, bundles = find_expired(store, of_all=True)
     assert [(held.range.first, held.range.end) for held in over] == [(0, 3)]
     assert number == len(os.listdir(f"{world.path}/work"))
     assert bundles == [id_]
@@ -65,7 +65,7 @@ def test_those_that_are_due_are_told_in_that_order_and_the_number_of_all(
 ):
     ids = [publisher.publish(QUEUE, "x", delay=delay) for delay in (2, 1, 30)]
     world.clock.advance(10)
-    come, number = due(store_of(world))
+    come, number = find_due(store_of(world))
     assert [delayed.entry.id for delayed in come] == [ids[1], ids[0]]
     assert number == 3
 
