@@ -406,6 +406,17 @@ def submitted(fake, submit_chain):
     return script, {**environ, "SLURM_JOB_ID": "7"}, got
 
 
+def test_a_chain_that_is_submitted_in_a_job_of_another_is_whole(
+    capsys, broker, fake, monkeypatch, here
+):
+    """As by `--then 'ddmq-submit ...'`: sbatch hands the whole environment on."""
+    got = fake("sbatch", "Submitted batch job 8")
+    monkeypatch.setenv("DDMQ_CHAIN_LEFT", "0")
+    arguments = (broker.root, "jobs", "--chain", "9", "--time", "1:00:00", *COMMAND)
+    assert run(capsys, "slurm", *arguments)[0] == 0
+    assert got() == ["LEFT="]
+
+
 def test_the_text_of_the_script_is_submitted_again(broker, submitted):
     script, environ, got = submitted
     first = got.given()
