@@ -426,6 +426,16 @@ def test_the_text_of_the_script_is_submitted_again(broker, submitted):
     assert str(script) not in got()
 
 
+def test_the_script_of_a_chain_that_goes_on_is_not_of_long_ago(
+    capsys, broker, submitted, aged
+):
+    script, environ, _ = submitted
+    os.utime(script, (1, 1))
+    chain.continue_chain(f"{broker.root}/jobs", environ)
+    run(capsys, "slurm", broker.root, "jobs", *COMMAND)
+    assert script.exists()
+
+
 def changed(script):
     script.write_text(script.read_text().replace("process.sh", "steal.sh"))
 
