@@ -379,6 +379,10 @@ def _asked(arguments: list[str], environ: Mapping[str, str], given: bytes = b"")
             f"{arguments[0]}: {error.strerror}; is there a scheduler on this node?"
         ) from error
     if done.returncode != 0:
-        words = os.fsdecode(done.stderr or done.stdout).strip()
-        raise SubmitFailed(f"{arguments[0]} refused: {words}")
+        words = os.fsdecode(done.stderr or done.stdout).strip() or "it said nothing"
+        if done.returncode < 0:
+            how = f"was ended by signal {-done.returncode}, and may have done it or not"
+        else:
+            how = "refused"
+        raise SubmitFailed(f"{arguments[0]} {how}: {words}")
     return os.fsdecode(done.stdout).strip()

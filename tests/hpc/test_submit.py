@@ -417,6 +417,24 @@ def test_a_chain_that_is_submitted_in_a_job_of_another_is_whole(
     assert got() == ["LEFT="]
 
 
+@pytest.mark.parametrize(
+    ("options", "records"),
+    [
+        ([], 0),
+        (["--chain", "2", "--requeue"], 0),
+        (["--chain", "2"], 1),  # sbatch may have given up, and Slurm have queued it
+    ],
+)
+def test_a_chain_that_seems_to_be_refused_can_still_go_on(
+    capsys, broker, fake, here, options, records
+):
+    got = fake("sbatch", "sbatch: error: Socket timed out", status=1)
+    options = [*options, "--time", "1:00:00"]
+    assert run(capsys, "slurm", broker.root, "jobs", *options, *COMMAND)[0] == 1
+    kept = [path.read_text() for path in Path(broker.root, "jobs", "jobs").iterdir()]
+    assert kept == [got.given()] * records
+
+
 def test_the_text_of_the_script_is_submitted_again(broker, submitted):
     script, environ, got = submitted
     first = got.given()
