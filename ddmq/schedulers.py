@@ -224,6 +224,11 @@ def with_variables(environ: Mapping[str, str], **variables: str) -> dict[str, st
     return {**environ, **ours}
 
 
+def without_chain(environ: Mapping[str, str]) -> dict[str, str]:
+    """Return an environment from which a job learns of no chain but that of its own script."""
+    return {k: v for k, v in environ.items() if not k.startswith("DDMQ_CHAIN_")}
+
+
 def detect(environ: Mapping[str, str]) -> Scheduler | None:
     """Return the scheduler whose job this is, None outside of one."""
     found = (s for s in SCHEDULERS.values() if environ.get(s.sign))

@@ -184,7 +184,8 @@ def _run(words: list[str]) -> int:
         return 0
     for program in (command[0], *given.stopping.then[:1]):
         refuse_missing(program)
-    said = printable_lines(_submitted(where.scheduler, script, text))
+    keeps = bool(job.chain and not job.requeue)
+    said = printable_lines(_submitted(where.scheduler, script, text, keeps=keeps))
     try:
         print(said, flush=True)
     except OSError:
@@ -210,15 +211,20 @@ def submit_parser() -> Parser:
     return parser
 
 
-def _submitted(scheduler: str, script: str, text: str) -> str:
-    """Submit a job; the record of its script is removed again where the scheduler refuses."""
+def _submitted(scheduler: str, script: str, text: str, *, keeps: bool) -> str:
+    """Submit a job; the record of its script is removed again where the scheduler refuses.
+
+    With `keeps` it stays, since a chain needs it: a scheduler that is busy may answer too late
+    for its command, which fails then, and have queued the job.
+    """
     submit.require(scheduler)
     fs = FileSystem()
     submit.write(script, text, fs)
     try:
         return submit.submitted(scheduler, submit.Script(text.encode()), {})
     except submit.SubmitFailed:
-        submit.forget(script, fs)
+        if not keeps:
+            submit.forget(script, fs)
         raise
 
 

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+#: Bytes of its name that a draft has in its own: 255 are as long as any name may be.
+_SHORT = 200
 
 
 def ordinary(path: str, *, follow: bool) -> str:
@@ -42,7 +44,8 @@ def ordinary(path: str, *, follow: bool) -> str:
 def whole_file(path: str) -> Iterator[BinaryIO]:
     """Open a file that gets its name when all is written; an error leaves what was there."""
     directory, name = os.path.split(path)
-    draft = os.path.join(directory, f".{name[:200]}.{new_token()}")
+    short = os.fsdecode(os.fsencode(name)[:_SHORT])
+    draft = os.path.join(directory, f".{short}.{new_token()}")
     try:
         descriptor = os.open(draft, _NEW, 0o666)
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from typing import TYPE_CHECKING
 
@@ -57,11 +58,12 @@ def continue_chain(
                 sum_ = environ.get(
                     SUM
                 )  # without one, the script is the user's own affair
-                next_ = (
-                    submit.Script(submit.unchanged(script, sum_, fs))
-                    if sum_
-                    else submit.users_script(script)
-                )
+                if sum_:
+                    next_ = submit.Script(submit.unchanged(script, sum_, fs))
+                    # It is of use for as long as the chain, which may take years.
+                    jobs.renew(os.path.basename(script))
+                else:
+                    next_ = submit.users_script(script)
                 variables = {LEFT: str(int(left) - 1), ID: name}
                 return _submit_patiently(environ, next_, variables, clock)
             except (submit.SubmitFailed, OSError):

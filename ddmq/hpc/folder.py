@@ -196,6 +196,11 @@ class Folder:
             if error.errno not in GONE or self._fs.exists(f"./{name}"):
                 raise
 
+    def renew(self, name: str) -> None:
+        """Set the times of a file to now, if we may; of a link, its own."""
+        with suppress(OSError):
+            self._fs.calls.utime(f"./{name}", None, follow_symlinks=False)
+
     def sync(self) -> None:
         """Put its names on stable storage."""
         self._fs.sync_directory(".")

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from ddmq.errors import DdmqError, InvalidArgument, StorageError
 from ddmq.hpc.folder import Folder, reached
-from ddmq.schedulers import SCHEDULERS, environment
+from ddmq.schedulers import SCHEDULERS, environment, without_chain
 from ddmq.storage.filesystem import FileSystem
 from ddmq.storage.names import new_token
 
@@ -314,13 +314,16 @@ def submitted(
 ) -> str:
     """Submit a job script, handing some variables on; return what the scheduler says.
 
-    `command` is the path of its command where it was submitted before; if that is nothing
+    Without any, the job is of no chain, or begins one: if this process is in a chain, it is not
+    told of that, and would else count it on. `command` is the path of its command where it was submitted before; if that is nothing
     here, the PATH says where it is.
     """
     row, environ = SCHEDULERS[scheduler], environment()
     arguments = [_program(command, row.command)]
     if variables:
         arguments += _handing_on(row, script, variables, environ)
+    else:
+        environ = without_chain(environ)
     if script.path:
         arguments.append(script.path)
     given = b"" if script.path else script.text
@@ -376,6 +379,10 @@ def _asked(arguments: list[str], environ: Mapping[str, str], given: bytes = b"")
             f"{arguments[0]}: {error.strerror}; is there a scheduler on this node?"
         ) from error
     if done.returncode != 0:
-        words = os.fsdecode(done.stderr or done.stdout).strip()
-        raise SubmitFailed(f"{arguments[0]} refused: {words}")
+        words = os.fsdecode(done.stderr or done.stdout).strip() or "it said nothing"
+        if done.returncode < 0:
+            how = f"was ended by signal {-done.returncode}, and may have done it or not"
+        else:
+            how = "refused"
+        raise SubmitFailed(f"{arguments[0]} {how}: {words}")
     return os.fsdecode(done.stdout).strip()

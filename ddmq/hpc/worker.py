@@ -488,7 +488,7 @@ def work(
         job = Job(
             host,
             schedulers.job_id(environ),
-            schedulers.with_variables(environ, **own),
+            schedulers.with_variables(schedulers.without_chain(environ), **own),
             signals,
             deadline,
             journal,

@@ -43,6 +43,16 @@ def test_the_environment_tells_about_the_message(root, broker):
     assert out == f'{id_} jobs {{"a": 1}} 1\n'
 
 
+def test_what_is_run_hears_nothing_of_the_chain_of_its_job(root, broker, monkeypatch):
+    monkeypatch.setenv("DDMQ_CHAIN_LEFT", "0")  # a job that it submits would go on with that
+    monkeypatch.setenv("DDMQ_CHAIN_SCRIPT", "/the/script.sh")
+    broker.publish("jobs", "x")
+    then = ["--then", "sh -c 'echo then $DDMQ_CHAIN_LEFT $DDMQ_QUEUE'"]
+    script = "echo run $DDMQ_CHAIN_LEFT $DDMQ_CHAIN_SCRIPT $DDMQ_QUEUE"
+    _, out, _ = worked(*then, root, "jobs", "--", "sh", "-c", script)
+    assert out == "run jobs\nthen jobs\n"
+
+
 def test_variables_are_set_without_a_shell(root, broker):
     broker.publish("jobs", "$(id) `id`")
     variables = ["--env", "GPU={slot0}", "--env", "TEXT={}-{nothing}"]

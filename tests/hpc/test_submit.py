@@ -406,6 +406,35 @@ def submitted(fake, submit_chain):
     return script, {**environ, "SLURM_JOB_ID": "7"}, got
 
 
+def test_a_chain_that_is_submitted_in_a_job_of_another_is_whole(
+    capsys, broker, fake, monkeypatch, here
+):
+    """As by `--then 'ddmq-submit ...'`: sbatch hands the whole environment on."""
+    got = fake("sbatch", "Submitted batch job 8")
+    monkeypatch.setenv("DDMQ_CHAIN_LEFT", "0")
+    arguments = (broker.root, "jobs", "--chain", "9", "--time", "1:00:00", *COMMAND)
+    assert run(capsys, "slurm", *arguments)[0] == 0
+    assert got() == ["LEFT="]
+
+
+@pytest.mark.parametrize(
+    ("options", "records"),
+    [
+        ([], 0),
+        (["--chain", "2", "--requeue"], 0),
+        (["--chain", "2"], 1),  # sbatch may have given up, and Slurm have queued it
+    ],
+)
+def test_a_chain_that_seems_to_be_refused_can_still_go_on(
+    capsys, broker, fake, here, options, records
+):
+    got = fake("sbatch", "sbatch: error: Socket timed out", status=1)
+    options = [*options, "--time", "1:00:00"]
+    assert run(capsys, "slurm", broker.root, "jobs", *options, *COMMAND)[0] == 1
+    kept = [path.read_text() for path in Path(broker.root, "jobs", "jobs").iterdir()]
+    assert kept == [got.given()] * records
+
+
 def test_the_text_of_the_script_is_submitted_again(broker, submitted):
     script, environ, got = submitted
     first = got.given()
@@ -413,6 +442,16 @@ def test_the_text_of_the_script_is_submitted_again(broker, submitted):
     assert said == "Submitted batch job 7"
     assert got.given() == first == script.read_text()
     assert str(script) not in got()
+
+
+def test_the_script_of_a_chain_that_goes_on_is_not_of_long_ago(
+    capsys, broker, submitted, aged
+):
+    script, environ, _ = submitted
+    os.utime(script, (1, 1))
+    chain.continue_chain(f"{broker.root}/jobs", environ)
+    run(capsys, "slurm", broker.root, "jobs", *COMMAND)
+    assert script.exists()
 
 
 def changed(script):

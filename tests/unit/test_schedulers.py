@@ -71,6 +71,11 @@ def test_an_environment_gets_variables_of_ddmq():
     assert environ == {"A": "b"}
 
 
+def test_an_environment_without_chain_tells_of_none():
+    environ = {"DDMQ_CHAIN_LEFT": "0", "DDMQ_CHAIN_SCRIPT": "x", "DDMQ_ROOT": "y"}
+    assert schedulers.without_chain(environ) == {"DDMQ_ROOT": "y"}
+
+
 @pytest.mark.parametrize("name", SCHEDULERS)
 def test_a_row_of_the_table_has_a_template_in_its_words(name):
     row = SCHEDULERS[name]

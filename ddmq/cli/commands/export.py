@@ -7,14 +7,14 @@ import re
 import sys
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ddmq import Broker, DdmqError, InvalidArgument, Seen
+from ddmq import Broker, DdmqError, InvalidArgument, QueueNotFound, Seen
 from ddmq.broker import STATES
 from ddmq.cli.commands import FORCE, QUEUE, ROOT
 from ddmq.cli.input import messages, readable_twice
 from ddmq.cli.spec import Command, Reply, option, positional, switch
 from ddmq.cli.whole_file import ordinary, whole_file
 from ddmq.errors import warn
-from ddmq.message import encode_message
+from ddmq.message import encode
 from ddmq.printable import printable_json
 from ddmq.settings import OVERRIDES, SETTINGS, check, show
 from ddmq.storage.names import MAX_COUNT, MAX_NOTE
@@ -120,25 +120,29 @@ class Import(NamedTuple):
 def import_(told: Import, context: Context) -> Reply:
     """Publish what was exported: first all lines are checked, so that one can't spoil the rest."""
     broker = Broker(told.root, create=told.force, fs=context.fs)
-    limit = broker.settings(None if told.force else told.queue).max_message_size
+    limit = _limit(broker, told)
     published = [0]
 
     def note(number: int) -> None:
         published[0] = number
         context.tell(f"{number:,} messages")
 
-    def seen(path: str) -> Iterator[Seen]:
+    def seen(path: str, *, checks_size: bool) -> Iterator[Seen]:
         rows = messages(path, as_json=True, null=False, tell=lambda _: None)
         for number, row in enumerate(rows, 1):
-            found = seen_of(row, f"message {number} of {told.file}")
-            if not (told.no_dead and found.state == "dead"):
-                yield found
+            where = f"message {number} of {told.file}"
+            found = seen_of(row, where)
+            if told.no_dead and found.state == "dead":
+                continue
+            if checks_size:
+                _check_size(found, where, limit)
+            yield found
 
     with readable_twice(told.file) as path:
-        for each in seen(path):
-            encode_message(each.message, b'"priority":999', limit)
+        for _ in seen(path, checks_size=True):
+            pass
         try:
-            number = broker.restore(told.queue, seen(path), note)
+            number = broker.restore(told.queue, seen(path, checks_size=False), note)
         except (DdmqError, KeyboardInterrupt) as error:
             if not published[0]:
                 raise
@@ -151,6 +155,25 @@ def import_(told: Import, context: Context) -> Reply:
                 raise
             raise DdmqError(f"{error}; {told_so_far}") from error
     return Reply({"imported": number}, str(number))
+
+
+def _limit(broker: Broker, told: Import) -> int:
+    """Return how many bytes a message may have in the queue, which may be still to be made."""
+    try:
+        return broker.settings(told.queue).max_message_size
+    except QueueNotFound:
+        if not told.force:
+            raise
+        return broker.settings().max_message_size
+
+
+def _check_size(seen: Seen, where: str, limit: int) -> None:
+    """Raise InvalidArgument if a message can't be written, or would be too large."""
+    published, priority = seen.published_priority, seen.priority
+    try:
+        encode(seen.message, priority if published is None else published, limit)
+    except InvalidArgument as error:
+        raise InvalidArgument(f"{where}: {error}; nothing is imported") from error
 
 
 def seen_of(row: Any, where: str) -> Seen:

@@ -217,4 +217,6 @@ def rounded_up(value: float) -> float:
     if value <= 0:
         return 0.0
     unit = 10.0 ** (floor(log2(value) / log2(10)) - 1)
+    if not unit:  # it is among the least numbers that there are
+        return value
     return ceil(value / unit - 1e-9) * unit

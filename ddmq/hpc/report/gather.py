@@ -48,6 +48,8 @@ FULL = 0.9
 OTHERS = "(others)"
 _DONE, _FAILED = frozenset(["acked", "moved"]), frozenset(["failed", "dead"])
 _KNOWN = _DONE | _FAILED | {"released", "lost"}
+#: The number of a worker's process, in what all of its journals have in common.
+_process = re.compile(r"-([0-9]{1,18})-[^-]*\Z")
 _number = re.compile(r"0x[0-9a-fA-F]+|[0-9]{4,}")
 
 
@@ -406,8 +408,8 @@ class Gatherer:
                 if len(self._more) < MORE:
                     self._more.add(hash(key))
                 key, host, job, name = (queue, OTHERS, "", ""), OTHERS, "", ""
-            process = name.rsplit("-", 2)[1:2]
-            number = int(process[0]) if process and process[0].isdigit() else None
+            process = _process.search(name)
+            number = None if process is None else int(process[1])
             found = WorkerRecord(queue, host[:_TEXT], job[:_TEXT], number)
             # In the end, all have the bins of the widest, so why begin with finer ones?
             widest = max((x.line.width for x in self._workers.values()), default=0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from math import ceil
 from typing import TYPE_CHECKING, NamedTuple, Union
 
 from ddmq.clock import date
@@ -593,18 +594,18 @@ def _needed(found: Gathered, slots: int | None) -> list[str]:
     memory, times = found.memory, found.durations
     number = slots or max((each.slots for each in found.workers), default=0) or 1
     if memory.number:
-        nearly = rounded_up((memory.below(0.95) or 0.0) / 1024 * number)
-        whole = rounded_up(memory.largest / 1024 * number)
+        nearly = _option_of((memory.below(0.95) or 0.0) / 1024 * number)
+        whole = _option_of(memory.largest / 1024 * number)
         words.append(
-            f"For {count(number, 'slot')}, `-o mem={nearly:.0f}M` holds 95 % of the messages in "
-            f"all slots at once, and `-o mem={whole:.0f}M` the largest in each. What is killed for "
+            f"For {count(number, 'slot')}, `-o mem={nearly}M` holds 95 % of the messages in "
+            f"all slots at once, and `-o mem={whole}M` the largest in each. What is killed for "
             "its memory can be redriven with more: `ddmq redrive ROOT QUEUE --code 137`."
         )
     if times.number:
-        limit = rounded_up(times.largest * 1.5)
+        limit = _option_of(times.largest * 1.5)
         words.append(
             f"95 % of the messages took less than {length(times.below(0.95) or 0)}, and none more "
-            f"than {length(times.largest)}: `--timeout {limit:.0f}` ends only what hangs, and a "
+            f"than {length(times.largest)}: `--timeout {limit}` ends only what hangs, and a "
             "job's `--time` needs to be longer than that."
         )
     busy = found.occupied
@@ -612,6 +613,11 @@ def _needed(found: Gathered, slots: int | None) -> list[str]:
         cores = found.used / busy
         words.append(f"A busy slot used {cores:.2f} cores in the mean.")
     return words
+
+
+def _option_of(value: float) -> str:
+    """Return an amount as an option has it: whole, enough, and not 0, which would be no limit."""
+    return f"{max(ceil(rounded_up(value) - 1e-6), 1)}"
 
 
 # Workers, and the end

@@ -19,6 +19,13 @@ def test_a_file_has_its_name_when_all_is_written(tmp_path):
     assert os.listdir(tmp_path) == ["out"]
 
 
+@pytest.mark.parametrize("name", ["x" * 255, "é" * 127, "x" + "é" * 127])
+def test_a_name_may_be_as_long_as_any(tmp_path, name):
+    with whole_file(str(tmp_path / name)) as file:
+        file.write(b"all")
+    assert os.listdir(tmp_path) == [name]
+
+
 @pytest.mark.parametrize("error", [KeyboardInterrupt, ValueError])
 def test_an_error_leaves_what_was_there(tmp_path, error):
     path = tmp_path / "out"

@@ -111,6 +111,20 @@ def test_a_scheduler_that_can_not_be_run_is_explained(broker, fake):
         submit.submitted("slurm", submit.Script(b"#!/bin/sh\n"), {})
 
 
+@pytest.mark.parametrize(
+    ("ends", "said"),
+    [
+        ("exit 3", "sbatch refused: it said nothing"),
+        ("kill -9 $$", "sbatch was ended by signal 9, and may have done it or not"),
+    ],
+)
+def test_a_scheduler_that_ends_without_a_word_is_explained(broker, fake, ends, said):
+    fake("sbatch")
+    Path(shutil.which("sbatch")).write_text(f"#!/bin/sh\n{ends}\n")
+    with pytest.raises(submit.SubmitFailed, match=said):
+        submit.submitted("slurm", submit.Script(b"#!/bin/sh\n"), {})
+
+
 def test_the_worker_is_the_one_that_is_installed_here(tmp_path, monkeypatch):
     monkeypatch.setattr("sys.executable", f"{tmp_path}/python")
     worker = tmp_path / "ddmq-worker"

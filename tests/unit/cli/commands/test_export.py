@@ -136,8 +136,27 @@ def test_a_second_import_doubles_and_says_so_in_its_help(sh, root, filled, tmp_p
 def test_a_line_that_is_wrong_imports_nothing(sh, root, tmp_path, line, why):
     good = '{"message": "a", "priority": 1}\n'
     (tmp_path / "in").write_text(good * 20 + line + "\n" + good)
-    assert why in sh.wrong("import", root, "testmq", tmp_path / "in")
+    said = sh.wrong("import", root, "testmq", tmp_path / "in")
+    assert why in said
+    assert "message 21 of" in said or "line 21" in said
     assert Broker(root).is_empty("testmq")
+
+
+@pytest.mark.parametrize("force", [[], ["-f"]])
+def test_a_message_too_large_by_a_digit_of_its_priority_imports_nothing(
+    sh, root, tmp_path, force
+):
+    """Its file says the priority, too, and the queue sets how large that may be."""
+    sh.ok("config", root, "testmq", "--set", "max_message_size=1024")
+    row = {"message": "x" * (1024 - len('{"message":"","priority":9999}\n'))}
+    good, bad = {**row, "priority": 9999}, {**row, "priority": 10000}
+    file = tmp_path / "in"
+    file.write_text(json.dumps(good) + "\n" + json.dumps(bad))
+    said = sh.wrong("import", *force, root, "testmq", file)
+    assert "message 2 of" in said
+    assert Broker(root).is_empty("testmq")
+    file.write_text(json.dumps(good))
+    assert sh.ok("import", *force, root, "testmq", file) == "1"
 
 
 def test_what_holds_no_message_is_left_out_and_told(sh, root, caplog):

@@ -125,6 +125,15 @@ def test_all_journals_of_a_worker_are_one(run):
     assert sorted((w.process or 0, w.done) for w in workers) == [(0, 1), (4711, 2)]
 
 
+@pytest.mark.parametrize("process", ["²", "٣", "9" * 5000, "", "x"])
+def test_a_journal_of_any_name_is_told(run, process):
+    """Whoever may write to the queue names journals, and what a compacted one was made of."""
+    gatherer = Gatherer()
+    gatherer.add_runs("jobs", f"n1-{process}-{7:016x}.1.jsonl", [run()])
+    [worker] = gatherer.gathered().workers
+    assert (worker.process, worker.done) == (None, 1)
+
+
 def test_failures_are_alike_by_end_host_and_last_line(gathered, run, letter):
     runs = [
         run(id="a", result="dead", exit=2, text="s1"),

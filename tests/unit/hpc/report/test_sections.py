@@ -219,6 +219,16 @@ def test_what_to_ask_for_follows_from_what_was_used(gathered, run, source):
     )
 
 
+@pytest.mark.parametrize("seconds", [5e-324, 0.05])
+def test_what_to_ask_for_is_never_nothing(gathered, run, source, seconds):
+    """0 is an error for `--timeout`, and all memory of the node for Slurm."""
+    small = gathered([run(duration=seconds, peak_kib=300)])
+    words = " ".join(part("memory", small, source).words)
+    assert "`-o mem=1M` holds" in words
+    assert "`-o mem=1M` the largest" in words
+    assert "`--timeout 1`" in words
+
+
 def test_of_a_job_that_was_submitted_by_hand_its_worker_tells(gathered, run, source):
     runs = [run(duration=3000.0), run(start=1100.0, duration=3500.0, slot=2)]
     noted = Asked(2, 8 << 20, 4000.0, is_noted=True)
