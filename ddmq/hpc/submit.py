@@ -314,9 +314,9 @@ def submitted(
 ) -> str:
     """Submit a job script, handing some variables on; return what the scheduler says.
 
-    Without any, the job is of no chain, or begins one: if this process is in a chain, it is not
-    told of that, and would else count it on. `command` is the path of its command where it was submitted before; if that is nothing
-    here, the PATH says where it is.
+    Without variables, the job is told nothing of the chain that this process may be in: else it
+    would take itself for the next one of that. `command` is the path of its command where it was
+    submitted before; if that is nothing here, the PATH says where it is.
     """
     row, environ = SCHEDULERS[scheduler], environment()
     arguments = [_program(command, row.command)]
