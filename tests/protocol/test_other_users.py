@@ -735,7 +735,7 @@ def test_what_is_submitted_was_never_where_a_member_may_write(
     arguments = [world.root, QUEUE, "--", "process.sh"]
     request = submit.Request(name, QUEUE, worker, arguments, seconds=3600.0, chain=2)
     text = submit.rendered(request, script)  # its template may be nobody else's to read
-    submits = partial(submit_cli._submitted, name, script, text)
+    submits = partial(submit_cli._submitted, name, script, text, keeps=True)
     assert submitting(world, submits) == text
 
     pairs = dict(re.findall(r"\b(DDMQ_CHAIN_[A-Z]+)=(\S+)", text))
