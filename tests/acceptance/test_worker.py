@@ -44,7 +44,9 @@ def test_the_environment_tells_about_the_message(root, broker):
 
 
 def test_what_is_run_hears_nothing_of_the_chain_of_its_job(root, broker, monkeypatch):
-    monkeypatch.setenv("DDMQ_CHAIN_LEFT", "0")  # a job that it submits would go on with that
+    monkeypatch.setenv(
+        "DDMQ_CHAIN_LEFT", "0"
+    )  # a job that it submits would go on with that
     monkeypatch.setenv("DDMQ_CHAIN_SCRIPT", "/the/script.sh")
     broker.publish("jobs", "x")
     then = ["--then", "sh -c 'echo then $DDMQ_CHAIN_LEFT $DDMQ_QUEUE'"]

@@ -112,7 +112,14 @@ def test_bins_do_not_grow_with_the_numbers():
 
 @pytest.mark.parametrize(
     ("value", "told"),
-    [(0, 0), (700, 700), (701, 710), (0.0123, 0.013), (1234567, 1300000), (5e-324, 5e-324)],
+    [
+        (0, 0),
+        (700, 700),
+        (701, 710),
+        (0.0123, 0.013),
+        (1234567, 1300000),
+        (5e-324, 5e-324),
+    ],
 )
 def test_a_number_to_ask_for_has_two_digits_and_is_enough(value, told):
     assert rounded_up(value) == pytest.approx(told)
