@@ -43,7 +43,7 @@ def continue_chain(
     stay where they are.
     """
     left, script = environ.get(LEFT, ""), environ.get(SCRIPT, "")
-    if not left.isdigit() or int(left) < 1 or not script:
+    if not re.fullmatch("[0-9]{1,9}", left) or int(left) < 1 or not script:
         return None
     if script == "requeue":
         return _requeue(int(left), environ)

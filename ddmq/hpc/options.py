@@ -21,6 +21,8 @@ _variable = re.compile("[A-Za-z_][A-Za-z0-9_]*")
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _part = re.compile(r"([0-9]+(?:\.[0-9]+)?)([smhd])")
 _with_units = re.compile(f"(?:{_part.pattern})+")
+#: Digits of a number that is read; more than any needs.
+_DIGITS = 18
 _UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
 
 
@@ -234,16 +236,21 @@ def pauses(text: str) -> tuple[float, ...]:
     return tuple(seconds(part) for part in text.split(","))
 
 
+def _is_whole(text: str) -> bool:
+    """Tell whether a text is a whole number that `int` reads: not `²`, nor thousands of digits."""
+    return text.isascii() and text.isdigit() and len(text) <= _DIGITS
+
+
 def number(text: str) -> int:
     """Read a number of things, which may be 0."""
-    if not text.isdigit():
+    if not _is_whole(text):
         raise InvalidArgument(f"{text!r}: it must be a whole number, 0 or more")
     return int(text)
 
 
 def positive(text: str) -> int:
     """Read a number of things, at least 1."""
-    if not text.isdigit() or int(text) < 1:
+    if not _is_whole(text) or int(text) < 1:
         raise InvalidArgument(f"{text!r}: it must be a whole number, 1 or more")
     return int(text)
 
@@ -273,7 +280,7 @@ def codes(text: str) -> frozenset[int]:
 
 def code(text: str) -> int:
     """Read one exit status; 128 + n stands for signal n, as shells have it."""
-    if text.isdigit() and int(text) <= 255:
+    if _is_whole(text) and int(text) <= 255:
         return int(text)
     raise InvalidArgument(f"{text!r} is no exit status; it must be a number up to 255")
 
@@ -345,7 +352,7 @@ def command_line(text: str) -> tuple[str, ...]:
 def size(text: str) -> int:
     """Read a number of bytes, such as 10M."""
     number, unit = text.rstrip("kKmMgG"), text[len(text.rstrip("kKmMgG")) :].upper()
-    if number.isdigit() and unit in _UNITS:
+    if _is_whole(number) and unit in _UNITS:
         return int(number) * _UNITS[unit]
     raise InvalidArgument(f"{text!r} is no size; write a number, K, M or G behind it")
 
@@ -354,7 +361,7 @@ def signal_number(text: str) -> int:
     """Read the name of a signal, with or without SIG, or its number."""
     name = text.upper() if text.upper().startswith("SIG") else f"SIG{text.upper()}"
     try:
-        return signal.Signals(int(text)) if text.isdigit() else signal.Signals[name]
+        return signal.Signals(int(text)) if _is_whole(text) else signal.Signals[name]
     except (KeyError, ValueError) as error:
         raise InvalidArgument(f"{text!r} is no signal; write TERM, USR1 …") from error
 

@@ -141,7 +141,12 @@ def test_a_path_that_is_no_program_here_is_no_hindrance(broker, fake):
 
 
 @pytest.mark.parametrize(
-    "environ", [{}, chained(left="0"), chained(left="x"), {"DDMQ_CHAIN_LEFT": "3"}]
+    "environ",
+    [
+        {},
+        *(chained(left=x) for x in ("0", "x", "²", "9" * 5000)),
+        {"DDMQ_CHAIN_LEFT": "3"},
+    ],
 )
 def test_a_chain_has_an_end(broker, fake, environ):
     got = fake("sbatch")

@@ -36,6 +36,19 @@ def test_what_is_no_time_is_refused(text):
         options.seconds(text)
 
 
+@pytest.mark.parametrize("text", ["²", "٣", "9" * 5000, "-1", "1.0", ""])
+@pytest.mark.parametrize(
+    "read",
+    [
+        *(options.number, options.positive, options.size, options.signal_number),
+        *(options.code, lambda text: options.codes(f"1,{text}-3")),
+    ],
+)
+def test_what_is_no_whole_number_is_refused(read, text):
+    with pytest.raises(InvalidArgument):
+        read(text)
+
+
 def test_a_moment_is_a_number_or_a_date():
     assert options.moment("1700000000") == 1.7e9
     assert options.moment("2023-11-14T22:13:20+00:00") == 1.7e9
