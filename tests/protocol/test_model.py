@@ -28,6 +28,7 @@ from support import FakeClock, counting
 from ddmq import Broker, LeaseLost
 from ddmq.storage.filesystem import FileSystem
 from ddmq.storage.names import Lease
+from ddmq.storage.range_names import Range
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -348,6 +349,20 @@ class QueueMachine(RuleBasedStateMachine):
         files = os.listdir(f"{self.root}/{QUEUE}/work")
         return any(f".{message.id}." in name for name in files)
 
+    def _range_went_back(self, message: Message) -> bool:
+        """Whether a line waits in its range, which one rename put back.
+
+        Who remembers the range by its name in `work/`, and puts it back once more, finds it there.
+        """
+        line = lease_of(message).line
+        files = [
+            name
+            for _, _, names in os.walk(f"{self.root}/{QUEUE}/ready")
+            for name in names
+        ]
+        ranges = [found for name in files if (found := Range.parse(0, name))]
+        return any(line and line[0] == x.bundle and x.is_open(line[1]) for x in ranges)
+
     def _nack(self, broker: Broker, message: Message, delay: float = 0) -> None:
         def act(message: Message) -> None:
             broker.nack(message, delay=delay, reason="it broke")
@@ -409,10 +424,12 @@ class QueueMachine(RuleBasedStateMachine):
         call whose reply was lost, is no error.
         """
         item = self.model.holder(message)
-        if lease_of(message).is_line:
-            end = None  # its file was written first, and that finds nothing
         done = item is None and end is not None and self.model.item(message).last == end
-        assert self._done(message, act) == (item is not None or done)
+        went_back = done and self._range_went_back(message)
+        if lease_of(message).is_line:
+            done = False  # its file was written first, and that finds nothing
+        found = self._done(message, act)
+        assert found == (item is not None or done) or (found and went_back)
         return item
 
     def _done(self, message: Message, act: Callable[[Message], Any]) -> bool:
