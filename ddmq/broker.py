@@ -554,7 +554,7 @@ class Broker:
 
         Of several messages, all are tried; then LeaseLost names those that were lost.
         """
-        self._settle(message, _ack)
+        self._settle(message, lambda queue, _, leases: queue.ack(leases))
 
     @_explained
     def nack(
@@ -968,7 +968,7 @@ class Broker:
         except (KeyError, TypeError):  # not open yet, or no name at all
             return self._opened(queue)
         if not known.attended_at <= self._clock.monotonic() < known.due_at:
-            known.check_when_due()
+            known.check_when_due()  # which else has nothing to do, as in `_known`
         return known
 
     def _opened(self, queue: str, *, create: bool | None = None) -> QueuePolicy:
@@ -1062,10 +1062,6 @@ def _note(reason: Any, details: Any) -> dict[str, Any]:
             "a file, and say where it is"
         )
     return note
-
-
-def _ack(queue: QueuePolicy, _: list[Message], leases: list[Lease]) -> list[Lease]:
-    return queue.ack(leases)
 
 
 def _each(

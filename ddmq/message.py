@@ -215,7 +215,7 @@ _decoder = json.JSONDecoder(parse_constant=_refuse_constant, parse_float=_finite
 def encode(message: Any, priority: int, limit: int = MAX_BYTES) -> bytes:
     """Return the content of a new message file, of at most `limit` bytes."""
     options = encode_options(priority)
-    return _FRAME % (encode_message(message, options, limit), options)
+    return content_of(encode_message(message, options, limit), options)
 
 
 def encode_message(message: Any, options: bytes, limit: int = MAX_BYTES) -> bytes:

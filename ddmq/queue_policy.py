@@ -210,9 +210,7 @@ class QueuePolicy:
         delay = self._left_until(seen.until if seen.state == "delayed" else None)
         options = PublishOptions(priority=seen.priority, delay=delay, **seen.own)
         publication = self._publication(options)
-        published_priority = seen.published_priority
-        priority = seen.priority if published_priority is None else published_priority
-        data = encode(seen.message, priority, limit)
+        data = encode(seen.message, seen.content_priority, limit)
         counts = seen.failures, seen.losses
         if seen.state != "dead":
             self.store.publish(data, publication, *counts)
@@ -507,7 +505,7 @@ def _alike(
     """Return what messages have in common that can be published together; None: not this one."""
     if seen.state == "dead" or seen.failures or seen.losses:
         return None
-    if seen.published_priority not in (None, seen.priority):
+    if seen.content_priority != seen.priority:
         return None
     until = seen.until if seen.state == "delayed" else None
     return seen.priority, tuple(sorted(seen.own.items())), until

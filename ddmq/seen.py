@@ -47,6 +47,12 @@ class Seen(NamedTuple):
     is_none: bool = False
     """Whether the fault is that there is no message in it, which stays so."""
 
+    @property
+    def content_priority(self) -> int:
+        """The priority that its content says: the published one, as far as that is known."""
+        known = self.published_priority
+        return self.priority if known is None else known
+
     def as_dict(self) -> dict[str, Any]:
         """Return everything as JSON types, without what is true of other states only."""
         found = self._asdict()

@@ -110,6 +110,16 @@ class Directories:
             return self._hold(directory), name
         return NOTHING, path
 
+    def call(self, name: str, path: str, *arguments: Any, **options: Any) -> Any:
+        """Make a system call for a path, once; an `OSError` names the path."""
+        try:
+            held, own_name = self.above(path)
+            call = getattr(self.calls, name)
+            return call(own_name, *arguments, dir_fd=held.descriptor, **options)
+        except OSError as error:
+            error.filename = path
+            raise
+
     def _is_ours(self, directory: str) -> bool:
         return any(f"{directory}/".startswith(f"{root}/") for root in self._roots)
 

@@ -220,16 +220,7 @@ class FileSystem:
             ):
                 raise
         del held  # if it was let go of, it is closed before others get its number
-        return self._call_once(name, path, *arguments, **options)
-
-    def _call_once(self, name: str, path: str, *arguments: Any, **options: Any) -> Any:
-        try:
-            held, own_name = self.directories.above(path)
-            call = getattr(self.directories.calls, name)
-            return call(own_name, *arguments, dir_fd=held.descriptor, **options)
-        except OSError as error:
-            error.filename = path
-            raise
+        return directories.call(name, path, *arguments, **options)
 
     def _open(self, path: str, flags: int, mode: int = _MODE) -> int:
         """Open a file. This is `_call` with fewer steps, since it is done for each message."""
@@ -248,7 +239,7 @@ class FileSystem:
         else:
             return descriptor
         del held  # as in `_call`
-        return int(self._call_once("open", path, flags, mode))
+        return int(directories.call("open", path, flags, mode))
 
     def _unlink(self, path: str) -> None:
         """Remove a file. This is `_call` with fewer steps, since it is done for each message."""
@@ -267,15 +258,13 @@ class FileSystem:
         else:
             return
         del held  # as in `_call`
-        self._call_once("unlink", path)
+        directories.call("unlink", path)
 
     def _lstat(self, path: str) -> os.stat_result:
         """Return the status of a path, following no link; what is missing is not retried."""
         try:
-            held, name = self.directories.above(path)
-            found: os.stat_result = self.calls.lstat(name, dir_fd=held.descriptor)
+            found: os.stat_result = self.directories.call("lstat", path)
         except OSError as error:
-            error.filename = path
             if error.errno != errno.ESTALE:
                 raise
             found = self._call("lstat", path)
@@ -607,16 +596,10 @@ class FileSystem:
         `mode` overrides the umask. If `sync` is set, the data is on stable storage when this
         returns.
         """
-        self.create_own(path, data, sync=sync, mode=mode, flags=_NEW)
+        self._write_new(path, _NEW, data, sync=sync, mode=mode)
 
     def create_own(
-        self,
-        path: str,
-        data: bytes,
-        *,
-        sync: bool,
-        mode: int | None = None,
-        flags: int = _OWN,
+        self, path: str, data: bytes, *, sync: bool, mode: int | None = None
     ) -> None:
         """Do so under a name that only we can know, since it has 64 random bits or more.
 
@@ -624,6 +607,11 @@ class FileSystem:
         and the file has a true modification time from the beginning (see `Status.age`). Only
         `create` gives other `flags`.
         """
+        self._write_new(path, _OWN, data, sync=sync, mode=mode)
+
+    def _write_new(
+        self, path: str, flags: int, data: bytes, *, sync: bool, mode: int | None
+    ) -> None:
         try:
             descriptor = self._open(path, flags)
         except FileExistsError:

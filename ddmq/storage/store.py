@@ -309,16 +309,13 @@ class Store:
         survives a power cut as soon as this returns.
         """
         id_, clock, layout = os.urandom(10).hex(), self.clock, self.layout
-        priority, policy, delay, durable = options
+        priority, policy, _, durable = options
         entry = make(Entry, (priority, 0, id_, failures, losses, policy))
         draft = f"{layout.tmp}/{id_}"
         began = clock.monotonic(), clock.own_ns() + clock.offset_ns
         self.fs.create_own(draft, data, sync=durable, mode=layout.file_mode)
         try:
-            if delay:
-                moved = self._show(draft, entry, options)
-            else:
-                moved = self.ready.append(draft, entry, sync=durable)
+            moved = self._show(draft, entry, options)
         except OSError:
             self.fs.discard(draft)
             raise

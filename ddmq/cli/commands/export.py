@@ -169,9 +169,8 @@ def _limit(broker: Broker, told: Import) -> int:
 
 def _check_size(seen: Seen, where: str, limit: int) -> None:
     """Raise InvalidArgument if a message can't be written, or would be too large."""
-    published, priority = seen.published_priority, seen.priority
     try:
-        encode(seen.message, priority if published is None else published, limit)
+        encode(seen.message, seen.content_priority, limit)
     except InvalidArgument as error:
         raise InvalidArgument(f"{where}: {error}; nothing is imported") from error
 
