@@ -692,7 +692,7 @@ class Broker:
         `act` returns those whose lease was lost; LeaseLost names them in the end.
         """
         if isinstance(messages, Message):  # alone, as most are
-            lease = messages.lease or _lease_of(messages)
+            lease = messages.lease or _lease_of(messages)  # as that does, a call sooner
             if act(self._queue(messages.queue), [messages], [lease]):
                 raise LeaseLost(_lost_text([messages]), [messages])
             return
