@@ -21,6 +21,7 @@ from ddmq.storage.names import make, overrides_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from typing import Optional, Union
 
     from ddmq.settings import Settings
     from ddmq.storage.names import Entry, Lease
@@ -63,6 +64,19 @@ class PublishOptions(NamedTuple):
         for key, value in own.items():
             check(key, OVERRIDES[key], value)
         return own
+
+
+if TYPE_CHECKING:
+    #: What `PublishOptions` consist of: they are such a tuple, and a plain one is made faster.
+    OptionFields = tuple[
+        Optional[int],
+        Optional[float],
+        Optional[bool],
+        Optional[int],
+        Union[int, Unset, None],
+        float,
+        Optional[bool],
+    ]
 
 
 class Publication(NamedTuple):
@@ -202,8 +216,7 @@ def _finite(text: str) -> float:
 #: How a message file ends. Nothing that we write before that has a line break, so a file that was
 #: read up to this is whole.
 END = b"}\n"
-_FRAME = b'{"message":%b,%b' + END
-_FRAME_SIZE = len(_FRAME % (b"", b""))
+_FRAME = b'{"message":%b,"priority":%d' + END
 _encoder = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
 #: What may stand around a JSON value.
 _SPACE = " \t\n\r"
@@ -214,37 +227,42 @@ _decoder = json.JSONDecoder(parse_constant=_refuse_constant, parse_float=_finite
 
 def encode(message: Any, priority: int, limit: int = MAX_BYTES) -> bytes:
     """Return the content of a new message file, of at most `limit` bytes."""
-    options = encode_options(priority)
-    return content_of(encode_message(message, options, limit), options)
+    content = _FRAME % (_as_json(message), priority)
+    if len(content) > limit:
+        raise _too_large(message, len(content), limit)
+    return content
 
 
-def encode_message(message: Any, options: bytes, limit: int = MAX_BYTES) -> bytes:
-    """Return a message as one line of JSON, for a file with these options."""
+def encode_message(message: Any, around: int = 0, limit: int = MAX_BYTES) -> bytes:
+    """Return a message as one line of JSON, for a file with `around` more bytes."""
+    data = _as_json(message)
+    if len(data) + around > limit:
+        raise _too_large(message, len(data) + around, limit)
+    return data
+
+
+def _as_json(message: Any) -> bytes:
     try:
-        data = _encoder.encode(message).encode()
+        return _encoder.encode(message).encode()
     except UnicodeEncodeError as error:
         raise InvalidArgument(
             "message has a lone surrogate; it must be Unicode text"
         ) from error
     except (TypeError, ValueError, RecursionError) as error:
         raise InvalidArgument(f"message is no JSON value: {error}") from error
-    size = len(data) + len(options) + _FRAME_SIZE
-    if size > limit:
-        raise InvalidArgument(
-            f"message is {size} bytes long, over {limit} (max_message_size), and begins with "
-            f"{data[:30].decode(errors='replace')!r}; write it to a file and publish the path"
-        )
-    return data
 
 
-def encode_options(priority: int) -> bytes:
-    """Return what a message file says besides its message, as a JSON member."""
-    return b'"priority":%d' % priority
+def _too_large(message: Any, size: int, limit: int) -> InvalidArgument:
+    begin = _as_json(message)[:30].decode(errors="replace")
+    return InvalidArgument(
+        f"message is {size} bytes long, over {limit} (max_message_size), and begins with "
+        f"{begin!r}; write it to a file and publish the path"
+    )
 
 
-def content_of(message: bytes, options: bytes) -> bytes:
-    """Return the content of a message file, made of its two parts."""
-    return _FRAME % (message, options)
+def content_of(message: bytes, priority: int) -> bytes:
+    """Return the content of a message file, with a message from `encode_message`."""
+    return _FRAME % (message, priority)
 
 
 def decode_message(data: bytes) -> Any:

@@ -20,19 +20,20 @@ from ddmq.message import (
     Policy,
     Publication,
     PublishOptions,
+    content_of,
     encode,
     encode_message,
-    encode_options,
 )
 from ddmq.storage.filesystem import IMMOVABLE
 from ddmq.storage.housekeeping import Housekeeper
 from ddmq.storage.names import Lease, make, policy_of
 from ddmq.storage.ready import ConsumeCall
-from ddmq.storage.settings_file import LAYOUT_EVERY
+from ddmq.storage.settings_file import LAYOUT_EVERY, REREAD_EVERY
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
+    from ddmq.message import OptionFields
     from ddmq.seen import Counts, DeadLetter, Overview, Pause, Seen
     from ddmq.settings import Settings
     from ddmq.storage.contents import Contents
@@ -67,14 +68,15 @@ class QueuePolicy:
         self._has_all = self._has_told_pause = False
         self._layout = store.layout
 
-    def attend(self, now: float, *, clean: bool) -> None:
+    def attend(self, now: float, *, clean: bool, publishes: bool = False) -> None:
         """Do what is due: compare directories, read settings, keep house.
 
+        It is due once a second. Who publishes needs settings that are half a minute old at most.
         A client that lists a queue must know its layout: else it would judge names that it
         can't read. An idle client lists all the time, so this check must cost little.
         """
         self._layout.check_when_due()
-        self.settings.current(LAYOUT_EVERY)
+        self.settings.current(REREAD_EVERY if publishes else LAYOUT_EVERY)
         if clean:
             self.housekeeper.sweep_when_due()
         self.attended_at = now
@@ -145,17 +147,21 @@ class QueuePolicy:
     # Messages come
 
     def publish(
-        self, message: Any, options: PublishOptions, key: str | None = None
+        self, message: Any, options: OptionFields, key: str | None = None
     ) -> str:
-        """Publish any JSON value, unless that was done with this key; return its id."""
-        publication = self._publication(options)
-        data = encode(message, publication.priority, self.settings.max_bytes)
+        """Publish any JSON value, unless that was done with this key; return its id.
+
+        The caller has attended to this queue within the last second.
+        """
+        settings = self.settings.known or self.settings.current()
+        resolved = _resolved(options, settings)
+        data = encode(message, resolved[0], self.settings.max_bytes)
         if key is None:
-            return self.store.publish(data, publication)
+            return self.store.publish(data, resolved)
         from ddmq.storage.keys import Keys, name_of  # rarely needed
 
         keys, name = Keys(self.store), name_of(key)
-        keyed = keys.find(name) or keys.publish(name, data, publication)
+        keyed = keys.find(name) or keys.publish(name, data, Publication(*resolved))
         if keyed.bundles:
             raise InvalidArgument(
                 f"key {key!r:.60} is that of {keyed.number} messages that were published "
@@ -171,8 +177,8 @@ class QueuePolicy:
     ) -> int:
         """Publish messages, in order, unless that was done with this key; return their number."""
         publication, limit = self._publication(options), self.settings.max_bytes
-        said = encode_options(publication.priority)
-        encoded = (encode_message(message, said, limit) for message in messages)
+        around = len(content_of(b"", publication.priority))
+        encoded = (encode_message(message, around, limit) for message in messages)
         if key is None:
             return self.store.publish_many(encoded, publication)
         from ddmq.storage.keys import Keys, name_of  # rarely needed
@@ -225,26 +231,8 @@ class QueuePolicy:
         return min(max(round(left, 3), 0), _LONGEST_DELAY)
 
     def _publication(self, options: PublishOptions) -> Publication:
-        """Return what new messages have in common, or raise InvalidArgument.
-
-        The settings give the priority and `durable` where the publisher gives none. Anything
-        else that the publisher leaves out is left out of the messages' names, too.
-        """
-        priority, timeout, requeue, requeue_prio, limit, delay, durable = options
-        says_nothing = (  # as most publishers do: then there is nothing to check
-            priority is timeout is requeue is requeue_prio is None
-            and limit is UNSET
-            and type(delay) is int
-            and not delay
-            and (durable is None or type(durable) is bool)
-        )
-        policy = "" if says_nothing else policy_of(options.checked())
-        settings = self.settings.current()
-        if priority is None:
-            priority = settings.priority
-        if durable is None:
-            durable = settings.durable
-        return make(Publication, (priority, policy, delay, durable))
+        """Return what new messages have in common, or raise InvalidArgument."""
+        return Publication(*_resolved(options, self.settings.current()))
 
     # Messages are consumed
 
@@ -546,6 +534,30 @@ def import_all() -> None:
     import ddmq.storage.status
     import ddmq.storage.workers
     import ddmq.untrusted  # noqa: F401
+
+
+def _resolved(
+    options: OptionFields, settings: Settings
+) -> tuple[int, str, float, bool]:
+    """Return the fields of the `Publication` with these options, or raise InvalidArgument.
+
+    The settings give the priority and `durable` where the publisher gives none. Anything
+    else that the publisher leaves out is left out of the messages' names, too.
+    """
+    priority, timeout, requeue, requeue_prio, limit, delay, durable = options
+    says_nothing = (  # as most publishers do: then there is nothing to check
+        priority is timeout is requeue is requeue_prio is None
+        and limit is UNSET
+        and type(delay) is int
+        and not delay
+        and (durable is None or type(durable) is bool)
+    )
+    policy = "" if says_nothing else policy_of(PublishOptions(*options).checked())
+    if priority is None:
+        priority = settings.priority
+    if durable is None:
+        durable = settings.durable
+    return priority, policy, delay, durable
 
 
 def message_of(

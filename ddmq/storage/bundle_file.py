@@ -11,7 +11,6 @@ from ddmq.message import (
     content_of,
     decode_message,
     decode_object,
-    encode_options,
 )
 from ddmq.settings import MAX_BYTES, SETTINGS
 
@@ -45,7 +44,7 @@ def chunks(lines: Iterable[bytes], most: int) -> Iterator[list[bytes]]:
 def encode(lines: Iterable[bytes], options: Publication) -> bytes:
     """Return the content of a bundle."""
     durable = b"true" if options.durable else b"false"
-    head = b'{"durable":%b,%b}' % (durable, encode_options(options.priority))
+    head = b'{"durable":%b,"priority":%d}' % (durable, options.priority)
     return b"\n".join((head, *lines, b""))
 
 
@@ -69,7 +68,7 @@ class BundleContent:
         self._is_cut = len(data) >= most
         head = decode_object(first)
         self._priority = _priority(head)
-        self._rest = len(content_of(b"", encode_options(self._priority)))
+        self._rest = len(content_of(b"", self._priority))
         self.durable = bool(head.get("durable", True))
         """Whether a message must be on stable storage before it leaves its bundle."""
 
@@ -95,7 +94,7 @@ class BundleContent:
             line = self._line(number)
         except InvalidContent:
             return b""
-        return content_of(line, encode_options(self._priority))
+        return content_of(line, self._priority)
 
     def _line(self, number: int) -> bytes:
         if not number < len(self._lines) - 1:

@@ -596,10 +596,16 @@ class FileSystem:
         `mode` overrides the umask. If `sync` is set, the data is on stable storage when this
         returns.
         """
-        self._write_new(path, _NEW, data, sync=sync, mode=mode)
+        self.create_own(path, data, sync=sync, mode=mode, flags=_NEW)
 
     def create_own(
-        self, path: str, data: bytes, *, sync: bool, mode: int | None = None
+        self,
+        path: str,
+        data: bytes,
+        *,
+        sync: bool,
+        mode: int | None = None,
+        flags: int = _OWN,
     ) -> None:
         """Do so under a name that only we can know, since it has 64 random bits or more.
 
@@ -607,11 +613,6 @@ class FileSystem:
         and the file has a true modification time from the beginning (see `Status.age`). Only
         `create` gives other `flags`.
         """
-        self._write_new(path, _OWN, data, sync=sync, mode=mode)
-
-    def _write_new(
-        self, path: str, flags: int, data: bytes, *, sync: bool, mode: int | None
-    ) -> None:
         try:
             descriptor = self._open(path, flags)
         except FileExistsError:

@@ -113,11 +113,11 @@ class ReadyQueue:
         The message gets a new stamp, later than all before it. If `sync` is set, its name is
         on stable storage when this returns.
         """
-        tail: _Tail | None = None
+        priority, tail = entry.priority, None
         for _ in range(_TRIES):
-            tail, now = self._tails.get(entry.priority), self._clock.monotonic()
+            tail, now = self._tails.get(priority), self._clock.monotonic()
             if tail is None or tail.room <= 0 or not 0 <= now - tail.seen < FRESH:
-                tail = self._newest(entry.priority, tail, now)
+                tail = self._newest(priority, tail, now)
             tail.room -= 1
             if sync and not tail.synced:
                 self._buckets.sync(tail.path)
@@ -126,18 +126,18 @@ class ReadyQueue:
             try:
                 moved = self._fs.rename(source, f"{tail.path}/{name}")
             except FileNotFoundError:  # a consumer removed the empty bucket
-                self._tails.pop(entry.priority, None)
+                self._tails.pop(priority, None)
                 continue
             except PermissionError:
                 if not self._buckets.is_kept(tail.path, os.path.dirname(source)):
                     raise
-                self._tails.pop(entry.priority, None)
+                self._tails.pop(priority, None)
                 self._passed.add(tail.path)
                 continue
             if not moved:
                 return False
             if self._head is not None:
-                self._notice(entry.priority)
+                self._notice(priority)
             if sync:
                 self._fs.sync_directory(tail.path)
             return True
@@ -234,10 +234,16 @@ class ReadyQueue:
     def next_stamp(self, least: int = 0, number: int = 1) -> int:
         """Return the first of `number` stamps that this process has not used yet."""
         # Two threads may read the same last stamp; the id then decides between them.
-        clock = self._clock
-        stamp = max(clock.own_ns() + clock.offset_ns, least, self._stamp + 1)
+        clock, used = self._clock, self._stamp
+        stamp = clock.own_ns() + clock.offset_ns
+        if stamp <= used:
+            stamp = used + 1
+        if stamp < least:
+            stamp = least
+        if stamp > MAX_STAMP - number:
+            stamp = MAX_STAMP - number
         self._stamp = stamp + number - 1
-        return min(stamp, MAX_STAMP - number)
+        return stamp
 
     def _newest(self, priority: int, kept: _Tail | None, now: float) -> _Tail:
         """Look up the bucket at the end, or make one, and keep it as our tail.

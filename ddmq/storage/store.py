@@ -27,7 +27,6 @@ from ddmq.message import (
     content_of,
     decode,
     decode_dropped,
-    encode_options,
 )
 from ddmq.settings import Limit
 from ddmq.storage.buckets import Buckets, PassedOver
@@ -301,21 +300,25 @@ class Store:
     # A message comes
 
     def publish(
-        self, data: bytes, options: Publication, failures: int = 0, losses: int = 0
+        self,
+        data: bytes,
+        options: tuple[int, str, float, bool],
+        failures: int = 0,
+        losses: int = 0,
     ) -> str:
-        """Make a message; return its id.
+        """Make a message; return its id. `options` are the fields of a `Publication`.
 
         A crash leaves at most a file in `tmp/`, which is no message. A durable message
         survives a power cut as soon as this returns.
         """
         id_, clock, layout = os.urandom(10).hex(), self.clock, self.layout
-        priority, policy, _, durable = options
+        priority, policy, delay, durable = options
         entry = make(Entry, (priority, 0, id_, failures, losses, policy))
         draft = f"{layout.tmp}/{id_}"
         began = clock.monotonic(), clock.own_ns() + clock.offset_ns
         self.fs.create_own(draft, data, sync=durable, mode=layout.file_mode)
         try:
-            moved = self._show(draft, entry, options)
+            moved = self._show(draft, entry, delay, sync=durable)
         except OSError:
             self.fs.discard(draft)
             raise
@@ -364,11 +367,11 @@ class Store:
         bunches = chunks(messages, self.bundle_size)
         first, second = next(bunches, []), next(bunches, None)
         if second is None and len(first) < BUNDLE_FROM:
-            said = encode_options(options.priority)
             ids: list[str] = []
             try:
                 for message in first:
-                    ids.append(self.publish(content_of(message, said), options))
+                    content = content_of(message, options.priority)
+                    ids.append(self.publish(content, options))
             except OSError as error:
                 if ids:  # whoever tries it again would publish them twice
                     done = f"{len(ids)} of {len(first)} messages were published before"
@@ -393,7 +396,7 @@ class Store:
             self.write_bundle(draft, messages, options)
             self.fs.touch(entry, layout.file_mode)
             self.place_bundles(layout.tmp, [bundle], options)
-            moved = self._show(entry, bundle, options)
+            moved = self._show(entry, bundle, options.delay, sync=options.durable)
         except BaseException:
             with suppress(OSError):
                 self.leftovers.remove_drafts(draft)
@@ -428,13 +431,13 @@ class Store:
         if options.durable:
             self.fs.sync_directory(self.layout.bundles)
 
-    def _show(self, draft: str, entry: ReadyEntry, options: Publication) -> bool:
+    def _show(self, draft: str, entry: ReadyEntry, delay: float, *, sync: bool) -> bool:
         """Move a draft into the ready queue or `delayed/`; False when it is gone."""
-        if not options.delay:
-            return self.ready.append(draft, entry, sync=options.durable)
+        if not delay:
+            return self.ready.append(draft, entry, sync=sync)
         stamped = entry._replace(stamp=self.ready.next_stamp(0, entry.stamps))
-        moved = self.delayed.postpone(draft, stamped, options.delay)
-        if options.durable:
+        moved = self.delayed.postpone(draft, stamped, delay)
+        if sync:
             self.delayed.sync()
         return moved
 
@@ -482,7 +485,7 @@ class Store:
         for bundle in bundles:
             draft = f"{bucket}/{bundle.id}"
             make(draft)
-            if not self._show(draft, bundle, options):
+            if not self._show(draft, bundle, options.delay, sync=options.durable):
                 raise FileNotFoundError(errno.ENOENT, "cleaned away meanwhile", draft)
         self.fs.rmdir(bucket)
         return True

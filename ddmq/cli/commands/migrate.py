@@ -12,7 +12,7 @@ from ddmq.cli.spec import Command, Reply, positional, switch
 from ddmq.clock import Clock, date
 from ddmq.errors import warn
 from ddmq.former.queues import WORK, FormerMessage, FormerName, FormerQueue, NoMessage
-from ddmq.message import encode_message
+from ddmq.message import encode
 from ddmq.storage.locks import exclusive
 from ddmq.storage.roots import shared_mode
 from ddmq.storage.settings_file import SettingsFile
@@ -237,7 +237,7 @@ class _Migration:
             try:
                 found = self._queue.read(name, limit)
                 if found is not None:
-                    encode_message(found.message, b'"priority":999', limit)
+                    encode(found.message, 999, limit)
             except (NoMessage, InvalidArgument) as error:
                 self._leave_out(name.path, str(error))
                 continue

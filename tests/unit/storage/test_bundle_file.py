@@ -26,7 +26,7 @@ options = st.builds(
 
 
 def encoded(messages):
-    return [encode_message(message, b"") for message in messages]
+    return [encode_message(message) for message in messages]
 
 
 @given(st.lists(values, min_size=1, max_size=5), options)
