@@ -174,6 +174,7 @@ class Entry(_EntryFields):
     def name_at(self, stamp: int) -> str:
         """Return its name in a bucket with another stamp."""
         _, _, id_, failures, losses, policy = self
+        # `zfill` takes a quarter of the time of a format. This is done for each message.
         name = f"{str(stamp).zfill(19)}.{id_}.{failures}-{losses}"
         return f"{name}.{policy}" if policy else name
 
@@ -233,7 +234,7 @@ class Lease(NamedTuple):
     def of_waiting(cls, entry: Entry, ready: str, expiry: int) -> Lease:
         """Make a new lease of a waiting message, whose name in the ready queue is `ready`."""
         token = new_token()
-        name = f"{expiry:013d}.{entry.priority}.{ready}.{token}"
+        name = f"{str(expiry).zfill(13)}.{entry.priority}.{ready}.{token}"
         return make(cls, (entry, expiry, token, name, False))
 
     @classmethod
