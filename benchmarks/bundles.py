@@ -47,7 +47,7 @@ from support import (
 )
 
 from ddmq import Broker
-from ddmq.storage import store
+from ddmq.storage import bundle_file
 from ddmq.storage.filesystem import CountedCalls, FileSystem
 from ddmq.storage.layout import DIRECTORIES
 
@@ -208,14 +208,14 @@ def one_by_one(directory: Path, rounds: int) -> Table:
             found = Comparison.of(
                 [(getattr(a, what), getattr(b, what)) for a, b in pairs]
             )
-            cells = found.cells(store.BUNDLE_SIZE * MICRO)
+            cells = found.cells(bundle_file.BUNDLE_SIZE * MICRO)
             table.add(name, what, *cells, NO_SLOWER.verdict(found.ratio))
     return table
 
 
 def taken_in_turns(brokers: dict[str, Broker], number: int) -> tuple[Cost, Cost]:
     """Measure a thousand of each kind; change the order each time."""
-    size, costs = store.BUNDLE_SIZE, {}
+    size, costs = bundle_file.BUNDLE_SIZE, {}
     for kind in sorted(brokers, reverse=bool(number % 2)):
         KINDS[kind](brokers[kind], size)
         costs[kind] = Cost.of(partial(consume_and_ack, brokers[kind], size))
@@ -294,11 +294,14 @@ class Counted:
 
 def publish_as(bundled: int, number: int, broker: Broker) -> None:
     """Publish any number of messages together: as one bundle, or as single files."""
-    kept, store.BUNDLE_FROM = store.BUNDLE_FROM, 2 if bundled else sys.maxsize
+    kept, bundle_file.BUNDLE_FROM = (
+        bundle_file.BUNDLE_FROM,
+        2 if bundled else sys.maxsize,
+    )
     try:
         refill_bundled(broker, number)
     finally:
-        store.BUNDLE_FROM = kept
+        bundle_file.BUNDLE_FROM = kept
 
 
 def publish_and_take(bundled: int, number: int, broker: Broker) -> None:
@@ -371,7 +374,7 @@ def how_few(
     """Compare a few messages in single files with as many in one bundle."""
     table = Table(
         f"A few messages published together, then consumed and acked by {consumers}; "
-        f"a bundle from {store.BUNDLE_FROM} on",
+        f"a bundle from {bundle_file.BUNDLE_FROM} on",
         *("messages", "single calls", "bundle calls", "single µs", "bundle µs"),
         *("CPU, bundle / single", "wall, bundle / single"),
     )

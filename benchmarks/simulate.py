@@ -45,8 +45,8 @@ from virtual_time import Simulation, VirtualClock
 from ddmq import Broker, LeaseLost
 from ddmq.hpc.limits import AHEAD_AT_MOST, Durations, to_take
 from ddmq.hpc.poller import Poller
+from ddmq.storage.bundle_file import BUNDLE_SIZE
 from ddmq.storage.filesystem import FileSystem
-from ddmq.storage.store import BUNDLE_SIZE
 
 if TYPE_CHECKING:
     from argparse import Namespace

@@ -40,7 +40,7 @@ from ddmq.storage.filesystem import FileSystem
 from ddmq.storage.layout import is_queue, may_be_queue, queues
 from ddmq.storage.names import MAX_NOTE, Lease, check_queue_name, jitter
 from ddmq.storage.settings_file import LayeredSettings, SettingsFile
-from ddmq.storage.store import BUCKET_SIZE, BUNDLE_SIZE, Store
+from ddmq.storage.store import BUCKET_SIZE, Store
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -141,7 +141,7 @@ class Broker:
         clock: Clock | None = None,
         fs: FileSystem | None = None,
         bucket_size: int = BUCKET_SIZE,
-        bundle_size: int = BUNDLE_SIZE,
+        bundle_size: int | None = None,
     ) -> None:
         self.root = _checked_root(root)
         self._create = create
@@ -364,7 +364,7 @@ class Broker:
         acked is known only from the journals of workers. So `unknown` are: what somebody else
         acked, what was purged or moved away, and an id that this queue never had.
         """
-        from ddmq.storage.status import statuses  # rarely needed
+        from ddmq.storage.whereabouts import statuses  # rarely needed
 
         wanted = [ids] if isinstance(ids, str) else ids
         return statuses(self._visited(queue).store, wanted)

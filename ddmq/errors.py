@@ -1,4 +1,4 @@
-"""What people are told: every error that ddmq raises on purpose, and warnings."""
+"""What people are told: the errors of the public API, with what to do, and warnings."""
 
 from __future__ import annotations
 

@@ -150,6 +150,10 @@ class Policy(NamedTuple):
             return False
         return self.requeue_limit is None or counter < self.requeue_limit
 
+    def requeued(self, entry: Entry) -> Entry:
+        """Return the entry, whose counts have grown, as it waits to be tried once more."""
+        return entry._replace(priority=self.requeue_prio)
+
 
 class _MessageFields(NamedTuple):
     message: Any
@@ -191,10 +195,14 @@ class Message(_MessageFields):
         return self.failures + self.losses
 
     @property
+    def policy(self) -> Policy:
+        """The rules for it, as they were when it was consumed."""
+        return Policy(self.timeout, self.requeue, self.requeue_prio, self.requeue_limit)
+
+    @property
     def may_requeue(self) -> bool:
         """Whether it would be tried again after one more failure or loss."""
-        own = self.timeout, self.requeue, self.requeue_prio, self.requeue_limit
-        return Policy(*own).may_requeue(self.requeue_counter)
+        return self.policy.may_requeue(self.requeue_counter)
 
     def as_dict(self) -> dict[str, Any]:
         """Return everything as JSON types."""

@@ -360,8 +360,8 @@ class QueuePolicy:
             failed = current.entry.failed()
             if not message.may_requeue:
                 return self.store.dead_letter(current, failed, "failed", note)
-            failed = failed._replace(priority=message.requeue_prio)
-            return self.store.requeue(current, failed, delay)
+            again = message.policy.requeued(failed)
+            return self.store.requeue(current, again, delay)
 
         return self.settle(lease, act) is None
 
@@ -531,7 +531,7 @@ def import_all() -> None:
     import ddmq.storage.ranges
     import ddmq.storage.roots
     import ddmq.storage.scan
-    import ddmq.storage.status
+    import ddmq.storage.whereabouts
     import ddmq.storage.workers
     import ddmq.untrusted  # noqa: F401
 

@@ -1,4 +1,4 @@
-"""A queue that is looked at: the only module here that asks `storage` what is on disk."""
+"""A queue that is looked at: every symptom asks it what is on disk, and nobody else."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whose fault an error is: a worker waits, gives the message back, blames it, or ends."""
+"""What an `OSError` or `DdmqError` means for a worker: it waits, or ends, or blames a message."""
 
 from __future__ import annotations
 

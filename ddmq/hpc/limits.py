@@ -1,4 +1,4 @@
-"""When a worker takes no more messages: its job ends, or too much has failed."""
+"""How many messages a worker takes, and when no more: its job ends, or too much has failed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How long a queue has been empty, and when to look again."""
+"""How long a queue has been empty, and when to look again: at most `--poll-max` later."""
 
 from __future__ import annotations
 

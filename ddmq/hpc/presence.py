@@ -2,7 +2,7 @@
 
 No message depends on it. A thread makes each call, and the worker's loop does not wait for it. Of
 failures, only the first is told. A worker lists `workers/` to see how many there are, and so how
-often it may rename. The same listing shows whether somebody asks it to drain.
+often it may rename; the numbers are in `ddmq.storage.workers`. The same listing shows whether somebody asks it to drain.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from ddmq.storage.workers import (
     BRAKING,
     DRAINING,
     ENDED,
-    EVERY,
     IDLE,
     MOST_TEXT,
     PAUSED,
+    RENAME_EVERY,
     SIGN_EVERY,
     WORKING,
     Turn,
@@ -238,7 +238,7 @@ class Presence:
         if self._is_early:
             self._next = now + _EARLY
         elif self._turn is None:  # not all that start together look together
-            self._next = now + EVERY * (1 + os.urandom(1)[0] / 255)
+            self._next = now + RENAME_EVERY * (1 + os.urandom(1)[0] / 255)
         else:
             least = self._turn.interval - _GRAIN
             self._next = now + least + self._turn.after(self._clock.time() + least)
@@ -256,7 +256,7 @@ class Presence:
     def _interval(self) -> float:
         if self._is_early:
             return _EARLY
-        return EVERY if self._turn is None else self._turn.interval
+        return RENAME_EVERY if self._turn is None else self._turn.interval
 
     def _is_our_turn(self, workers: Workers, name: WorkerName) -> bool:
         """Look how many workers there are, and who is to drain; tell whether we may rename."""

@@ -1,4 +1,4 @@
-"""Whose fault a failure is, and so when what has ended is settled: at once, or later."""
+"""Whose fault it is that commands fail, and so when each is settled: at once, or later."""
 
 from __future__ import annotations
 

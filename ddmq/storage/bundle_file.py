@@ -19,16 +19,19 @@ if TYPE_CHECKING:
 
     from ddmq.message import Publication
 
-#: The most bytes of a bundle of more than one message.
-MAX_BUNDLE_BYTES = 1 << 20
+#: The most messages of a bundle, and the most bytes if it has more than one.
+BUNDLE_SIZE, MAX_BUNDLE_BYTES = 1000, 1 << 20
+#: How many messages that are published together become a bundle, and not single files.
+BUNDLE_FROM = 10
 #: The most bytes of the first line, and of that line with the line breaks of all others.
 _MAX_HEAD, _MAX_ENDS = 1 << 12, 1 << 17
 #: One more than the most lines that a bundle's name can count.
 _MAX_LINES = 10**5
 
 
-def chunks(lines: Iterable[bytes], most: int) -> Iterator[list[bytes]]:
+def chunks(lines: Iterable[bytes], most: int | None) -> Iterator[list[bytes]]:
     """Divide messages into bundles: at most `most` in each, and not too many bytes."""
+    most = BUNDLE_SIZE if most is None else most
     chunk: list[bytes] = []
     size = 0
     for line in lines:

@@ -155,7 +155,7 @@ class Cancellations:
             else:
                 others += self._store.dead_letters.quarantine(path, _NO_NAME)
         if old:
-            from ddmq.storage.status import gone  # rarely needed
+            from ddmq.storage.whereabouts import gone  # rarely needed
 
             self.forget(gone(self._store, old))
         if others:
@@ -164,13 +164,13 @@ class Cancellations:
     # Cancelling
 
     def cancel(self, ids: Iterable[str]) -> dict[str, str]:
-        """Cancel messages; return where each is now, as `ddmq.storage.status` says it.
+        """Cancel messages; return where each is now, as `ddmq.storage.whereabouts` says it.
 
         `dead`: it is a dead letter, by us or before. `waiting`, `delayed` or `work`: it will be,
         when it is claimed or its lease is over. `acked` or `unknown`: there is nothing to cancel.
         InvalidArgument: one is no id, and nothing was done. An interrupted call can be repeated.
         """
-        from ddmq.storage.status import statuses  # rarely needed
+        from ddmq.storage.whereabouts import statuses  # rarely needed
 
         asked = list(dict.fromkeys(ids))
         for id_ in asked:

@@ -114,8 +114,8 @@ class Expiry:
         policy = Policy.of(found, self._settings())
         if not policy.may_requeue(found.failures + found.losses):
             return reduce(Swept.plus, map(self._expire_one, held.leases()), swept)
-        lost = entry.lost()._replace(priority=policy.requeue_prio)
-        moved = ranges.put(held.token, lines, lost, ready.append)
+        again = policy.requeued(entry.lost())
+        moved = ranges.put(held.token, lines, again, ready.append)
         return swept.plus(Swept(requeued=len(lines) if moved else 0))
 
     def _expire_one(self, lease: Lease) -> Swept:
@@ -127,5 +127,5 @@ class Expiry:
         if not policy.may_requeue(entry.failures + entry.losses):
             dead = self._store.dead_letter(lease, lost, "expired")
             return Swept(dead=int(dead))
-        lost = lost._replace(priority=policy.requeue_prio)
-        return Swept(requeued=int(self._store.requeue(lease, lost)))
+        again = policy.requeued(lost)
+        return Swept(requeued=int(self._store.requeue(lease, again)))

@@ -73,10 +73,6 @@ if TYPE_CHECKING:
     from ddmq.storage.scan import Scan
 
 BUCKET_SIZE = 500
-#: The most messages of a bundle.
-BUNDLE_SIZE = 1000
-#: How many messages that are published together become a bundle, and not single files.
-BUNDLE_FROM = 10
 #: These errors concern one file (immutable, or another user's in a sticky directory) alone.
 _ONLY_THIS = (errno.EPERM, errno.EBUSY, errno.EXDEV)
 #: These errors concern the whole file system, or this process.
@@ -147,7 +143,7 @@ class Store:
         limit: Limit | None = None,
         *,
         bucket_size: int = BUCKET_SIZE,
-        bundle_size: int = BUNDLE_SIZE,
+        bundle_size: int | None = None,
     ) -> None:
         self.path = path
         self.fs = fs
@@ -362,7 +358,7 @@ class Store:
         these visible. The bundles are written while the messages come, so that not all are
         kept in memory.
         """
-        from ddmq.storage.bundle_file import chunks
+        from ddmq.storage.bundle_file import BUNDLE_FROM, chunks
 
         bunches = chunks(messages, self.bundle_size)
         first, second = next(bunches, []), next(bunches, None)

@@ -34,7 +34,7 @@ BRAKING, AWAY, ENDED = "braking", "away", "ended"
 #: What others say of a worker that gave no sign for long, or whose process is gone from this node.
 LOST = "lost"
 #: Seconds between two renames by one worker, and renames a second by all of a queue.
-EVERY, RENAMES_PER_SECOND = 10.0, 10
+RENAME_EVERY, RENAMES_PER_SECOND = 10.0, 10
 #: Seconds after which a worker gives a sign of life though nothing has changed.
 SIGN_EVERY = 60.0
 #: The longest of both, however many names somebody planted.
@@ -196,7 +196,7 @@ class Turn(NamedTuple):
     The time is divided into intervals, and each worker has its own moment in each.
     """
 
-    interval: float = EVERY
+    interval: float = RENAME_EVERY
     """Seconds."""
     phase: float = 0.0
     """Seconds from the beginning of an interval."""
@@ -207,7 +207,7 @@ class Turn(NamedTuple):
     def of(cls, token: str, tokens: Sequence[str]) -> Turn:
         """Return the turn of a worker among others, whose tokens are sorted."""
         number = max(len(tokens), 1)
-        interval = min(max(EVERY, number / RENAMES_PER_SECOND), _LONGEST)
+        interval = min(max(RENAME_EVERY, number / RENAMES_PER_SECOND), _LONGEST)
         rank = bisect_left(tokens, token)
         return cls(interval, rank * interval / number, number)
 

@@ -11,7 +11,7 @@ import pytest
 from acceptance.workers import counts
 
 from ddmq.hpc import Worker
-from ddmq.storage.status import STATUSES
+from ddmq.storage.whereabouts import STATUSES
 
 pytestmark = pytest.mark.slow
 

@@ -46,7 +46,7 @@ CORE = [
     "ddmq.storage.workers",
     "ddmq.storage.contents",
     "ddmq.storage.pause",
-    "ddmq.storage.status",
+    "ddmq.storage.whereabouts",
     "ddmq.storage.cancelled",
     "ddmq.storage.keys",
     "ddmq.storage.store",

@@ -1,4 +1,4 @@
-"""`ddmq publish`."""
+"""`ddmq publish` and `ddmq forget`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What lies in a queue and should not: garbage, leftovers, and leases without their bundle."""
+"""What is strange in a queue: garbage, leftovers, odd dead letters, lost bundles, a pause."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ from unit.scenes import claim_in_vain
 from ddmq import Broker
 from ddmq.errors import StorageError
 from ddmq.storage.filesystem import FileSystem
-from ddmq.storage.status import gone, statuses
+from ddmq.storage.whereabouts import gone, statuses
 
 
 def noted(root, *runs, name="n1-1-aa.1.jsonl", prefix=b""):
