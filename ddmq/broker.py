@@ -83,7 +83,7 @@ def _explained(method: _Method) -> _Method:
     """Turn an OSError into a DdmqError that explains it; this is done only here."""
 
     @wraps(method)
-    def call(*args: Any, **kwargs: Any) -> Any:  # `self` among them: so none is copied
+    def call(*args: Any, **kwargs: Any) -> Any:  # `self` is in them: a tuple less
         try:
             return method(*args, **kwargs)
         except OSError as error:
@@ -955,7 +955,7 @@ class Broker:
             known = self._opened(queue, create=create)
         now = self._clock.monotonic()
         if not known.attended_at <= now < known.due_at or known.settings.known is None:
-            known.attend(now, clean=clean, publishes=create is not None)
+            known.attend(now, clean=clean)
         return known
 
     def _queue(self, queue: str) -> QueuePolicy:

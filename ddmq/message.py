@@ -235,9 +235,10 @@ _decoder = json.JSONDecoder(parse_constant=_refuse_constant, parse_float=_finite
 
 def encode(message: Any, priority: int, limit: int = MAX_BYTES) -> bytes:
     """Return the content of a new message file, of at most `limit` bytes."""
-    content = _FRAME % (_as_json(message), priority)
+    data = _as_json(message)
+    content = _FRAME % (data, priority)
     if len(content) > limit:
-        raise _too_large(message, len(content), limit)
+        raise _too_large(data, len(content), limit)
     return content
 
 
@@ -245,7 +246,7 @@ def encode_message(message: Any, around: int = 0, limit: int = MAX_BYTES) -> byt
     """Return a message as one line of JSON, for a file with `around` more bytes."""
     data = _as_json(message)
     if len(data) + around > limit:
-        raise _too_large(message, len(data) + around, limit)
+        raise _too_large(data, len(data) + around, limit)
     return data
 
 
@@ -260,11 +261,10 @@ def _as_json(message: Any) -> bytes:
         raise InvalidArgument(f"message is no JSON value: {error}") from error
 
 
-def _too_large(message: Any, size: int, limit: int) -> InvalidArgument:
-    begin = _as_json(message)[:30].decode(errors="replace")
+def _too_large(data: bytes, size: int, limit: int) -> InvalidArgument:
     return InvalidArgument(
         f"message is {size} bytes long, over {limit} (max_message_size), and begins with "
-        f"{begin!r}; write it to a file and publish the path"
+        f"{data[:30].decode(errors='replace')!r}; write it to a file and publish the path"
     )
 
 

@@ -68,15 +68,15 @@ class QueuePolicy:
         self._has_all = self._has_told_pause = False
         self._layout = store.layout
 
-    def attend(self, now: float, *, clean: bool, publishes: bool = False) -> None:
+    def attend(self, now: float, *, clean: bool) -> None:
         """Do what is due: compare directories, read settings, keep house.
 
-        It is due once a second. Who publishes needs settings that are half a minute old at most.
         A client that lists a queue must know its layout: else it would judge names that it
-        can't read. An idle client lists all the time, so this check must cost little.
+        can't read. An idle client lists all the time, so this check must cost little, and the
+        settings may be minutes old after it.
         """
         self._layout.check_when_due()
-        self.settings.current(REREAD_EVERY if publishes else LAYOUT_EVERY)
+        self.settings.current(LAYOUT_EVERY)
         if clean:
             self.housekeeper.sweep_when_due()
         self.attended_at = now
@@ -153,9 +153,13 @@ class QueuePolicy:
 
         The caller has attended to this queue within the last second.
         """
-        settings = self.settings.known or self.settings.current()
-        resolved = _resolved(options, settings)
-        data = encode(message, resolved[0], self.settings.max_bytes)
+        settings, known = self.settings, None
+        if (
+            self.attended_at - settings.read_at < REREAD_EVERY
+        ):  # `current`, but for a clock
+            known = settings.known
+        resolved = _resolved(options, known or settings.current())
+        data = encode(message, resolved[0], settings.max_bytes)
         if key is None:
             return self.store.publish(data, resolved)
         from ddmq.storage.keys import Keys, name_of  # rarely needed

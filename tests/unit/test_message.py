@@ -22,6 +22,7 @@ from ddmq.message import (
     decode,
     decode_dropped,
     encode,
+    encode_message,
 )
 from ddmq.queue_policy import message_of
 from ddmq.settings import Settings
@@ -136,6 +137,20 @@ def test_a_message_that_is_too_large_is_refused_with_a_remedy():
     assert "over 1000 (max_message_size), and begins with '" in str(told.value)
     assert "publish the path" in str(told.value)
     assert str(told.value).isprintable()
+
+
+@pytest.mark.parametrize(
+    "encoded", [lambda x: encode(x, 5, 40), lambda x: encode_message(x, 5, 40)]
+)
+def test_the_text_quotes_what_was_measured_of_a_message_that_others_change(encoded):
+    class Changing(dict):
+        def items(self):
+            found = [*super().items()]
+            self.clear()
+            return found
+
+    with pytest.raises(InvalidArgument, match=r"""begins with '{"a":"xxxx"""):
+        encoded(Changing(a="x" * 40))
 
 
 def test_the_largest_message_that_can_be_written_can_be_read():

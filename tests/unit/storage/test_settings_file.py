@@ -344,6 +344,19 @@ def test_another_layout_is_noticed_sooner_by_who_publishes_or_consumes(
         USES[use](broker)
 
 
+@pytest.mark.parametrize("look", ["view", "consume"])
+@pytest.mark.parametrize("use", ["publish", "publish many"])
+def test_that_is_as_soon_if_the_same_client_looked_just_before(
+    broker, queue_file, clock, use, look
+):
+    broker.view("q")
+    relaid(queue_file, LATER)
+    clock.advance(MINUTE)
+    getattr(broker, look)("q")  # who looks believes for longer that nothing has changed
+    with pytest.raises(UnknownLayout):
+        USES[use](broker)
+
+
 def test_an_invalid_root_hides_no_other_layout(broker, root_file, queue_file, clock):
     broker.publish("q", "x")
     write(root_file, "colour: red\n")
