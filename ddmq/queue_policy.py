@@ -153,11 +153,10 @@ class QueuePolicy:
 
         The caller has attended to this queue within the last second.
         """
-        settings, known = self.settings, None
-        if (
-            self.attended_at - settings.read_at < REREAD_EVERY
-        ):  # `current`, but for a clock
-            known = settings.known
+        settings = self.settings
+        # As `current` does, but without another look at the clock.
+        is_new = self.attended_at - settings.read_at < REREAD_EVERY
+        known = settings.known if is_new else None
         resolved = _resolved(options, known or settings.current())
         data = encode(message, resolved[0], settings.max_bytes)
         if key is None:
