@@ -419,7 +419,7 @@ class Broker:
         the message is consumed. `timeout` and `delay` are seconds. If `durable` holds, the
         message survives a power cut as soon as this returns.
         """
-        # As `PublishOptions` have them, which take three times as long to make.
+        # As `PublishOptions` have them, which take several times as long to make.
         own = (priority, timeout, requeue, requeue_prio, requeue_limit, delay, durable)
         known = self._known(queue, clean=self._clean, create=self._create)
         return known.publish(message, own, key)

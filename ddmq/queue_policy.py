@@ -157,7 +157,7 @@ class QueuePolicy:
         # As `current` does, but without another look at the clock.
         is_new = self.attended_at - settings.read_at < REREAD_EVERY
         known = settings.known if is_new else None
-        resolved = _resolved(options, known or settings.current())
+        resolved = self._resolved(options, known)
         data = encode(message, resolved[0], settings.max_bytes)
         if key is None:
             return self.store.publish(data, resolved)
@@ -235,7 +235,32 @@ class QueuePolicy:
 
     def _publication(self, options: PublishOptions) -> Publication:
         """Return what new messages have in common, or raise InvalidArgument."""
-        return Publication(*_resolved(options, self.settings.current()))
+        return Publication(*self._resolved(options))
+
+    def _resolved(
+        self, options: OptionFields, settings: Settings | None = None
+    ) -> tuple[int, str, float, bool]:
+        """Return the fields of the `Publication` with these options, or raise InvalidArgument.
+
+        The settings give the priority and `durable` where the publisher gives none; None: read
+        them, if they are old. Anything else that the publisher leaves out is left out of the
+        messages' names, too.
+        """
+        priority, timeout, requeue, requeue_prio, limit, delay, durable = options
+        says_nothing = (  # as most publishers do: then there is nothing to check
+            priority is timeout is requeue is requeue_prio is None
+            and limit is UNSET
+            and type(delay) is int
+            and not delay
+            and (durable is None or type(durable) is bool)
+        )
+        policy = "" if says_nothing else policy_of(PublishOptions(*options).checked())
+        settings = settings or self.settings.current()
+        if priority is None:
+            priority = settings.priority
+        if durable is None:
+            durable = settings.durable
+        return priority, policy, delay, durable
 
     # Messages are consumed
 
@@ -537,30 +562,6 @@ def import_all() -> None:
     import ddmq.storage.whereabouts
     import ddmq.storage.workers
     import ddmq.untrusted  # noqa: F401
-
-
-def _resolved(
-    options: OptionFields, settings: Settings
-) -> tuple[int, str, float, bool]:
-    """Return the fields of the `Publication` with these options, or raise InvalidArgument.
-
-    The settings give the priority and `durable` where the publisher gives none. Anything
-    else that the publisher leaves out is left out of the messages' names, too.
-    """
-    priority, timeout, requeue, requeue_prio, limit, delay, durable = options
-    says_nothing = (  # as most publishers do: then there is nothing to check
-        priority is timeout is requeue is requeue_prio is None
-        and limit is UNSET
-        and type(delay) is int
-        and not delay
-        and (durable is None or type(durable) is bool)
-    )
-    policy = "" if says_nothing else policy_of(PublishOptions(*options).checked())
-    if priority is None:
-        priority = settings.priority
-    if durable is None:
-        durable = settings.durable
-    return priority, policy, delay, durable
 
 
 def message_of(
