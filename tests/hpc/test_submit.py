@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import os
 import re
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +15,7 @@ from pathlib import Path
 import pytest
 from hpc.fakes import fake_commands
 
+import ddmq
 from ddmq import Broker
 from ddmq.cli import submit as submit_cli
 from ddmq.hpc import chain, submit
@@ -172,6 +175,8 @@ def test_pbs_gets_a_resource_alone_where_no_processors_are_asked_for(capsys, bro
     ("options", "resources"),
     [
         (["mem=4gb", "ngpus=2"], {"select=1:ncpus=16:mem=4gb:ngpus=2"}),
+        (["mem=4gb", "ngpus=2", "mem=8gb"], {"select=1:ncpus=16:mem=8gb:ngpus=2"}),
+        (["ncpus=32", "mem=1gb"], {"select=1:ncpus=32:mem=1gb"}),
         (["min_walltime=1:00"], {"select=1:ncpus=16", "min_walltime=1:00"}),
         (
             ["soft_walltime=9", "mem=1gb", "licences=3", "cput=5"],
@@ -189,6 +194,14 @@ def test_only_what_belongs_to_a_chunk_is_in_the_select_of_pbs(
     given = [word for option in options for word in ("-o", option)]
     out = dry(capsys, "pbs", broker, "-j", 16, *given)
     assert set(re.findall("#PBS -l (.*)", out)) == resources
+
+
+def test_a_script_is_printed_as_it_would_be_submitted(monkeypatch, broker):
+    printed = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+    monkeypatch.setattr(sys, "stdout", printed)
+    words = ["slurm", broker.root, "jobs", "--dry-run", "--", "echo", "é"]
+    assert submit_cli.main([str(word) for word in words]) == 0
+    assert printed.buffer.getvalue().decode().endswith("-- echo 'é'\n")
 
 
 def test_the_users_options_come_last_and_so_win(capsys, broker):
@@ -616,3 +629,49 @@ def test_the_job_is_told_though_standard_output_has_no_room(
         patched.setattr(sys, "stdout", full)
         assert submit_cli.main(["slurm", broker.root, "jobs", "--", "echo"]) == 1
     assert "submitted: Submitted batch job 12345" in caplog.text
+
+
+def test_a_record_is_kept_where_there_may_be_a_job(capsys, broker, fake, here):
+    fake("sbatch")
+    program = Path(shutil.which("sbatch"))
+    for ends, kept in (("exit 1", 0), ("echo 12345; exit 1", 1), ("kill -9 $$", 2)):
+        program.write_text(f"#!/bin/sh\n{ends}\n")
+        words = ["slurm", broker.root, "jobs", "--", "./process.sh"]
+        assert run(capsys, *words)[0] == 1
+        assert len(list((Path(broker.root) / "jobs/jobs").iterdir())) == kept
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["INT", "TERM", "HUP"])
+def test_whoever_ends_it_hears_that_there_may_be_a_job(broker, fake, name):
+    fake("sbatch")
+    Path(shutil.which("sbatch")).write_text(
+        f"#!/bin/sh\nkill -{name} $PPID\nexec /bin/sleep 60\n"
+    )
+    words = [sys.executable, "-m", "ddmq", "submit", "slurm", broker.root, "jobs"]
+    done = subprocess.run(
+        [*map(str, words), "--", "true"],
+        env={**os.environ, "PYTHONPATH": str(Path(ddmq.__file__).parents[1])},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 130
+    assert (
+        "interrupted: sbatch may have done it or not; look at your jobs" in done.stderr
+    )
+    assert len(list((Path(broker.root) / "jobs/jobs").iterdir())) == 1
+
+
+def test_a_signal_that_is_ignored_stays_so(capsys, broker, fake, here):
+    fake("sbatch")
+    program = Path(shutil.which("sbatch"))
+    program.write_text("#!/bin/sh\nkill -HUP $PPID\necho 12345\n")
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        words = ["slurm", broker.root, "jobs", "--", "./process.sh"]
+        assert run(capsys, *words) == (0, "12345\n", "")
+        assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
