@@ -184,14 +184,15 @@ def _run(words: list[str]) -> int:
     if job.dry_run:
         sys.stdout.buffer.write(text.encode())  # as it would be submitted
         return 0
-    for program in (command[0], *given.stopping.then[:1]):
+    for program in (command[0], *given.stopping.then[:1], job.worker or ""):
         refuse_missing(program)
     keeps = bool(job.chain and not job.requeue)
     with _told_to_end():
         said = printable_lines(_submitted(where.scheduler, script, text, keeps=keeps))
         try:
-            print(said, flush=True)
-        except (OSError, UnicodeError, KeyboardInterrupt):
+            sys.stdout.buffer.write(f"{said}\n".encode("utf-8", "backslashreplace"))
+            sys.stdout.buffer.flush()
+        except (OSError, KeyboardInterrupt):
             warn(f"submitted: {said}")
             raise
     return 0

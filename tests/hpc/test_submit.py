@@ -204,6 +204,25 @@ def test_a_script_is_printed_as_it_would_be_submitted(monkeypatch, broker):
     assert printed.buffer.getvalue().decode().endswith("-- echo 'é'\n")
 
 
+def test_what_the_scheduler_says_is_printed_to_whatever_terminal(
+    monkeypatch, broker, fake, here
+):
+    fake("sbatch", "tâche 8")
+    printed = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+    monkeypatch.setattr(sys, "stdout", printed)
+    words = ["slurm", broker.root, "jobs", "--", "./process.sh"]
+    assert submit_cli.main([str(word) for word in words]) == 0
+    assert printed.buffer.getvalue().decode() == "tâche 8\n"
+
+
+def test_a_worker_that_is_not_here_is_refused(capsys, broker, fake, here):
+    got = fake("sbatch")
+    words = ["slurm", broker.root, "jobs", "--worker", "./none", "--", "./process.sh"]
+    status, _, err = run(capsys, *words)
+    assert (status, got()) == (2, None)
+    assert "./none is no executable file" in err
+
+
 def test_the_users_options_come_last_and_so_win(capsys, broker):
     odd = "signal=B:TERM@300", "comment=a 'b' #c"
     out = dry(capsys, "slurm", broker, "-o", odd[0], "-o", odd[1])
