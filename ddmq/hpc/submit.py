@@ -167,7 +167,9 @@ def _option(scheduler: Scheduler, option: str) -> str:
         return option
     key, equals, value = option.partition("=")
     form = scheduler.letter if len(key) == 1 else scheduler.word
-    return form.format(key, shlex.quote(value)) if equals else form.split("{}")[0] + key
+    if not equals:
+        return form.split("{}")[0] + key
+    return form.format(key, shlex.quote(value).replace("\\", scheduler.backslash))
 
 
 def _variables(option: str) -> list[str]:

@@ -231,6 +231,12 @@ def test_the_users_options_come_last_and_so_win(capsys, broker):
     assert shlex.split(directives[-1], comments=False)[1] == f"--{odd[1]}"
 
 
+def test_slurm_takes_a_backslash_for_an_escape_also_in_quotes(capsys, broker):
+    option = "-o", r"comment=a\b 'c'"
+    assert r"--comment='a\\b '" in dry(capsys, "slurm", broker, *option)
+    assert r"comment='a\b '" in dry(capsys, "pbs", broker, *option)
+
+
 @pytest.mark.parametrize("option", ["", "=x", "a=b\nrm -rf /"])
 def test_an_option_is_one_line(capsys, broker, option):
     with pytest.raises(SystemExit) as stop:
