@@ -12,7 +12,8 @@ import sys
 from contextlib import suppress
 from importlib import resources
 from string import Template
-from typing import TYPE_CHECKING, NamedTuple
+from threading import Thread
+from typing import IO, TYPE_CHECKING, NamedTuple
 
 from ddmq.errors import DdmqError, InvalidArgument, StorageError, warn
 from ddmq.hpc.folder import Folder, reached
@@ -416,17 +417,20 @@ def _run(
 
     It has ended when its process has: what it leaves in the background may keep the pipes.
     """
-    pipe, input_ = subprocess.PIPE, given or None
+    pipe = subprocess.PIPE
     with subprocess.Popen(
         arguments, env=dict(environ), stdin=pipe, stdout=pipe, stderr=pipe
     ) as process:
         try:
+            # A thread, since `communicate` gives nothing more once it was late. It may wait for
+            # ever where the pipe is held and nobody reads.
+            input_, process.stdin = process.stdin, None
+            Thread(target=_give, args=(input_, given), daemon=True).start()
             while True:
                 has_ended = process.poll() is not None
                 try:
-                    outputs = process.communicate(input_, timeout=_SILENCE)
+                    outputs = process.communicate(timeout=_SILENCE)
                 except subprocess.TimeoutExpired as late:
-                    input_ = None  # it is on its way
                     if has_ended:
                         outputs = late.stdout or b"", late.stderr or b""
                         break
@@ -437,6 +441,12 @@ def _run(
             raise
     printed, complained = map(_words, outputs)
     return process.returncode, printed, complained
+
+
+def _give(pipe: IO[bytes], data: bytes) -> None:
+    """Write to a pipe, as far as anybody reads it, and close it."""
+    with suppress(OSError), pipe:
+        pipe.write(data)
 
 
 def _words(data: bytes) -> str:

@@ -126,11 +126,11 @@ def test_a_scheduler_that_ends_without_a_word_is_explained(broker, fake, ends, s
         submit.submitted("slurm", submit.Script(b"#!/bin/sh\n"), {})
 
 
-def saying(fake, script):
+def saying(fake, script, given=b"#!/bin/sh\n"):
     """Let sbatch be a script; return what is made of what it says."""
     fake("sbatch")
     Path(shutil.which("sbatch")).write_text(f"#!/bin/sh\n{script}\n")
-    return submit.submitted("slurm", submit.Script(b"#!/bin/sh\n"), {})
+    return submit.submitted("slurm", submit.Script(given), {})
 
 
 def test_what_a_scheduler_warns_of_is_passed_on(fake, caplog):
@@ -173,6 +173,17 @@ def test_what_a_scheduler_leaves_in_the_background_is_not_waited_for(fake, tmp_p
 def test_a_scheduler_may_take_its_time(fake):
     slow = "/bin/sleep 0.7; /bin/cat; /bin/sleep 0.7; echo job 8"
     assert saying(fake, slow) == "#!/bin/sh\njob 8"
+    slow = "/bin/sleep 0.7; /usr/bin/wc -c; /bin/sleep 0.7"
+    assert saying(fake, slow, bytes(300000)) == "300000"
+
+
+@pytest.mark.slow
+def test_a_scheduler_need_not_read_a_script(fake, tmp_path):
+    assert saying(fake, "echo job 8", bytes(300000)) == "job 8"
+    pid = tmp_path / "pid"
+    held = f"/bin/sleep 600 <&0 &\necho $! > '{pid}'\necho job 8"
+    assert saying(fake, held, bytes(300000)) == "job 8"
+    os.kill(int(pid.read_text()), signal.SIGKILL)
 
 
 def test_the_worker_is_the_one_that_is_installed_here(tmp_path, monkeypatch):
