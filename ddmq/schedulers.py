@@ -66,6 +66,8 @@ class Scheduler(NamedTuple):
     """A user's option that is named by a single letter, and its value."""
     word: str = "-l {}={}"
     """Any other option of a user."""
+    backslash: str = "\\"
+    """How a backslash is written in the value of an option, in quotes."""
     joined: str = ""
     """How a resource is added to `slots`."""
     chunk: frozenset[str] = frozenset()
@@ -137,6 +139,7 @@ SLURM = Scheduler(
     slots="--cpus-per-task={}",
     time_option="--time={}",
     word="--{}={}",
+    backslash=r"\\",
     export="--export={}",
     exported="SLURM_EXPORT_ENV",
     requeue=("scontrol", "requeue"),

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 import os
+import signal
 import sys
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, NamedTuple
 
 from ddmq import Broker
@@ -42,7 +44,7 @@ from ddmq.schedulers import SCHEDULERS
 from ddmq.storage.filesystem import FileSystem
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from ddmq import Counts
 
@@ -180,17 +182,19 @@ def _run(words: list[str]) -> int:
     script = submit.new_script(path)
     text = submit.rendered(request, script)
     if job.dry_run:
-        print(text, end="")
+        sys.stdout.buffer.write(text.encode())  # as it would be submitted
         return 0
-    for program in (command[0], *given.stopping.then[:1]):
+    for program in (command[0], *given.stopping.then[:1], job.worker or ""):
         refuse_missing(program)
     keeps = bool(job.chain and not job.requeue)
-    said = printable_lines(_submitted(where.scheduler, script, text, keeps=keeps))
-    try:
-        print(said, flush=True)
-    except OSError:
-        warn(f"submitted: {said}")
-        raise
+    with _told_to_end():
+        said = printable_lines(_submitted(where.scheduler, script, text, keeps=keeps))
+        try:
+            sys.stdout.buffer.write(f"{said}\n".encode("utf-8", "backslashreplace"))
+            sys.stdout.buffer.flush()
+        except (OSError, KeyboardInterrupt):
+            warn(f"submitted: {said}")
+            raise
     return 0
 
 
@@ -211,17 +215,41 @@ def submit_parser() -> Parser:
     return parser
 
 
+@contextmanager
+def _told_to_end() -> Iterator[None]:
+    """Let SIGTERM and SIGHUP end this process as Ctrl-C does: it still tells what it knows."""
+    taken = [
+        number
+        for number in (signal.SIGTERM, signal.SIGHUP)
+        if signal.getsignal(number) == signal.SIG_DFL
+    ]
+    for number in taken:
+        signal.signal(number, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        for number in taken:
+            signal.signal(number, signal.SIG_DFL)
+
+
 def _submitted(scheduler: str, script: str, text: str, *, keeps: bool) -> str:
     """Submit a job; the record of its script is removed again where the scheduler refuses.
 
-    With `keeps` it stays, since a chain needs it: a scheduler that is busy may answer too late
-    for its command, which fails then, and have queued the job.
+    It stays where there may be a job. With `keeps` it stays in any case, since a chain needs it:
+    a scheduler that is busy may answer too late for its command, which fails then, and have
+    queued the job.
     """
     submit.require(scheduler)
     fs = FileSystem()
-    submit.write(script, text, fs)
+    try:
+        submit.write(script, text, fs)
+    except KeyboardInterrupt:
+        submit.forget(script, fs)
+        raise
     try:
         return submit.submitted(scheduler, submit.Script(text.encode()), {})
+    except submit.MaybeSubmitted:
+        raise
     except submit.SubmitFailed:
         if not keeps:
             submit.forget(script, fs)

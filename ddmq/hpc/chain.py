@@ -7,7 +7,7 @@ import re
 from typing import TYPE_CHECKING
 
 from ddmq.clock import Clock
-from ddmq.errors import StorageError
+from ddmq.errors import InvalidArgument, StorageError
 from ddmq.hpc import submit
 from ddmq.schedulers import FIRST, SCHEDULERS, job_id, whole_job_id
 from ddmq.storage.filesystem import FileSystem
@@ -43,8 +43,12 @@ def continue_chain(
     stay where they are.
     """
     left, script = environ.get(LEFT, ""), environ.get(SCRIPT, "")
-    if not re.fullmatch("[0-9]{1,9}", left) or int(left) < 1 or not script:
+    if not re.fullmatch("[0-9]{1,18}", left) or int(left) < 1 or not script:
         return None
+    named = environ.get(SCHEDULER, FIRST)
+    if named not in SCHEDULERS:
+        known = ", ".join(SCHEDULERS)
+        raise InvalidArgument(f"{SCHEDULER} is {named!r}; it must be one of {known}")
     if script == "requeue":
         return _requeue(int(left), environ)
     name = re.sub(r"[^\w.-]", "-", environ.get(ID) or whole_job_id(environ) or "no-job")

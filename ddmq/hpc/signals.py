@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from ddmq.hpc.running.execution import Ended
 
 DRAIN = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2)
+#: They announce the end of a job: who has drained already need not hear of it.
+_ANNOUNCE = (signal.SIGUSR1, signal.SIGUSR2)
 #: Slurm sends a signal twice within milliseconds: only a later one is another.
 _SAME_WITHIN = 5.0
 #: Seconds for which the worker waits for a signal of its own after one has ended a command.
@@ -36,7 +38,8 @@ class Signals:
     """While entered, a signal asks for a drain, a later one for haste.
 
     The end of a child ends a `wait`. For the main thread only, as Python's signal
-    handlers are.
+    handlers are. Afterwards SIGUSR1 and SIGUSR2 are ignored: they announce the end of a job, and
+    would kill the worker while it submits the next one.
     """
 
     def __init__(self, clock: Clock) -> None:
@@ -67,7 +70,8 @@ class Signals:
     ) -> None:
         self.are_taken = False
         for number, handler in self._before.items():
-            signal.signal(number, handler)
+            is_deadly = number in _ANNOUNCE and handler == signal.SIG_DFL
+            signal.signal(number, signal.SIG_IGN if is_deadly else handler)
         signal.set_wakeup_fd(self._wakeup_before)
         os.close(self._read)
         os.close(self._write)

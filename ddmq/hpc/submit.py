@@ -12,9 +12,10 @@ import sys
 from contextlib import suppress
 from importlib import resources
 from string import Template
-from typing import TYPE_CHECKING, NamedTuple
+from threading import Thread
+from typing import IO, TYPE_CHECKING, NamedTuple
 
-from ddmq.errors import DdmqError, InvalidArgument, StorageError
+from ddmq.errors import DdmqError, InvalidArgument, StorageError, warn
 from ddmq.hpc.folder import Folder, reached
 from ddmq.schedulers import SCHEDULERS, environment, without_chain
 from ddmq.storage.filesystem import FileSystem
@@ -35,12 +36,20 @@ _KEPT = 90 * 86400
 #: hold it, and so nothing else in a script does.
 _NO_SUM = "\0"
 _MAX_SCRIPT = 4 << 20
+#: Seconds after which a command that has ended is believed to print nothing more.
+_SILENCE = 0.5
+#: So much is told of what the scheduler says: bytes.
+_MOST_WORDS = 4000
 #: What ddmq puts into `jobs/`: scripts, and marks of chains.
 _OURS = re.compile(r"ddmq-[0-9a-f]{16}\.sh|after-.*-[0-9]+", re.DOTALL)
 
 
 class SubmitFailed(DdmqError):
     """The scheduler refused a job, or is not there; the text quotes its words."""
+
+
+class MaybeSubmitted(SubmitFailed):
+    """The scheduler's command failed in a way that does not tell whether there is a job now."""
 
 
 class Request(NamedTuple):
@@ -125,10 +134,13 @@ def _options(request: Request, scheduler: Scheduler) -> list[str]:
     if request.slots is not None and not (
         own and any(re.match(own, line) for line in theirs.values())
     ):
-        # PBS wants the resources of a chunk in the same option as the processors.
-        joined = [o.split("=", 1) for o in request.options if _is_joined(scheduler, o)]
-        resources_ = "".join(scheduler.joined.format(*each) for each in joined)
-        ours.append(scheduler.slots.format(request.slots) + resources_)
+        # PBS wants the resources of a chunk in the same option as the processors, each once.
+        joined = dict(
+            o.split("=", 1) for o in request.options if _is_joined(scheduler, o)
+        )
+        processors = joined.pop(scheduler.asks_slots.rstrip("="), request.slots)
+        resources_ = "".join(map(scheduler.joined.format, joined, joined.values()))
+        ours.append(scheduler.slots.format(processors) + resources_)
         theirs = {o: line for o, line in theirs.items() if not _is_joined(scheduler, o)}
     if request.seconds is not None:
         ours.append(scheduler.time_option.format(clock(request.seconds)))
@@ -156,7 +168,9 @@ def _option(scheduler: Scheduler, option: str) -> str:
         return option
     key, equals, value = option.partition("=")
     form = scheduler.letter if len(key) == 1 else scheduler.word
-    return form.format(key, shlex.quote(value)) if equals else form.split("{}")[0] + key
+    if not equals:
+        return form.split("{}")[0] + key
+    return form.format(key, shlex.quote(value).replace("\\", scheduler.backslash))
 
 
 def _variables(option: str) -> list[str]:
@@ -365,24 +379,79 @@ def _handing_on(
 
 
 def _asked(arguments: list[str], environ: Mapping[str, str], given: bytes = b"") -> str:
-    """Run a command of the scheduler, `given` on its standard input; return what it prints."""
+    """Run a command of the scheduler, `given` on its standard input; return what it prints.
+
+    What it says on standard error is a warning, or all that it says.
+    """
+    name = arguments[0]
     try:
-        done = subprocess.run(
-            arguments,
-            env=dict(environ),
-            input=given,
-            capture_output=True,
-            check=False,
-        )
+        status, printed, complained = _run(arguments, environ, given)
     except OSError as error:
         raise SubmitFailed(
-            f"{arguments[0]}: {error.strerror}; is there a scheduler on this node?"
+            f"{name}: {error.strerror}; is there a scheduler on this node?"
         ) from error
-    if done.returncode != 0:
-        words = os.fsdecode(done.stderr or done.stdout).strip() or "it said nothing"
-        if done.returncode < 0:
-            how = f"was ended by signal {-done.returncode}, and may have done it or not"
-        else:
-            how = "refused"
-        raise SubmitFailed(f"{arguments[0]} {how}: {words}")
-    return os.fsdecode(done.stdout).strip()
+    except KeyboardInterrupt:
+        warn(
+            f"interrupted: {name} may have done it or not; look at your jobs before you "
+            "try again"
+        )
+        raise
+    if status == 0:
+        if printed and complained:
+            warn(f"{name} says: {' '.join(complained.splitlines())}")
+        return printed or complained
+    words = "; ".join(filter(None, (complained, printed))) or "it said nothing"
+    if status < 0:
+        how = f"was ended by signal {-status}, and may have done it or not"
+    elif printed:  # only who has done it has something to say there
+        how = f"ended with status {status}, and may have done it or not"
+    else:
+        raise SubmitFailed(f"{name} refused: {words}")
+    raise MaybeSubmitted(f"{name} {how}: {words}")
+
+
+def _run(
+    arguments: list[str], environ: Mapping[str, str], given: bytes
+) -> tuple[int, str, str]:
+    """Run a command; return its status, and what it printed on its two outputs.
+
+    It has ended when its process has: what it leaves in the background may keep the pipes.
+    """
+    pipe = subprocess.PIPE
+    with subprocess.Popen(
+        arguments, env=dict(environ), stdin=pipe, stdout=pipe, stderr=pipe
+    ) as process:
+        try:
+            # A thread, since `communicate` gives nothing more once it was late. It may wait for
+            # ever where the pipe is held and nobody reads.
+            input_, process.stdin = process.stdin, None
+            Thread(target=_give, args=(input_, given), daemon=True).start()
+            while True:
+                has_ended = process.poll() is not None
+                try:
+                    outputs = process.communicate(timeout=_SILENCE)
+                except subprocess.TimeoutExpired as late:
+                    if has_ended:
+                        outputs = late.stdout or b"", late.stderr or b""
+                        break
+                else:
+                    break
+        except BaseException:
+            process.kill()
+            raise
+    printed, complained = map(_words, outputs)
+    return process.returncode, printed, complained
+
+
+def _give(pipe: IO[bytes], data: bytes) -> None:
+    """Write to a pipe, as far as anybody reads it, and close it."""
+    with suppress(OSError), pipe:
+        pipe.write(data)
+
+
+def _words(data: bytes) -> str:
+    """Return what was printed; of very much, the beginning and the end."""
+    if len(data) > _MOST_WORDS:
+        half = _MOST_WORDS // 2
+        data = data[:half] + b" ... " + data[-half:]
+    return os.fsdecode(data).strip()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import signal
+import time
 
 import pytest
 from acceptance.workers import python, start, until, worked
@@ -183,6 +184,26 @@ def test_a_drain_gives_messages_back_uncounted(root, broker, number):
         ("b", 0),
         ("c", 0),
     ]
+
+
+@pytest.mark.parametrize("name", ["USR1", "USR2"])
+def test_the_early_warning_does_not_break_a_chain(
+    root, broker, monkeypatch, tmp_path, name
+):
+    sbatch = tmp_path / "sbatch"
+    sbatch.write_text(f"#!/bin/sh\nkill -{name} $PPID\necho job 8\n")
+    sbatch.chmod(0o755)
+    now = int(time.time())
+    monkeypatch.setenv("SLURM_JOB_ID", "7")
+    monkeypatch.setenv("SLURM_JOB_END_TIME", str(now + 3600))
+    monkeypatch.setenv("DDMQ_CHAIN_LEFT", "2")
+    monkeypatch.setenv("DDMQ_CHAIN_SCRIPT", "/the/script.sh")
+    monkeypatch.setenv("DDMQ_CHAIN_COMMAND", str(sbatch))
+    broker.publish("jobs", "a")
+    process = start("--min-remaining", 7200, root, "jobs", "--", "true")
+    _, err = process.communicate()
+    assert err.endswith("ddmq-worker: the next job: job 8\n")
+    assert process.returncode == 5
 
 
 def test_what_a_killed_worker_held_comes_back_as_a_loss(root, broker):

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import os
 import re
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +15,7 @@ from pathlib import Path
 import pytest
 from hpc.fakes import fake_commands
 
+import ddmq
 from ddmq import Broker
 from ddmq.cli import submit as submit_cli
 from ddmq.hpc import chain, submit
@@ -172,6 +175,8 @@ def test_pbs_gets_a_resource_alone_where_no_processors_are_asked_for(capsys, bro
     ("options", "resources"),
     [
         (["mem=4gb", "ngpus=2"], {"select=1:ncpus=16:mem=4gb:ngpus=2"}),
+        (["mem=4gb", "ngpus=2", "mem=8gb"], {"select=1:ncpus=16:mem=8gb:ngpus=2"}),
+        (["ncpus=32", "mem=1gb"], {"select=1:ncpus=32:mem=1gb"}),
         (["min_walltime=1:00"], {"select=1:ncpus=16", "min_walltime=1:00"}),
         (
             ["soft_walltime=9", "mem=1gb", "licences=3", "cput=5"],
@@ -191,12 +196,45 @@ def test_only_what_belongs_to_a_chunk_is_in_the_select_of_pbs(
     assert set(re.findall("#PBS -l (.*)", out)) == resources
 
 
+def test_a_script_is_printed_as_it_would_be_submitted(monkeypatch, broker):
+    printed = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+    monkeypatch.setattr(sys, "stdout", printed)
+    words = ["slurm", broker.root, "jobs", "--dry-run", "--", "echo", "é"]
+    assert submit_cli.main([str(word) for word in words]) == 0
+    assert printed.buffer.getvalue().decode().endswith("-- echo 'é'\n")
+
+
+def test_what_the_scheduler_says_is_printed_to_whatever_terminal(
+    monkeypatch, broker, fake, here
+):
+    fake("sbatch", "tâche 8")
+    printed = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+    monkeypatch.setattr(sys, "stdout", printed)
+    words = ["slurm", broker.root, "jobs", "--", "./process.sh"]
+    assert submit_cli.main([str(word) for word in words]) == 0
+    assert printed.buffer.getvalue().decode() == "tâche 8\n"
+
+
+def test_a_worker_that_is_not_here_is_refused(capsys, broker, fake, here):
+    got = fake("sbatch")
+    words = ["slurm", broker.root, "jobs", "--worker", "./none", "--", "./process.sh"]
+    status, _, err = run(capsys, *words)
+    assert (status, got()) == (2, None)
+    assert "./none is no executable file" in err
+
+
 def test_the_users_options_come_last_and_so_win(capsys, broker):
     odd = "signal=B:TERM@300", "comment=a 'b' #c"
     out = dry(capsys, "slurm", broker, "-o", odd[0], "-o", odd[1])
     directives = [line for line in out.splitlines() if line.startswith("#SBATCH")]
     assert directives[-2] == "#SBATCH --signal=B:TERM@300"
     assert shlex.split(directives[-1], comments=False)[1] == f"--{odd[1]}"
+
+
+def test_slurm_takes_a_backslash_for_an_escape_also_in_quotes(capsys, broker):
+    option = "-o", r"comment=a\b 'c'"
+    assert r"--comment='a\\b '" in dry(capsys, "slurm", broker, *option)
+    assert r"comment='a\b '" in dry(capsys, "pbs", broker, *option)
 
 
 @pytest.mark.parametrize("option", ["", "=x", "a=b\nrm -rf /"])
@@ -616,3 +654,49 @@ def test_the_job_is_told_though_standard_output_has_no_room(
         patched.setattr(sys, "stdout", full)
         assert submit_cli.main(["slurm", broker.root, "jobs", "--", "echo"]) == 1
     assert "submitted: Submitted batch job 12345" in caplog.text
+
+
+def test_a_record_is_kept_where_there_may_be_a_job(capsys, broker, fake, here):
+    fake("sbatch")
+    program = Path(shutil.which("sbatch"))
+    for ends, kept in (("exit 1", 0), ("echo 12345; exit 1", 1), ("kill -9 $$", 2)):
+        program.write_text(f"#!/bin/sh\n{ends}\n")
+        words = ["slurm", broker.root, "jobs", "--", "./process.sh"]
+        assert run(capsys, *words)[0] == 1
+        assert len(list((Path(broker.root) / "jobs/jobs").iterdir())) == kept
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["INT", "TERM", "HUP"])
+def test_whoever_ends_it_hears_that_there_may_be_a_job(broker, fake, name):
+    fake("sbatch")
+    Path(shutil.which("sbatch")).write_text(
+        f"#!/bin/sh\nkill -{name} $PPID\nexec /bin/sleep 60\n"
+    )
+    words = [sys.executable, "-m", "ddmq", "submit", "slurm", broker.root, "jobs"]
+    done = subprocess.run(
+        [*map(str, words), "--", "true"],
+        env={**os.environ, "PYTHONPATH": str(Path(ddmq.__file__).parents[1])},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 130
+    assert (
+        "interrupted: sbatch may have done it or not; look at your jobs" in done.stderr
+    )
+    assert len(list((Path(broker.root) / "jobs/jobs").iterdir())) == 1
+
+
+def test_a_signal_that_is_ignored_stays_so(capsys, broker, fake, here):
+    fake("sbatch")
+    program = Path(shutil.which("sbatch"))
+    program.write_text("#!/bin/sh\nkill -HUP $PPID\necho 12345\n")
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        words = ["slurm", broker.root, "jobs", "--", "./process.sh"]
+        assert run(capsys, *words) == (0, "12345\n", "")
+        assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL

@@ -83,14 +83,22 @@ class Crew:
         if not {"until_done", "until-done", "max_messages", "wait"} & slurm.keys():
             words.append("--forever")
         given = [_SCHEDULER.name, *words, *self._queue, "--", *command]
-        done = subprocess.run(
-            program(_SUBMIT, *given),
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        try:
+            done = subprocess.run(
+                program(_SUBMIT, *given),
+                capture_output=True,
+                text=True,
+                errors="replace",
+                check=False,
+            )
+        except KeyboardInterrupt:
+            warn("interrupted: a job may be submitted or not; look at your jobs")
+            raise
+        said = done.stderr.strip()[-1000:]
         if done.returncode != 0:
-            raise DdmqError(f"no job was submitted: {done.stderr.strip()[-1000:]}")
+            raise DdmqError(f"no job is known to be submitted: {said}")
+        if said:
+            warn(said)
         self.are_jobs = True
         self._is_chain = "chain" in slurm
         for job, cluster in _submitted.findall(done.stdout):

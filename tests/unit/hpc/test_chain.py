@@ -9,7 +9,7 @@ from hpc.fakes import fake_commands
 from support import Calls, FakeClock
 
 from ddmq import Broker
-from ddmq.errors import DdmqError
+from ddmq.errors import DdmqError, InvalidArgument
 from ddmq.hpc import chain, submit
 from ddmq.storage.filesystem import FileSystem
 
@@ -138,6 +138,20 @@ def test_a_path_that_is_no_program_here_is_no_hindrance(broker, fake):
     environ = chained("pbs", PBS_JOBID="7", DDMQ_CHAIN_COMMAND="/login/only/qsub")
     assert chain.continue_chain(f"{broker.root}/jobs", environ) == "12345"
     assert "/the/script.sh" in got()
+
+
+def test_a_chain_may_be_for_ever(broker, fake):
+    fake("sbatch")
+    path = f"{broker.root}/jobs"
+    environ = chained(left="9" * 18, SLURM_JOB_ID="7")
+    assert chain.continue_chain(path, environ) == "12345"
+
+
+def test_a_scheduler_that_is_none_of_ours_is_named(broker):
+    with pytest.raises(
+        InvalidArgument, match="SCHEDULER is 'lsf'; it must be one of sl"
+    ):
+        chain.continue_chain(f"{broker.root}/jobs", chained("lsf"))
 
 
 @pytest.mark.parametrize(

@@ -23,6 +23,20 @@ def test_the_same_signal_later_means_haste():
         assert signals.haste_requested
 
 
+def test_what_announces_the_end_does_not_kill_who_has_drained():
+    numbers = [signal.SIGUSR1, signal.SIGUSR2]
+    before = [signal.signal(number, signal.SIG_DFL) for number in numbers]
+    try:
+        with Signals(FakeClock()):
+            pass
+        found = [signal.getsignal(number) for number in numbers]
+    finally:
+        for number, handler in zip(numbers, before):
+            signal.signal(number, handler)
+    assert found == [signal.SIG_IGN] * 2
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+
+
 def test_what_can_be_read_is_read():
     read, write = os.pipe()
     got = []

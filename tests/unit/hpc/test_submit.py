@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 import shutil
+import signal
 from pathlib import Path
 
 import pytest
@@ -123,6 +124,66 @@ def test_a_scheduler_that_ends_without_a_word_is_explained(broker, fake, ends, s
     Path(shutil.which("sbatch")).write_text(f"#!/bin/sh\n{ends}\n")
     with pytest.raises(submit.SubmitFailed, match=said):
         submit.submitted("slurm", submit.Script(b"#!/bin/sh\n"), {})
+
+
+def saying(fake, script, given=b"#!/bin/sh\n"):
+    """Let sbatch be a script; return what is made of what it says."""
+    fake("sbatch")
+    Path(shutil.which("sbatch")).write_text(f"#!/bin/sh\n{script}\n")
+    return submit.submitted("slurm", submit.Script(given), {})
+
+
+def test_what_a_scheduler_warns_of_is_passed_on(fake, caplog):
+    assert saying(fake, "echo little money >&2; echo job 8") == "job 8"
+    assert "sbatch says: little money" in caplog.text
+
+
+def test_a_scheduler_may_say_all_on_standard_error(fake, caplog):
+    assert saying(fake, "echo job 8 >&2") == "job 8"
+    assert not caplog.text
+
+
+def test_a_job_that_is_named_by_a_command_that_fails_is_told(fake):
+    with pytest.raises(submit.MaybeSubmitted) as told:
+        saying(fake, "echo job 8; echo late answer >&2; exit 1")
+    known = (
+        "sbatch ended with status 1, and may have done it or not: late answer; job 8"
+    )
+    assert str(told.value) == known
+
+
+def test_of_very_much_the_beginning_and_the_end_are_told(fake):
+    loop = "x=1234567890123456\nfor _ in 1 2 3 4 5 6 7 8 9 10; do x=$x$x; done\n"
+    with pytest.raises(submit.SubmitFailed) as told:
+        saying(fake, f"{loop}echo first $x last >&2; exit 1")
+    said = str(told.value)
+    assert "first" in said
+    assert said.endswith("last")
+    assert len(said) < 5000
+
+
+@pytest.mark.slow
+def test_what_a_scheduler_leaves_in_the_background_is_not_waited_for(fake, tmp_path):
+    pid = tmp_path / "pid"
+    assert saying(fake, f"/bin/sleep 600 &\necho $! > '{pid}'\necho job 8") == "job 8"
+    os.kill(int(pid.read_text()), signal.SIGKILL)
+
+
+@pytest.mark.slow
+def test_a_scheduler_may_take_its_time(fake):
+    slow = "/bin/sleep 0.7; /bin/cat; /bin/sleep 0.7; echo job 8"
+    assert saying(fake, slow) == "#!/bin/sh\njob 8"
+    slow = "/bin/sleep 0.7; /usr/bin/wc -c; /bin/sleep 0.7"
+    assert saying(fake, slow, bytes(300000)) == "300000"
+
+
+@pytest.mark.slow
+def test_a_scheduler_need_not_read_a_script(fake, tmp_path):
+    assert saying(fake, "echo job 8", bytes(300000)) == "job 8"
+    pid = tmp_path / "pid"
+    held = f"/bin/sleep 600 <&0 &\necho $! > '{pid}'\necho job 8"
+    assert saying(fake, held, bytes(300000)) == "job 8"
+    os.kill(int(pid.read_text()), signal.SIGKILL)
 
 
 def test_the_worker_is_the_one_that_is_installed_here(tmp_path, monkeypatch):

@@ -30,7 +30,9 @@ def test_what_is_no_option_is_refused(name):
 @pytest.mark.slow
 def test_what_the_submission_says_is_told(broker, root, tmp_path):
     crew = Crew(str(root), "q")
-    with pytest.raises(DdmqError, match=r"no job was submitted: .*is no time"):
+    with pytest.raises(
+        DdmqError, match=r"no job is known to be submitted: .*is no time"
+    ):
         crew.start(["true"], None, {"time": "5"})
     assert not crew.are_started
 
@@ -49,6 +51,30 @@ def slurm(tmp_path, monkeypatch):
         return kept
 
     return make
+
+
+@pytest.mark.slow
+def test_a_warning_of_the_submission_is_passed_on(broker, root, slurm, caplog):
+    slurm(
+        "sbatch", "cat > /dev/null; echo little money >&2; echo Submitted batch job 7"
+    )
+    broker.create_queue("q")
+    crew = Crew(str(root), "q")
+    crew.start(["true"], None, {"workers": 1})
+    assert crew._jobs == {"": ["7"]}
+    assert "little money" in caplog.text
+
+
+@pytest.mark.slow
+def test_who_interrupts_a_submission_hears_that_there_may_be_a_job(
+    broker, root, slurm, caplog
+):
+    slurm("sbatch", f"cat > /dev/null; kill -INT {os.getpid()}")
+    broker.create_queue("q")
+    crew = Crew(str(root), "q")
+    with pytest.raises(KeyboardInterrupt):
+        crew.start(["true"], None, {"workers": 1})
+    assert "interrupted: a job may be submitted or not" in caplog.text
 
 
 @pytest.fixture
