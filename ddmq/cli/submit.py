@@ -48,6 +48,7 @@ if TYPE_CHECKING:
 
     from ddmq import Counts
 
+_NAMES = tuple(SCHEDULERS)
 #: Messages for each slot of a worker before `--workers auto` asks for another worker.
 _PER_SLOT = 10
 #: How many workers `--workers auto` asks for at most.
@@ -81,7 +82,9 @@ class Where(NamedTuple):
     """The scheduler, and the queue."""
 
     scheduler: str = positional(
-        "slurm, pbs or sge", metavar="SCHEDULER", choices=tuple(SCHEDULERS)
+        " or ".join((", ".join(_NAMES[:-1]), _NAMES[-1])),
+        metavar="SCHEDULER",
+        choices=_NAMES,
     )
     root: str = ROOT
     queue: str = QUEUE
