@@ -34,7 +34,7 @@ from ddmq.errors import (
 )
 from ddmq.message import UNSET, Message, PublishOptions, Unset
 from ddmq.queue_policy import QueuePolicy
-from ddmq.settings import DELAY, OVERRIDES, SETTINGS, Settings, check
+from ddmq.settings import DELAY, OVERRIDES, SETTINGS, Settings, check, show
 from ddmq.storage.background import wait_for
 from ddmq.storage.filesystem import FileSystem
 from ddmq.storage.layout import is_queue, may_be_queue, queues
@@ -756,8 +756,10 @@ class Broker:
         from ddmq.storage.purge import purge
 
         states = list(states)
-        if not set(states) <= set(STATES):
-            raise InvalidArgument(f"states are {', '.join(STATES)}, not {states}")
+        for unknown in (each for each in states if each not in STATES):
+            raise InvalidArgument(
+                f"states are {', '.join(STATES)}, not {show(unknown)}"
+            )
         open_queue = self._known(queue)
         timeout = self._wait_for_locks(open_queue.settings.current())
         with exclusive(f"{self.root}/{queue}/lock", timeout):

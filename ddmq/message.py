@@ -255,7 +255,7 @@ def _as_json(message: Any) -> bytes:
         return _encoder.encode(message).encode()
     except UnicodeEncodeError as error:
         raise InvalidArgument(
-            "message has a lone surrogate; it must be Unicode text"
+            "message has bytes that are no UTF-8, or a lone surrogate; it must be Unicode text"
         ) from error
     except (TypeError, ValueError, RecursionError) as error:
         raise InvalidArgument(f"message is no JSON value: {error}") from error

@@ -5,12 +5,14 @@ from __future__ import annotations
 import io
 import os
 import sys
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from ddmq.errors import DdmqError, InvalidArgument
+from ddmq.storage.names import SETTINGS_FILE
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
 WRONG_USAGE = 2
 _INTERRUPTED = 130
@@ -28,7 +30,8 @@ def guarded(program: str, run: Callable[[], int], *, debug: bool = False) -> int
         sys.stderr = io.StringIO()  # the exit status says enough
         _occupy()
     try:
-        return run()
+        with _whole_answers():
+            return run()
     except DdmqError as error:
         if debug:
             _print_origin(error)
@@ -43,6 +46,36 @@ def guarded(program: str, run: Callable[[], int], *, debug: bool = False) -> int
         _print_nothing_more()
         print(f"{program}: standard output: {error.strerror}", file=sys.stderr)
         return 1
+
+
+@contextmanager
+def _whole_answers() -> Iterator[None]:
+    """Let standard output have a buffer, also where Python is told to have none.
+
+    Without one, a write may end in the middle, at a full disk or a closed pipe, and say nothing.
+    """
+    given = sys.stdout
+    if not isinstance(getattr(given, "buffer", None), io.RawIOBase):
+        yield
+        return
+    descriptor, encoding, errors = given.fileno(), given.encoding, given.errors
+    with open(
+        descriptor, "w", encoding=encoding, errors=errors, closefd=False
+    ) as sys.stdout:
+        try:
+            yield
+            sys.stdout.flush()
+        finally:
+            sys.stdout = given
+
+
+def swapped(queues: object) -> str:
+    """Return what to add to an error where a root stands in place of a queue, or nothing."""
+    names = [queues] if isinstance(queues, str) else queues
+    for name in names if isinstance(names, list) else []:
+        if "/" in name and os.path.exists(f"{name}/{SETTINGS_FILE}"):
+            return f"; but {name} is a root, which comes first, and then the queue"
+    return ""
 
 
 def status_of(error: DdmqError) -> int:

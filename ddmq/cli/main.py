@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import atexit
 import gc
-import os
 import sys
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from ddmq.cli import commands
-from ddmq.cli.errors import IN_PYTHON, counted, guarded
+from ddmq.cli.errors import IN_PYTHON, counted, guarded, swapped
 from ddmq.cli.spec import (
     Context,
     Help,
@@ -22,13 +21,13 @@ from ddmq.cli.spec import (
     flags_in,
     version,
     with_dashes,
+    with_late_dashes,
     with_values,
 )
 from ddmq.clock import Clock
-from ddmq.errors import QueueNotFound, RootNotFound, did_you_mean
+from ddmq.errors import InvalidArgument, QueueNotFound, RootNotFound, did_you_mean
 from ddmq.settings import dump
 from ddmq.storage.filesystem import CountedCalls, FileSystem
-from ddmq.storage.names import SETTINGS_FILE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -97,6 +96,7 @@ def _run(words: list[str]) -> int:
     # Options may stand before, between and after the positional arguments.
     written = with_dashes(others, flags_in(command.arguments))
     written = with_values(written, command.arguments)
+    written = with_late_dashes(written, command.arguments)
     values = vars(parser_of(command).parse_intermixed_args(written))
     if any(values[name] for name in _VERBOSITY):
         import logging  # slow to import, and rarely needed
@@ -123,6 +123,9 @@ def _run(words: list[str]) -> int:
         except (QueueNotFound, RootNotFound) as error:
             error.args = (f"{error}{_how_else(error, values)}",)
             raise
+        except InvalidArgument as error:
+            error.args = (f"{error}{swapped(values.get('queue'))}",)
+            raise
         if command.needs_answer or not values["silent"]:
             _answer(reply, values.get("format", "plain"))
         return reply.status
@@ -135,11 +138,8 @@ def _how_else(error: DdmqError, values: Mapping[str, Any]) -> str:
     """Return what to add to an error: another way to make what is missing, or what was meant."""
     if not str(error).endswith(("`ddmq create`", f"`ddmq create -f`{IN_PYTHON}")):
         return ""
-    named = values.get("queue") or ""
-    for name in [named] if isinstance(named, str) else named:
-        if "/" in name and os.path.exists(f"{name}/{SETTINGS_FILE}"):
-            return f"; but {name} is a root, which comes first, and then the queue"
-    return ", or by -f" if values.get("force") is False else ""
+    meant = swapped(values.get("queue"))
+    return meant or (", or by -f" if values.get("force") is False else "")
 
 
 def _found(words: list[str]) -> tuple[Command, list[str]]:
@@ -250,6 +250,9 @@ def parser_of(command: Command) -> Parser:
         epilog=f"example:\n  {command.example}",
         formatter_class=Help,
         allow_abbrev=False,
+    )
+    parser.hint = (
+        "quotes keep a text with spaces in one, and commas join several ids or queues"
     )
     add_arguments(parser, command.arguments)
     if command.format is not None:

@@ -350,6 +350,8 @@ class Parser(argparse.ArgumentParser):
 
     #: Options that it hands on to another program.
     others: tuple[str, ...] = ()
+    #: What to say where there are too many words.
+    hint = ""
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         """Parse; complain of an empty value, as in `-s=`, where Python 3.9 only fails."""
@@ -370,6 +372,8 @@ class Parser(argparse.ArgumentParser):
         """Complain, and end with status 2; name the option that may have been meant."""
         unknown, head, words = message.partition("unrecognized arguments: ")
         options = [word for word in words.split() if word.startswith("-")]
+        if head and not unknown and not options:
+            message += f"; {self.hint}" if self.hint else ""
         if head and not unknown and options:
             # What else is left over is what argparse took their values for.
             message = head + " ".join(options)
@@ -467,6 +471,20 @@ def with_values(words: Sequence[str], fields: Any) -> list[str]:
                 except InvalidArgument:
                     written[number] = f"{flags[-1]}={argument.shown['const']}"
     return written
+
+
+def with_late_dashes(words: Sequence[str], fields: Any) -> list[str]:
+    """Write `--` just before the first word that needs it: argparse forgets an earlier one."""
+    takes_value = {
+        flag for _, argument in arguments_in(fields) for flag in argument.flags.split()
+    }
+    for number, word in enumerate(words):
+        if word == "--" and (number == 0 or words[number - 1] not in takes_value):
+            later = words[number + 1 :]
+            places = (n for n, each in enumerate(later) if each.startswith("-"))
+            first = next(places, len(later))
+            return [*words[:number], *later[:first], "--", *later[first:]]
+    return list(words)
 
 
 def apart(words: Sequence[str], *fields: Any) -> tuple[list[str], list[str]]:

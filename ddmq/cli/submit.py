@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, NamedTuple
 
 from ddmq import Broker
-from ddmq.cli.errors import guarded
+from ddmq.cli.errors import guarded, swapped
 from ddmq.cli.spec import (
     Help,
     Kind,
@@ -34,7 +34,7 @@ from ddmq.cli.worker_arguments import (
     refuse_unknown,
     worker_parser,
 )
-from ddmq.errors import InvalidArgument, warn
+from ddmq.errors import InvalidArgument, RootNotFound, warn
 from ddmq.hpc import options, submit
 from ddmq.hpc.journal import durations
 from ddmq.hpc.limits import Deadline, Durations
@@ -160,7 +160,11 @@ def _run(words: list[str]) -> int:
     if job.requeue and not (job.chain and SCHEDULERS[where.scheduler].requeue):
         parser.error("--requeue is a way to --chain N, on slurm only")
 
-    broker = Broker(where.root)
+    try:
+        broker = Broker(where.root)
+    except RootNotFound as error:
+        error.args = (f"{error}{swapped(where.queue)}",)
+        raise
     root = os.path.abspath(where.root)  # as it was named: nodes may see it only so
     places = [root, where.queue]
     checked = given_to_worker(worker_parser(), [*for_worker, *places], command)

@@ -9,7 +9,7 @@ from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING, Any
 
 from ddmq import Broker, schedulers
-from ddmq.cli.errors import counted, guarded
+from ddmq.cli.errors import counted, guarded, swapped
 from ddmq.cli.spec import filled
 from ddmq.cli.standard_error import StandardError
 from ddmq.cli.worker_arguments import (
@@ -21,7 +21,7 @@ from ddmq.cli.worker_arguments import (
     worker_parser,
 )
 from ddmq.clock import Clock
-from ddmq.errors import DdmqError
+from ddmq.errors import DdmqError, RootNotFound
 from ddmq.hpc.faults import told
 from ddmq.hpc.options import WorkerOptions
 from ddmq.hpc.worker import Summary, deadline_from, work
@@ -60,6 +60,9 @@ def _run(words: list[str]) -> int:
     with StandardError() as stderr:
         try:
             summary = _work(which, given, command, calls=calls, stderr=stderr.output)
+        except RootNotFound as error:
+            error.args = (f"{error}{swapped(which.queue)}",)
+            raise
         except OSError as error:
             # Of this node: all others were explained where they came from.
             why = told(error)

@@ -88,6 +88,8 @@ def missing(program: str) -> str:
     why = f"{program or repr('')} is no executable file, {where}; name one, or `chmod +x` it"
     if others and _is_here(first):
         why += f"; {first} is one, so leave out the quotes around it and its arguments"
+    elif not is_path and _is_here(f"./{program}"):
+        why += f"; ./{program} is one"
     return why
 
 

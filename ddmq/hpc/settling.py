@@ -71,6 +71,14 @@ def _failure(message: Message, reason: str, now: float) -> Failure:
     return Failure(message.id, now, text[:MOST_TEXT], reason[:MOST_TEXT])
 
 
+def _named(message: Message) -> str:
+    """Return how a warning names a message: by its id, and by its text, which is cut short."""
+    text = printable(text_of(message.message)[: _MOST_SHOWN + 1])
+    if len(text) > _MOST_SHOWN:
+        text = f"{text[: _MOST_SHOWN - 1]}…"
+    return f"message {message.id} ({text})"
+
+
 def _at_last(act: Callable[[], None]) -> None:
     """Try something at the end; an error is told, and keeps nothing else from being tried."""
     try:
@@ -245,6 +253,7 @@ class Settler:
     def reject(self, message: Message, reason: str) -> None:
         """Make a message that can't be run a dead letter."""
         self.failures.append(_failure(message, reason, self._clock.time()))
+        warn(f"{_named(message)}: {reason}; a dead letter")
         try:
             self._broker.reject(self._heartbeat.stop(message), reason)
         except (LeaseLost, *AWAY) as error:  # then it comes back, and is rejected then
@@ -375,10 +384,7 @@ class Settler:
             )
         is_dead = is_fatal or is_tired or not message.may_requeue
         follows = "a dead letter" if is_dead else self._tried_again(message, delay)
-        text = printable(text_of(message.message)[: _MOST_SHOWN + 1])
-        if len(text) > _MOST_SHOWN:
-            text = f"{text[: _MOST_SHOWN - 1]}…"
-        warn(f"message {message.id} ({text}): {reason}; {follows}")
+        warn(f"{_named(message)}: {reason}; {follows}")
         self._do(ended, "dead" if is_dead else "failed", act)
 
     def _tried_again(self, message: Message, delay: float) -> str:

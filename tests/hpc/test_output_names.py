@@ -35,7 +35,7 @@ def test_results_are_named_after_their_input(root, broker, clock, out):
 
 @pytest.mark.parametrize("slots", [1, 2])
 def test_of_two_messages_with_one_name_the_second_fails_and_says_so(
-    root, broker, clock, out, slots
+    root, broker, clock, out, slots, caplog
 ):
     for directory in "ab":
         broker.publish("q", f"{directory}/x")
@@ -46,6 +46,9 @@ def test_of_two_messages_with_one_name_the_second_fails_and_says_so(
     [letter] = broker.dead("q")
     assert letter.message == "b/x"
     assert "the name of its result, 'x', is" in letter.reason
+    assert (
+        f"message {letter.id} (b/x): {letter.reason}; a dead letter" in caplog.messages
+    )
 
 
 @pytest.mark.parametrize("options", [{}, {"brake": False}, {"fast_failures": 2}])

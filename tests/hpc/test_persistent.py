@@ -47,6 +47,9 @@ for line in sys.stdin:
     elif what == "deaf":
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         time.sleep(1000)
+    elif what == "polite":
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+        time.sleep(1000)
     elif what == "hang up":
         replies.close()
         time.sleep(1000)
@@ -154,6 +157,7 @@ def test_a_rejected_message_is_not_tried_again(work, broker):
         ("endless", "which is no JSON"),
         ("silent", "timed out after 30 s"),
         ("deaf", "timed out after 30 s"),
+        ("polite", "timed out after 30 s"),
         ("hang up", "killed by SIGTERM"),
     ],
 )
@@ -248,9 +252,13 @@ def test_one_whose_lease_is_lost_is_killed_and_another_started(root, broker, clo
     assert processes() == 2
 
 
-def test_a_drain_gives_back_what_runs_and_lets_the_idle_ones_go(root, broker, clock):
-    for text in ("a", "silent"):
-        broker.publish("q", text)
+@pytest.mark.parametrize("text", ["silent", "polite"])
+def test_a_drain_gives_back_what_runs_and_lets_the_idle_ones_go(
+    root, broker, clock, text
+):
+    """Also where it ends with 0 when it is asked to: only an answer says that it is done."""
+    for each in ("a", text):
+        broker.publish("q", each)
 
     def step():
         is_answered = broker.view("q")["q"].work == 1
@@ -264,7 +272,7 @@ def test_a_drain_gives_back_what_runs_and_lets_the_idle_ones_go(root, broker, cl
         ).run()
     assert (summary.numbers["acked"], summary.numbers["released"]) == (1, 1)
     [message] = broker.consume("q")
-    assert (message.message, message.requeue_counter) == ("silent", 0)
+    assert (message.message, message.requeue_counter) == (text, 0)
 
 
 def test_no_process_outlives_its_worker_nor_leaves_a_zombie(work):

@@ -730,3 +730,20 @@ def test_a_message_that_was_lost_too_often_is_not_even_read(
     assert summary.numbers["failed"] == (losses == 3)
     reasons = [letter.reason for letter in broker.dead("q")]
     assert reasons == ["tried too often: 0 failures, 3 losses"] * (losses == 3)
+
+
+def test_that_what_commands_print_is_lost_is_told_once(root, broker, clock, caplog):
+    broker.publish_many("q", ["a", "b", "c"])
+    before = os.dup(1)
+    with open("/dev/full", "w") as full:
+        os.dup2(full.fileno(), 1)
+    try:
+        summary = run(root, clock, 'echo "$DDMQ_MESSAGE"', slots=2)
+    finally:
+        os.dup2(before, 1)
+        os.close(before)
+    assert summary.numbers["acked"] == 3
+    told = (
+        "standard output: No space left on device; some of what commands print is lost"
+    )
+    assert caplog.messages.count(told) == 1

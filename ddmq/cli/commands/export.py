@@ -17,7 +17,7 @@ from ddmq.errors import warn
 from ddmq.message import encode
 from ddmq.printable import printable_json
 from ddmq.settings import OVERRIDES, SETTINGS, check, show
-from ddmq.storage.names import MAX_COUNT, MAX_NOTE
+from ddmq.storage.names import MAX_COUNT, MAX_NOTE, check_queue_name
 from ddmq.untrusted import moment, parsed
 
 if TYPE_CHECKING:
@@ -119,6 +119,8 @@ class Import(NamedTuple):
 
 def import_(told: Import, context: Context) -> Reply:
     """Publish what was exported: first all lines are checked, so that one can't spoil the rest."""
+    if told.force:
+        check_queue_name(told.queue)  # before the root is made
     broker = Broker(told.root, create=told.force, fs=context.fs)
     limit = _limit(broker, told)
     published = [0]

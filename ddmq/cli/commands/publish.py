@@ -19,6 +19,7 @@ from ddmq.cli.spec import (
     switches,
 )
 from ddmq.errors import InvalidArgument
+from ddmq.storage.names import check_queue_name
 
 if TYPE_CHECKING:
     from ddmq.cli.spec import Context, Number
@@ -92,6 +93,8 @@ def publish(told: Arguments, context: Context) -> Reply:
         )
     if told.message is not UNSET and told.from_file is not None:
         raise InvalidArgument("publish one message or --from-file, and not both")
+    if told.force:
+        check_queue_name(told.queue)  # before the root is made
     broker = Broker(
         told.root, create=told.force, clean=not told.skip_cleaning, fs=context.fs
     )

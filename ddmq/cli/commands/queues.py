@@ -52,6 +52,9 @@ class Create(NamedTuple):
 
 def create(told: Create, context: Context) -> Reply:
     """Make queues."""
+    names = dict.fromkeys(told.queue or ())
+    for name in names:
+        check_queue_name(name)  # before the root or any other is made
     broker = Broker(
         told.root,
         create=told.force,
@@ -59,9 +62,6 @@ def create(told: Create, context: Context) -> Reply:
         lock_timeout=told.lock_timeout,
         fs=context.fs,
     )
-    names = dict.fromkeys(told.queue or ())
-    for name in names:
-        check_queue_name(name)  # before any is made
     made = {name: broker.create_queue(name, mode=told.mode) for name in names}
     lines = [f"{name}: {'created' if new else 'exists'}" for name, new in made.items()]
     return Reply({"created": made}, "\n".join(lines) or f"{broker.root}: initiated")

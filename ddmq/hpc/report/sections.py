@@ -97,7 +97,10 @@ def count(number: int, what: str) -> str:
 
 
 def length(seconds: float) -> str:
-    """Return a length of time with two units at most: 0.14 s, 12 min 30 s, 2 d 4 h."""
+    """Return a length of time with two units at most: 2.1 ms, 0.14 s, 12 min 30 s, 2 d 4 h."""
+    if 0 < seconds < 0.0995:
+        digits = 1 if seconds < 0.00995 else 0
+        return f"{seconds * 1000:.{digits}f}".removesuffix(".0") + " ms"
     if seconds < 10:
         return f"{seconds:.2f}".rstrip("0").rstrip(".") + " s"
     if seconds < 100:

@@ -262,9 +262,9 @@ class Exchange(Command):
             return Outcome(0, cpu, memory, answer or "nack", why)
         if self._standing.has_hung_up and self._hung_up_at is None:
             self._hung_up_at = self._clock.monotonic()
-        if ended is None or not ended.succeeded or self.was_told_to_end:
+        if ended is None or not ended.succeeded:
             return ended
-        if not self._standing.answered:
+        if self.was_told_to_end or not self._standing.answered:
             return ended._replace(answer="nack", why="it ended and answered nothing")
         # It has ended of itself after others: this one it never began, or may begin again.
         try:

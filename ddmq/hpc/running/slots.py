@@ -37,6 +37,8 @@ class Slots:
         self.free = list(range(surroundings.options.slots, 0, -1))
         self._launcher = Launcher(surroundings)
         self._outputs = surroundings.outputs
+        self._troubled: set[str] = set()
+        """The outputs of which it was told that they lose something."""
         self._grace = surroundings.options.grace
         self._term_signal = surroundings.options.term_signal
         self._signals = signals
@@ -113,7 +115,14 @@ class Slots:
 
     def print_waiting(self) -> bool:
         """Print what waits; False: its reader does not take it all now."""
-        return not [each for each in self._outputs if not each.flush()]
+        are_done = [each.flush() for each in self._outputs]
+        for name, output in zip(("output", "error"), self._outputs):
+            if output.trouble and name not in self._troubled:
+                self._troubled.add(name)
+                warn(
+                    f"standard {name}: {output.trouble}; some of what commands print is lost"
+                )
+        return all(are_done)
 
     # The end
 

@@ -62,6 +62,8 @@ class Output:
         self._descriptor = own = unwaiting(descriptor)
         if own != descriptor:
             finalize(self, os.close, own)
+        self.trouble = ""
+        """Why something that was printed is lost, where there is still a reader."""
         self._waiting = bytearray()
         self._last: object = None
         self._poll = select.poll()
@@ -120,8 +122,11 @@ class Output:
                 del self._waiting[: os.write(self._descriptor, data)]
         except BlockingIOError:  # a terminal that was full all the same
             pass
-        except OSError:  # its reader has seen enough, or a disk is full for a while
+        except BrokenPipeError:  # its reader has seen enough
             self._waiting.clear()
+        except OSError as error:  # a disk is full, for a while perhaps
+            self._waiting.clear()
+            self.trouble = error.strerror or str(error)
         return not self._waiting
 
 

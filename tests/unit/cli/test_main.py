@@ -30,6 +30,27 @@ def test_a_text_that_looks_like_an_option_follows_two_dashes(sh, root):
     assert sh.ok("consume", root, "testmq", "--format", "plain") == "--requeue_limit"
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["publish", "--", "ROOT", "testmq", "-x"],
+        ["publish", "-p", "5", "--", "ROOT", "testmq", "-x"],
+        ["publish", "-f", "ROOT", "--", "testmq", "-x"],
+    ],
+)
+def test_behind_two_dashes_nothing_is_an_option(sh, root, words):
+    sh.ok(*(root if word == "ROOT" else word for word in words))
+    assert sh.ok("consume", root, "testmq", "--format", "plain") == "-x"
+
+
+def test_what_is_too_much_is_told_how_to_write(sh, root):
+    told = sh.wrong("publish", root, "testmq", "hello", "world")
+    assert "unrecognized arguments: world; quotes keep a text with spaces" in told
+    told = sh.wrong("status", root, "testmq", "1f", "2f")
+    assert "unrecognized arguments: 2f; quotes" in told
+    assert "commas join several ids or queues" in told
+
+
 @pytest.mark.slow
 def test_who_ends_with_a_command_looks_for_no_garbage(root):
     script = (
@@ -238,6 +259,17 @@ def test_root_and_queue_that_were_swapped_are_told(sh, root, tmp_path, monkeypat
     monkeypatch.chdir(tmp_path)
     for words in (["view", "testmq", root], ["publish", "testmq", root, "x"]):
         assert f"but {root} is a root, which comes first" in sh.error(*words)
+    for words in (
+        ["publish", "-f", "testmq", root, "x"],
+        ["create", "-f", "new", root],
+        ["import", "-f", "testmq", root, "-"],
+    ):
+        assert f"but {root} is a root, which comes first" in sh.wrong(*words)
+    for words in (["worker", "testmq", root], ["submit", "slurm", "testmq", root]):
+        status, _, told = sh(*words, "--", "true")
+        assert status == 1
+        assert f"but {root} is a root, which comes first" in told
+    assert os.listdir(tmp_path) == [os.path.basename(root)]
     monkeypatch.chdir(root)
     told = sh.error("publish", "testmq", ".", "x").rstrip()
     assert told.endswith(f"the root is {root}, and the queue testmq")
@@ -322,3 +354,15 @@ def test_that_something_is_done_is_told_though_its_answer_has_no_room(
     assert (status, err.count("\n")) == (1, 1)
     assert "No space left on device; all but this answer is done" in err
     assert Broker(root).view("testmq")["testmq"].waiting == 1
+
+
+@pytest.mark.slow
+def test_an_answer_is_whole_or_an_error_where_python_buffers_nothing(root):
+    """A write that has no buffer may end in the middle, and say nothing."""
+    broker = Broker(root)
+    broker.publish_many("testmq", ["x" * 1000] * 200)
+    words = [*(sys.executable, "-u", "-m", "ddmq"), *("consume", str(root), "testmq")]
+    with subprocess.Popen([*words, "-n", "200"], stdout=subprocess.PIPE) as consumer:
+        assert consumer.stdout.read(1) == b"["
+    assert consumer.returncode == 1
+    assert broker.view("testmq")["testmq"].waiting == 200

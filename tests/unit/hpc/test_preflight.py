@@ -113,6 +113,13 @@ def test_the_program_must_be_there_before_the_first_message(tmp_path, monkeypatc
     assert missing("./text.sh").endswith("or `chmod +x` it")
 
 
+def test_a_program_that_is_here_and_not_on_the_path_is_named(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PATH", "/nowhere")
+    (tmp_path / "run.sh").touch(mode=0o755)
+    assert missing("run.sh").endswith("; ./run.sh is one")
+
+
 def test_a_command_that_is_quoted_as_one_word_is_told(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "run.sh").touch(mode=0o755)
