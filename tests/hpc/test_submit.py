@@ -673,9 +673,10 @@ def test_whoever_ends_it_hears_that_there_may_be_a_job(broker, fake, name):
     Path(shutil.which("sbatch")).write_text(
         f"#!/bin/sh\nkill -{name} $PPID\nexec /bin/sleep 60\n"
     )
+    default = "--default-signal=INT,TERM,HUP"  # `nohup`, say, ignores one of them
     words = [sys.executable, "-m", "ddmq", "submit", "slurm", broker.root, "jobs"]
     done = subprocess.run(
-        [*map(str, words), "--", "true"],
+        ["/usr/bin/env", default, *map(str, words), "--", "true"],
         env={**os.environ, "PYTHONPATH": str(Path(ddmq.__file__).parents[1])},
         capture_output=True,
         text=True,
