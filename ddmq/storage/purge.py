@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from ddmq.seen import Counts
@@ -41,6 +41,7 @@ def purge(store: Store, states: Collection[str]) -> Counts:
     ):
         if state in states:
             removed[state] = purging.all_in(directory)
+    purging.empty_bundles()
     kept = purging.kept
     if kept:
         others = f" and {len(kept) - 1} more stay" if len(kept) > 1 else " stays"
@@ -59,6 +60,7 @@ class _Purge:
         self._scan = store.scan
         self._ready = store.ready
         self._bundles = store.bundles
+        self._work = store.layout.work
 
     def waiting(self) -> int:
         """Remove what waits."""
@@ -94,6 +96,16 @@ class _Purge:
                     # With the holder's own token, he would take the end of the claim for his.
                     purged += self._range(path, held._replace(token=new_token()))
         return purged
+
+    def empty_bundles(self) -> None:
+        """Remove the bundles of which nothing is left, so that their space is free at once.
+
+        What can't be removed is left to the housekeeping.
+        """
+        names = self._fs.listing(self._work)
+        for id_ in self._bundles.seem_finished(names):
+            with suppress(OSError):
+                self._bundles.remove_if_finished(id_)
 
     @contextmanager
     def _keeping(self) -> Iterator[None]:

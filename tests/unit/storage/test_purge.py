@@ -75,6 +75,21 @@ def test_what_can_not_be_removed_keeps_nothing_else_from_a_purge(
     assert broker.view()["q"] == left
 
 
+@pytest.mark.parametrize(("states", "left"), [(["waiting"], 1), (["work"], 2), ([], 2)])
+def test_the_space_of_bundles_is_free_after_a_purge(broker, root, clock, states, left):
+    """Not only after the next housekeeping, since the disk may be full, and nobody else there."""
+    broker.publish_many("q", list("x" * 12))
+    broker.publish_many("q", list("y" * 12))
+    held = broker.consume("q", 3)
+    client = Broker(root, clock=clock, clean=False)
+    client.purge("q", states)
+    assert len(list((root / "q" / "bundles").iterdir())) == left
+    if "work" not in states:
+        broker.ack(held)
+    assert client.purge("q", ["waiting", "work"]).dead == 0
+    assert not list((root / "q" / "bundles").iterdir())
+
+
 def test_a_purge_leaves_directories_alone(broker, root):
     (root / "q" / "delayed" / "dir").mkdir()
     assert broker.purge("q") == (0, 0, 0, 0)
