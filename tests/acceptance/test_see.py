@@ -17,7 +17,8 @@ DDMQ = f"{sys.executable} -c 'import sys; from ddmq.cli.main import main; sys.ex
 ENVIRON = {**os.environ, "PYTHONPATH": str(Path(ddmq.__file__).parent.parent)}
 #: Lets a worker show itself more often than they do, and shorter runs.
 OFTEN = (
-    "import ddmq.hpc.presence as p, ddmq.storage.workers as w; p.RENAME_EVERY = w.RENAME_EVERY = p._LONG = 0.2; "
+    "import ddmq.hpc.presence as p, ddmq.storage.workers as w; "
+    "p.RENAME_EVERY = w.RENAME_EVERY = p._LONG = 0.2; "
     "p.SIGN_EVERY = 1.0; p._GRAIN = 0.1"
 )
 
