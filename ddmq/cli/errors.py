@@ -26,12 +26,16 @@ def guarded(program: str, run: Callable[[], int], *, debug: bool = False) -> int
     """Run a program within the one error boundary; return its exit status."""
     if sys.stdout is None:  # nobody could be told
         raise SystemExit(f"{program}: standard output is closed; nothing was done")
+    with _whole_answers():
+        return _guarded(program, run, debug=debug)
+
+
+def _guarded(program: str, run: Callable[[], int], *, debug: bool) -> int:
     if sys.stderr is None:
         sys.stderr = io.StringIO()  # the exit status says enough
         _occupy()
     try:
-        with _whole_answers():
-            return run()
+        return _flushed(run)
     except DdmqError as error:
         if debug:
             _print_origin(error)
@@ -64,9 +68,21 @@ def _whole_answers() -> Iterator[None]:
     ) as sys.stdout:
         try:
             yield
-            sys.stdout.flush()
         finally:
             sys.stdout = given
+
+
+def _flushed(run: Callable[[], int]) -> int:
+    """Run a program; what it printed is written, or an OSError, however it ends."""
+    try:
+        status = run()
+    except OSError:
+        raise
+    except BaseException:  # after a help page, for one
+        sys.stdout.flush()
+        raise
+    sys.stdout.flush()
+    return status
 
 
 def swapped(queues: object) -> str:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 DRAIN = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2)
 #: They announce the end of a job: who has drained already need not hear of it.
-_ANNOUNCE = (signal.SIGUSR1, signal.SIGUSR2)
+ANNOUNCE = (signal.SIGUSR1, signal.SIGUSR2)
 #: Slurm sends a signal twice within milliseconds: only a later one is another.
 _SAME_WITHIN = 5.0
 #: Seconds for which the worker waits for a signal of its own after one has ended a command.
@@ -70,7 +70,7 @@ class Signals:
     ) -> None:
         self.are_taken = False
         for number, handler in self._before.items():
-            is_deadly = number in _ANNOUNCE and handler == signal.SIG_DFL
+            is_deadly = number in ANNOUNCE and handler == signal.SIG_DFL
             signal.signal(number, signal.SIG_IGN if is_deadly else handler)
         signal.set_wakeup_fd(self._wakeup_before)
         os.close(self._read)

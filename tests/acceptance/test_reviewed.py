@@ -171,6 +171,8 @@ def test_junk_in_work_is_no_message_to_wait_for(root):
         ("ddmq view ROOT >&-", 1),
         ("ddmq view ROOT >/dev/full", 1),
         ("ddmq -v >/dev/full", 1),
+        ("unset PYTHONUNBUFFERED; ddmq --help >/dev/full", 1),
+        ("PYTHONUNBUFFERED=1 ddmq --help >/dev/full", 1),
         ("ddmq json '{}' >/dev/full", 1),
         ("ddmq json <&-", 2),
         ("ddmq publish ROOT q - <&-", 2),
@@ -184,7 +186,15 @@ def test_junk_in_work_is_no_message_to_wait_for(root):
 def test_odd_surroundings_are_explained(root, tmp_path, line, status):
     done = shell(f"cd {tmp_path}; {line}", root)
     assert "Traceback" not in done.stderr
+    assert "Exception ignored" not in done.stderr
     assert done.returncode == status
+
+
+def test_what_is_done_all_the_same_is_told_without_a_buffer_too(root):
+    line = "PYTHONUNBUFFERED=1 ddmq publish ROOT q x >/dev/full"
+    done = shell(line, root)
+    assert "No space left on device; all but this answer is done" in done.stderr
+    assert done.returncode == 1
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import threading
 
 import pytest
@@ -65,6 +66,18 @@ def test_what_is_no_option_is_refused(broker, root, options, why):
 def test_the_queue_must_be_there(broker, root):
     with pytest.raises(QueueNotFound):
         Worker(root, "none")
+
+
+def test_the_signals_of_the_program_are_its_own_again(broker, root):
+    numbers = [signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2]
+    before = [signal.signal(number, signal.SIG_DFL) for number in numbers]
+    try:
+        Worker(root, "q").run("json:dumps")
+        after = [signal.getsignal(number) for number in numbers]
+    finally:
+        for number, handler in zip(numbers, before):
+            signal.signal(number, handler)
+    assert after == [signal.SIG_DFL] * 3
 
 
 def test_it_runs_in_the_main_thread_only(broker, root):
