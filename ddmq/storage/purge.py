@@ -102,9 +102,8 @@ class _Purge:
 
         What can't be removed is left to the housekeeping.
         """
-        names = self._fs.listing(self._work)
-        for id_ in self._bundles.seem_finished(names):
-            with suppress(OSError):
+        with suppress(OSError):
+            for id_ in self._bundles.seem_finished(self._fs.listing(self._work)):
                 self._bundles.remove_if_finished(id_)
 
     @contextmanager

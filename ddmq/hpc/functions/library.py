@@ -94,7 +94,8 @@ class Worker:
             )
         finally:  # the program's own, whatever it does next
             for number, handler in before.items():
-                signal.signal(number, handler)
+                if handler is not None:  # else it is not one of Python
+                    signal.signal(number, handler)
 
 
 def _checked(
