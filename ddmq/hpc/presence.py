@@ -2,7 +2,8 @@
 
 No message depends on it. A thread makes each call, and the worker's loop does not wait for it. Of
 failures, only the first is told. A worker lists `workers/` to see how many there are, and so how
-often it may rename; the numbers are in `ddmq.storage.workers`. The same listing shows whether somebody asks it to drain.
+often it may rename; the numbers are in `ddmq.storage.workers`. The same listing shows whether
+somebody asks it to drain.
 """
 
 from __future__ import annotations

@@ -14,7 +14,8 @@ from ddmq.cli import errors
 def test_a_reader_that_has_seen_enough_causes_no_traceback(root):
     broker = Broker(root)
     broker.publish_many("testmq", ["x" * 1000] * 200, durable=False)
-    code = f"import sys; from ddmq.cli.main import main; sys.exit(main({['consume', str(root), 'testmq', '-n', '200']!r}))"
+    words = ["consume", str(root), "testmq", "-n", "200"]
+    code = f"import sys; from ddmq.cli.main import main; sys.exit(main({words!r}))"
     with subprocess.Popen(
         [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE
     ) as process:
