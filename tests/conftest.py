@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -21,6 +22,12 @@ from ddmq.storage.filesystem import FileSystem, Status
 settings.register_profile("ddmq", deadline=None)
 settings.load_profile("ddmq")
 BUILD = Path(__file__).parents[1] / "packaging" / "pyz" / "build.py"
+
+# What runs in the background of a script ignores these, and so would all that tests start.
+if signal.getsignal(signal.SIGQUIT) == signal.SIG_IGN:
+    signal.signal(signal.SIGQUIT, signal.SIG_DFL)
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)
