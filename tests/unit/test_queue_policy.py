@@ -10,6 +10,7 @@ from support import Calls, Crash, FakeClock, crashing_before
 from unit.scenes import consumed, files, leased, lost_to, texts
 
 from ddmq import Broker, InvalidArgument, LeaseLost, Seen, StorageError
+from ddmq.message import encode
 from ddmq.storage.filesystem import FileSystem
 from ddmq.storage.names import Lease
 
@@ -103,6 +104,20 @@ def test_what_is_no_message_at_work_is_not_found(broker, root):
     (root / "q" / "work" / message.filename).write_text("junk")
     with pytest.raises(LeaseLost):
         broker.leased("q", message.id)
+
+
+@pytest.mark.parametrize("number", [2, 20])
+def test_each_of_many_messages_may_be_as_long_as_one(broker, number):
+    """Few become files of their own, and more a bundle."""
+    broker.update_settings("q", max_message_size=1024)
+    longest = "x" * (1024 - len(encode("", 999)))
+    broker.publish("q", longest)
+    broker.publish_many("q", [longest] * number)
+    with pytest.raises(InvalidArgument, match="over 1024"):
+        broker.publish_many("q", [f"{longest}x"] * number)
+    assert texts(broker.consume("q")) == [longest]
+    assert len(broker.consume("q", number)) == number
+    assert broker.view("q")["q"] == (0, number + 1, 0, 0)
 
 
 # Messages are settled

@@ -11,7 +11,7 @@ import pytest
 from support import counting, remove_empty
 from unit.storage.ready_client import FRESH, OLD, Client, buckets, number
 
-from ddmq.storage.names import Bundle, Entry
+from ddmq.storage.names import MAX_STAMP, Bundle, Entry
 from ddmq.storage.ready import ConsumeCall
 
 # Order
@@ -54,6 +54,13 @@ def test_no_stamp_is_smaller_than_the_bucket_of_a_process_whose_clock_is_right(
 def test_one_process_never_gives_a_stamp_twice(client):
     stamps = [client.join(id_, priority=int(id_) % 2).stamp for id_ in number(10)]
     assert stamps == sorted(set(stamps))
+
+
+def test_names_stay_valid_beside_a_bucket_from_the_end_of_time(client, queue):
+    (queue / "ready" / "5" / str(MAX_STAMP)).mkdir(parents=True)
+    for id_ in number(4):
+        client.join(id_)
+    assert sorted(client.take_all()) == number(4)
 
 
 def test_a_priority_of_its_own_publishing_is_seen_at_once(client):
