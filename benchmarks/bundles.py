@@ -294,10 +294,8 @@ class Counted:
 
 def publish_as(bundled: int, number: int, broker: Broker) -> None:
     """Publish any number of messages together: as one bundle, or as single files."""
-    kept, bundle_file.BUNDLE_FROM = (
-        bundle_file.BUNDLE_FROM,
-        2 if bundled else sys.maxsize,
-    )
+    kept = bundle_file.BUNDLE_FROM
+    bundle_file.BUNDLE_FROM = 2 if bundled else sys.maxsize
     try:
         refill_bundled(broker, number)
     finally:

@@ -756,9 +756,10 @@ class Broker:
         from ddmq.storage.purge import purge
 
         states = list(states)
-        for unknown in (each for each in states if each not in STATES):
+        unknown = [each for each in states if each not in STATES]
+        if unknown:
             raise InvalidArgument(
-                f"states are {', '.join(STATES)}, not {show(unknown)}"
+                f"states are {', '.join(STATES)}, not {show(unknown[0])}"
             )
         open_queue = self._known(queue)
         timeout = self._wait_for_locks(open_queue.settings.current())

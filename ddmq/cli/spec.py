@@ -322,6 +322,16 @@ def arguments_in(fields: Any) -> Iterator[tuple[str, Argument]]:
             yield name, field
 
 
+def _valued_flags(*fields: Any) -> set[str]:
+    """Return the flags of arguments that are followed by a value."""
+    return {
+        flag
+        for each in fields
+        for _, argument in arguments_in(each)
+        for flag in argument.flags.split()
+    }
+
+
 def flags_in(fields: Any) -> Iterator[str]:
     """Yield all flags of arguments."""
     for _, argument in arguments_in(fields):
@@ -475,9 +485,7 @@ def with_values(words: Sequence[str], fields: Any) -> list[str]:
 
 def with_late_dashes(words: Sequence[str], fields: Any) -> list[str]:
     """Write `--` just before the first word that needs it: argparse forgets an earlier one."""
-    takes_value = {
-        flag for _, argument in arguments_in(fields) for flag in argument.flags.split()
-    }
+    takes_value = _valued_flags(fields)
     for number, word in enumerate(words):
         if word == "--" and (number == 0 or words[number - 1] not in takes_value):
             later = words[number + 1 :]
@@ -489,12 +497,7 @@ def with_late_dashes(words: Sequence[str], fields: Any) -> list[str]:
 
 def apart(words: Sequence[str], *fields: Any) -> tuple[list[str], list[str]]:
     """Return the positional words, and the options of these fields with their values."""
-    takes_value = {
-        flag
-        for each in fields
-        for _, argument in arguments_in(each)
-        for flag in argument.flags.split()
-    }
+    takes_value = _valued_flags(*fields)
     positional, options, left = [], [], list(words)
     while left:
         word = left.pop(0)
