@@ -96,15 +96,15 @@ class House:
             path.relative_to(package): ast.parse(path.read_text(encoding="utf-8"))
             for path in sorted(package.rglob("*.py"))
         }
-        self.names = Counter(self._names())
 
     def _nodes(self) -> Iterator[ast.AST]:
         for tree in self.modules.values():
             yield from ast.walk(tree)
 
-    def _names(self) -> Iterator[str]:
+    @staticmethod
+    def _names_in(tree: ast.AST) -> Iterator[str]:
         """Yield each name that is used: as a variable, an attribute, or in an import."""
-        for node in self._nodes():
+        for node in ast.walk(tree):
             if isinstance(node, ast.Name):
                 yield node.id
             elif isinstance(node, ast.Attribute):
@@ -117,13 +117,14 @@ class House:
         return [n for n in self._nodes() if isinstance(n, FUNCTION)]
 
     def named_once(self) -> list[str]:
-        """Return the private functions that one place alone names.
-
-        Two of the same name, in different modules, count as named twice.
-        """
-        names = (f.name for f in self.functions())
-        private = [n for n in names if n.startswith("_") and not n.startswith("__")]
-        return [name for name in private if self.names[name] == 1]
+        """Return the private functions that one place of their module names, or none."""
+        found = []
+        for tree in self.modules.values():
+            used = Counter(self._names_in(tree))
+            own = (n.name for n in ast.walk(tree) if isinstance(n, FUNCTION))
+            private = (n for n in own if n.startswith("_") and not n.startswith("__"))
+            found += [name for name in private if used[name] <= 1]
+        return found
 
     def classes(self) -> dict[str, list[str]]:
         """Return the names of the methods of each class."""
