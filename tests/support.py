@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import gc
 import os
+import select
 import signal
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -83,6 +84,13 @@ def in_time(seconds: int) -> Iterator[None]:
     finally:
         signal.alarm(0)
         signal.signal(signal.SIGALRM, before)
+
+
+def ready(descriptor: int, event: int, seconds: float | None = None) -> bool:
+    """Wait until one can read (`select.POLLIN`) or write (`select.POLLOUT`), or time is up."""
+    poll = select.poll()  # `select.select` takes no descriptor above 1,023
+    poll.register(descriptor, event)
+    return bool(poll.poll(None if seconds is None else seconds * 1000))
 
 
 def open_files() -> list[str]:

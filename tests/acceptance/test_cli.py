@@ -12,7 +12,7 @@ import sys
 
 import pytest
 from shell import Shell
-from support import in_time
+from support import in_time, ready
 
 from ddmq import Broker, __version__
 from ddmq.settings import LAYOUT_LINE
@@ -102,7 +102,7 @@ def test_on_a_terminal_publishing_lines_shows_how_far_it_is(root):
     ):
         os.close(end)
         written = 0
-        while not select.select([terminal], [], [], 0.01)[0]:
+        while not ready(terminal, select.POLLIN, 0.01):
             process.stdin.write(b"x\n" * 1000)
             written += 1000
         shown = os.read(terminal, 1 << 16).decode()

@@ -3,8 +3,20 @@
 from __future__ import annotations
 
 import pytest
+from support import open_files
 
 from ddmq import Broker
+
+#: Descriptors that the tests of a module may leave open: those of simulated deaths, for most.
+_FEW = 40
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _nothing_stays_open():
+    """Find whoever keeps a descriptor for each message, say."""
+    before = len(open_files())
+    yield
+    assert len(open_files()) - before <= _FEW
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from contextlib import suppress
 from functools import partial
 
 import pytest
-from support import in_time
+from support import in_time, ready
 
 from ddmq import Broker
 from ddmq.cli import worker_progress
@@ -54,14 +54,14 @@ class Pair:
 
     def read(self):
         text = b""
-        while select.select([self.reader], [], [], 0.05)[0]:
+        while ready(self.reader, select.POLLIN, 0.05):
             text += os.read(self.reader, 1 << 16)
         return text.decode(errors="replace")  # a full terminal takes a part of a line
 
     def fill(self):
         """Write until nothing more is taken; a terminal takes more a moment later."""
         os.set_blocking(self.writer, False)
-        while select.select([], [self.writer], [], 0.2)[1]:
+        while ready(self.writer, select.POLLOUT, 0.2):
             with suppress(BlockingIOError):
                 while True:
                     os.write(self.writer, b"." * 100)

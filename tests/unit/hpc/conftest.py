@@ -96,6 +96,8 @@ def surroundings(job, clock):
 def ended(broker, clock, job):
     """Return a function that runs a line of shell for a message, to its end."""
 
+    commands = []
+
     def ended(text, options=None, **published):
         broker.publish("q", text, **published)
         [message] = broker.consume("q")
@@ -106,7 +108,10 @@ def ended(broker, clock, job):
         command = Invocation(
             [execution], Surroundings(words, given, job.environ, clock, outputs)
         )
+        commands.append(command)
         command._process.wait()
         return Ended(execution, command.outcome())
 
-    return ended
+    yield ended
+    for each in commands:
+        each.close(save=False)

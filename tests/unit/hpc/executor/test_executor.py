@@ -77,6 +77,7 @@ def work(broker, root, tmp_path):
             made = Caller(f"{root}/{queue}", results, "", "json", allowed)
             made._broker = broker  # which has the clock of the test
             made(message.message, message.requeue_counter)
+            made._results.close()
             broker.ack(message)
         return len(messages)
 
@@ -88,13 +89,18 @@ def pickled(made, root, tmp_path):
     """Return a function that makes an Executor of pickled calls, and their worker."""
     pytest.importorskip("cloudpickle", reason="cloudpickle is not installed")
     root.chmod(0o700)
+    callers = []
 
     def pickled(queue="calls", **options):
         executor = made(queue, serializer="cloudpickle", **options)
         places = f"{root.resolve()}/{queue}", executor.results
-        return executor, Caller(*places, "", "cloudpickle")
+        callers.append(Caller(*places, "", "cloudpickle"))
+        return executor, callers[-1]
 
-    return pickled
+    yield pickled
+    for caller in callers:
+        caller._results.close()
+        caller._form.close()
 
 
 @pytest.fixture

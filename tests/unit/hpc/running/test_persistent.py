@@ -8,7 +8,7 @@ import select
 import signal
 
 import pytest
-from support import in_time, open_files
+from support import in_time, open_files, ready
 
 from ddmq.errors import DdmqError
 from ddmq.hpc.running.execution import Execution
@@ -49,7 +49,7 @@ def turn(taken, surroundings):
 
 def heard(standing):
     """Wait until something can be read of what it answers."""
-    select.select([standing._read], [], [])
+    ready(standing._read, select.POLLIN)
 
 
 def gone(standing):
@@ -107,7 +107,7 @@ def test_what_is_larger_than_a_pipe_is_sent_when_there_is_room(standing):
     each.give(b"x" * 300_000)
     while each.writers():
         [(descriptor, send)] = each.writers().items()
-        select.select([], [descriptor], [])
+        ready(descriptor, select.POLLOUT)
         send()
     heard(each)
     assert int(each.answer()) == 300_000
