@@ -89,18 +89,18 @@ def pickled(made, root, tmp_path):
     """Return a function that makes an Executor of pickled calls, and their worker."""
     pytest.importorskip("cloudpickle", reason="cloudpickle is not installed")
     root.chmod(0o700)
-    callers = []
+    opened = []
 
     def pickled(queue="calls", **options):
         executor = made(queue, serializer="cloudpickle", **options)
         places = f"{root.resolve()}/{queue}", executor.results
-        callers.append(Caller(*places, "", "cloudpickle"))
-        return executor, callers[-1]
+        caller = Caller(*places, "", "cloudpickle")
+        opened.extend([caller._results, caller._form])
+        return executor, caller
 
     yield pickled
-    for caller in callers:
-        caller._results.close()
-        caller._form.close()
+    for each in opened:
+        each.close()
 
 
 @pytest.fixture
@@ -674,13 +674,13 @@ def test_a_call_is_rejected_when_the_queue_was_opened_meanwhile(pickled, broker,
 
 
 def test_no_result_is_unpickled_when_its_directory_was_opened_meanwhile(
-    pickled, broker
+    pickled, broker, monkeypatch
 ):
     executor, caller = pickled()
     future = executor.submit(len, "")
     [message] = broker.consume("calls")
     os.chmod(executor.results, 0o770)
-    caller._form._enclosure = types.SimpleNamespace(check=lambda: None)
+    monkeypatch.setattr(caller._form._enclosure, "check", lambda: None)
     caller(message.message, 0)  # as whoever may write there now would
     with pytest.raises(InvalidArgument, match="it may be written to by others"):
         future.result(PATIENCE)
