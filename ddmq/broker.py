@@ -151,7 +151,9 @@ class Broker:
             mode = roots.checked_mode(mode)
         self._mode = mode
         self._clean = clean
-        self._lock_timeout = _checked_wait(lock_timeout)
+        if lock_timeout is not None:
+            check("lock_timeout", DELAY, lock_timeout)
+        self._lock_timeout = lock_timeout
         self._clock = clock or Clock()
         self._fs = fs or FileSystem()
         self._fs.hold_below(self.root)
@@ -1102,12 +1104,6 @@ def _lost_text(messages: list[Message]) -> str:
 def _check_count(n: Any) -> None:
     if not isinstance(n, int) or isinstance(n, bool) or n < 1:
         raise InvalidArgument(f"n is {n!r}; it must be a positive number of messages")
-
-
-def _checked_wait(seconds: float | None) -> float | None:
-    if seconds is not None:
-        check("lock_timeout", DELAY, seconds)
-    return seconds
 
 
 def _checked_root(root: str | os.PathLike[str]) -> str:

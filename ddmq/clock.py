@@ -76,15 +76,11 @@ class Clock:
             seconds * 1000
         )  # `in_ms`, made short
 
-    def _own_start(self) -> int:
-        """Return the time of our own clock when the monotonic one started, if nobody set it."""
-        return self.own_ns() - int(self.monotonic() * _SECOND_NS)
-
     def compare(self, stamp: Callable[[], int]) -> None:
         """Learn the server's offset; `stamp` lets the server stamp a file and returns the stamp."""
-        start_ns = (
-            self._own_start()
-        )  # first, so that we notice later if the clock is set meanwhile
+        # What our own clock showed when the monotonic one started, if nobody set it. First, so that
+        # we notice later if it is set meanwhile.
+        start_ns = self.own_ns() - int(self.monotonic() * _SECOND_NS)
         before_ns = self.own_ns()
         self.synchronise(before_ns, stamp(), self.own_ns())
         self._start_ns = start_ns

@@ -33,7 +33,10 @@ def guarded(program: str, run: Callable[[], int], *, debug: bool = False) -> int
 def _guarded(program: str, run: Callable[[], int], *, debug: bool) -> int:
     if sys.stderr is None:
         sys.stderr = io.StringIO()  # the exit status says enough
-        _occupy()
+        # Nothing that is opened later gets the number of a standard stream that is closed.
+        while (descriptor := os.open(os.devnull, os.O_RDWR)) < _FIRST_OF_OURS:
+            pass
+        os.close(descriptor)
     try:
         return _flushed(run)
     except DdmqError as error:
@@ -108,13 +111,6 @@ def _print_origin(error: BaseException) -> None:
     frames = "".join(format_tb(error.__traceback__))
     said = f"{type(error).__name__}: {one_line(error)}"
     print(f"Traceback (most recent call last):\n{frames}{said}", file=sys.stderr)
-
-
-def _occupy() -> None:
-    """Let nothing that is opened later have the number of a standard stream that is closed."""
-    while (descriptor := os.open(os.devnull, os.O_RDWR)) < _FIRST_OF_OURS:
-        pass
-    os.close(descriptor)
 
 
 def _print_nothing_more() -> None:

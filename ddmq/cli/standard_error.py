@@ -6,7 +6,7 @@ import io
 import os
 import sys
 from math import inf
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any
 
 from ddmq.clock import Clock
 from ddmq.hpc.running.stream import Output
@@ -34,7 +34,10 @@ class StandardError:
     def __enter__(self) -> StandardError:
         self._before = before = sys.stderr
         if sys.stderr is sys.__stderr__:  # and no stand-in, as tests have them
-            sys.stderr = _text_to(self.output, before)
+            raw: Any = _Raw(self.output)  # it needs no buffer, which types ask for
+            sys.stderr = io.TextIOWrapper(
+                raw, before.encoding, before.errors, line_buffering=True
+            )
         return self
 
     def __exit__(
@@ -46,13 +49,6 @@ class StandardError:
         sys.stderr.flush()
         sys.stderr = self._before
         self.output.finish(_PATIENCE if self.is_hurried else inf, Clock())
-
-
-def _text_to(output: Output, like: TextIO) -> TextIO:
-    """Return what prints whole lines to an output."""
-    raw: Any = _Raw(output)  # it needs no buffer, which types ask for
-    encoding, errors = like.encoding, like.errors
-    return io.TextIOWrapper(raw, encoding, errors, line_buffering=True)
 
 
 class _Raw(io.RawIOBase):

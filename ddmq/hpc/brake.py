@@ -108,10 +108,14 @@ class Brake:
         held, self._held = self._held, []
         if not self._limits.is_braked:
             last = held[-1][1]
+            what = "their messages are given back, and nothing counts"
+            if len(held) != self._failed:
+                what = (
+                    f"{len(held)} of their messages are given back, and count nothing"
+                )
             self._limits.brake(
                 f"the first {self._failed} commands all failed, the last one: "
-                f"{self._how_it_ended(last)}; {self._what_counts(len(held))}; --no-brake goes "
-                "on all the same"
+                f"{self._how_it_ended(last)}; {what}; --no-brake goes on all the same"
             )
         for _, each in held:
             self._settler.release(each)
@@ -122,8 +126,3 @@ class Brake:
             how = f"timed out after {self._options.timeout:g} s"
         said = ended.execution.tail().rpartition("\n")[2].strip()
         return f"{how} ({said[:_WORDS]})" if said else how
-
-    def _what_counts(self, held: int) -> str:
-        if held == self._failed:
-            return "their messages are given back, and nothing counts"
-        return f"{held} of their messages are given back, and count nothing"

@@ -562,10 +562,6 @@ def _bounded(value: Any) -> float | None:
     return float(value) if is_number and 0 <= value <= _LARGEST else None
 
 
-def _is_sound(line: bytes) -> bool:
-    return _parsed(line) is not None or _granted_in(line) is not None
-
-
 def durations(queue_path: str) -> list[float]:
     """Return how long recent successful runs took, in seconds; none, if nobody can tell."""
     found: list[float] = []
@@ -643,7 +639,12 @@ def _merge(journals: _Journals, names: list[str], done: set[str]) -> None:
                 with journals.opened(name) as file:
                     for source, lines in _parts(name, file, done):
                         merged.write(json.dumps({"from": source}).encode() + b"\n")
-                        merged.writelines(line for line in lines if _is_sound(line))
+                        for line in lines:
+                            if (
+                                _parsed(line) is not None
+                                or _granted_in(line) is not None
+                            ):
+                                merged.write(line)
             merged.flush()
             os.fsync(merged.fileno())
         folder.move(draft, folder, f"{COMPACTED}{new_token()}{JOURNAL_SUFFIX}")

@@ -103,7 +103,8 @@ class WorkerOptions(NamedTuple):
         for names, is_right, must in _RULES:
             for name in names:
                 value = getattr(self, name)
-                if value is not _default(name) and not is_right(value):
+                default = WorkerOptions._field_defaults[name]
+                if value is not default and not is_right(value):
                     raise InvalidArgument(f"{name} is {value!r:.60}; it must be {must}")
         for name in self.env:
             variable(f"{name}=")
@@ -132,14 +133,6 @@ def _is_time(value: Any) -> bool:
 
 def _is_text(value: Any) -> bool:
     return isinstance(value, str) and bool(value)
-
-
-def _is_signal(value: Any) -> bool:
-    return isinstance(value, int) and value in set(signal.Signals)
-
-
-def _default(name: str) -> object:
-    return WorkerOptions._field_defaults[name]
 
 
 _RULES: tuple[tuple[tuple[str, ...], Callable[[Any], bool], str], ...] = (
@@ -171,7 +164,11 @@ _RULES: tuple[tuple[tuple[str, ...], Callable[[Any], bool], str], ...] = (
         lambda value: isinstance(value, bool),
         "True or False",
     ),
-    (("term_signal",), _is_signal, "the number of a signal"),
+    (
+        ("term_signal",),
+        lambda value: isinstance(value, int) and value in set(signal.Signals),
+        "the number of a signal",
+    ),
     (
         ("env",),
         lambda value: isinstance(value, dict)

@@ -58,7 +58,8 @@ class Signals:
         )
         for number in DRAIN:
             self._before[number] = signal.signal(number, self._request)
-        self._before[signal.SIGCHLD] = signal.signal(signal.SIGCHLD, _ignore)
+        # There is nothing to do: that it was called has woken up `wait`.
+        self._before[signal.SIGCHLD] = signal.signal(signal.SIGCHLD, lambda *_: None)
         self.are_taken = True
         return self
 
@@ -150,7 +151,3 @@ class Suspects:
         """Return those that are held, and hold them no more."""
         held, self.held = self.held, []
         return held
-
-
-def _ignore(*_: object) -> None:
-    """Do nothing: that it was called has woken up `wait`."""

@@ -324,12 +324,10 @@ class Bundle(NamedTuple):
 
 def parse_lease(filename: str) -> Lease | RangeLease | None:
     """Read a name found in `work/`: the lease of a message, or of a range."""
-    return Lease.parse(filename) or _parse_range_lease(filename)
-
-
-def _parse_range_lease(filename: str) -> RangeLease | None:
-    """Read a name that is no lease of a message; few clients ever meet one."""
-    from ddmq.storage.range_names import RangeLease
+    lease = Lease.parse(filename)
+    if lease is not None:
+        return lease
+    from ddmq.storage.range_names import RangeLease  # few clients ever meet one
 
     return RangeLease.parse(filename)
 
@@ -356,18 +354,16 @@ def parse_ready_entry(priority: int, filename: str) -> ReadyEntry | None:
     """Read a name found in a bucket of `priority`."""
     match = _ready.fullmatch(filename)
     if match is None:
-        return Bundle.parse(priority, filename) or _parse_range(priority, filename)
+        bundle = Bundle.parse(priority, filename)
+        if bundle is not None:
+            return bundle
+        from ddmq.storage.range_names import Range  # few clients ever meet one
+
+        return Range.parse(priority, filename)
     # As `entry_of`, which takes longer: this is done for each message.
     stamp, id_, failures, losses, policy = match.groups()
     fields = priority, int(stamp), id_, int(failures), int(losses), policy or ""
     return make(Entry, fields)
-
-
-def _parse_range(priority: int, filename: str) -> Range | None:
-    """Read a name that is neither a message's nor a bundle's; few clients ever meet one."""
-    from ddmq.storage.range_names import Range
-
-    return Range.parse(priority, filename)
 
 
 class Waiting(NamedTuple):
@@ -520,13 +516,6 @@ def check_queue_name(name: object) -> str:
     """Return `name`, or raise InvalidArgument when it can't name a queue."""
     if not isinstance(name, str):
         raise InvalidArgument(f"queue name {name!r} is not text")
-    fault = _queue_name_fault(name)
-    if fault is not None:
-        raise InvalidArgument(f"queue name {name[:80]!r} {fault}; choose another name")
-    return name
-
-
-def _queue_name_fault(name: str) -> str | None:
     faults = {
         "is empty": not name,
         "is reserved for ddmq's own files": name in RESERVED,
@@ -538,4 +527,7 @@ def _queue_name_fault(name: str) -> str | None:
             len(name.encode("utf-8", "surrogatepass")) > MAX_QUEUE_BYTES
         ),
     }
-    return next((fault for fault, found in faults.items() if found), None)
+    fault = next((fault for fault, found in faults.items() if found), None)
+    if fault is not None:
+        raise InvalidArgument(f"queue name {name[:80]!r} {fault}; choose another name")
+    return name

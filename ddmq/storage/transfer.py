@@ -63,7 +63,10 @@ class Transfer:
         self._leave_cancelled()
         for _ in range(_LOOKS):
             for place in self._scan.places():
-                wanted = self._wanted(place)
+                if not self._left:
+                    break
+                left = frozenset(self._left)
+                wanted = list(open_entries(self._bundles, place.entry, left))
                 if wanted:
                     self._move_from(place, wanted)
             for delayed in self._delayed.all():
@@ -80,12 +83,6 @@ class Transfer:
         for id_ in self._source.cancelled.ids_if_any().intersection(self._left):
             self._left.pop(id_)
             self._faults[id_] = _CANCELLED
-
-    def _wanted(self, place: Waiting) -> list[Entry]:
-        """Return the messages at a place that are to be moved."""
-        if not self._left:
-            return []
-        return list(open_entries(self._bundles, place.entry, frozenset(self._left)))
 
     def _move_from(self, place: Waiting, wanted: list[Entry]) -> None:
         """Move what is wanted of what waits at a place."""
@@ -110,7 +107,7 @@ class Transfer:
 
     def _move_out_of(self, place: Waiting, bundle: Bundle, wanted: list[Entry]) -> None:
         """Claim the lines of a bundle up to the last one that is wanted; put the others back."""
-        last = _line_of(wanted[-1])
+        last = int(wanted[-1].id.rpartition("-")[2])  # its line
         while (first := self._bundles.chain(bundle.id, bundle.lines).end) <= last:
             number = min(last + 1 - first, MAX_RANGE)
             claimed = self._bundles.claim(place, bundle, _HELD_FOR, number)
@@ -191,7 +188,3 @@ class Transfer:
             "delayed": "delayed in a bundle with others, and can be moved when that is due",
             "dead": "a dead letter; `ddmq redrive` puts it back in line, then it can be moved",
         }[found.state]
-
-
-def _line_of(entry: Entry) -> int:
-    return int(entry.id.rpartition("-")[2])

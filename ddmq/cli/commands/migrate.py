@@ -64,7 +64,11 @@ class Counted(NamedTuple):
 
 def migrate(told: Migrate, context: Context) -> Reply:
     """Take over what ddmq 0.9.14 left, each queue into one of the same name."""
-    old = _checked_root(told.old)
+    if not told.old or "\0" in told.old:
+        raise InvalidArgument(
+            f"old root {told.old!r:.80} is not the path of a directory"
+        )
+    old = os.path.realpath(told.old)
     broker = Broker(told.new, create=told.force, fs=context.fs)
     if old == broker.root:
         raise InvalidArgument(f"{old}: old and new root are the same directory")
@@ -88,12 +92,6 @@ def migrate(told: Migrate, context: Context) -> Reply:
         "\n".join(each.plain(name) for name, each in counts.items()),
         status=0 if is_whole else 1,
     )
-
-
-def _checked_root(path: str) -> str:
-    if not path or "\0" in path:
-        raise InvalidArgument(f"old root {path!r:.80} is not the path of a directory")
-    return os.path.realpath(path)
 
 
 def _queues(

@@ -75,8 +75,11 @@ class Caller:
 
     def _make(self, call: Call) -> None:
         data = self._form.answer(call)
+        draft, mode = f".ddmq-{new_token()}", self._form.result_mode
         try:
-            self._keep(call.key, data)
+            # So a file has this name that is there whole, or not at all.
+            self._results.create(draft, data, sync=self._is_durable, mode=mode)
+            self._results.move(draft, self._results, call.key)
         except OSError as error:
             if not may_pass(error) or error.errno == errno.ENOENT:
                 raise
@@ -91,9 +94,3 @@ class Caller:
 
             self._broker = Broker(self._root)
         publish_together(self._broker, self._queue, calls, 1)
-
-    def _keep(self, name: str, data: bytes) -> None:
-        """Let a file have this name that is there whole, or not at all."""
-        draft, mode = f".ddmq-{new_token()}", self._form.result_mode
-        self._results.create(draft, data, sync=self._is_durable, mode=mode)
-        self._results.move(draft, self._results, name)

@@ -45,7 +45,10 @@ def serve(function: Callable[..., Any]) -> None:
     Outside of a worker, answers go to standard output, so a command can be tried by hand:
     `echo '{"id": "1", "message": "a.txt"}' | python tasks.py`.
     """
-    wanted = _FIELDS.intersection(_parameters(function))
+    import inspect  # slow to import
+
+    # The first one gets the message, whatever it is called.
+    wanted = _FIELDS.intersection([*inspect.signature(function).parameters][1:])
     ending = _Ending()
     with _requests() as requests, _replies() as replies:
         for line in requests:
@@ -70,13 +73,6 @@ class _Ending:
         self.was_asked = True
         if not self.is_busy:
             raise SystemExit(128 + signal.SIGTERM)
-
-
-def _parameters(function: Callable[..., Any]) -> tuple[str, ...]:
-    """Return the names of a function's parameters, but for the first, which gets the message."""
-    import inspect  # slow to import
-
-    return tuple(inspect.signature(function).parameters)[1:]
 
 
 def _requests() -> TextIOWrapper:

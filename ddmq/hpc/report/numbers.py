@@ -19,6 +19,7 @@ _SHARES = (0.05, 0.25, 0.5, 0.75, 0.95, 0.99)
 
 def numbers(found: Gathered, source: Source) -> dict[str, Any]:
     """Return all numbers: times in seconds since 1970, lengths in seconds, memory in KiB."""
+    span = found.span
     return {
         "queues": [
             {"queue": name, "done": good, "failed": bad}
@@ -26,12 +27,40 @@ def numbers(found: Gathered, source: Source) -> dict[str, Any]:
         ],
         "since": source.since,
         "made": source.made,
-        **_whole(found),
+        "messages": {"done": found.done, "failed": found.failed},
+        "runs": found.runs,
+        "results": dict(found.results),
+        "start": span.start if span else None,
+        "end": span.end if span else None,
+        "wall": span.seconds if span else 0.0,
+        "cores": {
+            "used": found.used,
+            "busy": found.occupied,
+            "allocated": found.allocated,
+        },
+        "left_out": found.left_out,
         "piece": found.width,
-        "timeline": _timeline(found),
+        "timeline": [
+            {
+                "start": piece.start,
+                "busy": round(piece.busy, 3),
+                "slots": round(there, 3),
+                "done": piece.done,
+                "failed": piece.failed,
+            }
+            for piece, there in zip(found.busy, found.there)
+        ],
         "durations": _histogram(found.durations),
         "slowest": [long._asdict() for long in found.slowest],
-        "failures": _failures(found),
+        "failures": [
+            {
+                **kind._asdict(),
+                "runs": group.runs,
+                "dead": group.letters,
+                "text": group.text,
+            }
+            for kind, group in found.groups
+        ],
         "dead": found.letters,
         "memory": _histogram(found.memory),
         "asked": {queue: asked._asdict() for queue, asked in source.asked.items()},
@@ -40,51 +69,6 @@ def numbers(found: Gathered, source: Source) -> dict[str, Any]:
         "tail": found.tail._asdict() if found.tail else None,
         "last": [long._asdict() for long in found.latest],
     }
-
-
-def _whole(found: Gathered) -> dict[str, Any]:
-    """Return what was done in all, from when to when, and with how many cores."""
-    span = found.span
-    cores = {
-        "used": found.used,
-        "busy": found.occupied,
-        "allocated": found.allocated,
-    }
-    return {
-        "messages": {"done": found.done, "failed": found.failed},
-        "runs": found.runs,
-        "results": dict(found.results),
-        "start": span.start if span else None,
-        "end": span.end if span else None,
-        "wall": span.seconds if span else 0.0,
-        "cores": cores,
-        "left_out": found.left_out,
-    }
-
-
-def _timeline(found: Gathered) -> list[dict[str, Any]]:
-    return [
-        {
-            "start": piece.start,
-            "busy": round(piece.busy, 3),
-            "slots": round(there, 3),
-            "done": piece.done,
-            "failed": piece.failed,
-        }
-        for piece, there in zip(found.busy, found.there)
-    ]
-
-
-def _failures(found: Gathered) -> list[dict[str, Any]]:
-    return [
-        {
-            **kind._asdict(),
-            "runs": group.runs,
-            "dead": group.letters,
-            "text": group.text,
-        }
-        for kind, group in found.groups
-    ]
 
 
 def _workers(found: Gathered) -> list[dict[str, Any]]:

@@ -119,7 +119,11 @@ def page(
 ) -> str:
     """Return the page; `plotly` is the text of plotly.js, None where there is none."""
     title = "ddmq report: " + ", ".join(map(printable, source.queues))
-    scripts = [] if plotly is None else [_harmless(plotly), _DRAW]
+    scripts = []
+    if plotly is not None:
+        # It does not end the element it stands in.
+        harmless = plotly.replace("</script", "<\\/script").replace("<!--", "<\\!--")
+        scripts = [harmless, _DRAW]
     return "".join(
         [
             '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n',
@@ -158,11 +162,6 @@ def _policy(scripts: Sequence[str]) -> str:
         f"default-src 'none'; script-src {allowed}; style-src 'unsafe-inline'; "
         "img-src data: blob:; base-uri 'none'; form-action 'none'"
     )
-
-
-def _harmless(script: str) -> str:
-    """Return a script that does not end the element it stands in."""
-    return script.replace("</script", "<\\/script").replace("<!--", "<\\!--")
 
 
 def _scripts(scripts: Sequence[str], charts: Mapping[str, Any]) -> Iterator[str]:

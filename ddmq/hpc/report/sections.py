@@ -194,11 +194,13 @@ def _what(found: Gathered, source: Source) -> Section:
     if source.since is not None:
         words.append(f"Only what began since {date(source.since)} is counted.")
     if found.span is not None:
+        known = sum(each.is_shown for each in found.workers)
         words.append(
             "A slot counts as one core, since the journals do not tell how many cores a job had: "
             "allocated is each worker's slots times its life. That is from its start to its end, "
             "if the queue still knows the worker; else, from the begin of its first run to the "
-            "end of its last one. " + _known(found)
+            f"end of its last one. The queue knows {known:,} of "
+            f"{count(len(found.workers), 'worker')}."
         )
     if found.left_out:
         words.append(
@@ -245,11 +247,6 @@ _MEANING = {
     "lost": "ended after its lease was over; the message came back",
     "cancelled": "ended by `ddmq cancel`",
 }
-
-
-def _known(found: Gathered) -> str:
-    shown = sum(each.is_shown for each in found.workers)
-    return f"The queue knows {shown:,} of {count(len(found.workers), 'worker')}."
 
 
 def _slots(found: Gathered) -> Section:

@@ -8,7 +8,7 @@ import signal
 from abc import ABC, abstractmethod
 from contextlib import ExitStack
 from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from ddmq.errors import DdmqError, warn
 from ddmq.hpc.faults import NOT_NOW, told
@@ -61,12 +61,24 @@ class Surroundings(NamedTuple):
         return {} if self.progress is None else {"progress": self.progress.path}
 
 
+class Signalled(Protocol):
+    """What gets the signals that are meant for a command."""
+
+    def send(self, number: int) -> None:
+        """Send it a signal."""
+
+    def kill(self) -> None:
+        """Kill it and everything that it started."""
+
+
 class Command(ABC):
     """What runs for the messages of `executions`, in one slot.
 
     `timed_out` says that it took too long, `was_killed` that it was killed since a lease of its
     messages was lost. `log` is where its outputs are saved, without `.out` and `.err`.
     """
+
+    _process: Signalled
 
     def __init__(
         self, executions: Sequence[Execution], surroundings: Surroundings
@@ -104,14 +116,6 @@ class Command(ABC):
     def writers(self) -> dict[int, Callable[[], object]]:
         """Return what to call when a descriptor takes more."""
 
-    @abstractmethod
-    def _send(self, number: int) -> None:
-        """Send it a signal."""
-
-    @abstractmethod
-    def _kill(self) -> None:
-        """Kill it and everything that it started."""
-
     # Its time
 
     @property
@@ -145,7 +149,7 @@ class Command(ABC):
         """Ask it to end within the grace."""
         if self._terminated_at is None:
             self._terminated_at = self._clock.monotonic()
-            self._send(number)
+            self._process.send(number)
 
     def kill(self) -> None:
         """Kill it and everything that it started, in whatever process group or session.
@@ -153,7 +157,7 @@ class Command(ABC):
         What hangs in the kernel, or runs under sudo, lives on: `watch` kills it again.
         """
         self._killed_at = self._clock.monotonic()
-        self._kill()
+        self._process.kill()
 
     @property
     def was_told_to_end(self) -> bool:
@@ -209,6 +213,8 @@ class Command(ABC):
 
 class Invocation(Command):
     """A process that was started for its messages, and ends with them."""
+
+    _process: Process
 
     def __init__(
         self, executions: Sequence[Execution], surroundings: Surroundings
@@ -300,7 +306,8 @@ class Invocation(Command):
         outcome = self._process.outcome()
         if outcome is not None and self._ended is None:
             self._ended = self._clock.monotonic()
-            self._pump_all()  # it may have said why it ended
+            for stream in list(self._readers.values()):  # it may have said why it ended
+                self._pump(stream)
         return outcome
 
     def readers(self) -> dict[int, Callable[[], object]]:
@@ -316,16 +323,6 @@ class Invocation(Command):
         """Take what is in a stream, and listen to it no more at its end."""
         if not stream.pump():
             self._readers.pop(stream.read_end, None)
-
-    def _pump_all(self) -> None:
-        for stream in list(self._readers.values()):
-            self._pump(stream)
-
-    def _send(self, number: int) -> None:
-        self._process.send(number)
-
-    def _kill(self) -> None:
-        self._process.kill()
 
     def _parts(self) -> Sequence[Part]:
         return [stream.part for stream in self._streams]

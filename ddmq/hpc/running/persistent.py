@@ -215,6 +215,8 @@ class Standing:
 class Exchange(Command):
     """One message at a command that stays."""
 
+    _process: Standing
+
     def __init__(
         self,
         execution: Execution,
@@ -225,7 +227,7 @@ class Exchange(Command):
         """Give a message to the process; `anew` starts another in its place."""
         super().__init__([execution], surroundings)
         self._execution = execution
-        self._standing = standing
+        self._process = standing
         self._anew = anew
         self._line = _line(execution)
         self._hung_up_at: float | None = None
@@ -242,37 +244,37 @@ class Exchange(Command):
             self._outcome = self._heard()
             if self._outcome is not None:
                 self._ended = self._clock.monotonic()
-                self._standing.pump_all()  # what it printed before it answered
-                self._said = [stream.cut() for stream in self._standing.streams]
+                self._process.pump_all()  # what it printed before it answered
+                self._said = [stream.cut() for stream in self._process.streams]
         return self._outcome
 
     def _heard(self) -> Outcome | None:
-        line, ended = self._standing.answer(), None
+        line, ended = self._process.answer(), None
         if line is None:
-            ended = self._standing.ended()
+            ended = self._process.ended()
             if ended is not None:
-                line = self._standing.answer()  # its last word, between the two looks
+                line = self._process.answer()  # its last word, between the two looks
         if line is not None:
-            cpu, memory = self._standing.used()
+            cpu, memory = self._process.used()
             answer, why = _read(line, self._execution.message.id)
             if answer:
-                self._standing.answered += 1
+                self._process.answered += 1
             else:  # who knows what it does next
-                self._standing.kill()
+                self._process.kill()
             return Outcome(0, cpu, memory, answer or "nack", why)
-        if self._standing.has_hung_up and self._hung_up_at is None:
+        if self._process.has_hung_up and self._hung_up_at is None:
             self._hung_up_at = self._clock.monotonic()
         if ended is None or not ended.succeeded:
             return ended
-        if self.was_told_to_end or not self._standing.answered:
+        if self.was_told_to_end or not self._process.answered:
             return ended._replace(answer="nack", why="it ended and answered nothing")
         # It has ended of itself after others: this one it never began, or may begin again.
         try:
-            self._standing, self._hung_up_at = self._anew(), None
+            self._process, self._hung_up_at = self._anew(), None
         except (DdmqError, OSError) as error:
             # It is told in full when the next one is started.
             return Outcome(0, answer="release", why=str(error))
-        self._standing.give(self._line)
+        self._process.give(self._line)
         return None
 
     def due_in(self) -> float | None:
@@ -293,20 +295,14 @@ class Exchange(Command):
 
     def readers(self) -> dict[int, Callable[[], object]]:
         """Return what to call when an output, or the answer, can be read."""
-        return self._standing.readers(answers=True)
+        return self._process.readers(answers=True)
 
     def writers(self) -> dict[int, Callable[[], object]]:
         """Return what to call when it takes more of the message."""
-        return self._standing.writers()
-
-    def _send(self, number: int) -> None:
-        self._standing.send(number)
-
-    def _kill(self) -> None:
-        self._standing.kill()
+        return self._process.writers()
 
     def _parts(self) -> Sequence[Part]:
-        return self._said or [stream.part for stream in self._standing.streams]
+        return self._said or [stream.part for stream in self._process.streams]
 
     def _let_go(self) -> None:
         for part in self._said:

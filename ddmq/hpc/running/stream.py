@@ -306,8 +306,9 @@ class _Ends:
         if self._file is None:
             self._file = _nameless(self._spool)
         while data:
-            part = data[: self._room()]
-            written = os.pwrite(self._file, part, self._place())
+            place = self._place()
+            room = (self._half if place < self._half else 2 * self._half) - place
+            written = os.pwrite(self._file, data[:room], place)
             self._size += written
             data = data[written:]
 
@@ -315,10 +316,6 @@ class _Ends:
         if self._size < self._half:
             return self._size
         return self._half + (self._size - self._half) % self._half
-
-    def _room(self) -> int:
-        place = self._place()
-        return (self._half if place < self._half else 2 * self._half) - place
 
     def save(self, folder: Folder, name: str) -> bool:
         """Write both ends to a file, and what is missing between them."""

@@ -81,7 +81,7 @@ def test_a_process_stays_in_its_slot(launcher, taken):
     found = []
     for slot in (1, 2, 1, 2):
         command = each.launch([taken()], slot)
-        found.append(command._standing)
+        found.append(command._process)
         assert ended(command).succeeded
     assert found[0] is found[2]
     assert found[1] is found[3]
@@ -94,7 +94,7 @@ def test_where_one_has_ended_another_is_started(launcher, taken):
     for _ in range(100):
         command = each.launch([taken()], 1)
         assert ended(command).succeeded
-        while command._standing.ended() is None:
+        while command._process.ended() is None:
             pass
         opened.append(len(os.listdir("/proc/self/fd")))
         assert len(each._leaving) <= 1
@@ -108,7 +108,7 @@ def test_those_without_a_message_are_listened_to_for_what_they_print(launcher, t
     assert ended(command).succeeded
     assert each.idle_readers({1}) == {}
     [descriptor] = each.idle_readers(set())
-    assert descriptor == command._standing.streams[-1].read_end
+    assert descriptor == command._process.streams[-1].read_end
 
 
 @pytest.mark.parametrize("persistent", [False, True])
@@ -136,7 +136,7 @@ def test_they_end_when_they_are_dismissed(launcher, taken):
     assert ended(command).succeeded
     while not each.dismiss():
         pass
-    assert command._standing.ended().status == 0
+    assert command._process.ended().status == 0
 
 
 def test_what_can_not_be_started_leaves_nothing(launcher, taken, tmp_path):
