@@ -67,6 +67,8 @@ class Patient:
         self.drop = layout.drop
         self.dead = layout.dead
         self.then = layout.then
+        self.journal = layout.journal
+        self.jobs = layout.jobs
         self.lock = layout.lock
         self.bundles = layout.bundles
         self.lines = layout.lines

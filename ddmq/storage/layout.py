@@ -39,6 +39,8 @@ WORKERS = "workers"
 KEYS = "keys"
 #: Where workers write what they ran.
 JOURNAL = "journal"
+#: The scripts of jobs that were submitted for it.
+JOBS = "jobs"
 JOURNAL_SUFFIX = ".jsonl"
 #: Bytes of one journal, and of one line, that are read. Whoever may write to the queue can make
 #: them as large as he likes. A worker's own journal ends long before, and its lines are short.
@@ -114,6 +116,7 @@ class Layout:
         self.workers = f"{path}/{WORKERS}"
         self.keys = f"{path}/{KEYS}"
         self.journal = f"{path}/{JOURNAL}"
+        self.jobs = f"{path}/{JOBS}"
         self.lock = f"{path}/lock"
         self.cleaned = f"{path}/cleaned"
         self.directory_mode: int | None = None

@@ -138,7 +138,10 @@ def _sampled(patient: Patient) -> Iterator[tuple[str, os.stat_result]]:
     """Yield the directories of a queue and some files of each."""
     tops = patient.tmp, patient.ready, patient.work, patient.delayed, patient.dead
     directories = [(path, patient.names(path)) for path in (*tops, patient.drop)]
-    directories.append((patient.then, []))  # it holds links only
+    # Of these, only their own mode: in the first are links, in the others records.
+    directories += [
+        (path, []) for path in (patient.then, patient.journal, patient.jobs)
+    ]
     below = patient.ready_directories()
     for path, names in chain(
         directories,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from ddmq.hpc.folder import reached
 from ddmq.schedulers import SCHEDULERS
+from ddmq.storage.layout import JOBS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -69,7 +70,7 @@ def asked(queue_path: str) -> Asked | None:
 
     Whoever may write to the queue may have written it, so it is read as data, and briefly.
     """
-    with suppress(OSError), reached(*os.path.split(queue_path), "jobs") as jobs:
+    with suppress(OSError), reached(*os.path.split(queue_path), JOBS) as jobs:
         names = [name for name in jobs.names() if _script.fullmatch(name)]
         found = [(jobs.status(name), name) for name in names[:_SCRIPTS]]
         times = [(each.modified_ns, name) for each, name in found if each is not None]

@@ -90,6 +90,15 @@ def test_a_priority_with_a_wrong_mode_is_told_once(patient):
     assert found.paths == (f"{patient.ready}/5",)
 
 
+def test_directories_of_records_that_nobody_else_can_use_are_told(patient):
+    for top, _, _ in os.walk(patient.path):
+        os.chmod(top, 0o2770)
+    for path in (patient.journal, patient.jobs):  # as where their maker was killed
+        os.mkdir(path, 0o700)
+    [found] = access.owners_and_modes(patient)
+    assert found.paths == (patient.journal, patient.jobs)
+
+
 def test_a_lock_that_is_held_is_told_with_its_holder(patient, monkeypatch):
     monkeypatch.setattr(access, "_LOCK_SECONDS", 0.01)
     assert list(access.lock(patient.lock)) == []
