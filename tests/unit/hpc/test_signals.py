@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 
-from support import FakeClock
+from support import FakeClock, in_time
 
 from ddmq.hpc.signals import Notice, Signals, Suspects
 
@@ -46,6 +47,13 @@ def test_what_can_be_read_is_read():
     os.close(read)
     os.close(write)
     assert got == [b"x"]
+
+
+def test_who_waits_is_woken_up_when_a_child_ends():
+    with Signals(FakeClock()) as signals, in_time(20):
+        child = subprocess.Popen(["true"])
+        signals.wait(1000, {})
+        child.wait()
 
 
 # Commands that a signal may have ended

@@ -164,7 +164,9 @@ def test_it_says_what_it_can_not_take_over(sh, old, new, tmp_path):
     Broker(new, create=True)
     assert "no such queue" in sh.error("migrate", old, new)
     assert "No such file" in sh.error("migrate", "-f", tmp_path / "none", new)
-    assert "the same directory" in sh.wrong("migrate", "-f", new, new)
+    (tmp_path / "link").symlink_to(new)
+    for same in (new, tmp_path / "link"):
+        assert "the same directory" in sh.wrong("migrate", "-f", same, new)
     assert "no queue of ddmq 0.9 in here" in sh.error("migrate", new, old, "-f")
     for no_path in ("", "a\0b"):
         assert "not the path" in sh.wrong("migrate", "-f", no_path, new)

@@ -14,7 +14,7 @@ import ddmq
 
 FUNCTION = """
 from ddmq.hpc import Reject, Release, serve
-def work(message{more}):
+def work({first}{more}):
     {body}
 serve(work)
 """
@@ -24,8 +24,8 @@ serve(work)
 def served(tmp_path):
     """Return a function that serves some requests, and returns answers and the process."""
 
-    def served(body, *requests, more="", reply=True):
-        code = FUNCTION.format(body=body, more=more)
+    def served(body, *requests, first="message", more="", reply=True):
+        code = FUNCTION.format(body=body, first=first, more=more)
         lines = "".join(json.dumps(request) + "\n" for request in requests)
         replies = tmp_path / "replies"
         environ = {"PYTHONPATH": str(Path(ddmq.__file__).parents[1])}
@@ -83,6 +83,11 @@ def test_a_function_gets_what_its_parameters_are_called(served):
     assert answers == [{"id": "1", "ack": True}]
 
 
+def test_the_first_parameter_gets_the_message_whatever_it_is_called(served):
+    answers, _ = served("assert id == 'a'", request("a"), first="id")
+    assert answers == [{"id": "1", "ack": True}]
+
+
 def test_what_it_prints_is_no_answer(served):
     answers, done = served("print('hello')", request("a"))
     assert (len(answers), done.stdout) == (1, "hello\n")
@@ -120,7 +125,11 @@ def test_a_signal_ends_it_after_the_message(served):
 
 def test_a_signal_ends_it_at_once_where_it_waits():
     environ = {"PYTHONPATH": str(Path(ddmq.__file__).parents[1])}
-    words = [sys.executable, "-c", FUNCTION.format(body="pass", more="")]
+    words = [
+        sys.executable,
+        "-c",
+        FUNCTION.format(body="pass", first="message", more=""),
+    ]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
     with subprocess.Popen(words, text=True, env=environ, **pipes) as process:
         print(json.dumps(request("a")), file=process.stdin, flush=True)

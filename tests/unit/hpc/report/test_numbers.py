@@ -9,7 +9,8 @@ from ddmq.hpc.report.numbers import flat, numbers
 
 def test_the_numbers_are_those_that_the_page_tells(gathered, run, letter, source):
     runs = [run(), run(id="b", result="dead", exit=2, host="n2")]
-    told = numbers(gathered(runs, [letter("b", host="n2")]), source)
+    letters = [letter("b", host="n2"), letter("c", host="n2")]
+    told = numbers(gathered(runs, letters), source)
     assert json.loads(json.dumps(told, allow_nan=False)) == told
     assert told["messages"] == {"done": 1, "failed": 1}
     assert (told["start"], told["end"], told["wall"]) == (1000.0, 1010.0, 10.0)
@@ -20,7 +21,7 @@ def test_the_numbers_are_those_that_the_page_tells(gathered, run, letter, source
         "exit 2",
         "n2",
         1,
-        1,
+        2,
     )
     assert sum(each["done"] for each in told["timeline"]) == 1
     assert [each["host"] for each in told["workers"]] == ["n1", "n2"]

@@ -95,6 +95,7 @@ def test_only_the_scripts_of_the_page_may_run(made, run):
     ]
     assert re.findall(r"'sha256-([^']+)'", text) == sums
     assert len(scripts) == 2
+    assert "<!--" not in scripts[0]
     assert "script-src 'none'" in made([run()])
 
 

@@ -93,6 +93,13 @@ def test_one_sentence_says_what_it_was(gathered, run, source):
     assert told.endswith("by 2 workers on 2 hosts (n1, n2) in 1 job.")
 
 
+def test_how_many_workers_the_queue_knows_is_told(gathered, run, seen, source):
+    found = gathered([run(), run(id="b", host="n2")], workers=[seen()])
+    assert "The queue knows 1 of 2 workers." in " ".join(
+        sections(found, source)[0].words
+    )
+
+
 def test_how_busy_slots_were_is_told_over_time(gathered, run, source):
     found = gathered(
         [run(start=0.0, duration=64.0), run(slot=2, start=0.0, duration=32.0)]
