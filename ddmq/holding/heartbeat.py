@@ -118,6 +118,14 @@ class Heartbeat:
             self._changed.wait_for(lambda: not held.busy, _PATIENCE)
             return held.message
 
+    def leave(self, message: Message) -> None:
+        """Renew a lease no more that was lost, and wait for nothing.
+
+        A renewal that hangs may still come through. Then the lease is over after its time.
+        """
+        with self._changed:
+            self._held.pop(key_of(message), None)
+
     def present(self, message: Message) -> Message:
         """Return a message under the name that it has now."""
         with self._changed:

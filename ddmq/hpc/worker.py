@@ -296,7 +296,8 @@ class Worker:
     def _end_what_is_not_ours(self) -> None:
         """Give up what somebody else has by now, or may have, and what is cancelled."""
         for message in self._heartbeat.lost():
-            self._supply.lose(message)
+            if self._supply.lose(message):
+                self._heartbeat.leave(message)  # nobody here knows of it any more
             self._slots.lose(message)
         for message in self._heartbeat.cancelled():
             if self._supply.lose(message):

@@ -5,14 +5,17 @@ from __future__ import annotations
 import errno
 import os
 import signal
+import threading
 
 import pytest
 from hpc.inside import Hurried, run, worker
+from support import Calls
 
 from ddmq import Broker
 from ddmq.clock import Clock
 from ddmq.hpc.results.result import UNFINISHED
 from ddmq.hpc.signals import Signals
+from ddmq.storage.filesystem import FileSystem
 
 pytestmark = pytest.mark.usefixtures("patience")
 
@@ -427,3 +430,40 @@ def test_what_finds_no_slot_for_long_is_given_back_for_others(root, broker, cloc
         command = "exec sleep 600"
         worker(broker, root, signals, clock, command, SHORT, slots=1).run()
     assert 10 <= seen.count(21) <= 13
+
+
+def test_what_was_lost_before_its_start_is_kept_from_nobody(
+    root, broker, clock, monkeypatch
+):
+    """A renewal may hang, and come through after the worker has given the message up."""
+    broker.publish("q", "a", timeout=6)
+    second, began = broker.publish("q", "b", timeout=6), clock.monotonic() + 2
+    monkeypatch.setattr("ddmq.holding.heartbeat._PATIENCE", 0.01)
+    hung, comes_through = threading.Event(), threading.Event()
+
+    def maybe_hang(_, name, function, arguments):
+        if (
+            name == "rename"
+            and f".{second}." in arguments[0]
+            and clock.monotonic() > began
+        ):
+            hung.set()
+            assert comes_through.wait(30)
+        return function(*arguments)
+
+    files = FileSystem(Calls(maybe_hang))
+    ours = Broker(root, clock=clock, clean=False, fs=files)  # nobody takes it meanwhile
+    steps = Lines(
+        lambda: broker.view("q")["q"].work == 2 and (clock.advance(2.5) or True),
+        lambda: mine._heartbeat._rouse() or True,
+        lambda: hung.is_set() and (clock.advance(4) or True),
+        lambda: not mine._supply._ahead and (comes_through.set() or True),
+        lambda: not any(each.busy for each in mine._heartbeat._held.values()),
+        lambda: os.kill(os.getpid(), signal.SIGTERM) or True,
+    )
+    with Hurried(clock, steps, pace=0.001) as signals:
+        how = {"slots": 1, "until": "forever"}
+        mine = worker(ours, root, signals, clock, "exec sleep 600", SHORT, **how)
+        mine.run()
+    steps.assert_done()
+    assert mine._heartbeat.over_in() is None

@@ -67,9 +67,9 @@ class Caller:
         if len(calls) == 1:
             self._make(calls[0])
         elif requeue_counter:  # one of them may be what killed whoever made them
-            self._publish([c for c in calls if self._results.status(c.key) is None])
+            self._give_away(calls)
         else:
-            make_together(calls, self._make, self._publish)
+            make_together(calls, self._make, self._give_away)
         if self._is_durable:
             self._results.sync()  # their names, before the message is acked
 
@@ -86,6 +86,14 @@ class Caller:
             self._clock.sleep(_TROUBLED)  # it may have room for it later
             why = f"its result is not kept in {self._results.path}: {error.strerror}"
             raise Release(why) from error
+
+    def _give_away(self, calls: list[Call]) -> None:
+        """Let others make those that have no result.
+
+        A message may have been given back, since a job ended. Then some of its calls were given
+        away before, and others have made them.
+        """
+        self._publish([c for c in calls if self._results.status(c.key) is None])
 
     def _publish(self, calls: list[Call]) -> None:
         """Let calls be messages of their own, for whoever is free."""

@@ -151,10 +151,11 @@ class Standing:
         if not self._readers[descriptor].pump():
             del self._readers[descriptor]
 
-    def pump_all(self) -> None:
-        """Take what it printed."""
+    def said(self) -> list[Part]:
+        """Return what it printed for the message that it had, to be closed by the caller."""
         for descriptor in list(self._readers):
             self._pump(descriptor)
+        return [stream.cut() for stream in self.streams]
 
     # Its process
 
@@ -233,10 +234,13 @@ class Exchange(Command):
         self._hung_up_at: float | None = None
         self._outcome: Outcome | None = None
         self._said: list[Part] = []
-        tag = tag_of(text_of(execution.message.message), surroundings.options)
-        for stream in standing.streams:  # what it said before is no message's
-            stream.cut(tag).close()
-        standing.give(self._line)
+        self._tag = tag_of(text_of(execution.message.message), surroundings.options)
+        self._give()
+
+    def _give(self) -> None:
+        for stream in self._process.streams:  # what it said before is no message's
+            stream.cut(self._tag).close()
+        self._process.give(self._line)
 
     def outcome(self) -> Outcome | None:
         """Return what it answered, or how it ended without an answer; None: neither yet."""
@@ -244,8 +248,7 @@ class Exchange(Command):
             self._outcome = self._heard()
             if self._outcome is not None:
                 self._ended = self._clock.monotonic()
-                self._process.pump_all()  # what it printed before it answered
-                self._said = [stream.cut() for stream in self._process.streams]
+                self._said = self._said or self._process.said()
         return self._outcome
 
     def _heard(self) -> Outcome | None:
@@ -269,12 +272,16 @@ class Exchange(Command):
         if self.was_told_to_end or not self._process.answered:
             return ended._replace(answer="nack", why="it ended and answered nothing")
         # It has ended of itself after others: this one it never began, or may begin again.
+        said = self._process.said()  # nothing can be read when another is in its place
         try:
             self._process, self._hung_up_at = self._anew(), None
         except (DdmqError, OSError) as error:
+            self._said = said
             # It is told in full when the next one is started.
             return Outcome(0, answer="release", why=str(error))
-        self._process.give(self._line)
+        for part in said:
+            part.close()
+        self._give()
         return None
 
     def due_in(self) -> float | None:

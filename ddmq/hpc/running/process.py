@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 MAX_ARGUMENT = (128 << 10) - 1
 #: The descriptor on which a command that stays answers.
 REPLY = 3
+#: Said where nobody knows whether a command did its work.
+_UNKNOWN = "it ended, and something else in this program has got its exit status"
 #: Python ignores these, and whoever it starts would do so, too.
 _RESTORED = (signal.SIGPIPE, signal.SIGXFSZ)
 
@@ -136,7 +138,11 @@ class Process:
         return self._outcome
 
     def _reap(self, options: int) -> None:
-        pid, status, used = os.wait4(self.pid, options)
+        try:
+            pid, status, used = os.wait4(self.pid, options)
+        except ChildProcessError:  # another thread of the program waits for any child
+            self._outcome = Outcome(0, answer="nack", why=_UNKNOWN)
+            return
         if pid:
             code = os.waitstatus_to_exitcode(status)
             cpu = used.ru_utime + used.ru_stime

@@ -250,6 +250,17 @@ def test_a_renewal_that_hangs_for_too_long_loses_the_lease(hanging, clock, held)
     assert heartbeat.over_in() is None
 
 
+def test_what_was_left_is_renewed_no_more_when_a_renewal_that_hung_comes_through(
+    hanging, clock, held
+):
+    heartbeat, _, stack = hanging
+    clock.advance(20)
+    assert heartbeat.lost() == [held]
+    heartbeat.leave(held)
+    stack.close()
+    assert (heartbeat.over_in(), heartbeat.holds(held)) == (None, False)
+
+
 def test_a_lease_that_is_confirmed_after_it_was_lost_is_kept_alive(
     beating, clock, held
 ):

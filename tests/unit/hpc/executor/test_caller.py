@@ -94,6 +94,23 @@ def test_of_a_message_that_came_back_only_calls_without_result_go_on(caller, res
     assert os.listdir(results) == [keys[1]]
 
 
+def test_what_was_given_away_before_and_made_is_not_given_away_again(
+    caller, results, monkeypatch
+):
+    keys = [KEY[:-1] + str(n) for n in range(3)]
+    calls = [{**CALL, "key": key} for key in keys]
+    caller(calls[1], 0)  # another worker has made it
+    published = []
+    caller._publish = published.extend
+
+    def at_once(calls, make, publish):
+        publish(calls)  # as where the first call takes long
+
+    monkeypatch.setattr("ddmq.hpc.executor.caller.make_together", at_once)
+    caller({"calls": calls}, 0)  # it was given back, which counts nothing
+    assert [call.key for call in published] == [keys[0], keys[2]]
+
+
 def test_a_result_is_on_stable_storage_before_its_message_is_acked(
     caller, results, monkeypatch
 ):

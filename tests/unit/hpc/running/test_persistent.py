@@ -290,6 +290,22 @@ def test_where_none_can_be_started_anew_the_message_is_given_back(
     run.close(save=False)
 
 
+def test_what_it_printed_is_known_where_none_can_be_started_anew(turn, surroundings):
+    def anew():
+        each.close()  # as the launcher does, before it starts another
+        raise DdmqError("no command")
+
+    script = "read x; read y; echo why >&2; sleep 60 & exit 0"
+    each = Standing(1, surroundings("sh", "-c", script))
+    each.answered = 1
+    each.give(b"an earlier one\n")
+    run = turn(each, anew=anew)
+    gone(each)  # and what it left has its standard error open
+    assert run.outcome().answer == "release"
+    assert run.tail() == "why"
+    run.close(save=False)
+
+
 def test_where_there_is_no_room_no_descriptor_is_left(surroundings, monkeypatch):
     before, real = open_files(), os.sysconf
     free = [os.dup(0) for _ in range(6)]

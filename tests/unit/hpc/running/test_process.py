@@ -23,6 +23,15 @@ def test_a_process_that_is_gone_gets_no_signal():
     assert process.outcome() == process.wait()
 
 
+def test_one_whose_exit_status_somebody_else_got_did_not_succeed():
+    process = Process(["true"], {"PATH": "/usr/bin:/bin"})
+    os.waitpid(process.pid, 0)  # as another thread of a program may do
+    for outcome in (process.outcome(), process.wait()):
+        assert not outcome.succeeded
+        assert (outcome.code, outcome.exit, outcome.signal) == (-1, None, None)
+        assert "exit status" in str(outcome)
+
+
 @pytest.mark.parametrize(
     ("cores", "slots", "shares"),
     [
