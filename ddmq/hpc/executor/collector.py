@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from ddmq.errors import DdmqError, QueueNotFound, RootNotFound, warn
 from ddmq.hpc.executor.calls import MAX_RESULT, Answer, Call, CallFailed, is_key
 from ddmq.hpc.executor.enclosure import is_own_file
+from ddmq.storage.directories import GONE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, KeysView, Sequence
@@ -284,6 +285,8 @@ class Collector:
         try:
             return self._results.names()
         except OSError as error:
+            if error.errno in GONE:
+                return []  # it was removed: what became of the calls is looked for all the same
             raise DdmqError(f"{self._results.path}: {error.strerror}") from error
 
     def _read(self, name: str) -> Answer | None:

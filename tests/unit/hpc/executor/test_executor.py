@@ -498,6 +498,19 @@ def test_a_call_that_was_purged_fails_and_no_other(made, tasks, other, work, lat
     assert later(second) == 4
 
 
+def test_calls_whose_directory_of_results_is_gone_are_looked_for_all_the_same(
+    made, tasks, other, later, monkeypatch
+):
+    def stale():
+        raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))  # as NFS says of it
+
+    executor = made()
+    monkeypatch.setattr(executor._collector._results, "names", stale)
+    future = executor.submit(tasks.double, 1)
+    other.ack(other.consume("calls"))
+    assert isinstance(later(future), CallFailed)
+
+
 def test_a_call_that_is_long_at_work_does_not_fail(made, tasks, broker):
     executor = made()
     executor.submit(tasks.double, 1)
