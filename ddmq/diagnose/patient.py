@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from ddmq.clock import Clock
 from ddmq.storage.delayed import Delayed
 from ddmq.storage.filesystem import FileSystem
+from ddmq.storage.layout import JOBS
 from ddmq.storage.names import PAUSED, SETTINGS_FILE, Bundle, is_shelf, known
 from ddmq.storage.pause import read_pause
 from ddmq.storage.range_names import RangeLease, parse_made_by
@@ -67,6 +68,15 @@ class Patient:
         self.drop = layout.drop
         self.dead = layout.dead
         self.then = layout.then
+        self.keys = layout.keys
+        self.needed_later = (
+            layout.then,
+            layout.workers,
+            layout.keys,
+            layout.journal,
+            f"{layout.path}/{JOBS}",
+        )
+        """The directories beside `ready/` that are made when they are first needed."""
         self.lock = layout.lock
         self.bundles = layout.bundles
         self.lines = layout.lines

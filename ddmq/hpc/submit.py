@@ -19,6 +19,7 @@ from ddmq.errors import DdmqError, InvalidArgument, StorageError, warn
 from ddmq.hpc.folder import Folder, reached
 from ddmq.schedulers import SCHEDULERS, environment, without_chain
 from ddmq.storage.filesystem import FileSystem
+from ddmq.storage.layout import JOBS
 from ddmq.storage.names import new_token
 
 if TYPE_CHECKING:
@@ -28,8 +29,6 @@ if TYPE_CHECKING:
 
 #: Seconds before the end when Slurm says so; it looks at its limits every 30 s only.
 WARNING = 120
-#: Where the scripts of submitted jobs are, below a queue.
-DIRECTORY = "jobs"
 #: Seconds after which a script, or the mark of a chain, is of no use to anybody.
 _KEPT = 90 * 86400
 #: Stands in a script for the sum of its text, while that is taken. No argument of a command can
@@ -232,14 +231,14 @@ def worker_path() -> str:
 
 def new_script(queue_path: str) -> str:
     """Return the path for a new job script of a queue."""
-    return f"{queue_path}/{DIRECTORY}/ddmq-{new_token()}.sh"
+    return f"{queue_path}/{JOBS}/ddmq-{new_token()}.sh"
 
 
 def open_jobs(queue_path: str, fs: FileSystem) -> Folder:
     """Open the directory of scripts; it is made for all who share the queue."""
     with reached(*os.path.split(queue_path), calls=fs.calls) as queue:
         shared = queue.own_status().st_mode & 0o7777
-        return queue.below(DIRECTORY, make=True, mode=shared)
+        return queue.below(JOBS, make=True, mode=shared)
 
 
 def write(script: str, text: str, fs: FileSystem) -> None:

@@ -39,6 +39,8 @@ WORKERS = "workers"
 KEYS = "keys"
 #: Where workers write what they ran.
 JOURNAL = "journal"
+#: Where the scripts of submitted jobs are.
+JOBS = "jobs"
 JOURNAL_SUFFIX = ".jsonl"
 #: Bytes of one journal, and of one line, that are read. Whoever may write to the queue can make
 #: them as large as he likes. A worker's own journal ends long before, and its lines are short.

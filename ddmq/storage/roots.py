@@ -96,8 +96,8 @@ def delete_queue(root: str, queue: str, fs: FileSystem, lock_timeout: float) -> 
             SettingsFile(path, fs, of_queue=True).check_layout()
         names = (*DIRECTORIES, THEN, WORKERS, KEYS)
         for directory in (path, *(f"{path}/{name}" for name in names)):
-            found = fs.status(directory)
-            if found is not None and not fs.may_change(directory):  # we can't empty it
+            # What stands in the place of one is removed like a file.
+            if fs.is_directory(directory) and not fs.may_change(directory):
                 text = os.strerror(errno.EACCES)
                 raise PermissionError(errno.EACCES, text, directory)
         fs.replace(path, f"{root}/{_DELETED}{new_token()}")

@@ -1016,16 +1016,24 @@ def test_what_another_users_worker_left_stays_and_is_in_nobodys_way(
     assert os.listdir(out / ".ddmq-unfinished") == []
 
 
-@pytest.mark.parametrize("kept", ["work", "dead", "ready", "ready/0", "lock"])
+@pytest.mark.parametrize(
+    "kept",
+    [
+        *("work", "dead", "ready", "ready/0", "lock"),
+        *("then", "workers", "journal", "jobs", "ready/cancelled"),
+    ],
+)
 def test_what_a_member_keeps_to_himself_is_moved_away_by_a_doctor(
     kept: str, place: Path
 ) -> None:
     world = queue_of(place, 0o2770)
     path = f"{world.path}/{kept}"
     as_user(OWNER, lambda: world.broker().publish(QUEUE, text("x"), priority=0))
+    was_there = os.path.exists(path)
 
     def plant() -> None:
-        os.rename(path, f"{world.path}/.away")
+        with suppress(FileNotFoundError):  # nobody has needed it yet
+            os.rename(path, f"{world.path}/.away")
         if kept == "lock":
             os.close(os.open(path, os.O_CREAT, 0o600))
         else:
@@ -1042,4 +1050,20 @@ def test_what_a_member_keeps_to_himself_is_moved_away_by_a_doctor(
     got = as_user(OWNER, lambda: str(diagnose(world.root, [QUEUE], fix=True)))
     assert (got.error, "mended" in str(got.value)) == ("", True), got.said
     assert text("fresh") in as_user(OWNER, work).value
-    assert os.path.exists(f"{world.path}/.away")
+    assert not os.path.exists(f"{path}/his")
+    assert os.path.exists(f"{world.path}/.away") == was_there
+
+
+def test_keys_that_a_member_keeps_to_himself_are_told_and_stay(place: Path) -> None:
+    """Moved away, they would let everything be published once more."""
+    world = queue_of(place, 0o2770)
+
+    def plant() -> None:
+        world.broker().publish(QUEUE, text("once"), key="k")
+        os.chmod(f"{world.path}/keys", 0o700)
+
+    assert as_user(MEMBER, plant).error == ""
+    got = as_user(OWNER, lambda: str(diagnose(world.root, [QUEUE], fix=True)))
+    assert "somebody keeps it to himself" in str(got.value), got.said
+    assert "mended" not in str(got.value)
+    assert len(os.listdir(f"{world.path}/keys")) == 1
