@@ -41,6 +41,13 @@ class LenientFileSystem(FileSystem):
         except (FileNotFoundError, NotADirectoryError, PermissionError):
             return []
 
+    def hidden(self, path: str) -> list[str]:
+        """List the hidden names in a directory in order."""
+        try:
+            return sorted(super().hidden(path))
+        except (FileNotFoundError, NotADirectoryError, PermissionError):
+            return []
+
 
 class ReadyDirectory(NamedTuple):
     """A directory below `ready/`."""
@@ -135,6 +142,10 @@ class Patient:
         if PAUSED not in self.names(self.ready):
             return None
         return read_pause(self._store)
+
+    def put_aside(self) -> list[str]:
+        """Return the directories that were moved away, since they were closed to others."""
+        return self._store.layout.put_aside()
 
     def leases(self) -> list[Lease]:
         """Return the leases, first the one that expires first."""

@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Any
 import filelock
 import pytest
 import yaml
-from protocol.scenes import QUEUE, World, text
+from protocol.scenes import HOUR, QUEUE, World, text
 from support import SYSTEM_CALLS, Calls, FakeClock
 
 import ddmq
@@ -1052,6 +1052,44 @@ def test_what_a_member_keeps_to_himself_is_moved_away_by_a_doctor(
     assert text("fresh") in as_user(OWNER, work).value
     assert not os.path.exists(f"{path}/his")
     assert os.path.exists(f"{world.path}/.away") == was_there
+
+
+@pytest.mark.parametrize("kept", ["ready/0", "ready", "delayed"])
+def test_what_was_moved_away_with_entries_of_bundles_can_be_put_back(
+    kept: str, place: Path
+) -> None:
+    world = queue_of(place, 0o2770)
+    names = [str(n) for n in range(20, 32)]
+
+    def publish() -> None:
+        delay = 60 if kept == "delayed" else 0
+        messages = [text(name) for name in names]
+        world.broker().publish_many(QUEUE, messages, priority=0, delay=delay)
+
+    as_user(MEMBER, publish)
+    path = f"{world.path}/{kept}"
+    os.chown(path, MEMBER, GROUP)
+    os.chmod(path, 0o700)
+    got = as_user(OWNER, lambda: str(diagnose(world.root, [QUEUE], fix=True)))
+    assert "may be in it" in str(got.value), got.said
+    world.clock.advance(25 * HOUR)
+    as_user(OWNER, lambda: world.broker().clean(QUEUE))
+    above, name = os.path.split(path)
+    [hidden] = [x for x in os.listdir(above) if x.startswith(f".{name}-")]
+    os.chmod(f"{above}/{hidden}", 0o2770)
+    if os.path.exists(path):
+        shutil.rmtree(path)
+    os.rename(f"{above}/{hidden}", path)
+    world.clock.advance(25 * HOUR)
+    taken = as_user(OWNER, lambda: all_taken(world)).value
+    assert {text(name) for name in names} <= taken
+
+
+def all_taken(world: World) -> set[str]:
+    """Consume whatever there is, after housekeeping."""
+    broker = world.broker()
+    broker.clean(QUEUE)
+    return {message.message for message in broker.consume(QUEUE, 100)}
 
 
 def test_keys_that_a_member_keeps_to_himself_are_told_and_stay(place: Path) -> None:
