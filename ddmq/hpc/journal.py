@@ -42,8 +42,9 @@ _MERGED = 200
 #: So many journals may be there before workers merge some; how many of them one looks at, and how
 #: large these may be.
 _MANY, _LOOKED_AT, _SMALL = 200, 100, 1 << 16
-#: How often journals are listed that somebody merges meanwhile.
-_READINGS = 5
+#: How often journals are listed that somebody merges meanwhile, and lines written to one that
+#: somebody removes.
+_READINGS, _TRIES = 5, 3
 #: How a line begins that says from which journal the next ones are; bytes of it beside the name.
 _FROM, _FROM_BYTES = b'{"from": ', 12
 #: The key of the line that says what the job of a worker may use.
@@ -210,15 +211,10 @@ class Journal:
             return
         data = "".join(self._lines).encode()
         try:
-            if self._file is None or self._written > _ROTATED:
+            for _ in range(_TRIES):
+                if self._write(data):
+                    break
                 self.close()
-                self._file = self._new_file()
-            done = 0
-            while done < len(data):
-                done += os.pwrite(self._file, data[done:], self._written + done)
-            # An NFS client sends what it wrote when any descriptor of the file is closed. A disk
-            # need not be waited for.
-            os.close(os.dup(self._file))
         except OSError as error:
             self._due_at = now + _AGAIN_EVERY
             if error.errno == errno.ESTALE:  # it was removed
@@ -230,6 +226,22 @@ class Journal:
             return
         self._written += len(data)
         self._lines, self._failed = [], False
+
+    def _write(self, data: bytes) -> bool:
+        """Write lines to the file, or to a new one; False: somebody has removed the file.
+
+        A worker that wrote nothing for a week is taken for ended, and its file is merged.
+        """
+        if self._file is None or self._written > _ROTATED:
+            self.close()
+            self._file = self._new_file()
+        done = 0
+        while done < len(data):
+            done += os.pwrite(self._file, data[done:], self._written + done)
+        # An NFS client sends what it wrote when any descriptor of the file is closed. A disk
+        # need not be waited for.
+        os.close(os.dup(self._file))
+        return os.fstat(self._file).st_nlink > 0
 
     def _is_queue_gone(self) -> bool:
         root = os.path.dirname(self._queue_path)
