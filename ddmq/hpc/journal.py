@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 from ddmq.clock import date
 from ddmq.errors import StorageError, warn
 from ddmq.hpc.folder import Folder, reached
+from ddmq.storage.filesystem import is_shared
 from ddmq.storage.layout import (
     JOURNAL,
     JOURNAL_BYTES,
@@ -646,6 +647,9 @@ def _merge(journals: _Journals, names: list[str], done: set[str]) -> None:
     folder, draft = journals.folder, f".{new_token()}"
     try:
         with open(folder.new_file(draft), "wb") as merged:
+            mode = folder.own_status().st_mode
+            if is_shared(mode):  # all who could read them can read this one
+                os.fchmod(merged.fileno(), mode & 0o666)
             merged.write(json.dumps({"compacted": names}).encode() + b"\n")
             for name in names:
                 with journals.opened(name) as file:

@@ -352,6 +352,20 @@ def old(tmp_path):
     return tmp_path / "journal"
 
 
+@pytest.mark.parametrize(("mode", "expected"), [(0o2770, 0o660), (0o700, 0o600)])
+def test_what_is_merged_can_be_read_by_all_who_share_the_queue(
+    tmp_path, old, mode, expected
+):
+    old.chmod(mode)
+    umask = os.umask(0o077)
+    try:
+        journal.compact(str(tmp_path), 1e9)
+    finally:
+        os.umask(umask)
+    [merged] = old.iterdir()
+    assert oct(merged.stat().st_mode & 0o7777) == oct(expected)
+
+
 def ids(place):
     return sorted(run.id for run in journal.read(str(place)))
 
