@@ -51,6 +51,7 @@ from ddmq.hpc.running.stream import Stream
 from ddmq.storage import lock_file, locks
 from ddmq.storage.filesystem import FileSystem
 from ddmq.storage.range_names import RangeLease
+from ddmq.storage.then import FollowUps
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -1090,6 +1091,38 @@ def all_taken(world: World) -> set[str]:
     broker = world.broker()
     broker.clean(QUEUE)
     return {message.message for message in broker.consume(QUEUE, 100)}
+
+
+def test_a_follow_up_that_a_member_keeps_to_himself_is_done_once(place: Path) -> None:
+    world = queue_of(place, 0o2770)
+    name = f"{1:013d}.0.{'0' * 16}.waiting"
+
+    def plant() -> None:
+        world.broker().with_follow_ups(QUEUE, FollowUps.arm)
+        for planted in (name, name.replace("0001.", "0002.")):
+            os.mkdir(f"{world.path}/then/{planted}", 0o700)
+            Path(f"{world.path}/then/{planted}/his").touch()
+
+    def done(then: FollowUps) -> int:
+        """Do what is free until nothing is, with time going on."""
+        for number in range(9):
+            _, free = then.look()
+            if not free:
+                return number
+            held = then.claim(free[-1], 60)
+            assert held is not None
+            others = then.superseded(held)
+            held = then.begin(held, 60)
+            assert held is not None
+            then.remove(others)
+            then.finish(held)
+            world.clock.advance(HOUR)
+        return 9
+
+    assert as_user(MEMBER, plant).error == ""
+    act = partial(world.broker().with_follow_ups, QUEUE, done)
+    got = as_user(OWNER, act)
+    assert (got.value, got.error) == (3, ""), got.said
 
 
 def test_keys_that_a_member_keeps_to_himself_are_told_and_stay(place: Path) -> None:
