@@ -28,7 +28,7 @@ import filelock
 import pytest
 import yaml
 from protocol.scenes import HOUR, QUEUE, World, text
-from support import SYSTEM_CALLS, Calls, FakeClock
+from support import SYSTEM_CALLS, Calls, Crash, FakeClock, counting, crashing_before
 
 import ddmq
 from ddmq import (
@@ -1123,6 +1123,30 @@ def test_a_follow_up_that_a_member_keeps_to_himself_is_done_once(place: Path) ->
     act = partial(world.broker().with_follow_ups, QUEUE, done)
     got = as_user(OWNER, act)
     assert (got.value, got.error) == (3, ""), got.said
+
+
+def test_a_queue_whose_maker_died_is_made_by_any_other_member(place: Path) -> None:
+    world = queue_of(place, 0o2770)
+    for number in range(200):
+        name = f"new{number}"
+
+        def make(name: str, calls: Calls) -> bool:
+            os.umask(0o077)
+            with suppress(Crash):
+                return world.broker(calls).create_queue(name, mode=0o2770)
+            return False
+
+        made = as_user(MEMBER, partial(make, name, crashing_before(number)))
+        assert made.error == ""
+        other = as_user(OWNER, partial(make, name, counting()))
+        assert other.error == "", (number, other.said)
+        new = Path(world.root, name)
+        modes = {stat.S_IMODE(path.stat().st_mode) for path in [new, *new.iterdir()]}
+        assert (modes, number) == ({0o2770, 0o660}, number)
+        assert not list(Path(world.root).glob(".*"))
+        if made.value:
+            return
+    raise AssertionError("it was never made whole")
 
 
 def test_keys_that_a_member_keeps_to_himself_are_told_and_stay(place: Path) -> None:
