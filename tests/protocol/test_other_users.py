@@ -1149,6 +1149,23 @@ def test_a_queue_whose_maker_died_is_made_by_any_other_member(place: Path) -> No
     raise AssertionError("it was never made whole")
 
 
+def test_a_pause_that_a_member_keeps_to_himself_can_be_ended(place: Path) -> None:
+    world = queue_of(place, 0o2770)
+    path = f"{world.path}/ready/paused"
+
+    def plant() -> None:
+        os.mkdir(path, 0o700)
+        Path(f"{path}/his").touch()
+
+    def resume() -> tuple[bool, Any]:
+        broker = world.broker()
+        return broker.resume(QUEUE), broker.paused(QUEUE)
+
+    assert as_user(MEMBER, plant).error == ""
+    got = as_user(OWNER, resume)
+    assert (got.value, got.error) == ((True, None), ""), got.said
+
+
 def test_keys_that_a_member_keeps_to_himself_are_told_and_stay(place: Path) -> None:
     """Moved away, they would let everything be published once more."""
     world = queue_of(place, 0o2770)
