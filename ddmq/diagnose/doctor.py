@@ -16,7 +16,7 @@ from ddmq.errors import DdmqError, StorageError, UnknownLayout
 from ddmq.settings import Settings, layered
 from ddmq.storage.filesystem import FileSystem
 from ddmq.storage.layout import is_queue
-from ddmq.storage.names import check_queue_name, new_token
+from ddmq.storage.names import check_queue_name, put_aside
 from ddmq.storage.settings_file import SettingsFile
 
 if TYPE_CHECKING:
@@ -133,6 +133,7 @@ def symptoms(patient: Patient, purged_after: float | None = None) -> Iterator[Fi
     yield from times.clock(patient)
     yield from access.lock(patient.lock)
     yield from contents.paused(patient)
+    yield from contents.put_aside(patient)
     yield from times.expired(patient)
     yield from contents.lost_bundles(patient)
     yield from contents.false_claims(patient)
@@ -199,5 +200,5 @@ def move_away(found: Iterable[Finding], fs: FileSystem) -> bool:
         for path in finding.paths if finding.fix == "away" else ():
             directory, name = os.path.split(path)
             with suppress(OSError):  # then it is found again, and told
-                moved |= fs.rename(path, f"{directory}/.{name}-{new_token()}")
+                moved |= fs.rename(path, f"{directory}/{put_aside(name)}")
     return moved

@@ -40,6 +40,13 @@ class LenientFileSystem(FileSystem):
         except (FileNotFoundError, NotADirectoryError, PermissionError):
             return []
 
+    def hidden(self, path: str) -> list[str]:
+        """List the hidden names in a directory in order."""
+        try:
+            return sorted(super().hidden(path))
+        except (FileNotFoundError, NotADirectoryError, PermissionError):
+            return []
+
 
 class ReadyDirectory(NamedTuple):
     """A directory below `ready/`."""
@@ -67,8 +74,15 @@ class Patient:
         self.drop = layout.drop
         self.dead = layout.dead
         self.then = layout.then
-        self.journal = layout.journal
-        self.jobs = layout.jobs
+        self.keys = layout.keys
+        self.needed_later = (
+            layout.then,
+            layout.workers,
+            layout.keys,
+            layout.journal,
+            layout.jobs,
+        )
+        """The directories beside `ready/` that are made when they are first needed."""
         self.lock = layout.lock
         self.bundles = layout.bundles
         self.lines = layout.lines
@@ -127,6 +141,10 @@ class Patient:
         if PAUSED not in self.names(self.ready):
             return None
         return read_pause(self._store)
+
+    def put_aside(self) -> list[str]:
+        """Return the directories that were moved away, since they were closed to others."""
+        return self._store.layout.put_aside()
 
     def leases(self) -> list[Lease]:
         """Return the leases, first the one that expires first."""

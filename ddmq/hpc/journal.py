@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 from ddmq.clock import date
 from ddmq.errors import StorageError, warn
 from ddmq.hpc.folder import Folder, reached
+from ddmq.storage.filesystem import is_shared
 from ddmq.storage.layout import (
     JOURNAL,
     JOURNAL_BYTES,
@@ -42,8 +43,9 @@ _MERGED = 200
 #: So many journals may be there before workers merge some; how many of them one looks at, and how
 #: large these may be.
 _MANY, _LOOKED_AT, _SMALL = 200, 100, 1 << 16
-#: How often journals are listed that somebody merges meanwhile.
-_READINGS = 5
+#: How often journals are listed that somebody merges meanwhile, and lines written to one that
+#: somebody removes.
+_READINGS, _TRIES = 5, 3
 #: How a line begins that says from which journal the next ones are; bytes of it beside the name.
 _FROM, _FROM_BYTES = b'{"from": ', 12
 #: The key of the line that says what the job of a worker may use.
@@ -210,15 +212,10 @@ class Journal:
             return
         data = "".join(self._lines).encode()
         try:
-            if self._file is None or self._written > _ROTATED:
+            for _ in range(_TRIES):
+                if self._write(data):
+                    break
                 self.close()
-                self._file = self._new_file()
-            done = 0
-            while done < len(data):
-                done += os.pwrite(self._file, data[done:], self._written + done)
-            # An NFS client sends what it wrote when any descriptor of the file is closed. A disk
-            # need not be waited for.
-            os.close(os.dup(self._file))
         except OSError as error:
             self._due_at = now + _AGAIN_EVERY
             if error.errno == errno.ESTALE:  # it was removed
@@ -230,6 +227,23 @@ class Journal:
             return
         self._written += len(data)
         self._lines, self._failed = [], False
+
+    def _write(self, data: bytes) -> bool:
+        """Write lines to the file, or to a new one; False: somebody has removed the file.
+
+        A worker that wrote nothing for a week is taken for ended, and its file is merged.
+        """
+        if self._file is None or self._written > _ROTATED:
+            self.close()
+            self._file = self._new_file()
+        done = 0
+        while done < len(data):
+            done += os.pwrite(self._file, data[done:], self._written + done)
+        # An NFS client sends what it wrote when any descriptor of the file is closed. A disk
+        # need not be waited for.
+        os.close(os.dup(self._file))
+        # Some file systems count no names: one that was made now was not removed.
+        return not self._written or os.fstat(self._file).st_nlink > 0
 
     def _is_queue_gone(self) -> bool:
         root = os.path.dirname(self._queue_path)
@@ -634,6 +648,9 @@ def _merge(journals: _Journals, names: list[str], done: set[str]) -> None:
     folder, draft = journals.folder, f".{new_token()}"
     try:
         with open(folder.new_file(draft), "wb") as merged:
+            mode = folder.own_status().st_mode
+            if is_shared(mode):  # all who could read them can read this one
+                os.fchmod(merged.fileno(), mode & 0o666)
             merged.write(json.dumps({"compacted": names}).encode() + b"\n")
             for name in names:
                 with journals.opened(name) as file:

@@ -154,7 +154,8 @@ class Census:
         bundle; or while it detached a line, until others had taken over the range. A range
         counts if it is over since `before`, in milliseconds since 1970. So do bundles without an
         entry, a range or a claim: their publisher died before anybody saw them. While the queue
-        changes, or a directory is closed to us, nobody can tell which these are, and they stay.
+        changes, or a directory is closed to us, or was and is put aside, nobody can tell which
+        these are, and they stay.
         """
         names = self._fs.listing(self._layout.work)
         odd = any(name.endswith((RANGE_SUFFIX, DETACHED_SUFFIX)) for name in names)
@@ -164,7 +165,9 @@ class Census:
             _, stray = self._strays(before)
             if not stray:  # the usual case, and quicker than what follows
                 return []
-            return self.at_one_instant(partial(self._strays, before)) or []
+            stray = self.at_one_instant(partial(self._strays, before)) or []
+            # Asked afterwards: what is put aside from now on was closed to us until then.
+            return [] if self._layout.put_aside() else stray
         except PermissionError as error:
             self._scan.tell(error)
             return []

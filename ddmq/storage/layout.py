@@ -23,6 +23,7 @@ from ddmq.storage.names import (
     PAUSED,
     SETTINGS_FILE,
     check_queue_name,
+    may_hold_entries,
     new_id,
 )
 
@@ -191,6 +192,19 @@ class Layout:
         """Return the directories of this queue and its root, each after the one above it."""
         inner = [f"{self.path}/{name}" for name in DIRECTORIES]
         return [os.path.dirname(self.path), self.path, *inner]
+
+    def put_aside(self) -> list[str]:
+        """Return the paths of directories that `ddmq doctor` moved away, as they were closed.
+
+        They may hold entries and leases of bundles that are still here.
+        """
+        return [
+            path
+            for directory in (self.path, self.ready)
+            for name in self._fs.hidden(directory)
+            if may_hold_entries(name)
+            and self._fs.is_directory(path := f"{directory}/{name}")
+        ]
 
     def mark_cleaned(self) -> None:
         """Let others know that the queue is clean: they need not look for a while."""

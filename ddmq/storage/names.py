@@ -146,6 +146,7 @@ _paused_by = Grammar(r"([A-Za-z0-9._-]{1,64})@([A-Za-z0-9._-]{1,255}):([0-9]{19}
 _directory = Grammar(HEX_ID)
 _id = Grammar("[a-z0-9-]{1,64}")
 _policy = Grammar(r"(?:t([0-9]+))?(?:r([01]))?(?:p([0-9]+))?(?:l([0-9]+|n))?")
+_aside = Grammar(rf"\.(?:ready|work|delayed|bundles|{NUMBER})-{TOKEN}")
 _lease = Grammar(
     rf"([0-9]{{13}})\.{NUMBER}\.{READY}\.{TOKEN}({re.escape(LINE_SUFFIX)})?"
 )
@@ -342,6 +343,16 @@ def parse_paused_by(target: str) -> tuple[str, str, int] | None:
     """Read the target of a link that pauses or cancels: the user, the host, and when."""
     match = _paused_by.fullmatch(target)
     return None if match is None else (match[1], match[2], int(match[3]))
+
+
+def put_aside(name: str) -> str:
+    """Return a hidden name for what stands in the place of something else."""
+    return f".{name}-{new_token()}"
+
+
+def may_hold_entries(name: str) -> bool:
+    """Tell whether this hidden name was given to a directory of which messages depend."""
+    return _aside.fullmatch(name) is not None
 
 
 def parse_directory(filename: str) -> str | None:

@@ -12,7 +12,7 @@ import os
 from typing import TYPE_CHECKING
 
 from ddmq.seen import Pause
-from ddmq.storage.names import parse_paused_by, paused_by
+from ddmq.storage.names import PAUSED, parse_paused_by, paused_by, put_aside
 
 if TYPE_CHECKING:
     from ddmq.storage.store import Store
@@ -48,7 +48,10 @@ def resume(store: Store) -> bool:
     except OSError as error:
         if error.errno not in _A_DIRECTORY or not store.fs.is_directory(path):
             raise
-    return store.dead_letters.quarantine(path, "it paused the queue, and is no link")
+    if store.dead_letters.quarantine(path, "it paused the queue, and is no link"):
+        return True
+    # A directory of somebody else's, which can be renamed where it is.
+    return store.fs.rename(path, f"{store.layout.ready}/{put_aside(PAUSED)}")
 
 
 def read_pause(store: Store) -> Pause:

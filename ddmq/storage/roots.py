@@ -22,6 +22,7 @@ from ddmq.storage.settings_file import SettingsFile
 if TYPE_CHECKING:
     from ddmq.storage.filesystem import FileSystem
 
+#: How hidden names begin of what is to go: of deleted queues, and of what is not made yet.
 _DELETED = ".deleted-"
 #: Seconds for which a client that creates a queue removes what others deleted.
 _LEFT_FOR = 2.0
@@ -70,16 +71,47 @@ def make_queue(
         if not is_new:
             file.check_layout()
         for directory in (path, *(f"{path}/{name}" for name in DIRECTORIES)):
-            fs.mkdir(directory)
-            fs.require_directory(directory)  # no link to somewhere else
-            if mode is not None and is_new:
-                fs.chmod(directory, mode)
+            _make_directory(directory, fs, mode if is_new else None)
         # It is made now, since on a full disk nobody could make it in order to clean.
         if fs.status(f"{path}/lock") is None:
-            fs.create(f"{path}/lock", b"", sync=False, mode=_file_mode(mode))
+            _make_lock(path, fs, _file_mode(mode), is_new=is_new)
+        _remove_drafts(path, fs)
         made = file.initiate(_file_mode(mode))
         fs.sync_directory(root)
     return made
+
+
+def _make_directory(path: str, fs: FileSystem, mode: int | None) -> None:
+    """Make a directory unless it exists, and give it a mode that it has not.
+
+    A crash leaves none that others can't use: they go on where its maker died.
+    """
+    if mode is None:
+        fs.mkdir(path)
+    elif fs.status(path) is None:
+        draft = f"{os.path.dirname(path)}/{_DELETED}{new_token()}"
+        fs.mkdir_with_mode(path, mode, draft)
+    found = fs.require_directory(path)  # no link to somewhere else
+    if mode is not None and stat.S_IMODE(found.mode) != mode:
+        fs.chmod(path, mode)
+
+
+def _make_lock(path: str, fs: FileSystem, mode: int | None, *, is_new: bool) -> None:
+    """Make the lock file of a queue; nobody locks that of one which is not made yet."""
+    lock = f"{path}/lock"
+    if not is_new:
+        fs.create(lock, b"", sync=False, mode=mode)
+        return
+    draft = f"{path}/{_DELETED}{new_token()}"
+    fs.create_own(draft, b"", sync=False, mode=mode)
+    fs.replace(draft, lock)
+
+
+def _remove_drafts(path: str, fs: FileSystem) -> None:
+    """Remove what a client left in a queue that died while it made the queue."""
+    for name in fs.hidden(path):
+        if name.startswith(_DELETED) and not fs.rmdir(f"{path}/{name}"):
+            fs.discard(f"{path}/{name}")
 
 
 def delete_queue(root: str, queue: str, fs: FileSystem, lock_timeout: float) -> None:
@@ -96,8 +128,8 @@ def delete_queue(root: str, queue: str, fs: FileSystem, lock_timeout: float) -> 
             SettingsFile(path, fs, of_queue=True).check_layout()
         names = (*DIRECTORIES, THEN, WORKERS, KEYS)
         for directory in (path, *(f"{path}/{name}" for name in names)):
-            found = fs.status(directory)
-            if found is not None and not fs.may_change(directory):  # we can't empty it
+            # What stands in the place of one is removed like a file.
+            if fs.is_directory(directory) and not fs.may_change(directory):
                 text = os.strerror(errno.EACCES)
                 raise PermissionError(errno.EACCES, text, directory)
         fs.replace(path, f"{root}/{_DELETED}{new_token()}")
@@ -111,6 +143,8 @@ def _remove_deleted(root: str, fs: FileSystem, *, patient: bool) -> None:
         if not name.startswith(_DELETED):
             continue
         path = f"{root}/{name}"
+        if fs.rmdir(path):  # it may be closed to us, but empty
+            continue
         found = fs.status(path)
         if found is not None and not found.is_directory:
             fs.discard(path)

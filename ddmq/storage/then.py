@@ -156,7 +156,7 @@ class FollowUps:
         # Somebody put something else there: it gets out of the way of one of ours.
         id_, replacement = new_id(), ours._replace(token=new_token())
         self._fs.link_own(self._path(replacement), id_)
-        self._fs.rename(self._path(ours), f"{self._layout.tmp}/{new_id()}")
+        self._put_away(self._path(ours))
         return HeldFollowUp(replacement, held.is_new, id_)
 
     def renew(self, held: HeldFollowUp, timeout: float) -> HeldFollowUp | None:
@@ -221,7 +221,21 @@ class FollowUps:
     def remove(self, follow_ups: list[FollowUp]) -> None:
         """Remove follow-ups, but for those that somebody has taken since they were listed."""
         for each in follow_ups:
-            self._fs.unlink(self._path(each))
+            try:
+                self._fs.unlink(self._path(each))
+            except OSError:
+                if not self._fs.is_directory(self._path(each)):
+                    raise
+                self._put_away(self._path(each))
+
+    def _put_away(self, path: str) -> None:
+        """Move what is no link out of the way of all that are."""
+        try:
+            self._fs.rename(path, f"{self._layout.tmp}/{new_id()}")
+        except (
+            OSError
+        ):  # a directory of somebody else's, which can be renamed where it is
+            self._fs.rename(path, f"{self._layout.then}/.{new_id()}")
 
     def _move(self, held: HeldFollowUp, target: FollowUp) -> bool:
         """Rename one of ours, under whatever name it has by now; False: it is lost."""

@@ -27,8 +27,8 @@ from typing import TYPE_CHECKING, Any
 import filelock
 import pytest
 import yaml
-from protocol.scenes import QUEUE, World, text
-from support import SYSTEM_CALLS, Calls, FakeClock
+from protocol.scenes import HOUR, QUEUE, World, text
+from support import SYSTEM_CALLS, Calls, Crash, FakeClock, counting, crashing_before
 
 import ddmq
 from ddmq import (
@@ -51,6 +51,7 @@ from ddmq.hpc.running.stream import Stream
 from ddmq.storage import lock_file, locks
 from ddmq.storage.filesystem import FileSystem
 from ddmq.storage.range_names import RangeLease
+from ddmq.storage.then import FollowUps
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -1016,16 +1017,24 @@ def test_what_another_users_worker_left_stays_and_is_in_nobodys_way(
     assert os.listdir(out / ".ddmq-unfinished") == []
 
 
-@pytest.mark.parametrize("kept", ["work", "dead", "ready", "ready/0", "lock"])
+@pytest.mark.parametrize(
+    "kept",
+    [
+        *("work", "dead", "ready", "ready/0", "lock"),
+        *("then", "workers", "journal", "jobs", "ready/cancelled"),
+    ],
+)
 def test_what_a_member_keeps_to_himself_is_moved_away_by_a_doctor(
     kept: str, place: Path
 ) -> None:
     world = queue_of(place, 0o2770)
     path = f"{world.path}/{kept}"
     as_user(OWNER, lambda: world.broker().publish(QUEUE, text("x"), priority=0))
+    was_there = os.path.exists(path)
 
     def plant() -> None:
-        os.rename(path, f"{world.path}/.away")
+        with suppress(FileNotFoundError):  # nobody has needed it yet
+            os.rename(path, f"{world.path}/.away")
         if kept == "lock":
             os.close(os.open(path, os.O_CREAT, 0o600))
         else:
@@ -1042,4 +1051,131 @@ def test_what_a_member_keeps_to_himself_is_moved_away_by_a_doctor(
     got = as_user(OWNER, lambda: str(diagnose(world.root, [QUEUE], fix=True)))
     assert (got.error, "mended" in str(got.value)) == ("", True), got.said
     assert text("fresh") in as_user(OWNER, work).value
-    assert os.path.exists(f"{world.path}/.away")
+    assert not os.path.exists(f"{path}/his")
+    assert os.path.exists(f"{world.path}/.away") == was_there
+
+
+@pytest.mark.parametrize("kept", ["ready/0", "ready", "delayed"])
+def test_what_was_moved_away_with_entries_of_bundles_can_be_put_back(
+    kept: str, place: Path
+) -> None:
+    world = queue_of(place, 0o2770)
+    names = [str(n) for n in range(20, 32)]
+
+    def publish() -> None:
+        delay = 60 if kept == "delayed" else 0
+        messages = [text(name) for name in names]
+        world.broker().publish_many(QUEUE, messages, priority=0, delay=delay)
+
+    as_user(MEMBER, publish)
+    path = f"{world.path}/{kept}"
+    os.chown(path, MEMBER, GROUP)
+    os.chmod(path, 0o700)
+    got = as_user(OWNER, lambda: str(diagnose(world.root, [QUEUE], fix=True)))
+    assert "may be in it" in str(got.value), got.said
+    world.clock.advance(25 * HOUR)
+    as_user(OWNER, lambda: world.broker().clean(QUEUE))
+    above, name = os.path.split(path)
+    [hidden] = [x for x in os.listdir(above) if x.startswith(f".{name}-")]
+    os.chmod(f"{above}/{hidden}", 0o2770)
+    if os.path.exists(path):
+        shutil.rmtree(path)
+    os.rename(f"{above}/{hidden}", path)
+    world.clock.advance(25 * HOUR)
+    taken = as_user(OWNER, lambda: all_taken(world)).value
+    assert {text(name) for name in names} <= taken
+
+
+def all_taken(world: World) -> set[str]:
+    """Consume whatever there is, after housekeeping."""
+    broker = world.broker()
+    broker.clean(QUEUE)
+    return {message.message for message in broker.consume(QUEUE, 100)}
+
+
+def test_a_follow_up_that_a_member_keeps_to_himself_is_done_once(place: Path) -> None:
+    world = queue_of(place, 0o2770)
+    name = f"{1:013d}.0.{'0' * 16}.waiting"
+
+    def plant() -> None:
+        world.broker().with_follow_ups(QUEUE, FollowUps.arm)
+        for planted in (name, name.replace("0001.", "0002.")):
+            os.mkdir(f"{world.path}/then/{planted}", 0o700)
+            Path(f"{world.path}/then/{planted}/his").touch()
+
+    def done(then: FollowUps) -> int:
+        """Do what is free until nothing is, with time going on."""
+        for number in range(9):
+            _, free = then.look()
+            if not free:
+                return number
+            held = then.claim(free[-1], 60)
+            assert held is not None
+            others = then.superseded(held)
+            held = then.begin(held, 60)
+            assert held is not None
+            then.remove(others)
+            then.finish(held)
+            world.clock.advance(HOUR)
+        return 9
+
+    assert as_user(MEMBER, plant).error == ""
+    act = partial(world.broker().with_follow_ups, QUEUE, done)
+    got = as_user(OWNER, act)
+    assert (got.value, got.error) == (3, ""), got.said
+
+
+def test_a_queue_whose_maker_died_is_made_by_any_other_member(place: Path) -> None:
+    world = queue_of(place, 0o2770)
+    for number in range(200):
+        name = f"new{number}"
+
+        def make(name: str, calls: Calls) -> bool:
+            os.umask(0o077)
+            with suppress(Crash):
+                return world.broker(calls).create_queue(name, mode=0o2770)
+            return False
+
+        made = as_user(MEMBER, partial(make, name, crashing_before(number)))
+        assert made.error == ""
+        other = as_user(OWNER, partial(make, name, counting()))
+        assert other.error == "", (number, other.said)
+        new = Path(world.root, name)
+        modes = {stat.S_IMODE(path.stat().st_mode) for path in [new, *new.iterdir()]}
+        assert (modes, number) == ({0o2770, 0o660}, number)
+        assert not list(Path(world.root).glob(".*"))
+        if made.value:
+            return
+    raise AssertionError("it was never made whole")
+
+
+def test_a_pause_that_a_member_keeps_to_himself_can_be_ended(place: Path) -> None:
+    world = queue_of(place, 0o2770)
+    path = f"{world.path}/ready/paused"
+
+    def plant() -> None:
+        os.mkdir(path, 0o700)
+        Path(f"{path}/his").touch()
+
+    def resume() -> tuple[bool, Any]:
+        broker = world.broker()
+        return broker.resume(QUEUE), broker.paused(QUEUE)
+
+    assert as_user(MEMBER, plant).error == ""
+    got = as_user(OWNER, resume)
+    assert (got.value, got.error) == ((True, None), ""), got.said
+
+
+def test_keys_that_a_member_keeps_to_himself_are_told_and_stay(place: Path) -> None:
+    """Moved away, they would let everything be published once more."""
+    world = queue_of(place, 0o2770)
+
+    def plant() -> None:
+        world.broker().publish(QUEUE, text("once"), key="k")
+        os.chmod(f"{world.path}/keys", 0o700)
+
+    assert as_user(MEMBER, plant).error == ""
+    got = as_user(OWNER, lambda: str(diagnose(world.root, [QUEUE], fix=True)))
+    assert "somebody keeps it to himself" in str(got.value), got.said
+    assert "mended" not in str(got.value)
+    assert len(os.listdir(f"{world.path}/keys")) == 1

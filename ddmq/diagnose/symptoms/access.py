@@ -14,7 +14,7 @@ from ddmq.printable import quoted
 from ddmq.storage.filesystem import FORBIDDEN, is_shared
 from ddmq.storage.layout import DIRECTORIES
 from ddmq.storage.locks import exclusive
-from ddmq.storage.names import parse_priority
+from ddmq.storage.names import CANCELLED, parse_priority
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,18 +27,23 @@ _LOCK_SECONDS = 2.0
 _SAMPLE = 100
 #: What `--fix` does with what stands in the place of a directory or a lock.
 _AWAY = "gives it a hidden name beside, and makes a new one"
+#: What people do about what was published with keys, which no other directory can tell.
+_KEYS_AWAY = (
+    "let its owner open it; if it is moved away, what was published with a key is published "
+    "once more by whoever repeats that"
+)
 
 
 def directories(patient: Patient) -> Iterator[Finding]:
     """Look for directories that are missing, for what stands in their place, or is closed."""
     required = [f"{patient.path}/{name}" for name in DIRECTORIES]
-    priorities = [
+    in_ready = [
         f"{patient.ready}/{name}"
         for name in patient.names(patient.ready)
-        if parse_priority(name) is not None
+        if parse_priority(name) is not None or name == CANCELLED
     ]
     missing, replaced, closed = [], [], []
-    for path in [*required, patient.then, *priorities]:
+    for path in [*required, *patient.needed_later, *in_ready]:
         found = patient.status(path)
         if found is None:
             if path in required:  # whoever needs them makes the others
@@ -53,6 +58,10 @@ def directories(patient: Patient) -> Iterator[Finding]:
     if replaced:
         text = f"{listed(replaced)}: no directory"
         yield wrong("links", text, _AWAY, fix="away", paths=replaced)
+    if patient.keys in closed:
+        closed.remove(patient.keys)
+        text = f"{patient.keys}: somebody keeps it to himself"
+        yield wrong("keys", text, _KEYS_AWAY, paths=[patient.keys])
     if closed:
         text = f"{listed(closed)}: somebody keeps it to himself"
         yield wrong("closed", text, _AWAY, fix="away", paths=closed)
@@ -138,10 +147,8 @@ def _sampled(patient: Patient) -> Iterator[tuple[str, os.stat_result]]:
     """Yield the directories of a queue and some files of each."""
     tops = patient.tmp, patient.ready, patient.work, patient.delayed, patient.dead
     directories = [(path, patient.names(path)) for path in (*tops, patient.drop)]
-    # Of these, only their own mode: in the first are links, in the others records.
-    directories += [
-        (path, []) for path in (patient.then, patient.journal, patient.jobs)
-    ]
+    # No message depends on the modes of what is in these.
+    directories += [(path, []) for path in patient.needed_later]
     below = patient.ready_directories()
     for path, names in chain(
         directories,

@@ -87,6 +87,19 @@ def paused(patient: Patient) -> Iterator[Finding]:
         yield Finding("paused", NOTE, text, remedy, found._asdict())
 
 
+def put_aside(patient: Patient) -> Iterator[Finding]:
+    """Name what was moved away, since it was closed, and may hold messages that can come back."""
+    found = patient.put_aside()
+    if found:
+        text = f"{listed(found)}: moved away by `--fix`, as it was closed; messages may be in it"
+        remedy = (
+            "let its owner move what is in it back to where it was, or remove it; until then "
+            "no leftover of a bundle is removed"
+        )
+        figures = {"number": len(found)}
+        yield Finding("put aside", NOTE, text, remedy, figures, paths=tuple(found))
+
+
 def garbage(patient: Patient) -> Iterator[Finding]:
     """Look for what is no message where messages are."""
     found = patient.foreign()

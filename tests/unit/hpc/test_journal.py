@@ -310,6 +310,39 @@ def test_old_journals_are_merged_once(tmp_path):
     assert sorted(run.id for run in journal.read(str(tmp_path))) == ["a", "b", "c"]
 
 
+def test_a_worker_whose_journal_was_merged_while_it_idled_goes_on_in_another(
+    tmp_path, kept
+):
+    journal_with(tmp_path, line_with(id="other"))
+    kept.add(run_of("a"))
+    kept.flush()
+    for path in (tmp_path / "journal").iterdir():
+        os.utime(path, (1, 1))
+    assert journal.compact(str(tmp_path), 1e9) == 2
+    kept.add(run_of("b"))
+    kept.flush()
+    kept.close()
+    assert ids(tmp_path) == ["a", "b", "other"]
+
+
+def test_a_journal_that_is_removed_each_time_keeps_nobody_busy(
+    tmp_path, kept, monkeypatch
+):
+    new_file = kept._new_file
+
+    def removed():
+        descriptor = new_file()
+        for path in (tmp_path / "journal").iterdir():
+            path.unlink()
+        return descriptor
+
+    monkeypatch.setattr(kept, "_new_file", removed)
+    kept.add(run_of("a"))
+    with in_time(5):
+        kept.flush()
+    kept.close()
+
+
 @pytest.fixture
 def old(tmp_path):
     """Three journals of workers that ended long ago, with a run each."""
@@ -317,6 +350,20 @@ def old(tmp_path):
         journal_with(tmp_path, line_with(id=name), name=f"{name}.jsonl")
         os.utime(tmp_path / "journal" / f"{name}.jsonl", (1, 1))
     return tmp_path / "journal"
+
+
+@pytest.mark.parametrize(("mode", "expected"), [(0o2770, 0o660), (0o700, 0o600)])
+def test_what_is_merged_can_be_read_by_all_who_share_the_queue(
+    tmp_path, old, mode, expected
+):
+    old.chmod(mode)
+    umask = os.umask(0o077)
+    try:
+        journal.compact(str(tmp_path), 1e9)
+    finally:
+        os.umask(umask)
+    [merged] = old.iterdir()
+    assert oct(merged.stat().st_mode & 0o7777) == oct(expected)
 
 
 def ids(place):

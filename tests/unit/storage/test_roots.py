@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import stat
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 
 import pytest
 
@@ -241,6 +242,15 @@ def test_a_deleted_queue_is_gone_with_all_its_files(broker, root):
     broker.delete_queue("q")
     assert broker.queues() == []
     assert {path.name for path in root.iterdir()} <= {"ddmq.yaml", "lock"}
+
+
+@pytest.mark.parametrize("part", ["then", "workers", "keys", "dead"])
+def test_a_queue_with_a_file_in_place_of_a_directory_can_be_deleted(broker, root, part):
+    with suppress(FileNotFoundError):
+        (root / "q" / part).rmdir()
+    (root / "q" / part).touch()
+    broker.delete_queue("q")
+    assert sorted(path.name for path in root.iterdir()) == ["ddmq.yaml", "lock"]
 
 
 def test_of_two_that_delete_the_second_is_told(broker, root):

@@ -195,6 +195,19 @@ def test_what_is_no_follow_up_of_ours_is_run_with_an_id_of_our_own(then, place, 
     assert os.listdir(place) == []
 
 
+def test_a_directory_with_the_name_of_an_old_one_is_no_trouble_for_a_new_one(
+    then, place, root
+):
+    then.arm()
+    (place / f"{1:013d}.0.{'0' * 16}.{WAITING}").mkdir()
+    held = then.claim(FollowUp(ARMED), TIMEOUT)
+    others = then.superseded(held)
+    held = then.begin(held, TIMEOUT)
+    then.remove(others)
+    assert then.all() == [held.follow_up]
+    assert len(os.listdir(root / "q" / "tmp")) == 1
+
+
 def test_what_stands_where_one_is_to_be_armed_again_stays(then, place):
     then.arm()
     held = then.claim(FollowUp(ARMED), TIMEOUT)

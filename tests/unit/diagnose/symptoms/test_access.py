@@ -26,10 +26,14 @@ def test_what_is_in_place_of_a_directory_is_told_from_what_is_missing(patient):
     assert replaced.paths == (patient.drop, f"{patient.ready}/5")
 
 
-def test_a_link_where_what_follows_is_kept_is_told(patient):
-    os.symlink("/etc", patient.then)
+@pytest.mark.parametrize(
+    "name", ["then", "workers", "keys", "journal", "jobs", "ready/cancelled"]
+)
+def test_a_link_in_place_of_a_directory_that_only_some_need_is_told(patient, name):
+    path = f"{patient.path}/{name}"
+    os.symlink("/etc", path)
     [replaced] = access.directories(patient)
-    assert (replaced.fix, replaced.paths) == ("away", (patient.then,))
+    assert (replaced.fix, replaced.paths) == ("away", (path,))
 
 
 def test_a_priority_that_a_consumer_just_removed_is_not_missing(patient, monkeypatch):
@@ -93,10 +97,11 @@ def test_a_priority_with_a_wrong_mode_is_told_once(patient):
 def test_directories_of_records_that_nobody_else_can_use_are_told(patient):
     for top, _, _ in os.walk(patient.path):
         os.chmod(top, 0o2770)
-    for path in (patient.journal, patient.jobs):  # as where their maker was killed
+    made = tuple(f"{patient.path}/{name}" for name in ("journal", "jobs"))
+    for path in made:  # as where their maker was killed
         os.mkdir(path, 0o700)
     [found] = access.owners_and_modes(patient)
-    assert found.paths == (patient.journal, patient.jobs)
+    assert found.paths == made
 
 
 def test_a_lock_that_is_held_is_told_with_its_holder(patient, monkeypatch):

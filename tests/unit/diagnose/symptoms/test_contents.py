@@ -142,3 +142,13 @@ def test_a_dropped_file_is_told_when_somebody_should_have_taken_it(patient, aged
     aged(path, 71)
     [found] = contents.undropped(patient)
     assert (found.paths, found.fix) == ((path,), "clean")
+
+
+def test_what_was_moved_away_is_told_if_messages_may_be_in_it(patient):
+    kept = [f"{patient.path}/.delayed-{'0' * 16}", f"{patient.ready}/.5-{'0' * 16}"]
+    others = [f"{patient.path}/.keys-{'0' * 16}", f"{patient.path}/.delayed"]
+    for path in (*kept, *others):
+        os.mkdir(path)
+    put(f"{patient.path}/.work-{'0' * 16}")
+    [found] = contents.put_aside(patient)
+    assert (found.level, found.paths) == ("note", tuple(kept))
