@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 
 import pytest
 
@@ -17,6 +18,18 @@ def test_a_queue_that_is_not_well_has_status_1(sh, root):
     assert status == 1
     assert "junk" in out
     assert json.loads(out)
+
+
+def test_the_name_of_a_queue_is_one_word_for_a_shell(sh, root):
+    sh.ok("create", root, "a; rm b")
+    sh.ok("pause", root, "a; rm b")
+    os.utime(root / "a; rm b" / "ddmq.yaml", (0, 0))
+    findings = json.loads(
+        sh("doctor", root, "a; rm b", "--purged-after", "1h", "--format", "json")[1]
+    )["findings"]
+    remedies = "\n".join(each["remedy"] for each in findings)
+    assert "ddmq resume … 'a; rm b'" in remedies
+    assert "ddmq export … 'a; rm b' -o FILE" in remedies
 
 
 @pytest.mark.parametrize("option", ["--clients", "--timeout"])
