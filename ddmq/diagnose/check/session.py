@@ -15,7 +15,7 @@ from ddmq.diagnose.check.channel import Bench, Channel, Silence
 from ddmq.diagnose.check.children import Family, ended_like_interrupted
 from ddmq.diagnose.check.rendezvous import MARK, PREFIX, Lobby, make_private, party
 from ddmq.diagnose.check.report import Report
-from ddmq.errors import DdmqError, InvalidArgument, StorageError, warn
+from ddmq.errors import DdmqError, InvalidArgument, StorageError, real_path, warn
 from ddmq.hpc.folder import Folder
 from ddmq.printable import quoted
 from ddmq.storage.filesystem import FileSystem
@@ -79,8 +79,8 @@ def check(
     for directory in filter(None, (place.directory, place.other)):
         if not os.path.isdir(directory):
             raise InvalidArgument(f"{directory!r} is no directory; name one that is")
-    other = os.path.realpath(place.other) if place.other else None
-    place = place._replace(directory=os.path.realpath(place.directory), other=other)
+    other = real_path(place.other) if place.other else None
+    place = place._replace(directory=real_path(place.directory), other=other)
     fs, local = place.fs, tempfile.gettempdir()
     with ended_like_interrupted():
         try:
