@@ -118,10 +118,10 @@ class StorageError(DdmqError):
         from ddmq.printable import printable  # rarely needed
 
         self.errno = error.errno
-        self.path = os.fspath(error.filename or "?")
+        self.path = os.fspath("?" if error.filename is None else error.filename)
         reason = error.strerror or str(error)
         remedy = _REMEDIES.get(error.errno or 0)
-        text = printable(f"{self.path}: {reason}")
+        text = printable(f"{self.path or repr('')}: {reason}")
         super().__init__(f"{text}; {remedy}" if remedy else text)
 
 

@@ -76,10 +76,10 @@ def check(
     A check leaves nothing behind, unless it is killed by SIGKILL: then a check on a later day
     removes it.
     """
-    for directory in filter(None, (place.directory, place.other)):
-        if not os.path.isdir(directory):
+    for directory in (place.directory, place.other):
+        if directory is not None and not os.path.isdir(directory):
             raise InvalidArgument(f"{directory!r} is no directory; name one that is")
-    other = real_path(place.other) if place.other else None
+    other = None if place.other is None else real_path(place.other)
     place = place._replace(directory=real_path(place.directory), other=other)
     fs, local = place.fs, tempfile.gettempdir()
     with ended_like_interrupted():

@@ -41,6 +41,9 @@ def test_how_many_and_how_long_are_positive(sh, tmp_path, option, value):
 
 def test_a_directory_that_is_missing_can_not_be_checked(sh, tmp_path):
     assert "none" in sh.wrong("check", tmp_path / "none")
+    # As a variable that is not set.
+    assert "'' is no directory" in sh.wrong("check", "")
+    assert "'' is no directory" in sh.wrong("check", tmp_path, "")
 
 
 def test_the_doctor_without_a_root_tells_what_a_bug_report_needs(sh):
