@@ -30,6 +30,7 @@ from ddmq.errors import (
     RootNotFound,
     StorageError,
     did_you_mean,
+    real_path,
     warn,
 )
 from ddmq.message import UNSET, Message, PublishOptions, Unset
@@ -223,6 +224,15 @@ class Broker:
 
     @_explained
     def _open_root(self) -> None:
+        try:
+            self._make_or_read_root()
+        except NotADirectoryError as error:
+            raise RootNotFound(
+                f"{self.root}: no ddmq root: it, or what it is in, is a file; the root, a "
+                "directory, comes first, and then the queue"
+            ) from error
+
+    def _make_or_read_root(self) -> None:
         if self._create and (
             self._fs.status(self.root) is None or not self._root_file.exists()
         ):
@@ -757,6 +767,7 @@ class Broker:
         from ddmq.storage.locks import exclusive  # only this needs them
         from ddmq.storage.purge import purge
 
+        _check_several("states", states)
         states = list(states)
         unknown = [each for each in states if each not in STATES]
         if unknown:
@@ -914,6 +925,7 @@ class Broker:
 
         All changes are made or none, by one client at a time, and nobody reads half of them.
         """
+        _check_several("unset", unset)
         unset = list(unset)
         for key in unset:
             if key not in SETTINGS:
@@ -1101,6 +1113,11 @@ def _lost_text(messages: list[Message]) -> str:
     )
 
 
+def _check_several(what: str, words: Iterable[str]) -> None:
+    if isinstance(words, str):  # whose letters would be taken for the words
+        raise InvalidArgument(f"{what} is {show(words)}, which is one; give a list")
+
+
 def _check_count(n: Any) -> None:
     if not isinstance(n, int) or isinstance(n, bool) or n < 1:
         raise InvalidArgument(f"n is {n!r}; it must be a positive number of messages")
@@ -1110,11 +1127,9 @@ def _checked_root(root: str | os.PathLike[str]) -> str:
     try:
         path: object = os.fspath(root)
         if isinstance(path, str) and path and b"\0" not in os.fsencode(path):
-            return os.path.realpath(path)
-    except FileNotFoundError as error:
-        raise InvalidArgument(
-            f"root {root!r} is below the current directory, which is gone: `cd` to another one"
-        ) from error
+            return real_path(path, "root ")
+    except InvalidArgument:
+        raise
     except (TypeError, ValueError, OSError) as error:
         raise InvalidArgument(
             f"root {root!r} is not the path of a directory"

@@ -39,6 +39,16 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     return f"; did you mean {found[0]}?" if found else ""
 
 
+def real_path(path: str, what: str = "") -> str:
+    """Return a path without links. InvalidArgument: it is below a current directory that is gone."""
+    try:
+        return os.path.realpath(path)
+    except FileNotFoundError as error:  # of `os.getcwd`
+        raise InvalidArgument(
+            f"{what}{path!r} is below the current directory, which is gone: `cd` to another one"
+        ) from error
+
+
 def out_of_memory(path: str) -> OSError:
     """Return the error for a file that does not fit in memory; others may still fit."""
     return OSError(errno.ENOMEM, "not enough memory to read it", path)
@@ -108,10 +118,10 @@ class StorageError(DdmqError):
         from ddmq.printable import printable  # rarely needed
 
         self.errno = error.errno
-        self.path = os.fspath(error.filename or "?")
+        self.path = os.fspath("?" if error.filename is None else error.filename)
         reason = error.strerror or str(error)
         remedy = _REMEDIES.get(error.errno or 0)
-        text = printable(f"{self.path}: {reason}")
+        text = printable(f"{self.path or repr('')}: {reason}")
         super().__init__(f"{text}; {remedy}" if remedy else text)
 
 

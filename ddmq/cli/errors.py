@@ -88,11 +88,16 @@ def _flushed(run: Callable[[], int]) -> int:
     return status
 
 
-def swapped(queues: object) -> str:
-    """Return what to add to an error where a root stands in place of a queue, or nothing."""
+def swapped(queues: object, *, any_name: bool = True) -> str:
+    """Return what to add to an error where a root stands in place of a queue, or nothing.
+
+    Without `any_name` only what can be no queue is looked at.
+    """
+    # In a root, each queue is such a directory.
+    any_name = any_name and not os.path.exists(SETTINGS_FILE)
     names = [queues] if isinstance(queues, str) else queues
     for name in names if isinstance(names, list) else []:
-        if "/" in name and os.path.exists(f"{name}/{SETTINGS_FILE}"):
+        if ("/" in name or any_name) and os.path.exists(f"{name}/{SETTINGS_FILE}"):
             return f"; but {name} is a root, which comes first, and then the queue"
     return ""
 

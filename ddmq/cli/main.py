@@ -124,7 +124,8 @@ def _run(words: list[str]) -> int:
             error.args = (f"{error}{_how_else(error, values)}",)
             raise
         except InvalidArgument as error:
-            error.args = (f"{error}{swapped(values.get('queue'))}",)
+            meant = swapped(values.get("queue"), any_name=False)
+            error.args = (f"{error}{meant}",)
             raise
         if command.needs_answer or not values["silent"]:
             _answer(reply, values.get("format", "plain"))

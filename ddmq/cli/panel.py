@@ -259,7 +259,7 @@ def _remarks(seen: QueueSeen, *, briefly: bool = False) -> list[str]:
     told = [seen.trouble] if seen.trouble else []
     if seen.paused:
         told.append(f"paused {seen.paused}; workers take nothing")
-    places = f"{quoted(seen.root)} {seen.name}"
+    places = f"{quoted(seen.root)} {quoted(seen.name)}"
     if seen.counts is not None and seen.counts.dead and not briefly:
         told.append(f"why messages are dead: `ddmq dead -k {places}`")
     waits = seen.counts is not None and (seen.counts.waiting or seen.counts.delayed)

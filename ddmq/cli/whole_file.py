@@ -7,7 +7,7 @@ import stat
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, BinaryIO
 
-from ddmq.errors import InvalidArgument, StorageError
+from ddmq.errors import InvalidArgument, StorageError, real_path
 from ddmq.settings import show
 from ddmq.storage.names import new_token
 
@@ -22,13 +22,18 @@ _SHORT = 200
 def ordinary(path: str, *, follow: bool) -> str:
     """Return the path of a file that may be written; with `follow`, that which links lead to.
 
-    InvalidArgument: what is there is no ordinary file, as a link is none without `follow`.
+    InvalidArgument: what is there is no ordinary file, as a link is none without `follow`; or the
+    current directory, which the path is below, is gone.
     """
+    found = path
     try:
-        found = os.path.realpath(path) if follow else path
+        if follow:
+            found = real_path(path)
         mode = os.lstat(found).st_mode
     except FileNotFoundError:
         return found
+    except InvalidArgument:
+        raise
     except ValueError as error:
         raise InvalidArgument(f"{show(path)}: {error}") from error
     except OSError as error:

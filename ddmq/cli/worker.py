@@ -110,7 +110,7 @@ def _tell_what_others_hold(which: WhichQueue) -> None:
     with suppress(DdmqError):
         found = Broker(which.root, clean=False).overview(which.queue)[which.queue]
         if found.counts.work:
-            place = f"{quoted(which.root)} {which.queue}"
+            place = f"{quoted(which.root)} {quoted(which.queue)}"
             print(
                 f"ddmq-worker: {at_work(found)} elsewhere: `ddmq doctor {place}` says whether "
                 "somebody has it; --until-done waits for it",

@@ -89,6 +89,38 @@ def test_a_text_that_can_be_no_variable_is_a_dead_letter(root, broker):
     assert "NUL" in broker.dead("jobs")[0].reason
 
 
+def test_a_text_that_the_locale_can_not_say_arrives_as_utf_8(root, broker, monkeypatch):
+    broker.publish("jobs", {"name": "gr\xfcn \u65e5"})
+    monkeypatch.setenv("LC_ALL", "C")
+    monkeypatch.setenv("PYTHONUTF8", "0")
+    script = 'printf "%s|" "$1" "$X" "$DDMQ_FIELD_NAME" | od -An -v -tx1'
+    status, out, _ = worked(
+        "--env", "X={name}", root, "jobs", "--", "sh", "-c", script, "sh", "{name}"
+    )
+    assert status == 0
+    assert bytes.fromhex(out).decode() == "gr\xfcn \u65e5|" * 3
+
+
+def test_a_name_that_the_locale_can_not_say_is_told(
+    root, broker, tmp_path, monkeypatch
+):
+    broker.publish("jobs", "\u65e5")
+    monkeypatch.setenv("LC_ALL", "C")
+    monkeypatch.setenv("PYTHONUTF8", "0")
+    status, *_ = worked(
+        "--output-dir",
+        tmp_path / "out",
+        "--output-name",
+        "{}",
+        root,
+        "jobs",
+        "--",
+        "true",
+    )
+    assert status == 4
+    assert "LC_ALL=C.UTF-8" in broker.dead("jobs")[0].reason
+
+
 def test_a_failing_command_makes_the_message_dead_at_its_limit(root, broker):
     broker.publish("jobs", "bad", requeue_limit=2)
     broker.publish("jobs", "good", requeue_limit=2)

@@ -235,6 +235,15 @@ def test_a_wrong_argument_is_a_value_error_and_does_nothing(broker, root, call):
     assert files(root) == before
 
 
+@pytest.mark.parametrize(
+    "call",
+    [lambda b: b.purge("q", "dead"), lambda b: b.update_settings("q", unset="dead")],
+)
+def test_a_word_in_place_of_a_list_is_told_whole(broker, call):
+    with pytest.raises(InvalidArgument, match="is 'dead', which is one; give a list"):
+        call(broker)
+
+
 # Consume
 
 

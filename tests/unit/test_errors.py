@@ -66,6 +66,7 @@ def test_a_storage_error_says_what_happened_to_what_and_what_to_do(code, remedy)
 def test_a_storage_error_without_a_remedy_says_what_happened():
     assert str(refused(errno.EXDEV)) == f"{PATH}: {os.strerror(errno.EXDEV)}"
     assert str(StorageError(OSError("odd"))) == "?: odd"
+    assert str(StorageError(OSError(errno.ENOENT, "x", ""))) == "'': x"
 
 
 def test_the_name_of_a_file_can_not_confuse_a_terminal():

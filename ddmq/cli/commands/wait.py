@@ -97,7 +97,7 @@ def wait(told: Arguments, context: Context) -> Reply:
     if told.progress:
         value["dead"] = dead = {n: broker.view(n)[n].dead for n in told.queue}
         lines += [
-            f"{name}: {number:,} dead: `ddmq dead -k {quoted(told.root)} {name}` says why"
+            f"{name}: {number:,} dead: `ddmq dead -k {quoted(told.root)} {quoted(name)}` says why"
             for name, number in dead.items()
             if number
         ]

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ddmq.diagnose.check import mounts
 from ddmq.diagnose.finding import BAD, NOTE, OK, Finding, table
+from ddmq.errors import StorageError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -257,6 +258,8 @@ def of_storm(account: Account) -> Finding:
 
 def of_failure(what: str, error: Exception) -> Finding:
     """Say that a probe could not be done."""
+    if isinstance(error, OSError):
+        error = StorageError(error)  # whose text says what to do
     remedy = "what comes after it was not tried"
     return Finding(what, BAD, " ".join(str(error).split()), remedy)
 

@@ -15,7 +15,7 @@ from ddmq.diagnose.check.channel import Bench, Channel, Silence
 from ddmq.diagnose.check.children import Family, ended_like_interrupted
 from ddmq.diagnose.check.rendezvous import MARK, PREFIX, Lobby, make_private, party
 from ddmq.diagnose.check.report import Report
-from ddmq.errors import DdmqError, InvalidArgument, StorageError, warn
+from ddmq.errors import DdmqError, InvalidArgument, StorageError, real_path, warn
 from ddmq.hpc.folder import Folder
 from ddmq.printable import quoted
 from ddmq.storage.filesystem import FileSystem
@@ -76,11 +76,11 @@ def check(
     A check leaves nothing behind, unless it is killed by SIGKILL: then a check on a later day
     removes it.
     """
-    for directory in filter(None, (place.directory, place.other)):
-        if not os.path.isdir(directory):
+    for directory in (place.directory, place.other):
+        if directory is not None and not os.path.isdir(directory):
             raise InvalidArgument(f"{directory!r} is no directory; name one that is")
-    other = os.path.realpath(place.other) if place.other else None
-    place = place._replace(directory=os.path.realpath(place.directory), other=other)
+    other = None if place.other is None else real_path(place.other)
+    place = place._replace(directory=real_path(place.directory), other=other)
     fs, local = place.fs, tempfile.gettempdir()
     with ended_like_interrupted():
         try:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from ddmq.diagnose.finding import NOTE, Finding, counted, listed, wrong
 from ddmq.diagnose.patient import BUCKET, PRIORITY, SHELF
 from ddmq.diagnose.symptoms.times import LATE
+from ddmq.printable import quoted
 from ddmq.storage.dead_letters import Dead
 from ddmq.storage.drop import SETTLED
 from ddmq.storage.leftovers import abandoned_after
@@ -83,7 +84,7 @@ def paused(patient: Patient) -> Iterator[Finding]:
     found = patient.pause()
     if found is not None:
         text = f"{found}: workers finish what they hold, and take no more"
-        remedy = f"to go on: ddmq resume … {patient.name}"
+        remedy = f"to go on: ddmq resume … {quoted(patient.name)}"
         yield Finding("paused", NOTE, text, remedy, found._asdict())
 
 

@@ -215,10 +215,13 @@ def near_removal(patient: Patient, purged_after: float) -> Iterator[Finding]:
                 old.append((age, path))
     if old:
         age, oldest = max(old)
+        queue = quoted(patient.name)
         text = (
             f"{counted(len(old), 'file')} near the {span(purged_after)} after which this file "
             f"system removes files; the oldest is {span(age)} old: {printable(oldest)}"
         )
-        remedy = f"run what waits, or keep a copy elsewhere: ddmq export … {patient.name} -o FILE"
+        remedy = (
+            f"run what waits, or keep a copy elsewhere: ddmq export … {queue} -o FILE"
+        )
         figures = {"number": len(old), "oldest": round(age, 3)}
         yield Finding("old files", BAD, text, remedy, figures, paths=(oldest,))

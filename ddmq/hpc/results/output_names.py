@@ -53,7 +53,11 @@ def _fault(name: str) -> str:
         return "begins with a dot"
     if not is_printable(name) or "\n" in name or "\t" in name:
         return "holds characters that can't be seen"
-    if len(os.fsencode(name)) > _LONGEST:
+    try:
+        length = len(os.fsencode(name))
+    except UnicodeEncodeError:
+        return "can't be written in this locale (start the worker with LC_ALL=C.UTF-8)"
+    if length > _LONGEST:
         return f"has over {_LONGEST} bytes"
     return ""
 

@@ -15,7 +15,13 @@ from ddmq.hpc.faults import NOT_NOW, told
 from ddmq.hpc.folder import reached
 from ddmq.hpc.placeholders import SLOTS, filled, filled_for_all, names_in, text_of
 from ddmq.hpc.running.execution import CommandNotFound, Execution, Unfit
-from ddmq.hpc.running.process import MAX_ARGUMENT, Outcome, Process, share_of_cores
+from ddmq.hpc.running.process import (
+    MAX_ARGUMENT,
+    Outcome,
+    Process,
+    encoded,
+    share_of_cores,
+)
 from ddmq.hpc.running.stream import Output, Part, Stream, filled_file
 from ddmq.printable import printable, quoted
 from ddmq.schedulers import with_variables
@@ -249,7 +255,7 @@ class Invocation(Command):
                 raise Unfit(
                     "its text holds a NUL and can be no argument or variable; use --stdin"
                 )
-            if len(os.fsencode(text)) > MAX_ARGUMENT:
+            if len(encoded(text)) > MAX_ARGUMENT:
                 raise Unfit(
                     f"its text is over {MAX_ARGUMENT} bytes and can be no argument or "
                     "variable; use --stdin"
@@ -347,7 +353,7 @@ def fits(executions: Sequence[Execution], surroundings: Surroundings) -> bool:
     variables = surroundings.environ.items()
     texts = [*arguments, *(f"{name}={value}" for name, value in variables)]
     # Each has a NUL at its end, and a pointer to it.
-    needed = sum(len(os.fsencode(text)) + 9 for text in texts)
+    needed = sum(len(encoded(text)) + 9 for text in texts)
     return needed + _SPARE_BYTES < os.sysconf("SC_ARG_MAX")
 
 

@@ -22,6 +22,14 @@ _UNKNOWN = "it ended, and something else in this program has got its exit status
 _RESTORED = (signal.SIGPIPE, signal.SIGXFSZ)
 
 
+def encoded(text: str) -> bytes:
+    """Return the bytes of an argument or a variable: in UTF-8 where the locale has none for it."""
+    try:
+        return os.fsencode(text)
+    except UnicodeEncodeError:  # a text of a message in the locale C, or Latin-1
+        return text.encode("utf-8", "surrogateescape")
+
+
 class Outcome(NamedTuple):
     """How a command ended."""
 
@@ -108,9 +116,9 @@ class Process:
             actions.append(empty)  # type: ignore[arg-type]
         with _handing_on(cores):
             self.pid = os.posix_spawnp(
-                arguments[0],
-                list(arguments),
-                environ,
+                encoded(arguments[0]),
+                [encoded(text) for text in arguments],
+                {encoded(name): encoded(text) for name, text in environ.items()},
                 file_actions=actions,
                 setpgroup=0,
                 setsigdef=_RESTORED,

@@ -269,10 +269,30 @@ def test_root_and_queue_that_were_swapped_are_told(sh, root, tmp_path, monkeypat
         status, _, told = sh(*words, "--", "true")
         assert status == 1
         assert f"but {root} is a root, which comes first" in told
-    assert os.listdir(tmp_path) == [os.path.basename(root)]
+    name = os.path.basename(root)
+    assert f"but {name} is a root, which comes first" in sh.error(
+        "view", "testmq", name
+    )
+    # Whoever is in a root may name its queues, which are no roots.
+    assert os.listdir(tmp_path) == [name]
     monkeypatch.chdir(root)
+    assert "is a root" not in sh.error("view", "none", "testmq")
     told = sh.error("publish", "testmq", ".", "x").rstrip()
     assert told.endswith(f"the root is {root}, and the queue testmq")
+
+
+@pytest.mark.parametrize("below", ["", "/mq"])
+@pytest.mark.parametrize("words", [["view"], ["create", "-f"], ["publish", "-f"]])
+def test_a_file_in_place_of_a_root_is_told_and_not_to_be_moved(
+    sh, tmp_path, words, below
+):
+    (tmp_path / "files.txt").touch()
+    root, text = f"{tmp_path}/files.txt{below}", ["x"] if "publish" in words else []
+    told = sh.error(*words, root, "q", *text)
+    assert told.startswith(
+        f"ddmq: {root}: no ddmq root: it, or what it is in, is a file"
+    )
+    assert "move it away" not in told
 
 
 def test_a_root_that_can_not_be_made_says_why(sh):
@@ -281,12 +301,14 @@ def test_a_root_that_can_not_be_made_says_why(sh):
     assert "ddmq create" not in told
 
 
-def test_a_directory_that_is_gone_is_told(sh, tmp_path, monkeypatch):
+def test_a_directory_that_is_gone_is_told(sh, root, tmp_path, monkeypatch):
     (tmp_path / "gone").mkdir()
     monkeypatch.chdir(tmp_path / "gone")
     (tmp_path / "gone").rmdir()
     told = sh.wrong("publish", "-f", "mq", "q", "x")
     assert "the current directory, which is gone" in told
+    for words in (["check", "."], ["export", root, "testmq", "-o", "x"]):
+        assert "the current directory, which is gone" in sh.wrong(*words)
     told = sh.wrong("submit", "slurm", "mq", "q", "--", "x")
     assert "the current directory, which is gone" in told
 

@@ -112,6 +112,12 @@ def test_what_others_wrote_is_not_obeyed():
     assert "evil\\x1b[2J slot 3  x\\n\\x9b1A" in text
 
 
+def test_the_name_of_a_queue_is_one_word_for_a_shell():
+    told = line(seen(name="a; rm b", workers=[]))
+    assert "`ddmq dead -k /scratch/mq 'a; rm b'`" in told
+    assert "`ddmq-submit … /scratch/mq 'a; rm b' …`" in told
+
+
 @given(st.lists(st.integers(0, 10**7), min_size=5, max_size=5), st.integers(5, 300))
 def test_a_bar_has_its_width_and_shows_every_part(parts, width):
     shown = bar(parts, width, is_coloured=False)

@@ -8,9 +8,10 @@ import shutil
 
 import pytest
 
+from ddmq import Broker
 from ddmq.cli import worker
 from ddmq.cli.spec import filled
-from ddmq.cli.worker_arguments import WorkerArguments, worker_parser
+from ddmq.cli.worker_arguments import WhichQueue, WorkerArguments, worker_parser
 from ddmq.errors import InvalidArgument, StorageError
 from ddmq.hpc import beginning
 from ddmq.hpc.worker import Summary
@@ -211,3 +212,12 @@ def test_what_was_published_and_told_is_not_once_more_while_a_worker_waits(
     assert "1 acked" in said
     assert said.count("published\n") == 1
     assert caplog.text.count("everybody may write to") == 1
+
+
+def test_the_name_of_a_queue_is_one_word_for_a_shell(tmp_path, capsys):
+    broker = Broker(tmp_path / "mq", create=True)
+    broker.publish("a; rm b", "x")
+    held = broker.consume("a; rm b")
+    worker._tell_what_others_hold(WhichQueue(root=broker.root, queue="a; rm b"))
+    assert f"`ddmq doctor {broker.root} 'a; rm b'`" in capsys.readouterr().err
+    broker.ack(held)

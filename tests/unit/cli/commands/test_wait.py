@@ -134,6 +134,14 @@ def test_whether_messages_are_dead_is_its_exit_status(sh, root):
     )
 
 
+def test_the_name_of_a_queue_is_one_word_for_a_shell(sh, root):
+    broker = Broker(root, create=True)
+    broker.publish("a; rm b", "x")
+    broker.reject(broker.consume("a; rm b"))
+    told = sh("wait", root, "a; rm b", "--progress")[1]
+    assert f"`ddmq dead -k {root} 'a; rm b'`" in told
+
+
 def test_it_is_not_said_more_often_than_every_so_many_seconds(root):
     clock, broker = FakeClock(), Broker(root)
     broker.publish("testmq", "x")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 
 import pytest
@@ -23,6 +24,12 @@ SEEN = Seen([0.2, 0.1, 0.3], "", 0.0, 0.02)
 
 def level(finding):
     return finding.level
+
+
+def test_a_probe_that_failed_says_what_happened_to_what_and_what_to_do():
+    full = OSError(errno.ENOSPC, "No space left on device", "/scratch/me/a")
+    told = report.of_failure("surroundings", full).text
+    assert told.startswith("/scratch/me/a: No space left on device; free some space")
 
 
 def test_a_mount_is_judged_by_what_is_known_about_it():

@@ -7,7 +7,7 @@ import signal
 
 import pytest
 
-from ddmq.hpc.running.process import Outcome, Process, share_of_cores
+from ddmq.hpc.running.process import Outcome, Process, encoded, share_of_cores
 
 
 def test_outcomes_are_told_in_words():
@@ -30,6 +30,21 @@ def test_one_whose_exit_status_somebody_else_got_did_not_succeed():
         assert not outcome.succeeded
         assert (outcome.code, outcome.exit, outcome.signal) == (-1, None, None)
         assert "exit status" in str(outcome)
+
+
+@pytest.mark.parametrize(
+    ("coding", "text", "data"),
+    [
+        ("ascii", "\u65e5", b"\xe6\x97\xa5"),
+        ("ascii", "\udcc3\udcbc \xfc", b"\xc3\xbc \xc3\xbc"),
+        ("latin-1", "\xfc", b"\xfc"),
+        ("latin-1", "\u65e5", b"\xe6\x97\xa5"),
+        ("utf-8", "\u65e5\udcff", b"\xe6\x97\xa5\xff"),
+    ],
+)
+def test_what_the_locale_has_no_bytes_for_is_utf_8(monkeypatch, coding, text, data):
+    monkeypatch.setattr(os, "fsencode", lambda x: x.encode(coding, "surrogateescape"))
+    assert encoded(text) == data
 
 
 @pytest.mark.parametrize(
