@@ -224,40 +224,30 @@ class Broker:
 
     @_explained
     def _open_root(self) -> None:
+        fs, root, root_file = self._fs, self.root, self._root_file
         try:
-            self._make_or_read_root()
+            if self._create and (fs.status(root) is None or not root_file.exists()):
+                from ddmq.storage import roots  # needed only where there is none yet
+
+                try:
+                    roots.make_root(root, fs, self._mode, self._lock_timeout)
+                except FileNotFoundError as error:  # a file system that makes none
+                    why = f"none can be made: {error.filename}: {error.strerror}"
+                    raise RootNotFound(f"{root}: no ddmq root, and {why}") from error
+            root_file.read()
         except NotADirectoryError as error:
             raise RootNotFound(
-                f"{self.root}: no ddmq root: it, or what it is in, is a file; the root, a "
+                f"{root}: no ddmq root: it, or what it is in, is a file; the root, a "
                 "directory, comes first, and then the queue"
             ) from error
-
-    def _make_or_read_root(self) -> None:
-        if self._create and (
-            self._fs.status(self.root) is None or not self._root_file.exists()
-        ):
-            from ddmq.storage import roots  # needed only where there is none yet
-
-            try:
-                roots.make_root(self.root, self._fs, self._mode, self._lock_timeout)
-            except FileNotFoundError as error:  # a file system that makes none
-                why = f"none can be made: {error.filename}: {error.strerror}"
-                raise RootNotFound(f"{self.root}: no ddmq root, and {why}") from error
-        try:
-            self._root_file.read()
         except InvalidSettings as error:
-            above, name = os.path.split(self.root)
-            if not is_queue(above, name, self._fs) or not self._has_work():
+            above, name = os.path.split(root)
+            if not is_queue(above, name, fs) or not fs.is_directory(f"{root}/work"):
                 raise
             raise RootNotFound(
-                f"{self.root}: it is a queue, and no root; the root is {above}, "
+                f"{root}: it is a queue, and no root; the root is {above}, "
                 f"and the queue {name}"
             ) from error
-
-    def _has_work(self) -> bool:
-        """Tell whether there is a directory for leases, which only queues have."""
-        found = self._fs.status(f"{self.root}/work")
-        return found is not None and found.is_directory
 
     # Queues
 

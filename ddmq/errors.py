@@ -40,7 +40,10 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
 
 
 def real_path(path: str, what: str = "") -> str:
-    """Return a path without links. InvalidArgument: it is below a current directory that is gone."""
+    """Return a path without links.
+
+    InvalidArgument: it is below the current directory, and that is gone.
+    """
     try:
         return os.path.realpath(path)
     except FileNotFoundError as error:  # of `os.getcwd`

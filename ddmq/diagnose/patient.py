@@ -66,7 +66,7 @@ class Patient:
         self.settings = settings
         self._store = store
         self.path = store.path
-        layout = store.layout
+        self._layout = layout = store.layout
         self.tmp = layout.tmp
         self.ready = layout.ready
         self.work = layout.work
@@ -144,7 +144,7 @@ class Patient:
 
     def put_aside(self) -> list[str]:
         """Return the directories that were moved away, since they were closed to others."""
-        return self._store.layout.put_aside()
+        return self._layout.put_aside()
 
     def leases(self) -> list[Lease]:
         """Return the leases, first the one that expires first."""
