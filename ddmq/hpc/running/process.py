@@ -116,7 +116,7 @@ class Process:
             actions.append(empty)  # type: ignore[arg-type]
         with _handing_on(cores):
             self.pid = os.posix_spawnp(
-                encoded(arguments[0]),
+                os.fsdecode(encoded(arguments[0])),  # an error names it
                 [encoded(text) for text in arguments],
                 {encoded(name): encoded(text) for name, text in environ.items()},
                 file_actions=actions,
