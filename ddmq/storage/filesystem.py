@@ -588,6 +588,14 @@ class FileSystem:
         except OSError:
             return False
 
+    @staticmethod
+    def is_read_only(path: str) -> bool:
+        """Tell whether this node has mounted a directory so that nobody can change it."""
+        try:
+            return bool(os.statvfs(path).f_flag & os.ST_RDONLY)
+        except OSError:
+            return False
+
     def create(
         self, path: str, data: bytes, *, sync: bool, mode: int | None = None
     ) -> None:

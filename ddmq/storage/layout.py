@@ -227,7 +227,9 @@ class Layout:
             return
         self.check()  # we may hold the directory of a queue that was deleted and made anew
         if not self._fs.may_change(self.work):
-            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), self.work)
+            is_read_only = self._fs.is_read_only(self.work)
+            code = errno.EROFS if is_read_only else errno.EACCES
+            raise PermissionError(code, os.strerror(code), self.work)
 
 
 class ServerTime:

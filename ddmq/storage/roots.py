@@ -7,7 +7,7 @@ import os
 import stat
 from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ddmq.clock import Clock
 from ddmq.errors import InvalidArgument, InvalidSettings, QueueNotFound, warn
@@ -167,7 +167,7 @@ def queue_not_found(root: str, queue: str) -> QueueNotFound:
     )
 
 
-def checked_mode(mode: int | None) -> int | None:
+def checked_mode(mode: Any) -> int | None:
     """Return `mode`, or raise InvalidArgument unless a queue can be used with it.
 
     The owner must have all rights. Where others may write, the directories need setgid, so
@@ -176,6 +176,8 @@ def checked_mode(mode: int | None) -> int | None:
     """
     if mode is None:
         return None
+    if not isinstance(mode, int):
+        raise InvalidArgument(f"mode is {mode!r:.60}; it must be a number, as 0o2770")
     is_owners = 0 <= mode <= 0o7777 and mode & stat.S_IRWXU == stat.S_IRWXU
     is_shared_well = mode & stat.S_ISGID or not mode & (stat.S_IWGRP | stat.S_IWOTH)
     if is_owners and is_shared_well and not mode & stat.S_ISVTX:

@@ -221,6 +221,7 @@ WRONG_CALLS = {
     "a timeout too short": lambda b, m: b.update_settings("q", message_timeout=0.9),
     "renewal too short": lambda b, m: b.renew(m, 0.9),
     "create of a bad name": lambda b, m: b.create_queue("a,b"),
+    "a mode as text": lambda b, m: b.create_queue("new", mode="2770"),
     "a wait for less than no time": lambda b, m: Broker(b.root, lock_timeout=-1),
 }
 

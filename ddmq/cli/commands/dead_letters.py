@@ -216,6 +216,8 @@ class Redrive(NamedTuple):
 
 def redrive(told: Redrive, context: Context) -> Reply:
     """Put dead letters back into the queue."""
+    if told.reason == "":  # an unset variable, say, which all reasons hold
+        raise InvalidArgument("--reason is empty; leave it out to redrive all")
     broker, ids = Broker(told.root, fs=context.fs), told.id
     if told.reason is not None or told.code is not None:
         ids = [

@@ -40,15 +40,21 @@ def test_who_runs_notices_a_link_that_takes_the_place_of_a_directory(
         broker.publish("q", "x")
 
 
-def test_who_may_only_look_is_told_the_directory_that_can_not_be_changed(world):
+@pytest.mark.parametrize("code", [errno.EACCES, errno.EROFS])
+def test_who_may_only_look_is_told_the_directory_that_can_not_be_changed(world, code):
     class Watching(FileSystem):
         def may_change(self, directory):
             return False
 
+        @staticmethod
+        def is_read_only(path):
+            return code == errno.EROFS
+
     with pytest.raises(PermissionError) as caught:
         store_of(world, Watching()).layout.require_change()
     assert caught.value.filename == f"{world.path}/work"
-    assert caught.value.strerror == os.strerror(errno.EACCES)
+    assert caught.value.errno == code
+    assert caught.value.strerror == os.strerror(code)
 
 
 def test_a_queue_that_is_deleted_while_it_is_opened_is_missed(world, refusing):

@@ -160,6 +160,11 @@ def test_only_those_are_redriven_that_ended_so(sh, root, failed, options, number
     assert len(Broker(root).dead("q")) == 3 - number
 
 
+def test_an_empty_reason_does_not_stand_for_all(sh, root, failed):
+    assert "--reason is empty" in sh.wrong("redrive", root, "q", "--reason", "")
+    assert len(Broker(root).dead("q")) == 3
+
+
 def test_ids_and_the_way_they_ended_must_both_be_so(sh, root, failed):
     assert sh.ok("redrive", root, "q", failed[0], "--code", "3,4") == "1"
 
