@@ -9,7 +9,7 @@ from contextlib import ExitStack, suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from ddmq.errors import DdmqError
+from ddmq.errors import DdmqError, warn
 from ddmq.hpc.placeholders import filled, text_of
 from ddmq.hpc.running.command import (
     Command,
@@ -53,6 +53,7 @@ class Standing:
         """Start it; CommandNotFound or OSError: it can't be."""
         self.answered = 0
         """How many messages it has answered."""
+        self._latest = ""
         self._token = new_token()
         self.has_hung_up = False
         """Whether it has closed the descriptor on which it answers, or its standard input."""
@@ -132,6 +133,26 @@ class Standing:
             return None
         self._heard = rest
         return line
+
+    def count_answer(self, id_: str) -> None:
+        """Note which message it has answered."""
+        self.answered += 1
+        self._latest = id_
+
+    def passes_over(self, line: bytes, id_: str) -> bool:
+        """Tell whether a line, the first since a message was given, is for the one before.
+
+        That one is settled, so a second answer changes nothing. After a third one, who knows what
+        it does.
+        """
+        before, self._latest = self._latest, ""
+        if not before or before == id_:
+            return False
+        try:
+            said: Any = parsed(line)
+        except ValueError:
+            return False
+        return isinstance(said, dict) and said.get("id") == before
 
     def readers(self, *, answers: bool) -> dict[int, Callable[[], object]]:
         """Return what to call when an output can be read, or an answer, if that is asked for."""
@@ -251,17 +272,28 @@ class Exchange(Command):
                 self._said = self._said or self._process.said()
         return self._outcome
 
+    def _answer(self) -> bytes | None:
+        """Return what it answered, but for a second answer for the message before."""
+        line, id_ = self._process.answer(), self._execution.message.id
+        if line is not None and self._process.passes_over(line, id_):
+            warn(
+                f"message {id_}: the command answered once more for the one before, "
+                "which is passed over"
+            )
+            line = self._process.answer()
+        return line
+
     def _heard(self) -> Outcome | None:
-        line, ended = self._process.answer(), None
+        line, ended = self._answer(), None
         if line is None:
             ended = self._process.ended()
             if ended is not None:
-                line = self._process.answer()  # its last word, between the two looks
+                line = self._answer()  # its last word, between the two looks
         if line is not None:
             cpu, memory = self._process.used()
             answer, why = _read(line, self._execution.message.id)
             if answer:
-                self._process.answered += 1
+                self._process.count_answer(self._execution.message.id)
             else:  # who knows what it does next
                 self._process.kill()
             return Outcome(0, cpu, memory, answer or "nack", why)

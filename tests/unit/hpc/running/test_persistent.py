@@ -213,6 +213,58 @@ def test_an_answer_leaves_the_process_for_the_next(turn, standing):
     assert each.answered == 3
 
 
+#: A line of shell that answers for the message that a variable holds.
+SAY = """say() { id=${1#*'"id": "'}; printf '{"id": "%s", "%s": true}\\n' "${id%%'"'*}" "$2" >&3; }; """
+
+
+def ended(run, standing):
+    """Return the outcome of a run; it has answered, or will."""
+    while run.outcome() is None:
+        heard(standing)
+    return run.outcome()
+
+
+@pytest.mark.parametrize("later", [":", "read -r go"], ids=["at once", "later"])
+def test_a_second_answer_comes_too_late_to_be_the_next_ones(
+    turn, standing, caplog, later
+):
+    script = (
+        f'{SAY}read -r a; say "$a" ack; read -r b; say "$a" nack; '
+        f'{later}; say "$b" ack; read -r c; say "$c" ack; read -r d'
+    )
+    each = standing(script)
+    for text in "abc":
+        run = turn(each, text)
+        if text == "b" and later != ":":
+            heard(each)
+            assert run.outcome() is None
+            each.give(b"\n")
+        assert ended(run, each).succeeded
+        run.close(save=False)
+        assert each.is_idle
+    assert caplog.text.count("answered once more for the one before") == 1
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        'say "$a" ack; say "$a" ack',  # a third one
+        'say "${a}" ack; echo x >&3',
+        """say '"id": "1"' ack""",
+    ],
+)
+def test_it_is_passed_over_once_and_nothing_else_is(turn, standing, said):
+    each = standing(
+        f'{SAY}read -r a; say "$a" ack; read -r b; {said}; say "$b" ack; read -r x'
+    )
+    run = turn(each)
+    assert ended(run, each).succeeded
+    run.close(save=False)
+    run = turn(each)
+    assert ended(run, each).answer == "nack"
+    run.close(save=False)
+
+
 def test_the_last_word_of_one_that_ended_is_heard(turn, standing):
     each = standing(f"{answering('ack')}; exit 1")
     run, looks = turn(each), []
