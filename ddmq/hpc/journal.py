@@ -179,6 +179,7 @@ class Journal:
         self._due_at = clock.monotonic() + _FLUSH_EVERY
         self._file: int | None = None
         self._files = self._written = 0
+        self._names_are_counted = True
         self._failed = False
 
     def add(self, run: Run) -> None:
@@ -243,7 +244,9 @@ class Journal:
         # need not be waited for.
         os.close(os.dup(self._file))
         # Some file systems count no names: one that was made now was not removed.
-        return not self._written or os.fstat(self._file).st_nlink > 0
+        if not self._written or not self._names_are_counted:
+            return True
+        return os.fstat(self._file).st_nlink > 0
 
     def _is_queue_gone(self) -> bool:
         root = os.path.dirname(self._queue_path)
@@ -259,6 +262,7 @@ class Journal:
             descriptor = folder.new_file(name)
         if self._mode is not None:
             os.fchmod(descriptor, self._mode & 0o666)
+        self._names_are_counted = os.fstat(descriptor).st_nlink > 0
         return descriptor
 
     def close(self) -> None:

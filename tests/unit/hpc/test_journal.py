@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import stat
 import resource
 import tracemalloc
 
@@ -323,6 +324,26 @@ def test_a_worker_whose_journal_was_merged_while_it_idled_goes_on_in_another(
     kept.flush()
     kept.close()
     assert ids(tmp_path) == ["a", "b", "other"]
+
+
+def test_where_names_are_not_counted_each_line_is_written_once(
+    tmp_path, kept, monkeypatch
+):
+    real = os.fstat
+
+    def fstat(descriptor):
+        fields = list(real(descriptor))
+        fields[stat.ST_NLINK] = 0
+        return os.stat_result(fields)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fstat", fstat)
+        for id_ in "abc":
+            kept.add(run_of(id_))
+            kept.flush()
+    kept.close()
+    assert ids(tmp_path) == ["a", "b", "c"]
+    assert len(os.listdir(tmp_path / "journal")) == 1
 
 
 def test_a_journal_that_is_removed_each_time_keeps_nobody_busy(
