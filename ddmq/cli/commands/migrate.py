@@ -10,7 +10,7 @@ from ddmq import Broker, InvalidArgument, QueueNotFound, StorageError
 from ddmq.cli.commands import ANY_QUEUES, FORCE
 from ddmq.cli.spec import Command, Reply, positional, switch
 from ddmq.clock import Clock, date
-from ddmq.errors import warn
+from ddmq.errors import real_path, warn
 from ddmq.former.queues import WORK, FormerMessage, FormerName, FormerQueue, NoMessage
 from ddmq.message import encode
 from ddmq.storage.locks import exclusive
@@ -68,7 +68,7 @@ def migrate(told: Migrate, context: Context) -> Reply:
         raise InvalidArgument(
             f"old root {told.old!r:.80} is not the path of a directory"
         )
-    old = os.path.realpath(told.old)
+    old = real_path(told.old, "old root ")
     broker = Broker(told.new, create=told.force, fs=context.fs)
     if old == broker.root:
         raise InvalidArgument(f"{old}: old and new root are the same directory")

@@ -307,7 +307,11 @@ def test_a_directory_that_is_gone_is_told(sh, root, tmp_path, monkeypatch):
     (tmp_path / "gone").rmdir()
     told = sh.wrong("publish", "-f", "mq", "q", "x")
     assert "the current directory, which is gone" in told
-    for words in (["check", "."], ["export", root, "testmq", "-o", "x"]):
+    for words in (
+        ["check", "."],
+        ["export", root, "testmq", "-o", "x"],
+        ["migrate", "old", root],
+    ):
         assert "the current directory, which is gone" in sh.wrong(*words)
     told = sh.wrong("submit", "slurm", "mq", "q", "--", "x")
     assert "the current directory, which is gone" in told
