@@ -5,8 +5,8 @@ from __future__ import annotations
 import errno
 import json
 import os
-import stat
 import resource
+import stat
 import tracemalloc
 
 import pytest
