@@ -370,7 +370,7 @@ def fitting(variables: Mapping[str, str]) -> dict[str, str]:
     return {
         name: text
         for name, text in variables.items()
-        if "\0" not in text and len(text.encode()) + _NAME < MAX_ARGUMENT
+        if "\0" not in text and len(encoded(text)) + _NAME < MAX_ARGUMENT
     }
 
 

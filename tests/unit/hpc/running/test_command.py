@@ -9,7 +9,7 @@ import signal
 import pytest
 
 from ddmq.hpc import options
-from ddmq.hpc.running.command import Invocation, Surroundings
+from ddmq.hpc.running.command import Invocation, Surroundings, fitting
 from ddmq.hpc.running.execution import CommandNotFound, Execution, Unfit
 from ddmq.hpc.running.stream import Output
 
@@ -100,3 +100,10 @@ def test_what_may_be_the_matter_with_a_program_is_told(
 
 def test_what_a_command_said_last_is_known_as_soon_as_it_has_ended(ended):
     assert ended("echo why >&2; exit 1").execution.tail() == "why"
+
+
+def test_a_path_whose_bytes_are_no_text_fits_into_a_variable():
+    path = os.fsdecode(b"/results/\xff")
+    too_long = path + "x" * (128 << 10)
+    given = {"output": path, "nul": "a\0b", "long": too_long}
+    assert fitting(given) == {"output": path}
