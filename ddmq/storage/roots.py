@@ -16,7 +16,7 @@ from ddmq.storage.background import wait_for
 from ddmq.storage.filesystem import is_shared
 from ddmq.storage.layout import DIRECTORIES, KEYS, THEN, WORKERS, is_queue
 from ddmq.storage.locks import exclusive
-from ddmq.storage.names import new_token
+from ddmq.storage.names import new_token, put_aside
 from ddmq.storage.settings_file import SettingsFile
 
 if TYPE_CHECKING:
@@ -38,22 +38,36 @@ def make_root(
     if lock_timeout is None:  # there are no settings yet
         lock_timeout = Settings().lock_timeout
     if fs.status(root) is None:
-        _make_directories(root, fs)
-        if mode is not None:
-            fs.chmod(root, mode)
+        _make_directories(root, fs, mode)
     if not SettingsFile(root, fs).exists():
         with exclusive(f"{root}/lock", lock_timeout):
             SettingsFile(root, fs).initiate(_file_mode(mode))
 
 
-def _make_directories(path: str, fs: FileSystem) -> None:
-    """Make a directory and those above it; their names survive a power cut."""
-    above = os.path.dirname(path)
+def _make_directories(path: str, fs: FileSystem, mode: int | None = None) -> None:
+    """Make a directory and those above it; their names survive a power cut.
+
+    A crash leaves none that has not its `mode`, since one that exists stays as it is.
+    """
+    above, name = os.path.split(path)
     if fs.status(above) is None:
         _make_directories(above, fs)
-    fs.mkdir(path)
+    if mode is None:
+        fs.mkdir(path)
+    else:
+        _make_with_mode(path, mode, f"{above.rstrip('/')}/{put_aside(name)}", fs)
     with suppress(OSError):  # we may be allowed to pass through it, but not to open it
         fs.sync_directory(above)
+
+
+def _make_with_mode(path: str, mode: int, draft: str, fs: FileSystem) -> None:
+    """Make a directory with a mode, unless it exists. An error names it, and no draft."""
+    try:
+        fs.mkdir_with_mode(path, mode, draft)
+    except OSError as error:
+        if error.filename == draft:
+            error.filename = path
+        raise
 
 
 def make_queue(
@@ -90,7 +104,7 @@ def _make_directory(path: str, fs: FileSystem, mode: int | None) -> None:
         fs.mkdir(path)
     elif fs.status(path) is None:
         draft = f"{os.path.dirname(path)}/{_DELETED}{new_token()}"
-        fs.mkdir_with_mode(path, mode, draft)
+        _make_with_mode(path, mode, draft, fs)
     found = fs.require_directory(path)  # no link to somewhere else
     if mode is not None and stat.S_IMODE(found.mode) != mode:
         fs.chmod(path, mode)

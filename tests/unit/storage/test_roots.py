@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
 import stat
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 
 import pytest
+from support import Crash, crashing_before
 
 from ddmq import (
     Broker,
@@ -19,6 +21,7 @@ from ddmq import (
     StorageError,
 )
 from ddmq.settings import LAYOUT_LINE
+from ddmq.storage.filesystem import FileSystem
 from ddmq.storage.locks import exclusive
 
 DIRECTORIES = {"tmp", "ready", "bundles", "work", "delayed", "dead", "drop"}
@@ -380,6 +383,30 @@ def test_a_group_can_use_a_root_of_its_own(root, umask):
     Broker(root, create=True, mode=0o2770)
     assert modes([root]) == {0o2770}
     assert modes([root / "ddmq.yaml"]) == {0o660}
+
+
+def test_a_crash_leaves_no_root_that_lacks_its_mode(root, umask):
+    umask(0o077)
+    for number in range(100):
+        made = False
+        with suppress(Crash):
+            Broker(
+                root, create=True, mode=0o2770, fs=FileSystem(crashing_before(number))
+            )
+            made = True
+        if root.exists():
+            assert modes([root]) == {0o2770}
+        Broker(root, create=True, mode=0o2770)
+        assert modes([root]) == {0o2770}
+        if made:
+            return
+        shutil.rmtree(root)
+    raise AssertionError("it was never made whole")
+
+
+def test_an_error_names_the_root_and_no_draft():
+    with pytest.raises(RootNotFound, match=r"made: /proc/mq: "):
+        Broker("/proc/mq", create=True, mode=0o700)
 
 
 @pytest.mark.parametrize("mode", [0, 0o077, 0o600, 0o70, 0o10777, -1])
