@@ -305,7 +305,7 @@ class Broker:
     ) -> dict[str, _Result]:
         """Return what `look` tells of the named queues; by default, of all that are well."""
         if queue is not None:
-            names = [queue] if isinstance(queue, str) else queue
+            names = [queue] if isinstance(queue, str) else _several("queues", queue)
             return {name: look(self._visited(name)) for name in names}
         found: dict[str, _Result] = {}
         for name in self.queues():
@@ -356,7 +356,7 @@ class Broker:
 
         None: it is not in this queue; perhaps it was acked.
         """
-        return self._visited(queue).contents.find(id)
+        return self._visited(queue).contents.find(_checked_id(id))
 
     @_explained
     def status(self, queue: str, ids: str | Iterable[str]) -> dict[str, str]:
@@ -368,8 +368,7 @@ class Broker:
         """
         from ddmq.storage.whereabouts import statuses  # rarely needed
 
-        wanted = [ids] if isinstance(ids, str) else ids
-        return statuses(self._visited(queue).store, wanted)
+        return statuses(self._visited(queue).store, _checked_ids(ids))
 
     def contents(self, queue: str, *, work: bool = False) -> Iterator[Seen]:
         """Yield all messages of a queue: delayed, dead, waiting; with `work`, also those at work.
@@ -395,8 +394,9 @@ class Broker:
         delays until the same time. Dead letters are dead here, too; what was at work waits.
         `progress` is called with the number published so far, which an error leaves published.
         """
+        each = _theirs(_iterator("messages", messages))
         open_queue = self._visited(queue, create=self._create)
-        return open_queue.restore(_theirs(messages), progress)
+        return open_queue.restore(map(_checked_seen, each), progress)
 
     # Messages come
 
@@ -458,8 +458,9 @@ class Broker:
             raise InvalidArgument(
                 f"messages are {messages!r:.60}, which is one; give a list of messages"
             )
+        each = _theirs(_iterator("messages", messages))
         queue_ = self._visited(queue, create=self._create)
-        return queue_.publish_many(_theirs(messages), options, key)
+        return queue_.publish_many(each, options, key)
 
     @_explained
     def forget(self, queue: str, key: str) -> bool:
@@ -635,8 +636,7 @@ class Broker:
             raise InvalidArgument(f"queue {queue}: messages move to another queue")
         from ddmq.storage.transfer import Transfer  # rarely needed
 
-        wanted = [ids] if isinstance(ids, str) else ids
-        other = self._known(target)
+        wanted, other = _checked_ids(ids), self._known(target)
         return Transfer(self._visited(queue).store, other.store, wanted).move()
 
     @overload
@@ -721,7 +721,7 @@ class Broker:
         A file name proves one lease by its token. An id stands for the present lease of the
         message, which any client may have. LeaseLost when there is none.
         """
-        message = self._known(queue).held(name)
+        message = self._known(queue).held(_checked_id(name))
         if message is None:
             raise LeaseLost(
                 f"{name}: not at work in queue {queue}; it was settled, or its lease expired"
@@ -757,8 +757,7 @@ class Broker:
         from ddmq.storage.locks import exclusive  # only this needs them
         from ddmq.storage.purge import purge
 
-        _check_several("states", states)
-        states = list(states)
+        states = _several("states", states)
         unknown = [each for each in states if each not in STATES]
         if unknown:
             raise InvalidArgument(
@@ -776,15 +775,22 @@ class Broker:
         return self._visited(queue).dead()
 
     @_explained
-    def redrive(self, queue: str, ids: Iterable[str] | None = None) -> int:
+    def redrive(
+        self,
+        queue: str,
+        ids: Iterable[str] | None = None,
+        *,
+        even_if_gone: bool = False,
+    ) -> int:
         """Put dead letters back into the ready queue, all or those with these ids.
 
         Return how many. Their counts start at zero, and they get the priority that they were
         published with. What is no message stays a dead letter. InvalidArgument names ids of
-        which there is no dead letter; then nothing was done.
+        which there is no dead letter; then nothing was done. With `even_if_gone`, all others are
+        put back: for ids that were just listed, where somebody else may redrive them meanwhile.
         """
-        wanted = {ids} if isinstance(ids, str) else None if ids is None else set(ids)
-        return self._visited(queue).redrive(wanted)
+        wanted = None if ids is None else set(_checked_ids(ids))
+        return self._visited(queue).redrive(wanted, even_if_gone=even_if_gone)
 
     def log(self, queue: str) -> Iterator[Run]:
         """Yield the runs that workers noted of the messages of a queue, in no order.
@@ -862,6 +868,9 @@ class Broker:
         """
         if host and job:
             raise InvalidArgument("give a host or a job, not both")
+        for word, given in (("host", host), ("job", job)):
+            if not isinstance(given, str):
+                raise InvalidArgument(f"{word} is {given!r:.60}, which is not text")
         kind, which = ("host", host) if host else ("job", job) if job else ("all", "")
         return self.with_workers(queue, lambda each: each.drain(kind, which))
 
@@ -886,8 +895,7 @@ class Broker:
           or release, when it would be consumed again.
         - `acked`, `unknown`: it is not in the queue (see `status`).
         """
-        wanted = [ids] if isinstance(ids, str) else ids
-        return self._visited(queue).store.cancelled.cancel(wanted)
+        return self._visited(queue).store.cancelled.cancel(_checked_ids(ids))
 
     @_explained
     def to_cancel(self, queue: str) -> frozenset[str]:
@@ -915,8 +923,7 @@ class Broker:
 
         All changes are made or none, by one client at a time, and nobody reads half of them.
         """
-        _check_several("unset", unset)
-        unset = list(unset)
+        unset = _several("unset", unset)
         for key in unset:
             if key not in SETTINGS:
                 raise InvalidArgument(
@@ -1103,9 +1110,42 @@ def _lost_text(messages: list[Message]) -> str:
     )
 
 
-def _check_several(what: str, words: Iterable[str]) -> None:
+def _iterator(what: str, several: Iterable[Any]) -> Iterator[Any]:
+    try:
+        return iter(several)
+    except TypeError as error:
+        raise InvalidArgument(f"{what} are {several!r:.60}; give a list") from error
+
+
+def _several(what: str, words: Iterable[str]) -> list[str]:
     if isinstance(words, str):  # whose letters would be taken for the words
         raise InvalidArgument(f"{what} is {show(words)}, which is one; give a list")
+    found = list(_iterator(what, words))
+    for word in found:
+        if not isinstance(word, str):
+            raise InvalidArgument(f"{what}: {word!r:.60} is not text")
+    return found
+
+
+def _checked_ids(ids: str | Iterable[str]) -> list[str]:
+    given = [ids] if isinstance(ids, str) else _several("ids", ids)
+    return [_checked_id(each) for each in given]
+
+
+def _checked_id(id_: Any) -> str:
+    if not isinstance(id_, str):
+        raise InvalidArgument(f"id {id_!r:.60} is not text; give that of a message")
+    if not id_:  # an unset variable, say
+        raise InvalidArgument("an id is empty; give that of a message")
+    return id_
+
+
+def _checked_seen(message: Any) -> Seen:
+    from ddmq.seen import Seen  # few need it
+
+    if isinstance(message, Seen):
+        return message
+    raise InvalidArgument(f"{message!r:.60} is no message that `contents` yields")
 
 
 def _check_count(n: Any) -> None:

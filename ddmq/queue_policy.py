@@ -483,14 +483,14 @@ class QueuePolicy:
             found.append(letter(self.name, dead, message, note))
         return found
 
-    def redrive(self, ids: set[str] | None) -> int:
+    def redrive(self, ids: set[str] | None, *, even_if_gone: bool = False) -> int:
         """Put dead letters back into the queue, all or those with these ids; return how many.
 
-        If one can't be moved, all others are. Then an OSError names it.
+        Unless `even_if_gone`, InvalidArgument names ids of which there is no dead letter. If one can't be moved, all others are. Then an OSError names it.
         """
         letters = self.store.dead_letters
         found = letters.all()
-        if ids is not None:
+        if ids is not None and not even_if_gone:
             unknown = ids - {dead.entry.id for dead in found}
             if unknown:
                 named = ", ".join(sorted(map(str, unknown))[:5])

@@ -12,7 +12,7 @@ from ddmq.diagnose.check.report import of_space
 from ddmq.diagnose.finding import BAD, MENDED, table, wrong
 from ddmq.diagnose.patient import LenientFileSystem, Patient
 from ddmq.diagnose.symptoms import access, contents, times
-from ddmq.errors import DdmqError, StorageError, UnknownLayout
+from ddmq.errors import DdmqError, QueueNotFound, StorageError, UnknownLayout
 from ddmq.settings import Settings, layered
 from ddmq.storage.filesystem import FileSystem
 from ddmq.storage.layout import is_queue
@@ -89,16 +89,42 @@ def diagnose(
     if room.remedy:
         findings.append(room._replace(name="root: space"))
     for name in names:
-        found = left = _look_at_queue(broker, name, purged_after)
-        if fix:
-            try:
-                _mend(broker, name, found)
-            except OSError as error:
-                raise StorageError(error) from error
-            left = _look_at_queue(broker, name, purged_after)
+        try:
+            found, left = _seen_to(broker, name, purged_after, fix=fix)
+        except QueueNotFound:
+            if queues is not None:
+                raise
+            continue  # somebody has deleted it since it was listed
         findings += compared(name, found, left)
         mendable += sum(bool(finding.fix) for finding in left)
     return Diagnosis(findings, 0 if fix else mendable)
+
+
+def _seen_to(
+    broker: Broker, name: str, purged_after: float | None, *, fix: bool
+) -> tuple[list[Finding], list[Finding]]:
+    """Return what is wrong with a queue, and what still is after it was mended.
+
+    QueueNotFound: it is not there, or was deleted meanwhile, and what was seen says nothing.
+    """
+    found = left = _look_at_queue(broker, name, purged_after)
+    if fix:
+        try:
+            _mend(broker, name, found)
+        except (OSError, StorageError) as error:
+            _require_queue(broker, name)
+            if isinstance(error, OSError):
+                raise StorageError(error) from error
+            raise
+        left = _look_at_queue(broker, name, purged_after)
+    _require_queue(broker, name)
+    return found, left
+
+
+def _require_queue(broker: Broker, name: str) -> None:
+    """Raise QueueNotFound unless there is such a queue, however broken."""
+    if not is_queue(broker.root, name, FileSystem(root=broker.root)):
+        broker.settings(name)  # raises what says so, unless somebody makes it just now
 
 
 def _look_at_root(root: str) -> list[Finding]:
@@ -110,8 +136,7 @@ def _look_at_queue(
 ) -> list[Finding]:
     """Return what is wrong with a queue, or what keeps us from looking at it."""
     path, fs = f"{broker.root}/{name}", LenientFileSystem(root=broker.root)
-    if not is_queue(broker.root, name, fs):
-        broker.settings(name)  # raises what says so, unless somebody makes it just now
+    _require_queue(broker, name)
     try:
         files = SettingsFile(broker.root, fs), SettingsFile(path, fs, of_queue=True)
         settings = layered(*(file.read() for file in files))
@@ -176,6 +201,9 @@ def _mend(broker: Broker, name: str, found: Sequence[Finding]) -> None:
     fs = FileSystem(root=broker.root)
     moved = move_away(found, fs)
     if moved or any(finding.fix == "create" for finding in found):
+        _require_queue(
+            broker, name
+        )  # what was deleted lacks all, and is not to come back
         broker.create_queue(name)
         found = _look_at_queue(broker, name)  # what was hidden behind that
     patient = Patient.at(f"{broker.root}/{name}", fs, Settings())

@@ -606,8 +606,11 @@ def compact(queue_path: str, now: float) -> int:
             ended = [name for name in journals.names if journals.has_ended(name, now)]
             done: set[str] = set()
             for group in _grouped(ended, journals):
+                in_this = set(done)
                 if len(group) > 1:
-                    _merge(journals, group, done)
+                    with suppress(FileNotFoundError):  # others merge the same just now
+                        _merge(journals, group, in_this)
+                        done = in_this
     except OSError as error:
         raise StorageError(error) from error
     return len(ended)

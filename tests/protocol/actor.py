@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import random
 import sys
 import time
 from functools import partial
@@ -19,7 +20,7 @@ from support import Calls
 from ddmq import Broker, LeaseLost, Message, StorageError
 from ddmq.storage.filesystem import FileSystem
 
-QUEUE = "q"
+QUEUE, ASIDE = "q", "aside"
 BUCKET_SIZE = int(sys.argv[5])
 
 
@@ -169,8 +170,29 @@ def clean(root: str, log: Log, stop: str) -> None:
         time.sleep(0.02)
 
 
+def administer(root: str, log: Log, stop: str) -> None:
+    """Move messages aside and back, cancel some and redrive them, and keep house."""
+    broker, chance = client(root, log), random.Random(os.getpid())
+
+    def some(queue: str) -> list[str]:
+        ids = [each.id for each in broker.contents(queue, work=True)]
+        return chance.sample(ids, min(len(ids), 20))
+
+    while not os.path.exists(stop):
+        for act in (
+            lambda: broker.move_waiting(QUEUE, some(QUEUE), ASIDE),
+            lambda: broker.cancel(QUEUE, some(QUEUE)),
+            lambda: broker.redrive(QUEUE),
+            lambda: broker.move_waiting(ASIDE, some(ASIDE), QUEUE),
+            lambda: broker.update_settings(QUEUE, priority=chance.randrange(3)),
+            lambda: broker.clean(QUEUE),
+        ):
+            patiently(log, act)
+            log.write("administered", "once")
+
+
 if __name__ == "__main__":
-    roles = [publish, publish_many, consume, hold, work, clean]
+    roles = [publish, publish_many, consume, hold, work, clean, administer]
     {role.__name__: role for role in roles}[sys.argv[1]](
         sys.argv[2], Log(sys.argv[3]), sys.argv[4]
     )

@@ -17,10 +17,10 @@ import pytest
 from ddmq import Broker
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
 pytestmark = pytest.mark.slow
-QUEUE = "q"
+QUEUE, ASIDE = "q", "aside"
 ACTOR = Path(__file__).with_name("actor.py")
 LEASE = 1.5
 PATIENCE = 50
@@ -139,15 +139,15 @@ def next_of(publisher: str, stage: Stage, first: int) -> int:
 class Cast:
     """Publishers, consumers and a cleaner, each replaced when it is killed."""
 
-    def __init__(self, stage: Stage, each: int) -> None:
+    def __init__(self, stage: Stage, each: int, others: Sequence[str] = ()) -> None:
         self.stage = stage
         self.each = each
         publishers = ["p0", "p1", "many2", "many3"]
-        self.roles = [*publishers, *["consume"] * 4, "clean"]
+        self.roles = [*publishers, *["consume"] * 4, "clean", *others]
         self.running = [self.enter(role) for role in self.roles]
 
     def enter(self, role: str) -> subprocess.Popen[str]:
-        if role in ("consume", "clean"):
+        if role in ("consume", "clean", "administer"):
             return self.stage.start(role, self.stage.stop)
         first = next_of(role, self.stage, 0)
         verb = "publish" if role.startswith("p") else "publish_many"
@@ -166,6 +166,38 @@ def test_killed_processes_lose_no_message_and_finish_none_twice(stage: Stage) ->
 
 def test_nor_do_they_while_shelves_come_and_go(shelved: Stage) -> None:
     kill_some(shelved, each=300, times=12)
+
+
+def test_nor_do_they_while_messages_are_moved_cancelled_and_redriven(
+    stage: Stage,
+) -> None:
+    chance, broker = random.Random(7), stage.broker
+    broker.create_queue(ASIDE)
+    cast = Cast(stage, each=200, others=("administer", "administer"))
+    for _ in range(30):
+        time.sleep(chance.uniform(0.02, 0.25))
+        cast.kill(chance.randrange(len(cast.running)))
+    for publisher in cast.running[:4]:
+        assert publisher.wait(PATIENCE) == 0
+    stage.abandon()  # who moved messages and was killed has a lease for a minute
+    for queue in (QUEUE, ASIDE):
+        broker.clean(queue, end_leases=True)
+    assert stage.told("administered")
+    stage.consumer()
+    stage.consumer()
+    end = time.monotonic() + PATIENCE
+    while (
+        True
+    ):  # what is cancelled is dead when it is consumed, and comes back once more
+        aside = [each.id for each in broker.contents(ASIDE)]
+        broker.move_waiting(ASIDE, aside, QUEUE)
+        assert broker.wait(QUEUE, PATIENCE)
+        if not broker.redrive(QUEUE) and not aside:
+            break
+        assert time.monotonic() < end
+    stage.finish()
+    stage.assert_nobody_complained()
+    assert_each_is_finished_once(stage)
 
 
 def kill_some(stage: Stage, *, each: int, times: int) -> None:

@@ -245,6 +245,58 @@ def test_a_word_in_place_of_a_list_is_told_whole(broker, call):
         call(broker)
 
 
+@pytest.mark.parametrize("wrong", [5, 1.5, True, [5], [["a"]], b"x", object()])
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda b, x: b.view(x),
+        lambda b, x: b.overview(x),
+        lambda b, x: b.find("q", x),
+        lambda b, x: b.status("q", x),
+        lambda b, x: b.cancel("q", x),
+        lambda b, x: b.move_waiting("q", x, "target"),
+        lambda b, x: b.leased("q", x),
+        lambda b, x: b.redrive("q", x),
+        lambda b, x: b.purge("q", x),
+        lambda b, x: b.update_settings("q", unset=x),
+        lambda b, x: b.drain("q", host=x),
+        lambda b, x: b.drain("q", job=x),
+        lambda b, x: b.restore("q", x),
+    ],
+)
+def test_what_is_no_text_is_a_wrong_argument(broker, call, wrong):
+    for queue in ("q", "target"):
+        broker.create_queue(queue)
+    with pytest.raises(InvalidArgument):
+        call(broker, wrong)
+
+
+@pytest.mark.parametrize("wrong", [5, None, 1.5, object()])
+def test_what_is_no_list_of_messages_is_a_wrong_argument(broker, wrong):
+    for publish in (broker.publish_many, broker.restore):
+        with pytest.raises(InvalidArgument, match="; give a list"):
+            publish("q", wrong)
+    assert broker.is_empty("q")
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda b, x: b.find("q", x),
+        lambda b, x: b.status("q", x),
+        lambda b, x: b.cancel("q", ["a", x]),
+        lambda b, x: b.move_waiting("q", x, "target"),
+        lambda b, x: b.leased("q", x),
+        lambda b, x: b.redrive("q", [x]),
+    ],
+)
+def test_an_empty_id_is_told_as_such(broker, call):
+    for queue in ("q", "target"):
+        broker.create_queue(queue)
+    with pytest.raises(InvalidArgument, match="an id is empty"):
+        call(broker, "")
+
+
 # Consume
 
 

@@ -16,6 +16,7 @@ from ddmq.cli.spec import (
     parse_seconds,
     positional,
 )
+from ddmq.errors import InvalidArgument, InvalidSettings
 from ddmq.settings import checked, show
 
 if TYPE_CHECKING:
@@ -48,7 +49,10 @@ def config(told: Arguments, context: Context) -> Reply:
         if isinstance(changes[key], str):
             changes[key] = parse_seconds(changes[key])
     settings = broker.settings(told.queue)
-    checked(changes, f"{broker.root}/{told.queue or ''}".rstrip("/") + "/ddmq.yaml")
+    try:
+        checked(changes, f"{broker.root}/{told.queue or ''}".rstrip("/") + "/ddmq.yaml")
+    except InvalidSettings as error:  # of the arguments, not of a file
+        raise InvalidArgument(str(error)) from error
     if changes or unset:
         settings = broker.update_settings(told.queue, unset=unset, **changes)
     lines = [f"{key}: {show(value)}" for key, value in settings._asdict().items()]

@@ -40,6 +40,8 @@ class Dead(NamedTuple):
 
 def dead(told: Dead, context: Context) -> Reply:
     """List dead letters, or show all that is known of one."""
+    if told.id == "":
+        raise InvalidArgument("the id is empty; leave it out to list all dead letters")
     broker = Broker(told.root, fs=context.fs)
     letters = broker.dead(told.queue)
     if told.kinds:
@@ -218,8 +220,11 @@ def redrive(told: Redrive, context: Context) -> Reply:
     """Put dead letters back into the queue."""
     if told.reason == "":  # an unset variable, say, which all reasons hold
         raise InvalidArgument("--reason is empty; leave it out to redrive all")
+    if told.code is not None and not told.code:
+        raise InvalidArgument("--code is empty; leave it out to redrive all")
     broker, ids = Broker(told.root, fs=context.fs), told.id
-    if told.reason is not None or told.code is not None:
+    is_chosen = told.reason is not None or told.code is not None
+    if is_chosen:
         ids = [
             letter.id
             for letter in broker.dead(told.queue)
@@ -227,7 +232,8 @@ def redrive(told: Redrive, context: Context) -> Reply:
             and (told.reason is None or told.reason in letter.reason)
             and (told.code is None or _code_of(letter.note) in told.code)
         ]
-    number = broker.redrive(told.queue, ids)
+    # Of those that we chose, somebody else may have redriven some meanwhile.
+    number = broker.redrive(told.queue, ids, even_if_gone=is_chosen)
     return Reply({"redriven": number}, str(number))
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from ddmq import Broker
 from ddmq.cli.commands import DELAY, QUEUE, ROOT
 from ddmq.cli.spec import NAMES, SECONDS, Command, Reply, group, option, positional
-from ddmq.errors import DdmqError, LeaseLost
+from ddmq.errors import DdmqError, InvalidArgument, LeaseLost
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -95,6 +95,8 @@ def _settle(
     settle: Callable[[Broker, Message], None],
 ) -> Reply:
     """Settle each message that is still leased; then complain of the others, if any."""
+    if "" in told.id:  # an unset variable, say; then nothing is done with the others
+        raise InvalidArgument("an id is empty; give that of a message at work")
     broker, ids, lost = Broker(told.root, fs=context.fs), [], []
     for name in told.id:
         try:

@@ -9,7 +9,7 @@ from ddmq import Broker
 from ddmq.broker import STATES
 from ddmq.cli.commands import ANY_QUEUES, ROOT, at_work, follow_ups_of
 from ddmq.cli.spec import SECONDS, Command, Reply, option, switch
-from ddmq.errors import StorageError
+from ddmq.errors import QueueNotFound, StorageError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -43,23 +43,27 @@ def view(told: View, context: Context) -> Reply:
     broker = Broker(told.root, fs=context.fs)
     if told.names:
         names = told.queue or broker.queues()
+        for name in told.queue or ():
+            broker.settings(name)  # there must be such a queue
         return Reply({"queues": names}, "\n".join(names))
     found = broker.overview(told.queue)
     workforces = {name: _workforce(broker, name, found[name].counts) for name in found}
     reply = _counted(found, workforces)
     if context.is_for_programs:
         for name, counted in reply.value.items():
-            counted["then"] = [
-                {"state": x.state, "failures": x.failures}
-                for x in follow_ups_of(broker, name)
-            ]
+            counted["then"] = []
+            with suppress(QueueNotFound):  # deleted since it was counted
+                counted["then"] += [
+                    {"state": x.state, "failures": x.failures}
+                    for x in follow_ups_of(broker, name)
+                ]
     return reply
 
 
 def _workforce(broker: Broker, queue: str, counts: Counts) -> Workforce | None:
     """Return the workers of a queue, all together; None: there were none for long."""
     found = []
-    with suppress(StorageError):  # it is counted all the same
+    with suppress(StorageError, QueueNotFound):  # it is counted all the same
         found = broker.workers(queue)
     if not found:
         return None

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import pytest
+
+from ddmq import Broker, QueueNotFound
+from ddmq.diagnose import doctor
 from ddmq.diagnose.doctor import Diagnosis, compared, move_away, symptoms
 from ddmq.diagnose.finding import MENDED, NOTE, Finding, wrong
 from ddmq.storage.filesystem import FileSystem
@@ -61,3 +65,34 @@ def test_nothing_else_is_moved_away(tmp_path):
 
 def test_a_new_queue_has_no_symptoms(patient, monkeypatch):
     assert list(symptoms(patient)) == []
+
+
+@pytest.fixture
+def deleting(tmp_path, monkeypatch):
+    """Return a root of two queues, of which one is deleted when the doctor begins to look at it."""
+    broker = Broker(tmp_path / "mq", create=True)
+    for name in ("deleted", "kept"):
+        broker.create_queue(name)
+
+    def look(patient, purged_after):
+        if patient.name == "deleted":
+            Broker(broker.root).delete_queue("deleted")
+        yield from symptoms(patient, purged_after)
+
+    monkeypatch.setattr(doctor, "symptoms", look)
+    return broker
+
+
+@pytest.mark.parametrize("fix", [False, True])
+def test_a_queue_that_is_deleted_meanwhile_is_no_trouble_of_the_others(deleting, fix):
+    found = doctor.diagnose(deleting.root, None, fix=fix)
+    assert not [each.name for each in found.findings if "deleted" in each.name]
+    assert found.is_well
+    assert deleting.queues() == ["kept"]
+
+
+@pytest.mark.parametrize("fix", [False, True])
+def test_that_a_queue_one_asked_for_is_deleted_meanwhile_is_told(deleting, fix):
+    with pytest.raises(QueueNotFound, match="deleted: no such queue"):
+        doctor.diagnose(deleting.root, ["deleted"], fix=fix)
+    assert deleting.queues() == ["kept"]

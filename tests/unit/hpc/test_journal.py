@@ -410,6 +410,21 @@ def test_what_two_merge_at_the_same_time_is_read_once(tmp_path, old, monkeypatch
     assert ids(tmp_path) == ["a", "b", "c"]
 
 
+def test_what_another_merges_meanwhile_is_no_error(tmp_path, old, monkeypatch):
+    grouped = journal._grouped
+
+    def others_are_faster(names, journals):
+        for group in grouped(names, journals):
+            monkeypatch.setattr(journal, "_grouped", grouped)
+            journal.compact(str(tmp_path), 1e9)
+            yield group
+
+    monkeypatch.setattr(journal, "_grouped", others_are_faster)
+    journal.compact(str(tmp_path), 1e9)
+    assert len(os.listdir(old)) == 1
+    assert ids(tmp_path) == ["a", "b", "c"]
+
+
 @pytest.mark.parametrize("after", [0, 1, 2])
 def test_what_is_merged_while_it_is_read_is_read_once(tmp_path, old, after):
     found = []

@@ -33,7 +33,7 @@ def test_config_shows_and_changes_settings(sh, root):
 )
 def test_a_wrong_setting_is_explained_and_changes_nothing(sh, root, pair, remedy):
     before = (root / "testmq" / "ddmq.yaml").read_bytes()
-    told = sh.error("config", root, "testmq", "--set", pair)
+    told = sh.wrong("config", root, "testmq", "--set", pair)
     assert remedy in told
     assert "ddmq.yaml" in told
     assert (root / "testmq" / "ddmq.yaml").read_bytes() == before

@@ -12,6 +12,9 @@ from hpc.inside import run
 from terminal import BEFORE, Terminal
 
 from ddmq import Broker
+from ddmq.cli.commands.dead_letters import Redrive, redrive
+from ddmq.cli.spec import Context
+from ddmq.storage.filesystem import FileSystem
 
 
 def test_dead_letters_are_listed_with_reasons_and_redriven(sh, root):
@@ -163,6 +166,29 @@ def test_only_those_are_redriven_that_ended_so(sh, root, failed, options, number
 def test_an_empty_reason_does_not_stand_for_all(sh, root, failed):
     assert "--reason is empty" in sh.wrong("redrive", root, "q", "--reason", "")
     assert len(Broker(root).dead("q")) == 3
+
+
+def test_an_empty_code_does_not_stand_for_all_or_none(sh, root, failed):
+    assert "--code is empty" in sh.wrong("redrive", root, "q", "--code", "")
+
+
+def test_an_empty_id_is_that_of_no_dead_letter(sh, root, failed):
+    assert "the id is empty" in sh.wrong("dead", root, "q", "")
+
+
+def test_what_another_redrives_meanwhile_is_no_error(root, failed, monkeypatch):
+    listed = Broker.dead
+
+    def dead(broker, queue):
+        letters = listed(broker, queue)
+        Broker(root).redrive("q", letters[0].id)
+        return letters
+
+    monkeypatch.setattr(Broker, "dead", dead)
+    context = Context(FileSystem(), lambda _: None, is_typed=True)
+    told = Redrive(str(root), "q", None, "exit", None)
+    assert redrive(told, context).value == {"redriven": 2}
+    assert listed(Broker(root), "q") == []
 
 
 def test_ids_and_the_way_they_ended_must_both_be_so(sh, root, failed):

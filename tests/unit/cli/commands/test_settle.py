@@ -36,6 +36,15 @@ def test_an_old_file_name_does_not_settle_a_new_lease(sh, root):
     assert json.loads(sh.ok("view", root, "--format", "json"))["testmq"]["work"] == 1
 
 
+@pytest.mark.parametrize("command", ["ack", "nack", "release", "reject", "renew"])
+def test_with_an_empty_id_nothing_is_done(sh, root, command):
+    sh.ok("publish", root, "testmq", "a")
+    held = json.loads(sh.ok("consume", root, "testmq"))
+    told = sh.wrong(command, root, "testmq", f"{held['id']},")
+    assert "an id is empty" in told
+    assert os.listdir(root / "testmq" / "work") == [held["filename"]]
+
+
 def test_renew_prolongs_a_lease(sh, root):
     sh.ok("publish", root, "testmq", "a")
     old = json.loads(sh.ok("consume", root, "testmq"))

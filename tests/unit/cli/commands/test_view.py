@@ -58,3 +58,24 @@ def test_a_view_for_programs_tells_what_is_to_follow(sh, root):
     request = json.dumps({"cmd": "view", "root": str(root)})
     assert json.loads(sh.ok("json", request))["testmq"]["then"] == armed
     assert "armed" not in sh.ok("view", root)
+
+
+def test_a_name_is_that_of_a_queue(sh, root):
+    assert sh.ok("view", "-n", root, "testmq") == "testmq"
+    assert "none: no such queue" in sh.error("view", "-n", root, "testmq,none")
+
+
+def test_a_queue_that_is_deleted_meanwhile_hides_no_other(sh, root, monkeypatch):
+    counted = Broker.overview
+
+    def overview(broker, queue):
+        found = counted(broker, queue)
+        if "deleted" in broker.queues():
+            Broker(root).delete_queue("deleted")
+            broker._open.clear()  # as when its directories are compared once more
+        return found
+
+    monkeypatch.setattr(Broker, "overview", overview)
+    for form in ("plain", "json"):
+        sh.ok("create", root, "deleted")
+        assert "testmq" in sh.ok("view", root, "--format", form)
