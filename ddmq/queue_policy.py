@@ -486,7 +486,8 @@ class QueuePolicy:
     def redrive(self, ids: set[str] | None, *, even_if_gone: bool = False) -> int:
         """Put dead letters back into the queue, all or those with these ids; return how many.
 
-        Unless `even_if_gone`, InvalidArgument names ids of which there is no dead letter. If one can't be moved, all others are. Then an OSError names it.
+        Unless `even_if_gone`, InvalidArgument names ids of which there is no dead letter. If one
+        can't be moved, all others are. Then an OSError names it.
         """
         letters = self.store.dead_letters
         found = letters.all()
