@@ -124,6 +124,8 @@ class Watched:
             lately = done - self._lately[0][1]
             rate = lately / (now - self._lately[0][0])
         paused = overview.paused if overview is not None else None
+        tellers = list(self._tellers())
+        ends = [max(x.ends - time, 0.0) for time, _, x in tellers if x.ends is not None]
         return QueueSeen(
             root=str(self._broker.root),
             name=self.name,
@@ -134,7 +136,7 @@ class Watched:
             workers=self._workers,
             running=self._slowest(),
             failures=self._latest(),
-            ends_in=self._ends_in(),
+            ends_in=(min(ends), max(ends)) if ends else None,
             rate=rate,
             overall=_overall(self._workers),
             done_in=None if paused else self._done_in(counts, rate, lately),
@@ -173,11 +175,6 @@ class Watched:
         ]
         recent = [each for each in found if each[0] <= _RECENT]
         return sorted(recent, key=lambda each: each[0])[:_LATEST]
-
-    def _ends_in(self) -> tuple[float, float] | None:
-        tellers = list(self._tellers())
-        ends = [max(x.ends - now, 0.0) for now, _, x in tellers if x.ends is not None]
-        return (min(ends), max(ends)) if ends else None
 
     def _tellers(self) -> Iterator[tuple[float, WorkerSeen, WorkerSeen]]:
         """Yield for each worker with a file: the server's time, its state now, and when read."""

@@ -221,8 +221,12 @@ class Journal:
             self._due_at = now + _AGAIN_EVERY
             if error.errno == errno.ESTALE:  # it was removed
                 self.close()
-            is_gone = error.errno == errno.ENOENT and self._is_queue_gone()
-            if not self._failed and not is_gone:  # of which the worker tells
+            path = self._queue_path  # if it was deleted, the worker tells of that
+            has_root = os.path.isdir(os.path.dirname(path))
+            is_gone = (
+                error.errno == errno.ENOENT and has_root and not os.path.exists(path)
+            )
+            if not self._failed and not is_gone:
                 warn(f"the journal can't be written now: {error}")
             self._failed = True
             return
@@ -247,10 +251,6 @@ class Journal:
         if not self._written or not self._names_are_counted:
             return True
         return os.fstat(self._file).st_nlink > 0
-
-    def _is_queue_gone(self) -> bool:
-        root = os.path.dirname(self._queue_path)
-        return os.path.isdir(root) and not os.path.exists(self._queue_path)
 
     def _new_file(self) -> int:
         """Make the next file for all who share the queue; return its descriptor."""

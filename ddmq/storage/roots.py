@@ -89,7 +89,9 @@ def make_queue(
         # It is made now, since on a full disk nobody could make it in order to clean.
         if fs.status(f"{path}/lock") is None:
             _make_lock(path, fs, _file_mode(mode), is_new=is_new)
-        _remove_drafts(path, fs)
+        for name in fs.hidden(path):  # of a client that died while it made the queue
+            if name.startswith(_DELETED) and not fs.rmdir(f"{path}/{name}"):
+                fs.discard(f"{path}/{name}")
         made = file.initiate(_file_mode(mode))
         fs.sync_directory(root)
     return made
@@ -119,13 +121,6 @@ def _make_lock(path: str, fs: FileSystem, mode: int | None, *, is_new: bool) -> 
     draft = f"{path}/{_DELETED}{new_token()}"
     fs.create_own(draft, b"", sync=False, mode=mode)
     fs.replace(draft, lock)
-
-
-def _remove_drafts(path: str, fs: FileSystem) -> None:
-    """Remove what a client left in a queue that died while it made the queue."""
-    for name in fs.hidden(path):
-        if name.startswith(_DELETED) and not fs.rmdir(f"{path}/{name}"):
-            fs.discard(f"{path}/{name}")
 
 
 def delete_queue(root: str, queue: str, fs: FileSystem, lock_timeout: float) -> None:
