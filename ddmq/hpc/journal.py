@@ -11,7 +11,7 @@ from itertools import groupby, product
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
-from ddmq.clock import date
+from ddmq.clock import Stopwatch, date
 from ddmq.errors import StorageError, warn
 from ddmq.hpc.folder import Folder, reached
 from ddmq.storage.filesystem import is_shared
@@ -56,8 +56,9 @@ _LONGEST, _LARGEST = 1e10, 1e18
 _MOST_TEXT = 1000
 #: How the names of those begin into which others were merged.
 COMPACTED = "compacted-"
-#: Seconds without a line after which a journal's worker is taken for ended.
-_ENDED_AFTER = 7 * 86400.0
+#: Seconds without a line after which a journal's worker is taken for ended; and after which it
+#: goes on in another file, long before somebody may merge the one that it has.
+_ENDED_AFTER, _LEFT_AFTER = 7 * 86400.0, 86400.0
 
 
 class Run(NamedTuple):
@@ -178,6 +179,7 @@ class Journal:
         self._lines: list[str] = []
         self._due_at = clock.monotonic() + _FLUSH_EVERY
         self._file: int | None = None
+        self._since_written = Stopwatch(clock)
         self._files = self._written = 0
         self._names_are_counted = True
         self._failed = False
@@ -236,9 +238,12 @@ class Journal:
     def _write(self, data: bytes) -> bool:
         """Write lines to the file, or to a new one; False: somebody has removed the file.
 
-        A worker that wrote nothing for a week is taken for ended, and its file is merged.
+        A worker that wrote nothing for a week is taken for ended, and its file is merged. A client
+        of NFSv4 may write to a removed file without an error, and goes on counting its name. So
+        nobody writes to one that he left alone for a day.
         """
-        if self._file is None or self._written > _ROTATED:
+        is_left = self._since_written.seconds() > _LEFT_AFTER
+        if self._file is None or self._written > _ROTATED or is_left:
             self.close()
             self._file = self._new_file()
         done = 0
@@ -247,6 +252,7 @@ class Journal:
         # An NFS client sends what it wrote when any descriptor of the file is closed. A disk
         # need not be waited for.
         os.close(os.dup(self._file))
+        self._since_written = Stopwatch(self._clock)
         # Some file systems count no names: one that was made now was not removed.
         if not self._written or not self._names_are_counted:
             return True

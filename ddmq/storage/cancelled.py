@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 
 from ddmq.errors import InvalidArgument
 from ddmq.storage.dead_letters import Dead
+from ddmq.storage.directories import GONE
 from ddmq.storage.layout import ABANDONED
 from ddmq.storage.names import (
     CANCELLED,
@@ -194,7 +195,11 @@ class Cancellations:
             try:
                 if self._fs.elected(f"{self._path}/{id_}", target):
                     return
-            except FileNotFoundError:  # nobody needed it, or the last name was removed
+            except OSError as error:
+                if error.errno not in GONE:
+                    raise
+                # Nobody needed it, or the last name was removed. An NFS client calls it stale if
+                # somebody has made it again meanwhile.
                 self._layout.make_directory(self._path)
         raise OSError(errno.EAGAIN, "it is removed as often as it is made", self._path)
 

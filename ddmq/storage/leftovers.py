@@ -93,8 +93,11 @@ class Leftovers:
                 yield f"{work}/{name}"
         for name in self._fs.listing(self._layout.bundles):
             path = f"{self._layout.bundles}/{name}"
-            if parse_directory(name) is None or not self._fs.is_directory(path):
-                yield path
+            if parse_directory(name) is not None:
+                found = self._fs.status(path)
+                if found is None or found.is_directory:
+                    continue  # one that is gone was removed since, as its messages were done
+            yield path
         for name in self._fs.listing(delayed):
             if Delayed.parse(name) is None:
                 yield f"{delayed}/{name}"

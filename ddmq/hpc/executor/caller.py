@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 from typing import TYPE_CHECKING, Any
 
 from ddmq.clock import Clock
@@ -54,6 +55,7 @@ class Caller:
             self._form = Plain(allowed)
         self._broker: Broker | None = None
         self._results = Folder.open(results)
+        self._place = _place(self._results.own_status())
         self._is_durable = bool(durable)
         self._clock = Clock()
 
@@ -81,11 +83,24 @@ class Caller:
             self._results.create(draft, data, sync=self._is_durable, mode=mode)
             self._results.move(draft, self._results, call.key)
         except OSError as error:
+            if error.errno == errno.ESTALE and self._is_gone():
+                what = "the directory of results was removed"
+                raise FileNotFoundError(errno.ENOENT, what, error.filename) from error
             if not may_pass(error) or error.errno == errno.ENOENT:
                 raise
             self._clock.sleep(_TROUBLED)  # it may have room for it later
             why = f"its result is not kept in {self._results.path}: {error.strerror}"
             raise Release(why) from error
+
+    def _is_gone(self) -> bool:
+        """Tell whether the directory was removed, which an NFS client calls stale.
+
+        While a file server stands still, or has just come back, it may say so of what is there.
+        """
+        try:
+            return _place(os.stat(self._results.path)) != self._place
+        except OSError as error:
+            return error.errno in (errno.ENOENT, errno.ENOTDIR)
 
     def _give_away(self, calls: list[Call]) -> None:
         """Let others make those that have no result.
@@ -102,3 +117,8 @@ class Caller:
 
             self._broker = Broker(self._root)
         publish_together(self._broker, self._queue, calls, 1)
+
+
+def _place(found: os.stat_result) -> tuple[int, int]:
+    """Return what tells a directory from another one of the same name."""
+    return found.st_dev, found.st_ino

@@ -37,8 +37,19 @@ _THEIRS = (
 )
 #: What a directory that can't be synced says.
 _UNSYNCABLE = (errno.EINVAL, errno.ENOTSUP, errno.EBADF)
+#: What it says of a file that may not be written to, or is being run.
+_NOT_WRITABLE = (
+    errno.EACCES,
+    errno.EPERM,
+    errno.EROFS,
+    errno.ETXTBSY,
+    errno.EISDIR,
+    errno.ELOOP,
+    errno.ENXIO,
+)
 #: A FIFO in the place of a file must make nobody wait.
 _LOOK = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+_WRITE = os.O_WRONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_NOCTTY | os.O_CLOEXEC
 _ID = f"(?:{DROPPED}|{FOREIGN})?[0-9a-f]{{20}}(?:-[0-9]{{1,5}})?"
 _TOKEN = "[0-9a-f]{16}"
 
@@ -158,6 +169,7 @@ class Result:
             inside = stack.enter_context(self.inside(unfinished))
             if not self._was_made(inside):
                 return
+            self._hear_of_late_errors(inside)
             try:
                 descriptor = os.open(self._id, _LOOK, dir_fd=inside.descriptor)
             except PermissionError as error:
@@ -180,6 +192,7 @@ class Result:
         with self.inside(unfinished) as inside:
             if not self._was_made(inside):
                 return False
+            self._hear_of_late_errors(inside)
             if sync:
                 self._sync(inside)
             if self._reservation is not None:
@@ -207,6 +220,20 @@ class Result:
     def _require_kind(self, mode: int) -> None:
         if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
             raise self._bad("neither a file nor a directory")
+
+    def _hear_of_late_errors(self, inside: Folder) -> None:
+        """Raise what kept a file from being stored, whether or not its command looked.
+
+        An NFS client sends what was written when the file is closed. Only then is it told that
+        the disk is full, and many programs don't look: a shell, or Python at its end. Whoever
+        opens the file for writing, and closes it, is told the same.
+        """
+        try:
+            os.close(os.open(self._id, _WRITE, dir_fd=inside.descriptor))
+        except OSError as error:
+            error.filename = self.path
+            if error.errno not in _NOT_WRITABLE:
+                raise
 
     def _sync(self, inside: Folder) -> None:
         """Sync what is there now: it may be something else than a moment ago."""

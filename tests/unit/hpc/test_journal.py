@@ -346,6 +346,20 @@ def test_where_names_are_not_counted_each_line_is_written_once(
     assert len(os.listdir(tmp_path / "journal")) == 1
 
 
+def test_a_worker_that_idled_for_long_goes_on_in_another_before_any_is_merged(
+    tmp_path, clock
+):
+    """An NFSv4 client may write to a removed file, and is told neither by an error nor a count."""
+    kept = journal.Journal(str(tmp_path), "host", clock, None)
+    for name, hours in (("a", 23), ("b", 25), ("c", 0)):
+        kept.add(run_of(name))
+        kept.flush()
+        clock.advance(hours * 3600)
+    kept.close()
+    files = sorted((tmp_path / "journal").iterdir())
+    assert [path.read_bytes().count(b"\n") for path in files] == [2, 1]
+
+
 def test_a_journal_that_is_removed_each_time_keeps_nobody_busy(
     tmp_path, kept, monkeypatch
 ):

@@ -315,3 +315,26 @@ def test_a_directory_that_is_made_anew_is_listed_again(broker, root, clock, code
     ours = Broker(root, fs=FileSystem(Calls(stale)), clock=clock, clean=False)
     assert seen.id not in {message.id for message in ours.consume(QUEUE, 3)}
     assert missed
+
+
+@pytest.mark.parametrize("code", [errno.ENOENT, errno.ESTALE])
+def test_a_directory_that_others_remove_and_make_while_we_mark_is_used(
+    broker, root, clock, code
+):
+    """An NFS client then finds a stale handle in each of its two tries, and a directory there."""
+    broker.publish_many(QUEUE, ["x"] * 12)
+    first, second = [seen.id for seen in broker.peek(QUEUE, 2)]
+    broker.cancel(QUEUE, first)
+    missed = []
+
+    def stale(_, name, function, arguments):
+        is_mark = name == "symlink" and str(arguments[1]).endswith(second)
+        if is_mark and len(missed) < 2:
+            missed.append(name)
+            raise OSError(code, "stale", arguments[1])
+        return function(*arguments)
+
+    ours = Broker(root, fs=FileSystem(Calls(stale)), clock=clock, clean=False)
+    assert ours.cancel(QUEUE, second) == {second: "waiting"}
+    assert missed == ["symlink"] * 2
+    assert names(root) == sorted([first, second])

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
+from functools import partial
 from itertools import count
 from pathlib import Path
 
@@ -343,6 +345,17 @@ def test_what_has_the_name_of_a_bundle_and_is_no_directory_is_quarantined(
     publisher.clean(QUEUE)
     assert view(world) == Counts(0, 0, 0, 1)
     assert os.listdir(f"{world.path}/bundles") == []
+
+
+def test_a_bundle_that_goes_while_others_look_is_no_garbage(world, bundler):
+    """Its name was in a listing that is older, or that an NFS client had kept."""
+    bundler.ack(bundler.consume(QUEUE, 12))
+    [bundle] = bundle_directories(world)
+    store = store_of(world)
+    remove = partial(shutil.rmtree, bundle)
+    store.fs.calls = interrupted(0, remove, "lstat")
+    assert list(store.leftovers.foreign()) == []
+    assert bundle_directories(world) == []
 
 
 def test_what_is_named_like_a_bundle_but_is_delayed_is_quarantined(world):

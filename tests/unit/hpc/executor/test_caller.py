@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import stat
@@ -80,6 +81,21 @@ def test_what_the_directory_does_not_take_now_is_made_again_later(caller, result
 def test_a_directory_that_is_gone_is_told(caller, results):
     shutil.rmtree(results)
     with pytest.raises(FileNotFoundError):
+        caller(CALL, 0)
+
+
+@pytest.mark.parametrize("remade", [False, True])
+def test_a_directory_that_is_gone_is_told_by_an_nfs_client_too(caller, results, remade):
+    """Which calls it stale, as it calls one that is there while its server comes back."""
+    caller._clock.sleep = [].append
+    stale = OSError(errno.ESTALE, "stale", f"{results}/file")
+    caller._results.create = lambda *_, **__: (_ for _ in ()).throw(stale)
+    with pytest.raises(Release, match="stale"):
+        caller(CALL, 0)
+    results.rename(results.with_name("old"))  # so that no other gets its number
+    if remade:
+        results.mkdir()
+    with pytest.raises(FileNotFoundError, match="was removed"):
         caller(CALL, 0)
 
 

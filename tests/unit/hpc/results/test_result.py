@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
+import shutil
 import stat
+import subprocess
 from contextlib import suppress
 from functools import partial
 
@@ -59,6 +62,56 @@ def test_a_result_is_synced_before_it_has_its_name_and_the_name_after(
     wanted = [(os.stat(result.path).st_ino, False), (tmp_path.stat().st_ino, True)]
     result.keep(sync=sync)
     assert synced == (wanted if sync else [])
+
+
+@pytest.fixture
+def nearly_full(monkeypatch):
+    """A disk of an NFS server, as its client tells of it: when a file is closed."""
+    real = os.close
+
+    def close(descriptor):
+        flags = fcntl.fcntl(descriptor, fcntl.F_GETFL)
+        is_written = flags & os.O_ACCMODE and os.fstat(descriptor).st_size
+        real(descriptor)
+        if is_written:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "close", close)
+
+
+def of_a_careless_command(directory):
+    """Return the result of a command that did not look whether its output was stored."""
+    result = Result(str(directory), "id", TOKEN)
+    with open(result.path, "w") as file:  # which does not call `os.close`
+        file.write("some\nlines\n")
+    return result
+
+
+@pytest.mark.parametrize("sync", [True, False])
+def test_what_was_not_stored_is_no_result_though_its_command_did_not_look(
+    tmp_path, nearly_full, sync
+):
+    result = of_a_careless_command(tmp_path)
+    with pytest.raises(OSError, match="No space left") as caught:
+        result.keep(sync=sync)
+    assert caught.value.filename == result.path
+    assert not (tmp_path / "id").exists()
+
+
+def test_no_line_is_read_of_what_was_not_stored(tmp_path, nearly_full):
+    """They would be published once and for all: those of a later run are not."""
+    result = of_a_careless_command(tmp_path)
+    with pytest.raises(OSError, match="No space left"):
+        next(result.lines())
+
+
+def test_a_program_that_runs_is_kept_though_nobody_may_write_to_it(tmp_path):
+    result = Result(str(tmp_path), "id", TOKEN)
+    shutil.copy("/bin/sleep", result.path)
+    with subprocess.Popen([result.path, "600"]) as process:
+        result.keep(sync=False)
+        process.kill()
+    assert (tmp_path / "id").stat().st_size == os.stat("/bin/sleep").st_size
 
 
 def test_of_two_directories_the_first_stays(tmp_path):
