@@ -16,7 +16,7 @@ from ddmq.errors import DdmqError, QueueNotFound, StorageError, UnknownLayout
 from ddmq.settings import Settings, layered
 from ddmq.storage.filesystem import FileSystem
 from ddmq.storage.layout import is_queue
-from ddmq.storage.names import check_queue_name, put_aside
+from ddmq.storage.names import check_queue_name, hidden_name
 from ddmq.storage.settings_file import SettingsFile
 
 if TYPE_CHECKING:
@@ -201,9 +201,8 @@ def _mend(broker: Broker, name: str, found: Sequence[Finding]) -> None:
     fs = FileSystem(root=broker.root)
     moved = move_away(found, fs)
     if moved or any(finding.fix == "create" for finding in found):
-        _require_queue(
-            broker, name
-        )  # what was deleted lacks all, and is not to come back
+        # What was deleted lacks all, and is not to come back.
+        _require_queue(broker, name)
         broker.create_queue(name)
         found = _look_at_queue(broker, name)  # what was hidden behind that
     patient = Patient.at(f"{broker.root}/{name}", fs, Settings())
@@ -228,5 +227,5 @@ def move_away(found: Iterable[Finding], fs: FileSystem) -> bool:
         for path in finding.paths if finding.fix == "away" else ():
             directory, name = os.path.split(path)
             with suppress(OSError):  # then it is found again, and told
-                moved |= fs.rename(path, f"{directory}/{put_aside(name)}")
+                moved |= fs.rename(path, f"{directory}/{hidden_name(name)}")
     return moved

@@ -223,10 +223,11 @@ class Journal:
             self._due_at = now + _AGAIN_EVERY
             if error.errno == errno.ESTALE:  # it was removed
                 self.close()
-            path = self._queue_path  # if it was deleted, the worker tells of that
-            has_root = os.path.isdir(os.path.dirname(path))
-            is_gone = (
-                error.errno == errno.ENOENT and has_root and not os.path.exists(path)
+            path = self._queue_path
+            is_gone = (  # of which the worker tells
+                error.errno == errno.ENOENT
+                and os.path.isdir(os.path.dirname(path))
+                and not os.path.exists(path)
             )
             if not self._failed and not is_gone:
                 warn(f"the journal can't be written now: {error}")

@@ -345,13 +345,13 @@ def parse_paused_by(target: str) -> tuple[str, str, int] | None:
     return None if match is None else (match[1], match[2], int(match[3]))
 
 
-def put_aside(name: str) -> str:
-    """Return a hidden name for what stands in the place of something else."""
+def hidden_name(name: str) -> str:
+    """Return a hidden name beside a name: of what was moved away from it, or is to get it."""
     return f".{name}-{new_token()}"
 
 
 def may_hold_entries(name: str) -> bool:
-    """Tell whether this hidden name was given to a directory of which messages depend."""
+    """Tell whether this hidden name was given to a directory on which messages depend."""
     return _aside.fullmatch(name) is not None
 
 

@@ -12,7 +12,7 @@ import os
 from typing import TYPE_CHECKING
 
 from ddmq.seen import Pause
-from ddmq.storage.names import PAUSED, parse_paused_by, paused_by, put_aside
+from ddmq.storage.names import PAUSED, hidden_name, parse_paused_by, paused_by
 
 if TYPE_CHECKING:
     from ddmq.storage.store import Store
@@ -51,7 +51,7 @@ def resume(store: Store) -> bool:
     if store.dead_letters.quarantine(path, "it paused the queue, and is no link"):
         return True
     # A directory of somebody else's, which can be renamed where it is.
-    return store.fs.rename(path, f"{store.layout.ready}/{put_aside(PAUSED)}")
+    return store.fs.rename(path, f"{store.layout.ready}/{hidden_name(PAUSED)}")
 
 
 def read_pause(store: Store) -> Pause:

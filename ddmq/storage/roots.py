@@ -16,7 +16,7 @@ from ddmq.storage.background import wait_for
 from ddmq.storage.filesystem import is_shared
 from ddmq.storage.layout import DIRECTORIES, KEYS, THEN, WORKERS, is_queue
 from ddmq.storage.locks import exclusive
-from ddmq.storage.names import new_token, put_aside
+from ddmq.storage.names import hidden_name, new_token
 from ddmq.storage.settings_file import SettingsFile
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ def _make_directories(path: str, fs: FileSystem, mode: int | None = None) -> Non
     if mode is None:
         fs.mkdir(path)
     else:
-        _make_with_mode(path, mode, f"{above.rstrip('/')}/{put_aside(name)}", fs)
+        _make_with_mode(path, mode, f"{above.rstrip('/')}/{hidden_name(name)}", fs)
     with suppress(OSError):  # we may be allowed to pass through it, but not to open it
         fs.sync_directory(above)
 

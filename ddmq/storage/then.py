@@ -232,9 +232,8 @@ class FollowUps:
         """Move what is no link out of the way of all that are."""
         try:
             self._fs.rename(path, f"{self._layout.tmp}/{new_id()}")
-        except (
-            OSError
-        ):  # a directory of somebody else's, which can be renamed where it is
+        except OSError:
+            # A directory of somebody else's, which can be renamed where it is.
             self._fs.rename(path, f"{self._layout.then}/.{new_id()}")
 
     def _move(self, held: HeldFollowUp, target: FollowUp) -> bool:

@@ -55,7 +55,7 @@ class Caller:
             self._form = Plain(allowed)
         self._broker: Broker | None = None
         self._results = Folder.open(results)
-        self._place = _place(self._results.own_status())
+        self._opened = self._results.own_status()
         self._is_durable = bool(durable)
         self._clock = Clock()
 
@@ -98,7 +98,7 @@ class Caller:
         While a file server stands still, or has just come back, it may say so of what is there.
         """
         try:
-            return _place(os.stat(self._results.path)) != self._place
+            return not os.path.samestat(os.stat(self._results.path), self._opened)
         except OSError as error:
             return error.errno in (errno.ENOENT, errno.ENOTDIR)
 
@@ -117,8 +117,3 @@ class Caller:
 
             self._broker = Broker(self._root)
         publish_together(self._broker, self._queue, calls, 1)
-
-
-def _place(found: os.stat_result) -> tuple[int, int]:
-    """Return what tells a directory from another one of the same name."""
-    return found.st_dev, found.st_ino

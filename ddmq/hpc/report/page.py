@@ -121,7 +121,7 @@ def page(
     title = "ddmq report: " + ", ".join(map(printable, source.queues))
     scripts = []
     if plotly is not None:
-        # It does not end the element it stands in.
+        # Nothing in it ends the element that it stands in.
         harmless = plotly.replace("</script", "<\\/script").replace("<!--", "<\\!--")
         scripts = [harmless, _DRAW]
     return "".join(

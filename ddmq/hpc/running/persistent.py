@@ -272,26 +272,30 @@ class Exchange(Command):
                 self._said = self._said or self._process.said()
         return self._outcome
 
-    def _answer(self) -> bytes | None:
-        """Return what it answered, but for a second answer for the message before."""
+    def _answer(self) -> tuple[str, str] | None:
+        """Return its answer as `_read` does, but for a second one for the message before."""
         line, id_ = self._process.answer(), self._execution.message.id
-        if line is not None and self._process.passes_over(line, id_):
-            warn(
-                f"message {id_}: the command answered once more for the one before, "
-                "which is passed over"
-            )
-            line = self._process.answer()
-        return line
+        if line is None:
+            return None
+        answer = _read(line, id_)
+        if answer[0] or not self._process.passes_over(line, id_):
+            return answer
+        warn(
+            f"message {id_}: the command answered once more for the one before, "
+            "which is passed over"
+        )
+        line = self._process.answer()
+        return None if line is None else _read(line, id_)
 
     def _heard(self) -> Outcome | None:
-        line, ended = self._answer(), None
-        if line is None:
+        told, ended = self._answer(), None
+        if told is None:
             ended = self._process.ended()
             if ended is not None:
-                line = self._answer()  # its last word, between the two looks
-        if line is not None:
+                told = self._answer()  # its last word, between the two looks
+        if told is not None:
             cpu, memory = self._process.used()
-            answer, why = _read(line, self._execution.message.id)
+            answer, why = told
             if answer:
                 self._process.count_answer(self._execution.message.id)
             else:  # who knows what it does next
