@@ -23,11 +23,22 @@ settings.register_profile("ddmq", deadline=None)
 settings.load_profile("ddmq")
 BUILD = Path(__file__).parents[1] / "packaging" / "pyz" / "build.py"
 
-# What runs in the background of a script ignores these, and so would all that tests start.
-if signal.getsignal(signal.SIGQUIT) == signal.SIG_IGN:
-    signal.signal(signal.SIGQUIT, signal.SIG_DFL)
+# A script's background commands ignore SIGINT and SIGQUIT, `nohup` ignores SIGHUP; tests inherit that.
+for number in (signal.SIGHUP, signal.SIGQUIT):
+    if signal.getsignal(number) == signal.SIG_IGN:
+        signal.signal(number, signal.SIG_DFL)
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_collection_modifyitems(items):
+    """Skip what needs root where an ordinary user runs the tests."""
+    if os.geteuid() == 0:
+        return
+    for item in items:
+        marker = item.get_closest_marker("root")
+        if marker is not None:
+            item.add_marker(pytest.mark.skip(f"needs root, to {marker.args[0]}"))
 
 
 @pytest.fixture(autouse=True)
@@ -132,6 +143,26 @@ def refusing():
         return FileSystem(Calls(call))
 
     return make
+
+
+@pytest.fixture
+def mounted():
+    """Return a function that mounts a tmpfs on a directory, with options such as `size=1m`.
+
+    Only root may mount: tests that use it are marked `root`.
+    """
+    done = []
+
+    def mount(path, options):
+        path.mkdir(parents=True, exist_ok=True)
+        command = ["mount", "-t", "tmpfs", "-o", options, "ddmq", str(path)]
+        subprocess.run(command, check=True)
+        done.append(path)
+        return path
+
+    yield mount
+    for path in done:
+        subprocess.run(["umount", "--lazy", str(path)], check=True)
 
 
 @pytest.fixture(scope="session")

@@ -225,9 +225,18 @@ class FormerQueue:
         self._fs.rename(self._in(self.taking, name), self._in(TAKEN, name))
 
     def prepare(self) -> None:
-        """Make the directories for what is taken; no link may stand in their places."""
+        """Make the directories for taken messages; no link may stand in their places.
+
+        InvalidArgument: this user may not write to the old queue.
+        """
         for place in (self.taking, TAKEN):
-            self._fs.mkdir(f"{self.path}/{place}")
+            try:
+                self._fs.mkdir(f"{self.path}/{place}")
+            except PermissionError as error:
+                raise InvalidArgument(
+                    f"{self.path}: you may not write there, so its messages can't be moved; "
+                    "`ddmq migrate --copy` publishes copies and leaves the old files"
+                ) from error
             self._fs.require_directory(f"{self.path}/{place}")
 
     def sync(self) -> None:

@@ -371,7 +371,7 @@ def test_the_mode_of_a_file_that_has_another_name_is_not_touched(shared, tmp_pat
     assert stat.S_IMODE(secret.stat().st_mode) == 0o600
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+@pytest.mark.root("give files away")
 def test_a_message_that_the_queues_owner_can_not_read_is_found(ward):
     for path in (ward.path, *ward.path.rglob("*")):
         os.chown(path, 12345, 12345)

@@ -47,7 +47,6 @@ def here(tmp_path, monkeypatch):
 @pytest.mark.slow
 @pytest.mark.parametrize(("document", "title"), EXAMPLES)
 def test_an_example_has_types(here, document, title):
-    pytest.importorskip("mypy")
     names = []
     for number, code in enumerate(blocks(document, title)):
         names.append(f"example{number}.py")

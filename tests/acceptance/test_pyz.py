@@ -34,7 +34,13 @@ SUPPORTED = [
     pytest.param(sys.executable, id="this"),
     *pythons("3.9", "3.10", "3.11", "3.12", "3.13"),
 ]
-NONE = [pytest.param("", id="none", marks=pytest.mark.skip("no such Python here"))]
+NONE = [
+    pytest.param(
+        "",
+        id="none",
+        marks=pytest.mark.skip("pyenv has no Python 2.7, 3.6, 3.7 or 3.8"),
+    )
+]
 TOO_OLD = pythons("2.7", "3.6", "3.7", "3.8") or NONE
 
 

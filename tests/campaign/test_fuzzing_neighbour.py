@@ -56,7 +56,7 @@ if TYPE_CHECKING:
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.skipif(os.getuid() != 0, reason="only root can be two users"),
+    pytest.mark.root("be two users"),
 ]
 QUEUE = "q"
 #: Seconds after which whoever has not answered hangs; for administration, which waits for

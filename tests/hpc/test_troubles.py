@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import os
 import signal
-import subprocess
 from pathlib import Path
 
 import pytest
@@ -60,25 +59,6 @@ def both(root, broker, clock, here, caplog):
         return summary
 
     return both
-
-
-@pytest.fixture
-def mounted():
-    """Return a function that makes a directory a small file system of its own."""
-    done = []
-
-    def mount(path):
-        path.mkdir(parents=True)
-        command = ["mount", "-t", "tmpfs", "-o", "size=64k", "ddmq", str(path)]
-        tried = subprocess.run(command, capture_output=True, text=True, check=False)
-        if tried.returncode:
-            pytest.skip(f"no small file system can be mounted: {tried.stderr.strip()}")
-        done.append(path)
-        return path
-
-    yield mount
-    for path in done:
-        subprocess.run(["umount", "--lazy", str(path)], check=True)
 
 
 # A result
@@ -193,7 +173,7 @@ def test_a_link_that_leads_somewhere_is_a_result(both):
 
 
 def test_an_output_on_another_file_system_is_a_failure(both, broker, here, mounted):
-    mounted(here / "out" / UNFINISHED)
+    mounted(here / "out" / UNFINISHED, "size=64k")
     with pytest.raises(OSError, match="Invalid cross-device link"):
         try_output("out")
     both(WRITES, "on another file system", output_dir="out")
@@ -297,7 +277,7 @@ def test_what_is_wrong_with_the_directory_of_results_is_no_messages_fault(both, 
 
 @pytest.fixture
 def full_disk(tmp_path, mounted):
-    path = mounted(tmp_path / "tmp")
+    path = mounted(tmp_path / "tmp", "size=64k")
     (path / "filler").write_bytes(bytes(60 << 10))
     return path
 

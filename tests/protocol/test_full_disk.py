@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import subprocess
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -17,7 +16,7 @@ from support import Calls
 from ddmq import Broker, Message, StorageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
 pytestmark = pytest.mark.slow
 _LIMITS = {
@@ -91,20 +90,21 @@ class Disk:
         assert caught.value.path in str(caught.value)
 
 
-@pytest.fixture(params=[*_LIMITS, "quota"])
-def disk(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Disk]:
+MOUNTS = pytest.mark.root("mount a small file system")
+
+
+@pytest.fixture(
+    params=[*(pytest.param(name, marks=MOUNTS) for name in _LIMITS), "quota"]
+)
+def disk(
+    request: pytest.FixtureRequest,
+    tmp_path: Path,
+    mounted: Callable[[Path, str], Path],
+) -> Disk:
     limit = request.param
-    if limit == "quota":
-        yield Disk(tmp_path, limit)
-        return
-    mount = ["mount", "-t", "tmpfs", "-o", _LIMITS[limit], "ddmq", str(tmp_path)]
-    done = subprocess.run(mount, capture_output=True, text=True, check=False)
-    if done.returncode:
-        pytest.skip(f"no small file system can be mounted: {done.stderr.strip()}")
-    try:
-        yield Disk(tmp_path, limit)
-    finally:
-        subprocess.run(["umount", "--lazy", str(tmp_path)], check=True)
+    if limit != "quota":
+        mounted(tmp_path, _LIMITS[limit])
+    return Disk(tmp_path, limit)
 
 
 def consumed(broker: Broker, n: int = 100, *, ack: bool = False) -> list[Message]:

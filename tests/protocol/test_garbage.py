@@ -406,15 +406,19 @@ def test_a_name_that_only_listings_show_keeps_nobody(kind: str, world: World) ->
     assert broker.consume(QUEUE) == []
 
 
-@pytest.mark.parametrize("code", [errno.EACCES, errno.EPERM, errno.EBUSY])
 @pytest.mark.parametrize("what", ["drained", "invalid", "missing"])
-@pytest.mark.parametrize("kind", ["entry", "range"])
+@pytest.mark.parametrize(
+    ("kind", "code"),
+    [
+        *(("entry", code) for code in (errno.EACCES, errno.EPERM, errno.EBUSY)),
+        # With EACCES, the whole bucket would be closed.
+        *(("range", code) for code in (errno.EPERM, errno.EBUSY)),
+    ],
+)
 def test_what_stands_behind_a_bundle_that_can_not_be_moved_is_consumed(
     kind: str, what: str, code: int, world: World
 ) -> None:
     """It is in a bucket, say, that somebody keeps to himself."""
-    if kind == "range" and code == errno.EACCES:
-        pytest.skip("then the whole bucket is closed")
     id_ = "a" * 20
     name = f"{STAMP + 11}.{id_}.12"
     if kind == "range":

@@ -72,7 +72,7 @@ OWNER, MEMBER, READER, STRANGER = 12345, 12346, 12347, 12348
 GROUP, READERS, NOBODYS = 12345, 12346, 12347
 GROUPS = {OWNER: GROUP, MEMBER: GROUP, READER: READERS, STRANGER: NOBODYS}
 
-pytestmark = pytest.mark.skipif(os.getuid() != 0, reason="only root can be two users")
+pytestmark = pytest.mark.root("be two users")
 
 
 def load_everything() -> None:

@@ -79,6 +79,8 @@ def migrate(told: Migrate, context: Context) -> Reply:
             found = _queues(old, told.queues, context.fs, broker.root)
             for queue in found:
                 queue.check_target()
+                if not told.copy:
+                    queue.prepare()
             counts = {
                 queue.name: _Migration(told, context, broker, queue).counted()
                 for queue in found
@@ -159,8 +161,6 @@ class _Migration:
         if not is_made:
             self._warn_of_readers()
         self._take_settings()
-        if not self._told.copy:
-            queue.prepare()
         numbers = {True: 0, False: 0}
         done: list[str] = []
         for name, message in self._messages(limit):

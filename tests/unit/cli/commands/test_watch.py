@@ -109,8 +109,6 @@ def test_what_does_not_fit_is_counted(root, broker):
     "number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT]
 )
 def test_a_terminal_is_left_as_it_was(root, broker, number):
-    if signal.getsignal(number) == signal.SIG_IGN:
-        pytest.skip("`nohup` ignores it")
     with watching(root) as terminal:
         terminal.shows(told(broker))
         shown = terminal.lines

@@ -11,9 +11,7 @@ from ddmq import InvalidArgument, StorageError
 from ddmq.hpc.executor.enclosure import Enclosure, check_below, is_own_file
 
 SOMEBODY = 12345
-give_away = pytest.mark.skipif(
-    os.geteuid() != 0, reason="only root can give files away"
-)
+give_away = pytest.mark.root("give files away")
 
 
 @pytest.fixture
@@ -165,7 +163,10 @@ def test_a_file_is_ours_that_nobody_else_may_write_to(place):
     for mode, wanted in ((0o644, True), (0o664, False), (0o606, False)):
         (place / "file").chmod(mode)
         assert is_own_file((place / "file").stat()) is wanted
-    if os.geteuid() == 0:
-        (place / "file").chmod(0o600)
-        os.chown(place / "file", SOMEBODY, -1)
-        assert not is_own_file((place / "file").stat())
+
+
+@give_away
+def test_a_file_of_another_user_is_not_ours(place):
+    (place / "file").touch(0o600)
+    os.chown(place / "file", SOMEBODY, -1)
+    assert not is_own_file((place / "file").stat())

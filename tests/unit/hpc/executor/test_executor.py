@@ -431,7 +431,7 @@ def test_of_a_root_for_all_nobody_removes_what_another_made(made, broker, root):
     made("q")
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file away")
+@pytest.mark.root("give files away")
 @pytest.mark.parametrize("which", ["mq/q", "out"])
 def test_what_belongs_to_somebody_else_is_not_used(made, broker, tmp_path, which):
     (tmp_path / "out").mkdir()
@@ -645,7 +645,7 @@ def test_where_others_may_write_no_calls_are_pickled(
         pickled("q", results=tmp_path / "out")
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file away")
+@pytest.mark.root("give files away")
 @pytest.mark.parametrize("which", ["mq", "mq/q", "out", "mq/q/ready", "mq/q/ddmq.yaml"])
 def test_what_belongs_to_somebody_else_is_no_place_for_pickles(
     pickled, broker, tmp_path, which
