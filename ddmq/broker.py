@@ -45,7 +45,6 @@ from ddmq.storage.store import BUCKET_SIZE, Store
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
-    from types import TracebackType
 
     from ddmq.holding.held import HeldMessage, Keeper
     from ddmq.hpc.journal import Run
@@ -204,12 +203,7 @@ class Broker:
     def __enter__(self) -> Broker:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *raised: object) -> None:
         self.close()
 
     def close(self) -> None:

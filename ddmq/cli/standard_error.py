@@ -6,13 +6,10 @@ import io
 import os
 import sys
 from math import inf
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ddmq.clock import Clock
 from ddmq.hpc.running.stream import Output
-
-if TYPE_CHECKING:
-    from types import TracebackType
 
 #: Seconds for which a reader that takes nothing is waited for, where there is hurry.
 _PATIENCE = 1.0
@@ -40,12 +37,7 @@ class StandardError:
             )
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *raised: object) -> None:
         sys.stderr.flush()
         sys.stderr = self._before
         self.output.finish(_PATIENCE if self.is_hurried else inf, Clock())

@@ -16,7 +16,6 @@ from ddmq.storage.names import Lease
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from types import TracebackType
 
     from ddmq.broker import Broker
     from ddmq.clock import Clock
@@ -74,12 +73,7 @@ class Heartbeat:
             ) from error
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *raised: object) -> None:
         self.end()
         self._thread.join(2 * _PATIENCE)  # it waits that long for a renewal that hangs
         # A thread that hangs ends with the process.

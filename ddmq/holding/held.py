@@ -15,7 +15,6 @@ from ddmq.storage.names import Lease
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-    from types import TracebackType
 
     from ddmq.broker import Broker
     from ddmq.clock import Clock
@@ -222,13 +221,9 @@ class HeldMessage:
             self._heartbeat = heartbeat
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *raised: object) -> None:
         """Settle it, unless the block has done so."""
+        _, error, _ = raised
         if self._process != os.getpid():
             return
         try:

@@ -22,8 +22,6 @@ from ddmq.storage.directories import GONE
 from ddmq.storage.filesystem import FileSystem
 
 if TYPE_CHECKING:
-    from types import TracebackType
-
     from ddmq.storage.filesystem import Status
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
@@ -103,13 +101,9 @@ class Folder:
     def __enter__(self) -> Folder:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *raised: object) -> None:
         self.close()
+        _, error, _ = raised
         if isinstance(error, OSError):
             name = str(error.filename)
             if name == "." or name.startswith("./"):

@@ -25,7 +25,6 @@ from ddmq.storage.names import new_token, random_below
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from types import TracebackType
 
     from ddmq.clock import Clock
 
@@ -348,14 +347,9 @@ class _Journals:
             raise
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *raised: object) -> None:
         if self._held is not None:
-            self._held.__exit__(kind, error, trace)
+            self._held.__exit__(*raised)
 
     def look(self) -> None:
         """List them."""

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-    from types import TracebackType
 
     from ddmq.clock import Clock
     from ddmq.hpc.running.execution import Ended
@@ -63,12 +62,7 @@ class Signals:
         self.are_taken = True
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *raised: object) -> None:
         self.are_taken = False
         for number, handler in self._before.items():
             is_deadly = number in ANNOUNCE and handler == signal.SIG_DFL

@@ -156,7 +156,8 @@ class _Closing:
     def __enter__(self) -> None:
         pass
 
-    def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
+    def __exit__(self, *raised: object) -> None:
+        _, error, _ = raised
         try:
             self._close(self._descriptor)
         except OSError as failed:

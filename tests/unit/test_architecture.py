@@ -239,6 +239,17 @@ def test_only_the_clock_reads_the_time():
     assert importers_of("datetime") == {"ddmq.clock"}
 
 
+@pytest.mark.parametrize("module", LAYERS)
+def test_every_exit_of_a_block_has_the_same_type(module):
+    tree = ast.parse(path_of(module).read_text(encoding="utf-8"))
+    exits = [
+        f"def {node.name}({ast.unparse(node.args)}) -> {ast.unparse(node.returns)}"
+        for node in ast.walk(tree)
+        if getattr(node, "name", None) == "__exit__"
+    ]
+    assert set(exits) <= {"def __exit__(self, *raised: object) -> None"}
+
+
 def test_only_the_package_itself_says_what_is_public():
     tree = ast.parse((PACKAGE / "__init__.py").read_text(encoding="utf-8"))
     kinds = {type(node) for node in tree.body}

@@ -23,7 +23,6 @@ from ddmq import schedulers
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
-    from types import TracebackType
 
     #: What several processes have in common, and its number.
     _Kin = tuple[str, int]
@@ -116,12 +115,7 @@ class Guardian:
     def __enter__(self) -> Guardian:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *raised: object) -> None:
         self.dismiss()
 
     def dismiss(self) -> None:
