@@ -210,8 +210,6 @@ class Worker:
         """Go round until there is nothing left to do, or it is time to drain."""
         while not self._limits.must_drain():
             self._end_what_is_not_ours()
-            for command in self._slots.running:
-                command.watch()
             self._settler.retry()
             ended = self._suspects.cleared(self._collect())
             # No slot waits for acks: when all that ended did so well, they come after the

@@ -144,6 +144,21 @@ def test_a_command_that_takes_too_long_is_ended_whatever_it_does(root, broker):
     assert running(seconds_of_ours(71)) == []
 
 
+def test_a_command_that_ends_while_the_worker_is_stopped_has_not_timed_out(
+    root, broker, tmp_path
+):
+    broker.publish("jobs", "a", requeue_limit=0)
+    started, go_on = tmp_path / "started", tmp_path / "go on"
+    script = f"touch {started}; until [ -e '{go_on}' ]; do sleep 0.01; done"
+    process = start("--timeout", 2, root, "jobs", *shell(script))
+    until(started.exists)
+    process.send_signal(signal.SIGSTOP)
+    go_on.touch()
+    time.sleep(2.5)
+    process.send_signal(signal.SIGCONT)
+    assert "1 acked, 0 failed" in process.communicate(timeout=30)[1]
+
+
 def test_a_dead_letter_tells_how_it_ended(root, broker, capsys):
     broker.publish("jobs", "a", requeue_limit=0)
     worked(root, "jobs", *shell("echo first >&2; echo last words >&2; exit 3"))

@@ -311,6 +311,7 @@ class Exchange(Command):
         said = self._process.said()  # nothing can be read when another is in its place
         try:
             self._process, self._hung_up_at = self._anew(), None
+            self._began = self._clock.monotonic()
         except (DdmqError, OSError) as error:
             self._said = said
             # It is told in full when the next one is started.

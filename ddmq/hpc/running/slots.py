@@ -55,11 +55,17 @@ class Slots:
         return command
 
     def collect(self) -> list[Ended]:
-        """Return what has ended; its slots are free."""
+        """Return what has ended; its slots are free. Of the rest, end what takes too long.
+
+        Each command is asked first whether it has ended: a worker that looks late, as it was
+        stopped or waited for a disk, must not take the time until its look for the command's.
+        """
         ended = []
         for command in list(self.running):
             outcome = command.outcome()
-            if outcome is not None:
+            if outcome is None:
+                command.watch()
+            else:
                 self.running.remove(command)
                 self.free.append(command.slot)
                 ended += [Ended(each, outcome) for each in command.executions]

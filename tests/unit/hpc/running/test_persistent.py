@@ -342,6 +342,16 @@ def test_where_none_can_be_started_anew_the_message_is_given_back(
     run.close(save=False)
 
 
+def test_the_time_of_a_message_begins_again_with_another_process(turn, standing, clock):
+    each, other = standing("exit"), standing()
+    each.answered = 1
+    gone(each)
+    run = turn(each, anew=lambda: other, timeout=5)
+    clock.advance(10)
+    assert (run.outcome(), run.due_in()) == (None, 5)
+    run.close(save=False)
+
+
 def test_what_it_printed_is_known_where_none_can_be_started_anew(turn, surroundings):
     def anew():
         each.close()  # as the launcher does, before it starts another
