@@ -364,14 +364,22 @@ class Broker:
 
         return statuses(self._visited(queue).store, _checked_ids(ids))
 
-    def contents(self, queue: str, *, work: bool = False) -> Iterator[Seen]:
+    def contents(
+        self, queue: str, *, work: bool = False, id_begins: str = ""
+    ) -> Iterator[Seen]:
         """Yield all messages of a queue: delayed, dead, waiting; with `work`, also those at work.
+
+        With `id_begins`, only the messages whose ids begin so; no other message is read.
 
         While others change the queue, no message comes twice, and one that was at work meanwhile
         may be missed. If it must be exact, pause the queue first, and let workers finish.
         """
+        from ddmq.storage.contents import Beginnings  # rarely needed
+
+        wanted = Beginnings([id_begins]) if id_begins else None
         try:
-            yield from self._visited(queue).contents.everything(work=work)
+            contents = self._visited(queue).contents
+            yield from contents.everything(work=work, wanted=wanted)
         except OSError as error:
             raise self._explain(error) from error
 
@@ -455,6 +463,17 @@ class Broker:
         each = _theirs(_iterator("messages", messages))
         queue_ = self._visited(queue, create=self._create)
         return queue_.publish_many(each, options, key)
+
+    @_explained
+    def published_with(self, queue: str, key: str) -> tuple[int, str, str] | None:
+        """Return how many messages were published with a key, and the first and the last id.
+
+        None: no message was.
+        """
+        from ddmq.storage.keys import Keys, name_of  # rarely needed
+
+        keyed = Keys(self._visited(queue).store).named(name_of(key))
+        return None if keyed is None else (keyed.number, keyed.first, keyed.last)
 
     @_explained
     def forget(self, queue: str, key: str) -> bool:
@@ -779,7 +798,7 @@ class Broker:
         """Put dead letters back into the ready queue, all or those with these ids.
 
         Return how many. Their counts start at zero, and they get the priority that they were
-        published with. What is no message stays a dead letter. InvalidArgument names ids of
+        published with. What is no message stays a dead letter. MessageNotFound names ids of
         which there is no dead letter; then nothing was done. With `even_if_gone`, all others are
         put back: for ids that were just listed, where somebody else may redrive them meanwhile.
         """

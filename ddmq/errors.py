@@ -98,6 +98,10 @@ class QueueNotFound(DdmqError):
     """There is no such queue: nobody created it, or somebody deleted it."""
 
 
+class MessageNotFound(DdmqError):
+    """There is no such message, or no such dead letter, in the queue; nothing was changed."""
+
+
 class QueuePaused(DdmqError):
     """Somebody paused the queue, and who heeds that takes nothing until it is resumed."""
 

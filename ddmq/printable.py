@@ -37,6 +37,11 @@ def printable_json(value: Any) -> str:
     return _obeyed.sub(lambda found: json.dumps(found[0])[1:-1], text)
 
 
+def text_of(message: Any) -> str:
+    """Return a message as people are shown it: a text as it is, all else as JSON."""
+    return message if isinstance(message, str) else printable_json(message)
+
+
 def is_printable(text: str) -> bool:
     """Tell whether a terminal obeys only the line breaks and tabs of a text."""
     return _obeyed_but_lines.search(text) is None

@@ -12,7 +12,14 @@ from itertools import groupby
 from math import inf
 from typing import TYPE_CHECKING, Any
 
-from ddmq.errors import DdmqError, InvalidArgument, QueuePaused, inform, warn
+from ddmq.errors import (
+    DdmqError,
+    InvalidArgument,
+    MessageNotFound,
+    QueuePaused,
+    inform,
+    warn,
+)
 from ddmq.message import (
     UNSET,
     Content,
@@ -486,7 +493,7 @@ class QueuePolicy:
     def redrive(self, ids: set[str] | None, *, even_if_gone: bool = False) -> int:
         """Put dead letters back into the queue, all or those with these ids; return how many.
 
-        Unless `even_if_gone`, InvalidArgument names ids of which there is no dead letter. If one
+        Unless `even_if_gone`, MessageNotFound names ids of which there is no dead letter. If one
         can't be moved, all others are. Then an OSError names it.
         """
         letters = self.store.dead_letters
@@ -495,8 +502,9 @@ class QueuePolicy:
             unknown = ids - {dead.entry.id for dead in found}
             if unknown:
                 named = ", ".join(sorted(map(str, unknown))[:5])
-                raise InvalidArgument(
-                    f"{named}: no dead letter of queue {self.name}; nothing was done"
+                raise MessageNotFound(
+                    f"{named}: no dead letter of queue {self.name}; nothing was changed; "
+                    "`ddmq dead` lists them"
                 )
         cancelled = self.store.cancelled
         redriven = {dead.entry.id for dead in found} if ids is None else ids

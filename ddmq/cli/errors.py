@@ -43,6 +43,8 @@ def _guarded(program: str, run: Callable[[], int], *, debug: bool) -> int:
         if debug:
             _print_origin(error)
         print(f"{program}: {one_line(error)}", file=sys.stderr)
+        for line in getattr(error, "lines", ()):  # what to choose from
+            print(f"  {line}", file=sys.stderr)
         return status_of(error)
     except KeyboardInterrupt:
         return _INTERRUPTED

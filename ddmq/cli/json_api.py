@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from ddmq.cli import commands
 from ddmq.cli.errors import one_line, status_of
 from ddmq.cli.input import standard_input
+from ddmq.cli.selection import SeveralMessages
 from ddmq.cli.spec import Command, Context, Reply, from_request, positional
 from ddmq.errors import DdmqError, InvalidArgument
 from ddmq.settings import show
@@ -29,6 +30,8 @@ def answer(told: Arguments, context: Context) -> Reply:
         value, status, undo = reply.value, reply.status, reply.undo
     except DdmqError as error:
         value = {"error": one_line(error), "type": type(error).__name__}
+        if isinstance(error, SeveralMessages):
+            value["matches"] = error.matches
         status, undo = status_of(error), None
     plain = json.dumps(value, ensure_ascii=True)
     return Reply(value, plain, status=status, undo=undo)

@@ -30,6 +30,13 @@ _LOOKS = 2
 _RENEWALS = 8
 
 
+class Beginnings(frozenset[str]):
+    """Beginnings of ids, in place of the ids that a client looks for: it has all such ids."""
+
+    def __contains__(self, id_: object) -> bool:
+        return str(id_).startswith(tuple(self))
+
+
 class Contents:
     """Reads the messages of one queue.
 
@@ -56,7 +63,9 @@ class Contents:
                     return found
         return None
 
-    def everything(self, *, work: bool) -> Iterator[Seen]:
+    def everything(
+        self, *, work: bool, wanted: frozenset[str] | None = None
+    ) -> Iterator[Seen]:
         """Yield all that is delayed, dead or waiting, and with `work` what is at work; each once.
 
         What moves meanwhile from one state to another is not yielded twice. It is missed if it
@@ -65,7 +74,7 @@ class Contents:
         known_ids: set[str] = set()
         looks = (self.delayed, self.dead, self.waiting, self.leased)
         for look in looks if work else looks[:-1]:
-            for found in look():
+            for found in look(wanted):
                 if found.id not in known_ids:
                     known_ids.add(found.id)
                     yield found
@@ -206,7 +215,9 @@ def open_entries(
         lines: Any = [entry]
     elif isinstance(entry, Range):
         lines = map(entry.entry, entry.lines())
-    elif wanted and not any(each.startswith(f"{entry.id}-") for each in wanted):
+    elif wanted and not any(
+        each.startswith(f"{entry.id}-") or entry.id.startswith(each) for each in wanted
+    ):
         return
     else:
         first = bundles.chain(entry.id, entry.lines).end

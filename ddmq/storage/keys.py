@@ -143,12 +143,13 @@ class Keys:
 
         None: nothing was, yet. OSError: what stands in its place is no link of ours.
         """
-        found = self._named(name)
+        found = self.named(name)
         if found is not None:
             self._finish(found)
         return found
 
-    def _named(self, name: str) -> Keyed | None:
+    def named(self, name: str) -> Keyed | None:
+        """Return the same, and publish nothing."""
         path = f"{self._layout.keys}/{name}"
         target = self._fs.named_by(path)
         if not target and self._fs.status(path) is not None:
@@ -416,7 +417,7 @@ class Keys:
         found = self._fs.status(f"{self._layout.tmp}/{draft}")
         if found is None or found.age(now_ns) <= ABANDONED:
             return
-        keyed = self._named(key_of_draft(draft) or "")
+        keyed = self.named(key_of_draft(draft) or "")
         if keyed is not None and keyed.draft == draft:
             self._finish(keyed)
 

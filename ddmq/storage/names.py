@@ -145,6 +145,7 @@ _bundle = Grammar(
 _paused_by = Grammar(r"([A-Za-z0-9._-]{1,64})@([A-Za-z0-9._-]{1,255}):([0-9]{19})")
 _directory = Grammar(HEX_ID)
 _id = Grammar("[a-z0-9-]{1,64}")
+_made_id = Grammar(rf"(?:{DROPPED}|{FOREIGN})?[0-9a-f]{{20}}(?:-[0-9]{{1,5}})?")
 _policy = Grammar(r"(?:t([0-9]+))?(?:r([01]))?(?:p([0-9]+))?(?:l([0-9]+|n))?")
 _aside = Grammar(rf"\.(?:ready|work|delayed|bundles|{NUMBER})-{TOKEN}")
 _lease = Grammar(
@@ -387,6 +388,11 @@ class Waiting(NamedTuple):
 def is_id(text: object) -> bool:
     """Tell whether a message can have this id."""
     return isinstance(text, str) and _id.fullmatch(text) is not None
+
+
+def is_made_id(text: str) -> bool:
+    """Return whether this is the whole id of a message, as ddmq itself makes ids."""
+    return _made_id.fullmatch(text) is not None
 
 
 def parse_id(target: str) -> str | None:

@@ -89,7 +89,10 @@ USED = {
         *("ddmq.storage.dead_letters", "ddmq.storage.delayed"),
         *("ddmq.storage.range_names", "ddmq.storage.scan", "ddmq.storage.workers"),
     ),
-    "dead": ("ddmq.printable", "ddmq.seen", "ddmq.storage.dead_letters"),
+    "dead": (
+        *("ddmq.cli.selection", "ddmq.printable", "ddmq.seen"),
+        "ddmq.storage.dead_letters",
+    ),
 }
 
 

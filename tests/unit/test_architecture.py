@@ -146,6 +146,7 @@ ABOVE = [
     "ddmq.cli.commands.publish",
     "ddmq.cli.commands.consume",
     "ddmq.cli.commands.settle",
+    "ddmq.cli.selection",
     "ddmq.cli.commands.dead_letters",
     "ddmq.cli.commands.peek",
     "ddmq.cli.commands.status",

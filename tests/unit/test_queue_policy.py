@@ -9,7 +9,14 @@ from protocol.scenes import QUEUE
 from support import Calls, Crash, FakeClock, crashing_before
 from unit.scenes import consumed, files, leased, lost_to, texts
 
-from ddmq import Broker, InvalidArgument, LeaseLost, Seen, StorageError
+from ddmq import (
+    Broker,
+    InvalidArgument,
+    LeaseLost,
+    MessageNotFound,
+    Seen,
+    StorageError,
+)
 from ddmq.message import encode
 from ddmq.storage.filesystem import FileSystem
 from ddmq.storage.names import Lease
@@ -313,7 +320,7 @@ def test_dead_letters_come_back_as_if_new(broker):
 def test_only_those_that_are_named_come_back(broker):
     ids = [broker.publish("q", text) for text in "abc"]
     broker.reject(broker.consume("q", 3))
-    with pytest.raises(InvalidArgument, match="unknown: no dead letter"):
+    with pytest.raises(MessageNotFound, match="unknown: no dead letter"):
         broker.redrive("q", [ids[1], "unknown"])
     assert broker.redrive("q", [ids[1]]) == 1
     assert texts(broker.consume("q", 9)) == ["b"]

@@ -9,7 +9,7 @@ from ddmq import Broker
 from ddmq.cli.commands import QUEUE, ROOT, SKIP_CLEANING
 from ddmq.cli.spec import NUMBER, Command, Reply, option
 from ddmq.errors import DdmqError
-from ddmq.printable import printable, printable_json
+from ddmq.printable import printable, text_of
 
 if TYPE_CHECKING:
     from ddmq.cli.spec import Context, Number
@@ -46,10 +46,7 @@ def consume(told: Arguments, context: Context) -> Reply:
             status=NOTHING_TO_CONSUME,
             is_empty=told.number is None,  # who wants one gets no list
         )
-    texts = [
-        each.message if isinstance(each.message, str) else printable_json(each.message)
-        for each in messages
-    ]
+    texts = [text_of(each.message) for each in messages]
     return Reply(
         {"messages": shown},
         texts[0] if number == 1 else "\n".join(map(printable, texts)),

@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ddmq import Broker
 from ddmq.cli.commands import QUEUE, ROOT, logs_of
-from ddmq.cli.spec import NAMES, Command, Kind, Reply, option, positional, switch
+from ddmq.cli.selection import Named, Selection, in_letters
+from ddmq.cli.spec import Command, Kind, Reply, group, option, switch
 from ddmq.clock import date
-from ddmq.errors import DdmqError, InvalidArgument
-from ddmq.printable import printable, printable_json
+from ddmq.errors import InvalidArgument, MessageNotFound
+from ddmq.printable import printable, text_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -29,42 +30,47 @@ class Dead(NamedTuple):
 
     root: str = ROOT
     queue: str = QUEUE
-    id: str | None = positional(
-        "this one alone, and all that is known of it; all by default, in short",
-        is_required=False,
-    )
+    named: Named = group(Named)
     kinds: bool = switch(
         "-k --kinds", "what they died of, in few lines, and what redrives each kind"
     )
 
 
 def dead(told: Dead, context: Context) -> Reply:
-    """List dead letters, or show all that is known of one."""
-    if told.id == "":
-        raise InvalidArgument("the id is empty; leave it out to list all dead letters")
+    """List dead letters, or show all that is known of some."""
     broker = Broker(told.root, fs=context.fs)
     letters = broker.dead(told.queue)
     if told.kinds:
-        if told.id is not None:
+        if told.named != Named(None, None, None):
             raise InvalidArgument("--kinds is of all dead letters, not of one")
         return _kinds(broker, told.queue, letters, context)
-    if told.id is None:
+    look = in_letters(lambda: letters)
+    ids = Selection(broker, told.queue, look, "dead letter").ids(told.named)
+    if ids is None:
         shown = [letter.as_dict() for letter in letters]
         plain = "\n".join(map(described, letters))
         return Reply({"dead": shown}, plain, shown=shown, nothing="no dead letters")
-    found = [letter for letter in letters if letter.id == told.id]
-    if not found:
-        raise DdmqError(
-            f"{told.id}: no dead letter of queue {told.queue}; "
+    missing = [id_ for id_ in ids if all(id_ != letter.id for letter in letters)]
+    if missing:
+        raise MessageNotFound(
+            f"{', '.join(missing)}: no dead letter of queue {told.queue}; "
             "`ddmq dead ROOT QUEUE` lists them"
         )
-    tries = tries_of(broker, told.queue, told.id)
-    shown = [
-        {**letter.as_dict(), "tries": [run._asdict() for run in tries]}
-        for letter in found
-    ]
-    plain = "\n".join(in_full(letter, tries) for letter in found)
+    found = [letter for letter in letters if letter.id in ids]
+    shown, plain = whole_letters(broker, told.queue, found)
     return Reply({"dead": shown}, plain, shown=shown[0] if len(shown) == 1 else shown)
+
+
+def whole_letters(
+    broker: Broker, queue: str, letters: Sequence[DeadLetter]
+) -> tuple[list[dict[str, Any]], str]:
+    """Return all that is known of dead letters, for programs and for people."""
+    tries = all_tries_of(broker, queue, [letter.id for letter in letters])
+    values = [
+        {**letter.as_dict(), "tries": [run._asdict() for run in tries[letter.id]]}
+        for letter in letters
+    ]
+    return values, "\n".join(in_full(letter, tries[letter.id]) for letter in letters)
 
 
 def _kinds(
@@ -79,25 +85,25 @@ def _kinds(
     found = gatherer.gathered()
     rows: list[dict[str, Any]] = []
     lines: list[str] = []
-    for kind, group in over_hosts(found):
-        command, meant = redriving(kind, group, found, broker.root)
+    for kind, alike in over_hosts(found):
+        command, meant = redriving(kind, alike, found, broker.root)
         hosts = sorted(x.host for x, _ in found.groups if x._replace(host="") == kind)
         row = {
-            "dead": group.letters,
+            "dead": alike.letters,
             "how": kind.how,
             "line": kind.line,
             "hosts": hosts,
-            "id": group.ids[0],
-            "text": group.text,
+            "id": alike.ids[0],
+            "text": alike.text,
             "redrive": command,
             "redrives": meant,
         }
         rows.append(row)
         where = f"{len(hosts)} hosts" if len(hosts) > 1 else hosts[0] or "no host"
-        others = f"   # {meant:,} in all" if meant > group.letters else ""
+        others = f"   # {meant:,} in all" if meant > alike.letters else ""
         lines += [
-            f"{group.letters:>7,}  {kind.how}{': ' * bool(kind.line)}{kind.line}",
-            f"         on {where}; the first one: {group.ids[0]}  {group.text}",
+            f"{alike.letters:>7,}  {kind.how}{': ' * bool(kind.line)}{kind.line}",
+            f"         on {where}; the first one: {alike.ids[0]}  {alike.text}",
             f"         {command}{others}",
         ]
     if len(rows) > _KINDS and not context.is_verbose:
@@ -135,9 +141,7 @@ def all_tries_of(
 
 def described(letter: DeadLetter) -> str:
     """Tell the most important of a dead letter, what its command said last included."""
-    message = letter.message
-    text = message if isinstance(message, str) else printable_json(message)
-    lines = [f"{letter.id}  {text}", f"    {_reason(letter)}"]
+    lines = [f"{letter.id}  {text_of(letter.message)}", f"    {_reason(letter)}"]
     said = _texts_in(letter)
     lines += [f"    job {said['job']}"] if said.get("job") else []
     logs = logs_of(said.get("log", ""), said.get("logged", ""))
@@ -161,8 +165,8 @@ def in_full(letter: DeadLetter, tries: Iterable[Run]) -> str:
 
 def whole(message: Any, tries: Iterable[Run]) -> list[str]:
     """Return lines with all of a message, and with what workers noted of it."""
-    text = message if isinstance(message, str) else printable_json(message)
-    lines = ["message", *(f"    | {line}" for line in text.splitlines() or [""])]
+    text = text_of(message).splitlines() or [""]
+    lines = ["message", *(f"    | {line}" for line in text)]
     return lines + history(tries)
 
 
@@ -202,9 +206,7 @@ class Redrive(NamedTuple):
 
     root: str = ROOT
     queue: str = QUEUE
-    id: list[str] | None = positional(
-        "only these; all by default", NAMES, is_required=False, metavar="ID[,ID...]"
-    )
+    named: Named = group(Named)
     reason: str | None = option(
         "--reason", "only those whose reason holds this text", metavar="TEXT"
     )
@@ -222,7 +224,9 @@ def redrive(told: Redrive, context: Context) -> Reply:
         raise InvalidArgument("--reason is empty; leave it out to redrive all")
     if told.code is not None and not told.code:
         raise InvalidArgument("--code is empty; leave it out to redrive all")
-    broker, ids = Broker(told.root, fs=context.fs), told.id
+    broker = Broker(told.root, fs=context.fs)
+    look = in_letters(lambda: broker.dead(told.queue))
+    ids = Selection(broker, told.queue, look, "dead letter").ids(told.named)
     is_chosen = told.reason is not None or told.code is not None
     if is_chosen:
         ids = [
@@ -253,7 +257,8 @@ COMMANDS = (
         "list dead letters, with the reasons, or show one whole",
         "ddmq dead /scratch/mq jobs\n"
         "  ddmq dead /scratch/mq jobs --kinds   # what they died of, and what redrives them\n"
-        "  ddmq dead /scratch/mq jobs 51cae176361033054412-13   # each try, and its logs",
+        "  ddmq dead /scratch/mq jobs 51cae176361033054412-13   # each try, and its logs\n"
+        "  ddmq dead /scratch/mq jobs --text 'sample 17'",
         Dead,
         run=dead,
     ),
@@ -261,7 +266,8 @@ COMMANDS = (
         "redrive",
         "put dead letters back in line, their counts at zero",
         "ddmq redrive /scratch/mq jobs\n"
-        "  ddmq redrive /scratch/mq jobs --code 137             # killed: with more memory",
+        "  ddmq redrive /scratch/mq jobs --code 137             # killed: with more memory\n"
+        "  ddmq redrive /scratch/mq jobs --text 'sample 17'     # this one alone",
         Redrive,
         run=redrive,
     ),

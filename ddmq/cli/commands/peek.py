@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ddmq import Broker
 from ddmq.cli.commands import QUEUE, ROOT, positive
-from ddmq.cli.commands.dead_letters import Dead, dead, tries_of, whole
-from ddmq.cli.spec import NUMBER, Command, Reply, option, positional
+from ddmq.cli.commands.dead_letters import tries_of, whole, whole_letters
+from ddmq.cli.selection import Named, Selection, in_queue
+from ddmq.cli.spec import NUMBER, Command, Reply, group, option
 from ddmq.clock import Clock, date, span
-from ddmq.errors import DdmqError
-from ddmq.printable import printable, printable_json
+from ddmq.errors import MessageNotFound
+from ddmq.printable import printable, printable_json, text_of
 
 if TYPE_CHECKING:
     from ddmq import Seen
@@ -41,10 +42,7 @@ def peek(told: Peek, context: Context) -> Reply:
 
 
 def _text(found: Seen) -> str:
-    if found.fault:
-        return f"({found.fault})"
-    message = found.message
-    return message if isinstance(message, str) else printable_json(message)
+    return f"({found.fault})" if found.fault else text_of(found.message)
 
 
 class Show(NamedTuple):
@@ -52,22 +50,35 @@ class Show(NamedTuple):
 
     root: str = ROOT
     queue: str = QUEUE
-    id: str = positional("the id of the message, as `ddmq peek` and others show it")
+    named: Named = group(Named)
 
 
 def show(told: Show, context: Context) -> Reply:
-    """Show one message whole, wherever it is."""
+    """Show messages whole, wherever they are."""
     broker = Broker(told.root, fs=context.fs)
-    found = broker.find(told.queue, told.id)
+    look = in_queue(broker, told.queue, journals=True)
+    values: list[dict[str, Any]] = []
+    lines = []
+    for id_ in Selection(broker, told.queue, look).required(told.named):
+        value, plain = _shown(broker, told.queue, id_)
+        values += value
+        lines.append(plain)
+    shown = values[0] if len(values) == 1 else values
+    return Reply({"messages": values}, "\n".join(lines), shown=shown)
+
+
+def _shown(broker: Broker, queue: str, id_: str) -> tuple[list[dict[str, Any]], str]:
+    """Return all that is known of a message, for programs and for people."""
+    found = broker.find(queue, id_)
     if found is not None and found.state == "dead":
-        reply = dead(Dead(told.root, told.queue, told.id, kinds=False), context)
-        values = [{"state": "dead", **each} for each in reply.value["dead"]]
-        return Reply({"messages": values}, reply.plain, shown=values[0])
-    tries = tries_of(broker, told.queue, told.id)
+        letters = [each for each in broker.dead(queue) if each.id == id_]
+        each, plain = whole_letters(broker, queue, letters)
+        return [{"state": "dead", **value} for value in each], plain
+    tries = tries_of(broker, queue, id_)
     if found is None:
         last = f"; a worker noted of it: {tries[-1].result}" if tries else ""
-        raise DdmqError(
-            f"{told.id}: no message of queue {told.queue}{last}; it was acked, moved or purged, "
+        raise MessageNotFound(
+            f"{id_}: no message of queue {queue}{last}; it was acked, moved or purged, "
             "or is in another queue; `ddmq log` lists what workers ran, `ddmq peek` what waits"
         )
     value = {**found.as_dict(), "tries": [run._asdict() for run in tries]}
@@ -79,7 +90,7 @@ def show(told: Show, context: Context) -> Reply:
     if found.fault:
         lines += [f"    {found.fault}"]
     lines += whole(found.message, tries)
-    return Reply({"messages": [value]}, "\n".join(map(printable, lines)), shown=value)
+    return [value], "\n".join(map(printable, lines))
 
 
 def _state(found: Seen) -> str:
@@ -106,7 +117,8 @@ COMMANDS = (
     Command(
         "show",
         "show one message whole: waiting, at work, delayed or dead",
-        "ddmq show /scratch/mq jobs 51cae176361033054412-13",
+        "ddmq show /scratch/mq jobs 51cae176361033054412-13\n"
+        "  ddmq show /scratch/mq jobs --text 'sample 17'",
         Show,
         run=show,
     ),

@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from ddmq import Broker
 from ddmq.cli.commands import QUEUE, ROOT
 from ddmq.cli.commands.dead_letters import all_tries_of, history
-from ddmq.cli.spec import NAMES, TABLE, Command, Reply, positional, switch
+from ddmq.cli.selection import Named, Selection, by_text, in_queue
+from ddmq.cli.spec import TABLE, Command, Reply, group, switch
 from ddmq.errors import InvalidArgument, StorageError, warn
 from ddmq.printable import printable
+from ddmq.storage.names import is_made_id
 
 if TYPE_CHECKING:
     from ddmq.cli.spec import Context
@@ -40,9 +42,7 @@ class Arguments(NamedTuple):
 
     root: str = ROOT
     queue: str = QUEUE
-    id: list[str] = positional(
-        "of messages, as `ddmq publish` printed them", NAMES, metavar="ID[,ID...]"
-    )
+    named: Named = group(Named)
     history: bool = switch(
         "--history", "with each try: when, how it ended, where, and its logs"
     )
@@ -57,7 +57,10 @@ def status(told: Arguments, context: Context) -> Reply:
     if told.snakemake:
         return _for_snakemake(told, context)
     broker = Broker(told.root, fs=context.fs)
-    states = broker.status(told.queue, told.id)
+    states = broker.status(told.queue, _ids(broker, told))
+    for id_, state in states.items():
+        if state == "unknown" and not is_made_id(id_):
+            warn(f"{id_} is unknown; {by_text(id_)}")
     rows: list[dict[str, Any]] = [{"id": x, "state": y} for x, y in states.items()]
     if told.history or context.is_verbose:
         lines = _add_history(broker, told.queue, rows)
@@ -67,6 +70,12 @@ def status(told: Arguments, context: Context) -> Reply:
     found = (code for state, code in _EXIT if state in states.values())
     plain = "\n".join(map(printable, lines))
     return Reply({"messages": rows}, plain, shown=rows, status=next(found, 0))
+
+
+def _ids(broker: Broker, told: Arguments) -> list[str]:
+    look = in_queue(broker, told.queue, journals=True)
+    selection = Selection(broker, told.queue, look)
+    return selection.required(told.named, keeps_unknown=True)
 
 
 def _add_history(broker: Broker, queue: str, rows: list[dict[str, Any]]) -> list[str]:
@@ -84,12 +93,12 @@ def _add_history(broker: Broker, queue: str, rows: list[dict[str, Any]]) -> list
 
 def _for_snakemake(told: Arguments, context: Context) -> Reply:
     """Tell what Snakemake understands: one word, and any other exit status than 0 ends it."""
-    if len(told.id) != 1:
+    if told.named.id is not None and len(told.named.id) != 1:
         raise InvalidArgument("--snakemake is of one message")
     word = "running"
     try:
         broker = Broker(told.root, fs=context.fs)
-        [state] = broker.status(told.queue, told.id).values()
+        [state] = broker.status(told.queue, _ids(broker, told)).values()
         word = _SNAKEMAKE[state]
     except StorageError as error:  # a look that failed says nothing, and it asks again
         warn(str(error))
@@ -101,7 +110,8 @@ COMMANDS = (
         "status",
         "tell where messages are, or what became of them, in a word each",
         "ddmq status /scratch/mq jobs 51cae176361033054412-13\n"
-        "  ddmq status /scratch/mq jobs 51cae176361033054412-13 -v   # with each try",
+        "  ddmq status /scratch/mq jobs 51cae176361033054412-13 -v   # with each try\n"
+        "  ddmq status /scratch/mq jobs --text 'sample 17'",
         Arguments,
         run=status,
         formats=TABLE,

@@ -70,13 +70,15 @@ _shtab_ddmq_ack_defaults_added=0
 
 _shtab_ddmq_cancel_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
+  "--key[in place of an id\: the message published with this key]:KEY:"
+  "--text[in place of an id\: the message with this text, or with this in its text]:TEXT:"
   "--format[how to print\; plain by default]:format:(plain json yaml)"
   {-v,--verbose}"[say more]"
   {-d,--debug}"[say everything, and count the system calls]"
   {-s,--silent}"[say errors only]"
   ":the directory of the queues, on storage all clients share:_files -/"
   ":the name of the queue:"
-  ":of messages that wait, are delayed or at work:"
+  ":ids, or the beginning of an id that no other message has:"
 )
 
 # guard to ensure default positional specs are added only once per session
@@ -161,6 +163,8 @@ _shtab_ddmq_create_defaults_added=0
 
 _shtab_ddmq_dead_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
+  "--key[in place of an id\: the message published with this key]:KEY:"
+  "--text[in place of an id\: the message with this text, or with this in its text]:TEXT:"
   {-k,--kinds}"[what they died of, in few lines, and what redrives each kind]"
   "--format[how to print\; plain by default]:format:(plain json yaml)"
   {-v,--verbose}"[say more]"
@@ -168,7 +172,7 @@ _shtab_ddmq_dead_options=(
   {-s,--silent}"[say errors only]"
   ":the directory of the queues, on storage all clients share:_files -/"
   ":the name of the queue:"
-  ":this one alone, and all that is known of it\; all by default, in short:"
+  ":ids, or the beginning of an id that no other message has:"
 )
 
 # guard to ensure default positional specs are added only once per session
@@ -423,6 +427,8 @@ _shtab_ddmq_purge_defaults_added=0
 
 _shtab_ddmq_redrive_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
+  "--key[in place of an id\: the message published with this key]:KEY:"
+  "--text[in place of an id\: the message with this text, or with this in its text]:TEXT:"
   "--reason[only those whose reason holds this text]:TEXT:"
   "--code[only those whose command ended so\: 1,64-70\; 128 \+ n stands for signal n]:CODES:"
   "--format[how to print\; plain by default]:format:(plain json yaml)"
@@ -431,7 +437,7 @@ _shtab_ddmq_redrive_options=(
   {-s,--silent}"[say errors only]"
   ":the directory of the queues, on storage all clients share:_files -/"
   ":the name of the queue:"
-  ":only these\; all by default:"
+  ":ids, or the beginning of an id that no other message has:"
 )
 
 # guard to ensure default positional specs are added only once per session
@@ -525,13 +531,15 @@ _shtab_ddmq_resume_defaults_added=0
 
 _shtab_ddmq_show_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
+  "--key[in place of an id\: the message published with this key]:KEY:"
+  "--text[in place of an id\: the message with this text, or with this in its text]:TEXT:"
   "--format[how to print\; plain by default]:format:(plain json yaml)"
   {-v,--verbose}"[say more]"
   {-d,--debug}"[say everything, and count the system calls]"
   {-s,--silent}"[say errors only]"
   ":the directory of the queues, on storage all clients share:_files -/"
   ":the name of the queue:"
-  ":the id of the message, as \`ddmq peek\` and others show it:"
+  ":ids, or the beginning of an id that no other message has:"
 )
 
 # guard to ensure default positional specs are added only once per session
@@ -539,6 +547,8 @@ _shtab_ddmq_show_defaults_added=0
 
 _shtab_ddmq_status_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
+  "--key[in place of an id\: the message published with this key]:KEY:"
+  "--text[in place of an id\: the message with this text, or with this in its text]:TEXT:"
   "--history[with each try\: when, how it ended, where, and its logs]"
   "--snakemake[of one message\: running, success or failed, with exit status 0]"
   "--format[how to print\; plain by default]:format:(plain json yaml csv)"
@@ -547,7 +557,7 @@ _shtab_ddmq_status_options=(
   {-s,--silent}"[say errors only]"
   ":the directory of the queues, on storage all clients share:_files -/"
   ":the name of the queue:"
-  ":of messages, as \`ddmq publish\` printed them:"
+  ":ids, or the beginning of an id that no other message has:"
 )
 
 # guard to ensure default positional specs are added only once per session

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from ddmq.hpc.faults import BadOutput, may_pass
 from ddmq.hpc.folder import Folder, reached
 from ddmq.settings import MAX_BYTES
-from ddmq.storage.names import DROPPED, FOREIGN, new_token
+from ddmq.storage.names import is_made_id, new_token
 
 if TYPE_CHECKING:
     from collections.abc import Container, Iterator
@@ -50,7 +50,6 @@ _NOT_WRITABLE = (
 #: A FIFO in the place of a file must make nobody wait.
 _LOOK = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 _WRITE = os.O_WRONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_NOCTTY | os.O_CLOEXEC
-_ID = f"(?:{DROPPED}|{FOREIGN})?[0-9a-f]{{20}}(?:-[0-9]{{1,5}})?"
 _TOKEN = "[0-9a-f]{16}"
 
 
@@ -81,7 +80,7 @@ def is_result(name: str) -> bool:
     Whoever may write to a queue can give a message any other id, as the name of a file that
     its result would replace.
     """
-    return re.fullmatch(_ID, name) is not None
+    return is_made_id(name)
 
 
 class Result:

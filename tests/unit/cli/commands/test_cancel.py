@@ -33,4 +33,4 @@ def test_what_is_not_there_is_an_error_and_all_else_is_cancelled(sh, root):
     said = sh.error("cancel", root, "testmq", f"nowhere,{id_}")
     assert "1 of 2 cancelled; not in queue testmq: nowhere: unknown" in said
     assert sh("status", root, "testmq", id_)[:2] == (4, "dead\n")
-    assert "no id of a message" in sh.wrong("cancel", root, "testmq", "../x")
+    assert "no message of queue testmq" in sh.error("cancel", root, "testmq", "../x")

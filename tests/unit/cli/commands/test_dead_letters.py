@@ -13,6 +13,7 @@ from terminal import BEFORE, Terminal
 
 from ddmq import Broker
 from ddmq.cli.commands.dead_letters import Redrive, redrive
+from ddmq.cli.selection import Named
 from ddmq.cli.spec import Context
 from ddmq.storage.filesystem import FileSystem
 
@@ -26,7 +27,7 @@ def test_dead_letters_are_listed_with_reasons_and_redriven(sh, root):
     assert "no such sample" in told
     [letter] = json.loads(sh.ok("dead", root, "testmq", "--format", "json"))
     assert letter["id"] == message["id"]
-    assert "ffff: no dead letter" in sh.wrong("redrive", root, "testmq", "ffff")
+    assert "ffff: no dead letter" in sh.error("redrive", root, "testmq", "ffff")
     assert sh.ok("redrive", root, "testmq") == "1"
     assert sh.ok("consume", root, "testmq", "--format", "plain") == "bad sample"
 
@@ -173,7 +174,7 @@ def test_an_empty_code_does_not_stand_for_all_or_none(sh, root, failed):
 
 
 def test_an_empty_id_is_that_of_no_dead_letter(sh, root, failed):
-    assert "the id is empty" in sh.wrong("dead", root, "q", "")
+    assert "an id is empty" in sh.wrong("dead", root, "q", "")
 
 
 def test_what_another_redrives_meanwhile_is_no_error(root, failed, monkeypatch):
@@ -186,7 +187,7 @@ def test_what_another_redrives_meanwhile_is_no_error(root, failed, monkeypatch):
 
     monkeypatch.setattr(Broker, "dead", dead)
     context = Context(FileSystem(), lambda _: None, is_typed=True)
-    told = Redrive(str(root), "q", None, "exit", None)
+    told = Redrive(str(root), "q", Named(None, None, None), "exit", None)
     assert redrive(told, context).value == {"redriven": 2}
     assert listed(Broker(root), "q") == []
 
