@@ -1034,6 +1034,7 @@ class Broker:
     def _explain(self, error: OSError) -> DdmqError:
         """Return the DdmqError that explains an error of the file system to a user."""
         self._fs.let_go()  # the directories we hold may be moved, made anew, or closed
+        _forget_frames(error)
         if error.errno not in (errno.ENOENT, errno.ESTALE, errno.ENOTDIR):
             return StorageError(error)
         if error.errno == errno.ENOTDIR:
@@ -1068,6 +1069,19 @@ class Broker:
         return QueueNotFound(
             f"{text}; create it with `ddmq create`" if is_wanted else text
         )
+
+
+def _forget_frames(error: BaseException) -> None:
+    """Clear the variables of the functions that an error has left.
+
+    One of them may be the error itself. Then the error, and this client with what it holds open,
+    would stay until the garbage collector comes.
+    """
+    trace = error.__traceback__
+    while trace is not None:
+        with suppress(RuntimeError):  # this function has not ended
+            trace.tb_frame.clear()
+        trace = trace.tb_next
 
 
 def _note(reason: Any, details: Any) -> dict[str, Any]:

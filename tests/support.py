@@ -308,13 +308,13 @@ def interrupted(n: int, competitor: Callable[[], Any], among: str = "") -> Calls
 
     Where `among` is set, only calls of that name count.
     """
-    seen = [0]
+    seen, waiting = [0], [competitor]
 
     def call(_: int, name: str, function: Callable[..., Any], arguments: Any) -> Any:
         if among in ("", name):
             seen[0] += 1
             if seen[0] - 1 == n:
-                competitor()
+                waiting.pop()()  # so nothing that it refers to is kept open by these calls
         return function(*arguments)
 
     return Calls(call)

@@ -58,6 +58,7 @@ class BackgroundCall(Generic[_Result]):
         self.has_ended = True
         self._running.release()
         self._report_end()
+        del self  # the traceback of an error refers to this frame, and we to the error
 
     def ends_within(self, seconds: float) -> bool:
         """Wait at most `seconds` for the end of the call; tell whether it has ended."""
@@ -66,9 +67,14 @@ class BackgroundCall(Generic[_Result]):
         return self.has_ended
 
     def result(self) -> _Result:
-        """Return what the call returned, or raise what it raised; only once it has ended."""
-        if self._error is not None:
-            raise self._error
+        """Return what the call returned, or raise what it raised (once); only when it has ended."""
+        # Its traceback refers to all who refer to us. So we must not keep it, nor must this frame.
+        error, self._error = self._error, None
+        if error is not None:
+            try:
+                raise error
+            finally:
+                del error
         return cast("_Result", self._result)
 
     def leave(self, report: Callable[[BaseException | None], object]) -> None:

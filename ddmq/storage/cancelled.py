@@ -18,6 +18,7 @@ from collections import deque
 from contextlib import suppress
 from math import inf
 from typing import TYPE_CHECKING
+from weakref import proxy
 
 from ddmq.errors import InvalidArgument
 from ddmq.storage.dead_letters import Dead
@@ -52,7 +53,8 @@ class Cancellations:
     """The names in `ready/cancelled/` of one queue."""
 
     def __init__(self, store: Store) -> None:
-        self._store = store
+        # Both go together, without the garbage collector.
+        self._store: Store = proxy(store)
         self._fs = store.fs
         self._layout = store.layout
         self._buckets = store.buckets

@@ -22,8 +22,10 @@ GONE = (errno.ENOENT, errno.ESTALE)
 _LET_GO = (errno.EMFILE, errno.ENFILE, errno.EBADF)
 _HELD = getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY | os.O_CLOEXEC
 _READ = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
-#: The most directories that we hold; fewer, if that is over a 32nd of the descriptors we may have.
-_MOST = 32
+#: The most directories that a client holds open (`most_held`).
+MOST_HELD = 32
+#: It holds at most this part of the descriptors that its process may have.
+SHARE = 32
 
 
 class _Process:
@@ -81,6 +83,11 @@ class Nothing:
 NOTHING = Nothing()
 
 
+def most_held() -> int:
+    """Return how many directories a client holds open at most, by the limit of its process."""
+    return max(1, min(MOST_HELD, os.sysconf("SC_OPEN_MAX") // SHARE))
+
+
 class Directories:
     """The directories that are held. Safe to use from several threads, and after a fork.
 
@@ -93,7 +100,7 @@ class Directories:
         self.held: dict[str, Directory] = {}
         """By path. A call that uses one refers to it meanwhile, so that it stays open."""
         self._roots: tuple[str, ...] = ()
-        self._most = max(1, min(_MOST, os.sysconf("SC_OPEN_MAX") // 32))
+        self._most = most_held()
 
     def hold_below(self, root: str) -> None:
         """Hold the directories of a root, whose own path nobody else can change, from now on."""

@@ -150,23 +150,46 @@ class Store:
         self.clock = clock
         self.limit = limit = limit or Limit()
         self.layout = layout = Layout(path, fs, clock)
-        self.time = ServerTime(layout, fs, clock)
-        self.files = MessageFiles(fs, limit)
+        self.time = time = ServerTime(layout, fs, clock)
+        self.files = files = MessageFiles(fs, limit)
         self.passed = passed = PassedOver(clock)
-
-        def quarantine(path: str, reason: str) -> bool:
-            return self.dead_letters.quarantine(path, reason)
-
-        self.buckets = buckets = Buckets(
-            layout, fs, clock, quarantine, passed=passed, size=bucket_size
-        )
-        self.ready = ReadyQueue(buckets, lambda: self.bundles, fs, clock)
         self.ended: set[str] = set()
         """Bundles of which we ended a claim since we last looked whether they are finished."""
         self.bundle_size = bundle_size
-        self._bundles: list[Bundles] = []
+        ended = self.ended
+        letters: list[DeadLetters] = []
+        bundles: list[Bundles] = []
+
+        # No part refers to this object. So all of them go with it, and the directories that are
+        # held open, without the garbage collector.
+
+        def find_letters() -> DeadLetters:
+            if not letters:
+                from ddmq.storage.dead_letters import DeadLetters
+
+                letters.append(DeadLetters(layout, fs, clock, files))
+            return letters[0]
+
+        def find_bundles() -> Bundles:
+            if not bundles:
+                from ddmq.storage.bundles import Bundles
+
+                found = Bundles(
+                    layout, fs, clock, time, buckets=buckets, limit=limit, ended=ended
+                )
+                bundles.append(found)  # what another thread has added comes before
+            return bundles[0]
+
+        def quarantine(path: str, reason: str) -> bool:
+            return find_letters().quarantine(path, reason)
+
+        self._find_letters = find_letters
+        self._find_bundles = find_bundles
+        self.buckets = buckets = Buckets(
+            layout, fs, clock, quarantine, passed=passed, size=bucket_size
+        )
+        self.ready = ReadyQueue(buckets, find_bundles, fs, clock)
         self._leases: Leases | None = None
-        self._dead_letters: DeadLetters | None = None
         self._delayed: DelayedMessages | None = None
         self._drop: Drop | None = None
         self._census: Census | None = None
@@ -184,20 +207,7 @@ class Store:
     @property
     def bundles(self) -> Bundles:
         """The messages that were published together; threads that ask at once get the same."""
-        if not self._bundles:
-            from ddmq.storage.bundles import Bundles
-
-            bundles = Bundles(
-                self.layout,
-                self.fs,
-                self.clock,
-                self.time,
-                buckets=self.buckets,
-                limit=self.limit,
-                ended=self.ended,
-            )
-            self._bundles.append(bundles)  # what another thread has added comes before
-        return self._bundles[0]
+        return self._find_bundles()
 
     @property
     def leases(self) -> Leases:
@@ -205,20 +215,14 @@ class Store:
         if self._leases is None:
             from ddmq.storage.leases import Leases
 
-            fs, time, find = self.fs, self.time, lambda: self.bundles
+            fs, time, find = self.fs, self.time, self._find_bundles
             self._leases = Leases(self.layout, fs, time, find, passed=self.passed)
         return self._leases
 
     @property
     def dead_letters(self) -> DeadLetters:
         """The messages that are not tried again, and what is no message."""
-        if self._dead_letters is None:
-            from ddmq.storage.dead_letters import DeadLetters
-
-            self._dead_letters = DeadLetters(
-                self.layout, self.fs, self.clock, self.files
-            )
-        return self._dead_letters
+        return self._find_letters()
 
     @property
     def delayed(self) -> DelayedMessages:
