@@ -177,6 +177,33 @@ def test_nothing_is_wider_than_the_window(browser, pages, name):
         assert text not in (light, dark)
 
 
+@needs_plotly
+def test_charts_are_as_wide_as_a_narrow_window_whenever_it_is_painted(browser, pages):
+    for before in (390, 1440):
+        browser.open(pages / "page.html", before)
+        size = {"width": 390, "height": 900, "deviceScaleFactor": 1, "mobile": True}
+        browser.do("Emulation.setDeviceMetricsOverride", **size)
+        told = browser.value(
+            "new Promise(done => requestAnimationFrame(() => requestAnimationFrame(() => done("
+            "[...document.querySelectorAll('.chart')].map(each => [each, "
+            "each.querySelector('.main-svg'), each.querySelector('.nsewdrag')]"
+            ".map(x => x.getBoundingClientRect().right))))))"
+        )
+        assert len(told) == 5
+        for chart, drawing, lines in told:
+            assert lines < drawing == chart < 390
+        assert browser.value("document.documentElement.scrollWidth") == 390
+
+
+def test_bars_in_tables_are_seen_in_a_narrow_window(browser, pages):
+    browser.open(pages / "plain.html", 390)
+    right = browser.value(
+        "Math.max(...[...document.querySelectorAll('section:not(#workers, #failures) .bar')]"
+        ".map(each => each.getBoundingClientRect().right))"
+    )
+    assert right < 390
+
+
 def test_what_others_wrote_is_not_obeyed(browser, pages):
     browser.open(pages / "hostile.html", 1440)
     assert browser.value("window.owned") is None

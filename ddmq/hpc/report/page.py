@@ -80,6 +80,8 @@ summary { cursor: pointer; padding: .35rem 0; font-size: .9rem }
 .hoverlayer .bg { fill: var(--back) !important; stroke: var(--line) !important }
 .hoverlayer text { fill: var(--text) !important }
 footer { padding: 1rem 1rem 3rem }
+@media (max-width: 40rem) { td, th, caption { white-space: normal; padding-right: .4rem }
+  .bar { min-width: 3.5rem } }
 @media print { :root { --back: #fff; --text: #000; --soft: #444; --line: #bbb }
   body { font-size: 11pt } nav, .skip, .modebar { display: none !important }
   header, main, footer { max-width: none; padding: 0 } section { break-inside: auto }
@@ -99,13 +101,17 @@ _DRAW = """
     Plotly.newPlot(place, charts[name].data, charts[name].layout,
       {displaylogo: false, displayModeBar: false});
     drawn.push(place);
-    new ResizeObserver(function () { Plotly.Plots.resize(place); }).observe(place);
+    // Before it is painted: `Plotly.Plots.resize` would leave it cut off for a while.
+    new ResizeObserver(function () { fit(place); }).observe(place);
   });
+  function fit(place) {
+    if (place.clientWidth) { Plotly.relayout(place, {width: place.clientWidth}); }
+  }
   window.addEventListener("beforeprint", function () {
     drawn.forEach(function (place) { Plotly.relayout(place, {width: 660}); });
   });
   window.addEventListener("afterprint", function () {
-    drawn.forEach(function (place) { Plotly.relayout(place, {width: null, autosize: true}); });
+    drawn.forEach(fit);
   });
 })();
 """

@@ -136,10 +136,16 @@ def percent(part: float, whole: float) -> str:
     return f"{number:.0f} %" if number >= 9.95 or number == 0 else f"{number:.1f} %"
 
 
-def hours(seconds: float) -> str:
-    """Return seconds of cores as hours."""
-    number = seconds / HOUR
-    return f"{number:,.0f}" if number >= 100 else f"{number:,.2f}"
+def spent(part: float, whole: float, what: str) -> str:
+    """Return a part of the time of cores or slots: `578 of 683 core hours`, `4.20 of 5.00 …`.
+
+    Both are seconds, and told in the unit that suits the whole: hours, minutes or seconds.
+    """
+    units = ("hours", HOUR), ("minutes", 60.0), ("seconds", 1.0)
+    unit, size = next((each for each in units if whole >= each[1]), units[-1])
+    numbers = (n / size for n in (part, whole))
+    told = (f"{n:,.0f}" if n >= 100 else f"{n:,.2f}" for n in numbers)
+    return f"{' of '.join(told)} {what} {unit}"
 
 
 def short_date(moment: float, width: float = 1.0) -> str:
@@ -170,9 +176,7 @@ def sentence(found: Gathered, source: Source) -> str:
     whole = found.done + found.failed
     text = f"{count(whole, 'message')} of {queues}: {found.done:,} done, {found.failed:,} failed"
     text += f", in {length(found.span.seconds)}"
-    text += (
-        f"; {hours(found.used)} core hours used of {hours(found.allocated)} allocated"
-    )
+    text += f"; {spent(found.used, found.allocated, 'core')} used"
     text += f" ({percent(found.used, found.allocated)})"
     text += f"; {date(found.span.start)} to {date(found.span.end)}, {_where(found)}."
     return text
@@ -232,7 +236,7 @@ def _what(found: Gathered, source: Source) -> Section:
         ("done", f"{found.done:,}"),
         ("failed", f"{found.failed:,}"),
         ("wall time", length(found.span.seconds)),
-        ("core hours used", f"{hours(found.used)} of {hours(found.allocated)}"),
+        ("used", spent(found.used, found.allocated, "core")),
         ("slots busy", percent(found.occupied, found.allocated)),
     ]
     return Section("what", "What it was", words, tables, facts=facts)
@@ -254,9 +258,9 @@ def _slots(found: Gathered) -> Section:
     peak = max((piece.busy for piece in found.busy), default=0.0)
     most = max(found.there, default=0.0)
     words = [
-        f"{share} of the slot hours that were there were busy: {hours(found.occupied)} of "
-        f"{hours(found.allocated)}. At most {peak:,.0f} slots were busy at once, and {most:,.0f} "
-        f"were there, in the mean of {length(found.width)}."
+        f"The slots were busy for {share} of the time that they were there: "
+        f"{spent(found.occupied, found.allocated, 'slot')}. At most {peak:,.0f} slots were busy at "
+        f"once, and {most:,.0f} were there, in the mean of {length(found.width)}."
     ]
     table: list[list[Cell]] = [
         [
@@ -711,8 +715,8 @@ def _tail(found: Gathered) -> Section:
     wall = found.span.seconds
     words = [
         f"From the last moment at which {FULL * 100:.0f} % of the most slots were busy, it took "
-        f"{length(tail.seconds)} to the end: {percent(tail.seconds, wall)} of the time. Of "
-        f"{hours(tail.there)} slot hours that were there meanwhile, {hours(idle)} were idle: "
+        f"{length(tail.seconds)} to the end: {percent(tail.seconds, wall)} of the time. Slots were "
+        f"idle meanwhile for {spent(idle, tail.there, 'slot')}: "
         f"{percent(idle, found.allocated)} of all that was allocated. (To {length(found.width)}.)"
     ]
     if tail.seconds > wall / 20 and idle > 0:

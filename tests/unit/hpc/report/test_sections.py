@@ -11,13 +11,13 @@ from ddmq.hpc.report.asked import Asked
 from ddmq.hpc.report.sections import (
     CommandLine,
     blocks,
-    hours,
     length,
     percent,
     sections,
     sentence,
     short_date,
     size,
+    spent,
 )
 
 NAMES = [
@@ -70,8 +70,23 @@ def test_sizes_shares_and_hours_are_told_as_people_say_them():
         *("0 %", "< 0.1 %", "0.3 %", "9.8 %", "10 %", "98 %")
     ]
     assert percent(1, 0) == "-"
-    assert (hours(1800), hours(3600 * 6400)) == ("0.50", "6,400")
     assert short_date(1000.125, 0.125).endswith(".125")
+
+
+@pytest.mark.parametrize(
+    ("part", "whole", "told"),
+    [
+        (0, 0, "0.00 of 0.00 core seconds"),
+        (0.17, 1.96, "0.17 of 1.96 core seconds"),
+        (59, 59.9, "59.00 of 59.90 core seconds"),
+        (6, 60, "0.10 of 1.00 core minutes"),
+        (3000, 3599, "50.00 of 59.98 core minutes"),
+        (1800, 3600, "0.50 of 1.00 core hours"),
+        (3600 * 6400, 3600 * 99_999, "6,400 of 99,999 core hours"),
+    ],
+)
+def test_the_time_of_cores_is_told_in_the_unit_that_suits_it(part, whole, told):
+    assert spent(part, whole, "core") == told
 
 
 def test_all_parts_are_there_in_their_order(gathered, run, source):
@@ -89,7 +104,7 @@ def test_one_sentence_says_what_it_was(gathered, run, source):
     ]
     told = sentence(gathered(runs), source)
     assert told.startswith("2 messages of queue jobs: 1 done, 1 failed, in 1 h; ")
-    assert "0.50 core hours used of 1.00 allocated (50 %)" in told
+    assert "; 0.50 of 1.00 core hours used (50 %); " in told
     assert told.endswith("by 2 workers on 2 hosts (n1, n2) in 1 job.")
 
 
@@ -105,7 +120,7 @@ def test_how_busy_slots_were_is_told_over_time(gathered, run, source):
         [run(start=0.0, duration=64.0), run(slot=2, start=0.0, duration=32.0)]
     )
     slots = part("slots", found, source)
-    assert "75 % of the slot hours that were there were busy" in slots.words[0]
+    assert "busy for 75 % of the time that they were there: 1.60 of" in slots.words[0]
     [table] = slots.tables
     assert cells(table)[0][1:] == ["2.0", "2.0", "100 %"]
     assert cells(table)[-2][1:] == ["1.0", "2.0", "50 %"]
@@ -274,8 +289,7 @@ def test_the_tail_is_told_with_what_it_cost(gathered, run, source):
     tail = part("tail", gathered(runs), source)
     assert "it took 53 min 20 s to the end: 50 % of the time" in tail.words[0]
     assert (
-        "Of 8.89 slot hours that were there meanwhile, 8.00 were idle: 45 %"
-        in tail.words[0]
+        "Slots were idle meanwhile for 8.00 of 8.89 slot hours: 45 %" in tail.words[0]
     )
     assert tail.words[1].startswith("To shorten it")
     assert cells(tail.tables[0])[0][0] == "straggler"
