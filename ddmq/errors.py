@@ -22,6 +22,7 @@ _REMEDIES = {
     errno.EIO: "the storage failed: ask its administrator, then try again",
     errno.ESTALE: "the file server no longer knows it: try again",
     errno.EMFILE: "this process has too many files open: raise `ulimit -n`",
+    errno.ENFILE: "this node has too many files open: try again later, or use another node",
     errno.ELOOP: "it is a symbolic link, and ddmq follows none inside a queue",
     errno.ENOTDIR: "something that is not a directory stands in its place: move it away",
 }
@@ -122,13 +123,17 @@ class StorageError(DdmqError):
     """The file system refused; each message is where it was before, or where it should go."""
 
     def __init__(self, error: OSError) -> None:
-        from ddmq.printable import printable  # rarely needed
-
         self.errno = error.errno
         self.path = os.fspath("?" if error.filename is None else error.filename)
         reason = error.strerror or str(error)
         remedy = _REMEDIES.get(error.errno or 0)
-        text = printable(f"{self.path or repr('')}: {reason}")
+        text = f"{self.path or repr('')}: {reason}"
+        try:
+            from ddmq.printable import printable  # rarely needed
+
+            text = printable(text)
+        except OSError:  # no descriptor is left to import it
+            text = ascii(text)
         super().__init__(f"{text}; {remedy}" if remedy else text)
 
 

@@ -8,6 +8,7 @@ import os
 import select
 import signal
 from contextlib import contextmanager
+from math import inf
 from typing import TYPE_CHECKING, Any
 
 from ddmq.clock import Clock
@@ -283,10 +284,12 @@ def failing(n: int, code: int, *, twice: bool = False) -> Calls:
     return Calls(call)
 
 
-def failing_from(n: int, code: int, among: tuple[str, ...] = ()) -> Calls:
+def failing_from(
+    n: int, code: int, among: tuple[str, ...] = (), times: float = inf
+) -> Calls:
     """Return system calls of which the n-th and all later ones fail with `code`.
 
-    Where `among` is set, only calls of those names fail.
+    Where `among` is set, only calls of those names fail. They fail `times` times.
     """
     seen = [0]
 
@@ -294,7 +297,7 @@ def failing_from(n: int, code: int, among: tuple[str, ...] = ()) -> Calls:
         if among and name not in among:
             return function(*arguments)
         seen[0] += 1
-        if seen[0] > n:
+        if n < seen[0] <= n + times:
             if name == "close":
                 function(*arguments)
             raise _answer(code, name, arguments)

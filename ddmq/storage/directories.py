@@ -18,8 +18,10 @@ from typing import Any
 
 #: Errors that say that nothing has this name, or that what a handle stands for is gone.
 GONE = (errno.ENOENT, errno.ESTALE)
+#: Errors that say that too many files are open, in this process or on this node.
+NO_DESCRIPTOR = (errno.EMFILE, errno.ENFILE)
 #: Errors after which we close all directories: too many files are open, or ours were closed.
-_LET_GO = (errno.EMFILE, errno.ENFILE, errno.EBADF)
+_LET_GO = (*NO_DESCRIPTOR, errno.EBADF)
 _HELD = getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY | os.O_CLOEXEC
 _READ = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 #: The most directories that a client holds open (`most_held`).
@@ -219,15 +221,22 @@ class Directories:
         try:
             return self._open_once(path, flags)
         except OSError as error:
-            if error.errno in _LET_GO:
-                self.let_go()
-            elif error.errno not in GONE or path in self._roots:
+            if error.errno not in GONE or path in self._roots:
                 raise
-            else:
-                self.opened(path.rpartition("/")[0])
+            self.opened(path.rpartition("/")[0])
         return self._open_once(path, flags)
 
     def _open_once(self, path: str, flags: int) -> Directory:
+        """Open it; if there is no descriptor for it, let go of those that we hold first."""
+        try:
+            return self._open_by_name(path, flags)
+        except OSError as error:
+            if error.errno not in _LET_GO:
+                raise
+            self.let_go()
+        return self._open_by_name(path, flags)
+
+    def _open_by_name(self, path: str, flags: int) -> Directory:
         if path in self._roots:
             return Directory(self.calls.open(path, flags), self.calls)
         above, name = self.above(path)

@@ -14,7 +14,7 @@ import stat
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ddmq.storage.directories import GONE, Directories
+from ddmq.storage.directories import GONE, NO_DESCRIPTOR, Directories
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -544,12 +544,19 @@ class FileSystem:
         That it is gone, ESTALE must say twice, and the directory above must not show it.
         """
         for is_last in (False, True):
+            opened: Directory | None = None
             try:
                 opened = self.directories.opened(path)
                 names: list[str] = self.calls.listdir(opened.descriptor)
                 break
             except OSError as error:
                 error.filename = path
+                if (
+                    error.errno in NO_DESCRIPTOR and not is_last
+                ):  # a listing needs one more
+                    del opened
+                    self.let_go()
+                    continue
                 if error.errno != errno.ESTALE:
                     raise
                 if is_last and self._is_listed(path):

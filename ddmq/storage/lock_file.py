@@ -19,6 +19,7 @@ import filelock
 from ddmq.clock import date
 from ddmq.printable import printable, quoted
 from ddmq.schedulers import environment, job_id
+from ddmq.storage.directories import GONE
 from ddmq.untrusted import moment, parsed
 
 if TYPE_CHECKING:
@@ -193,13 +194,18 @@ def _lock(path: str, descriptor: int) -> None:
 
 
 def _is_at(path: str, descriptor: int) -> bool:
-    """Tell whether a path leads to an open file. If it can't be opened, the next try says why."""
+    """Tell whether a path leads to an open file, and to no link or file in its directory's place.
+
+    Any other error says nothing about the file, and the next try may not meet it.
+    """
     try:
         with _directory_of(path) as directory:
             name = os.path.basename(path)
             found = os.stat(name, dir_fd=directory, follow_symlinks=False)
         return os.path.samestat(found, os.fstat(descriptor))
-    except OSError:
+    except OSError as error:
+        if error.errno not in (*GONE, errno.ENOTDIR, errno.ELOOP):
+            raise
         return False
 
 

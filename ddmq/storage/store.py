@@ -30,6 +30,7 @@ from ddmq.message import (
 )
 from ddmq.settings import Limit
 from ddmq.storage.buckets import Buckets, PassedOver
+from ddmq.storage.directories import NO_DESCRIPTOR
 from ddmq.storage.filesystem import UNREADABLE
 from ddmq.storage.layout import (
     ABANDONED,
@@ -76,9 +77,7 @@ BUCKET_SIZE = 500
 #: These errors concern one file (immutable, or another user's in a sticky directory) alone.
 _ONLY_THIS = (errno.EPERM, errno.EBUSY, errno.EXDEV)
 #: These errors concern the whole file system, or this process.
-_OF_ALL = (errno.EACCES, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EMFILE)
-#: These errors concern this process, which has too many files open, and no message.
-_OURS = (errno.EMFILE, errno.ENFILE)
+_OF_ALL = (errno.EACCES, errno.EROFS, errno.ENOSPC, errno.EDQUOT, *NO_DESCRIPTOR)
 
 
 class MessageFiles:
@@ -550,7 +549,7 @@ class Store:
                         messages.append((lease, content, claimed.settings))
                 except OSError as error:
                     counts = unread is None and found is None
-                    counts = counts and error.errno not in _OURS
+                    counts = counts and error.errno not in NO_DESCRIPTOR
                     entry = lease.entry.lost() if counts else lease.entry
                     self._give_back_unread(lease, entry, claimed.settings, error)
                     found = found or _Unread(entry.filename, entry.id, error)

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from ddmq.message import InvalidContent
 from ddmq.storage.contents import Contents, open_entries
 from ddmq.storage.delayed import Delayed
+from ddmq.storage.directories import NO_DESCRIPTOR
 from ddmq.storage.names import MAX_RANGE, Bundle, Entry, Waiting
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 #: Seconds for which the lines are leased that are moved, or that stand before one.
 _HELD_FOR = 60.0
 #: These errors concern a whole file system, or this process, and no single message.
-_OF_ALL = (errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE)
+_OF_ALL = (errno.EROFS, errno.ENOSPC, errno.EDQUOT, *NO_DESCRIPTOR)
 #: How often all is looked through, as messages may change their state meanwhile.
 _LOOKS = 3
 _CANCELLED = "cancelled: it becomes a dead letter when its turn comes"

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 #: The calls that change names: they can be done though the reply says something else.
 _CHANGING = ("open", "rename", "symlink", "unlink", "mknod", "mkdir", "rmdir")
+#: The calls for which the kernel needs another descriptor.
+_OPENING = ("open", "listdir")
 #: An administrator set these up, or they are no messages: they may wait for the next one.
 _NO_MESSAGES = ("bad", "stray")
 _FORBIDDING = ("EACCES", "EROFS", "EROFS-that-lasts")
@@ -80,11 +82,23 @@ def _going_away(more: int) -> Fault:
 
 def _lasting(name: str) -> Fault:
     code = getattr(errno, name)
-    among = () if name == "EIO" else _CHANGING
+    among = {"EIO": (), "EMFILE": _OPENING, "ENFILE": _OPENING}.get(name, _CHANGING)
     make = partial(failing_from, code=code, among=among)
     return Fault(f"{name}-that-lasts", make, among, lasts=True)
 
 
+def _no_descriptor(name: str, times: int) -> Fault:
+    code = getattr(errno, name)
+    make = partial(failing_from, code=code, among=_OPENING, times=times)
+    return Fault(f"{name}-{times}-times", make, _OPENING)
+
+
+#: Too many files are open: in this process, or on this node. A first time is no reason to fail.
+NO_DESCRIPTOR = [
+    _no_descriptor("EMFILE", 1),
+    _no_descriptor("ENFILE", 2),
+    *map(_lasting, ("EMFILE", "ENFILE")),
+]
 FAULTS = [
     *map(_refusing, ("EIO", "ENOSPC", "EDQUOT", "ESTALE", "EACCES", "EROFS", "EINTR")),
     Fault("ESTALE-twice", partial(failing, code=errno.ESTALE, twice=True)),
@@ -95,6 +109,7 @@ FAULTS = [
     Fault(
         "short-write-then-ENOSPC", lambda n: writing_short(n, errno.ENOSPC), ("write",)
     ),
+    *NO_DESCRIPTOR,
 ]
 
 
@@ -127,7 +142,7 @@ def inject(case: Case, directory: Path) -> int:
 
 def _judge(play: Play, fault: Fault, calls: Calls, n: int) -> None:
     before = _unfinished(play)
-    told = tries(play, calls)
+    told = tries(play, calls, fault)
     if not fault.lasts:
         _assert_nothing_unfinished_is_left(play, before, fault.hit(calls, n))
     if _could_not_be_read(play, fault):
@@ -205,16 +220,25 @@ def _assert_all_is_there(play: Play) -> None:
     assert {text(name) for name in kept} <= consumed
 
 
-def tries(play: Play, calls: Calls) -> bool:
+def tries(play: Play, calls: Calls, fault: Fault | None = None) -> bool:
     """Play the verb; whether it claims success, which only an error may spare it."""
     try:
         result = play.act(calls)
     except DdmqError as error:
         _assert_it_names_a_path(error, play.world.root)
+        if fault in NO_DESCRIPTOR:
+            _assert_it_says_why(error, fault)
         return False
     told = play.scene.says(result)
     assert told or play.scene.retries
     return told
+
+
+def _assert_it_says_why(error: DdmqError, fault: Fault | None) -> None:
+    """No descriptor was left, not even after the client had closed all that it holds."""
+    assert isinstance(error, StorageError)
+    assert "has too many files open" in str(error)
+    assert fault is not NO_DESCRIPTOR[0]
 
 
 def _assert_it_names_a_path(error: DdmqError, root: str) -> None:

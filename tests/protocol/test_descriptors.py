@@ -173,6 +173,78 @@ def test_twenty_clients_of_fifty_queues_need_no_more_than_is_documented(
     assert (one_is_closed, all_are) == (19 * each, 0)
 
 
+FEW_LEFT = """
+import os, resource, sys
+resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
+from ddmq import Broker, QueueNotFound, StorageError
+
+def only(free):
+    taken = []
+    try:
+        while True:
+            taken.append(os.dup(0))
+    except OSError:
+        for descriptor in taken[len(taken) - free:]:
+            os.close(descriptor)
+    return taken[:len(taken) - free]
+
+def attempt(free, act):
+    taken = only(free)
+    try:
+        return act()
+    except StorageError as error:
+        assert "too many files open" in str(error), error
+        refused.append(act)
+    finally:
+        for descriptor in taken:
+            os.close(descriptor)
+    return act()
+
+root, is_new, refused = sys.argv[1], sys.argv[2] == "new", []
+
+def client():
+    return Broker(root) if is_new else kept
+
+for free in range(12):
+    kept = Broker(root, create=True)
+    queue = f"q{free}"
+    attempt(free, lambda: client().create_queue(queue))
+    attempt(free, lambda: client().update_settings(queue, priority=free))
+    assert client().settings(queue).priority == free
+    attempt(free, lambda: client().publish(queue, "a", key="k"))
+    attempt(free, lambda: client().publish_many(queue, ["b", "c"], key="l"))
+    assert client().view(queue)[queue].waiting == 3, (free, client().view())
+    found = attempt(free, lambda: client().consume(queue, 3))
+    assert len(found) == 3, (free, found)
+    attempt(free, lambda: client().reject(found[0]))
+    attempt(free, lambda: client().ack(found[1:]))
+    assert client().view(queue)[queue] == (0, 0, 0, 1)
+    attempt(free, lambda: client().clean(queue))
+    assert attempt(free, lambda: client().redrive(queue)) == 1
+    assert sum(attempt(free, lambda: client().purge(queue))) == 1
+    attempt(free, lambda: client().queues())
+    try:
+        attempt(free, lambda: client().delete_queue(queue))
+    except QueueNotFound:
+        pass
+    assert queue not in client().queues()
+client().create_queue("last")  # and remove what could not be removed of the others
+client().delete_queue("last")
+assert sorted(os.listdir(root)) == ["ddmq.yaml", "lock"], os.listdir(root)
+print(len(refused))
+"""
+
+
+@pytest.mark.parametrize("client", ["kept", "new"])
+def test_whatever_is_left_of_the_descriptors_all_works_or_says_so(
+    client: str, tmp_path: Path
+) -> None:
+    command = [sys.executable, "-c", FEW_LEFT, str(tmp_path / "root"), client]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) >= 10
+
+
 def test_a_call_opens_few_more_than_are_held(world: World) -> None:
     most = 0
 

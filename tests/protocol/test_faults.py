@@ -8,7 +8,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from protocol.faults import cases, inject
+from protocol.faults import NO_DESCRIPTOR, cases, inject
 from protocol.scenes import MANY, QUEUE, World, new_world, text
 from support import Calls, losing_reply
 
@@ -31,6 +31,13 @@ def test_whichever_call_fails_no_message_is_lost_and_the_next_try_succeeds(
 ) -> None:
     injected = inject(case, tmp_path)
     assert injected or case.fault.among == ("write",)
+
+
+@pytest.mark.parametrize("case", cases(*NO_DESCRIPTOR), ids=str)
+def test_without_a_descriptor_no_message_is_lost_and_the_error_says_so(
+    case: Case, tmp_path: Path
+) -> None:
+    assert inject(case, tmp_path) or case.warm  # who just settles opens nothing
 
 
 # What the campaign found

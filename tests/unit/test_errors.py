@@ -54,6 +54,7 @@ def test_what_is_wrong_in_a_call_is_a_value_error(error):
         (errno.EROFS, "use another node"),
         (errno.ELOOP, "ddmq follows none inside a queue"),
         (errno.EMFILE, "raise `ulimit -n`"),
+        (errno.ENFILE, "this node has too many files open"),
     ],
 )
 def test_a_storage_error_says_what_happened_to_what_and_what_to_do(code, remedy):
