@@ -428,7 +428,11 @@ class QueuePolicy:
         return self.settle(lease, act) is None
 
     def move(self, lease: Lease, target: QueuePolicy, *, anew: bool = False) -> bool:
-        """Put a message at the end of another queue; `anew`: with its counts at zero."""
+        """Put a message at the end of another queue; `anew`: with its counts at zero.
+
+        One that an earlier move has put there, of which the reply was lost, is not lost. The other
+        queue may have finished it since: then it is nowhere.
+        """
         ready, leases = target.store.ready, self.store.leases
 
         def act(current: Lease) -> bool:
@@ -437,7 +441,10 @@ class QueuePolicy:
                 entry = entry._replace(failures=0, losses=0)
             return leases.move(current, entry, ready)
 
-        return self.settle(lease, act) is None
+        lost = self.settle(lease, act)
+        if lost is None or leases.is_finished(lost):
+            return True
+        return target is not self and target.store.leases.has_message_of(lost)
 
     def renew(
         self,

@@ -192,13 +192,17 @@ class Leases:
         return [held.lease_of(number) for number in lines]
 
     def is_finished(self, lease: Lease) -> bool:
-        """Tell whether an ack that found nothing was done before, and only its reply was lost.
+        """Tell whether an ack or a move that found nothing was done before: its reply was lost.
 
         It was if our lease has not expired, so that nobody could have taken the message, and
         if the message is nowhere in the queue.
         """
         if not self._time.is_known() or self._time.in_ms(0) > lease.expiry:
             return False
+        return not self.has_message_of(lease)
+
+    def has_message_of(self, lease: Lease) -> bool:
+        """Tell whether the message of a lease, which may be of another queue, is in this queue."""
         from ddmq.storage.scan import Scan  # rarely needed
 
         scan = Scan(self._layout.ready, self._fs, self._passed)
@@ -208,8 +212,8 @@ class Leases:
         for path in places:
             with suppress(FileNotFoundError, NotADirectoryError):
                 if any(self._has(name, lease) for name in self._fs.listing(path)):
-                    return False
-        return True
+                    return True
+        return False
 
     def _has(self, name: str, lease: Lease) -> bool:
         """Tell whether a name says that it has the message of a lease."""

@@ -170,7 +170,10 @@ class Ranges:
             detached = held.range.lines(DETACHED)
             if number in detached:
                 path = f"{work}/{held.detached(number)}"
-                return path if self._fs.exists(path) else None
+                if self._fs.exists(path):
+                    return path
+                self._end(lease)  # it has gone on, and only the reply to that was lost
+                return None
             if not held.range.is_open(number):
                 return None
             for other in detached:

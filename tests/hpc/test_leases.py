@@ -13,6 +13,7 @@ from support import Calls
 
 from ddmq import Broker
 from ddmq.clock import Clock
+from ddmq.hpc.options import Next
 from ddmq.hpc.results.result import UNFINISHED
 from ddmq.hpc.signals import Signals
 from ddmq.storage.filesystem import FileSystem
@@ -193,6 +194,29 @@ def test_an_ack_that_was_done_but_whose_reply_was_lost_is_none_lost(
     assert (summary.numbers["acked"], summary.numbers["lost"]) == (number, 0)
     if output:
         assert len(os.listdir("out")) == 1 + number * written
+
+
+@pytest.mark.parametrize("code", [errno.EIO, errno.ENOENT, errno.ETIMEDOUT])
+@pytest.mark.parametrize("number", [1, 20])
+@pytest.mark.parametrize(
+    ("command", "counted", "options"),
+    [
+        ("exit 0", "acked", {"on_success": Next("queue", "next")}),
+        ("exit 7", "moved", {"on_exit": {7: "next"}}),
+    ],
+)
+def test_a_move_that_was_done_but_whose_reply_was_lost_is_none_lost(
+    root, broker, clock, refusing, code, number, command, counted, options
+):
+    broker.create_queue("next")
+    published = [str(n) for n in range(number)]
+    broker.publish_many("q", published)
+    renames = {1: "/q/work/", 20: ".detached"}
+    fs = refusing("rename", code, renames[number], times=1, done=True)
+    summary = run(root, clock, command, fs=fs, brake=False, **options)
+    assert (summary.numbers[counted], summary.numbers["lost"]) == (number, 0)
+    assert sorted(m.message for m in broker.consume("next", 20)) == sorted(published)
+    assert broker.is_empty("q")
 
 
 @pytest.mark.parametrize(("status", "counted"), [(1, 1), (75, 0)])

@@ -261,6 +261,53 @@ def test_what_is_finished_can_only_be_finished_again(broker):
     assert broker.view()["q"] == (0, 0, 0, 0)
 
 
+@pytest.mark.parametrize(
+    ("seconds", "meanwhile", "is_known"),
+    [
+        (1, lambda b: None, True),
+        (1, lambda b: b.consume("next"), True),
+        (1, lambda b: b.ack(b.consume("next")), True),
+        (1, lambda b: b.reject(b.consume("next")), True),
+        (6, lambda b: None, True),
+        (6, lambda b: b.consume("next"), True),
+        (6, lambda b: b.nack(b.consume("next"), delay=60), True),
+        (6, lambda b: b.reject(b.consume("next")), True),
+        # Another consumer may have had it, once the lease was over.
+        (6, lambda b: b.ack(b.consume("next")), False),
+    ],
+)
+@pytest.mark.parametrize("number", [1, 20])
+def test_a_move_that_finds_nothing_was_done_if_the_message_is_in_the_target(
+    broker, other, clock, seconds, meanwhile, is_known, number
+):
+    broker.create_queue("next")
+    broker.publish_many("q", ["x"] * number)
+    [message] = broker.consume("q")
+    message = broker.renew(message, 5)
+    broker.move(message, "next")
+    clock.advance(seconds)
+    meanwhile(other)
+    before = other.view()
+    if is_known:
+        broker.move(message, "next")
+    else:
+        with pytest.raises(LeaseLost):
+            broker.move(message, "next")
+    assert other.view() == before
+
+
+@pytest.mark.parametrize("target", ["q", "next"])
+def test_a_move_that_finds_the_message_in_its_own_queue_was_not_done(
+    broker, other, target
+):
+    broker.create_queue("next")
+    message = consumed(broker)
+    other.release(other.leased("q", message.id))
+    with pytest.raises(LeaseLost):
+        broker.move(message, target)
+    assert other.view()["q"] == (1, 0, 0, 0)
+
+
 def test_a_lost_lease_does_not_settle_what_waits_again(broker, other, clock, settle):
     mine = consumed(broker, timeout=5)
     clock.advance(6)

@@ -970,8 +970,8 @@ def test_a_line_is_moved_to_another_queue_once(world, bundler):
     bundler.move(messages[0], "other")
     assert texts(bundler.consume("other")) == ["0"]
     assert view(world) == Counts(10, 1, 0, 0)
-    with pytest.raises(LeaseLost):
-        bundler.move(messages[0], "other")
+    bundler.move(messages[0], "other")  # its first reply may have been lost
+    assert bundler.consume("other") == []
     assert view(world) == Counts(10, 1, 0, 0)
 
 
