@@ -1,7 +1,8 @@
 """Calls that a thread makes, because the file server may let them hang.
 
 A client may have died with a file open. The file server then answers some calls for that
-file a minute late (NFSv4: rename, unlink and open). Nobody can interrupt such a call. So a
+file a minute late (NFSv4: rename, unlink and open). An NFS server that was restarted answers a
+request for a lock only when its grace period is over. No process can interrupt such a call. So a
 thread makes it, and the thread does not keep the process from ending.
 """
 
@@ -20,8 +21,9 @@ _Result = TypeVar("_Result")
 SAY_AFTER = 5.0
 #: The reason that is given then.
 WHY_IT_HANGS = (
-    "the file server holds it up, probably for a client that died with the file open: it "
-    "gives that client up after its lease (on NFSv4 90 seconds by default)"
+    "the file server delays the call: a client may have died with the file open, or the server "
+    "may have been restarted (it then grants no lock in its grace period); by default, each of "
+    "these takes 90 seconds at most"
 )
 
 

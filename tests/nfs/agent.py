@@ -56,6 +56,18 @@ def make_root(root: str) -> None:
     Broker(root, create=True)
 
 
+def restart_server(grace: int) -> None:
+    """Restart the NFS server, which then grants no lock for so many seconds."""
+    subprocess.run(["rpc.nfsd", "0"], check=True)
+    for setting in (
+        "/proc/sys/fs/nfs/nlm_grace_period",
+        "/proc/fs/nfsd/nfsv4gracetime",
+    ):
+        with open(setting, "w") as file:
+            file.write(str(grace))
+    subprocess.run(["rpc.nfsd", "8"], check=True)
+
+
 def files_in(directories: list[str]) -> list[str]:
     """Return the paths of all files below some directories."""
     walks = (os.walk(directory) for directory in directories)

@@ -12,7 +12,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
-from nfs import rpcs, short_check
+from nfs import agent, rpcs, short_check
 from nfs.lab import VERSIONS
 from nfs.stage import NfsStage
 from protocol.test_processes import QUEUE
@@ -28,6 +28,8 @@ NFS_LEASE = 15
 #: Seconds for which a consumer keeps a message: longer than the slowest batch of them takes.
 LEASE = 20
 PATIENCE = 600
+#: Seconds for which a server that was restarted grants no lock.
+GRACE = 25
 HELD = 8
 EACH = 15
 #: RPCs that an operation may take on a client that is alone, with room for a revalidation.
@@ -222,3 +224,20 @@ def let_a_holder_die(
         assert len(set(kept)) == HELD
         assert Counter(stage.told("acked")) == Counter(published)
         assert Counter(stage.told("consumed")) == Counter([*published, *kept])
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_a_server_that_was_restarted_is_named_where_it_grants_no_lock_yet(
+    lab: Lab, version: str
+) -> None:
+    """No process holds the lock then."""
+    lab.turn_on()
+    stage = NfsStage(lab, version, LEASE, PATIENCE)
+    lab.server.call(agent.restart_server, GRACE)
+    for patience, status in ((1, 1), (4 * GRACE, 0)):
+        out = stage.logs / f"delete.{patience}"
+        words = ["delete", stage.root, QUEUE, "--lock-timeout", patience]
+        delete = lab.clients[0].start([sys.executable, "-m", "ddmq", *words], out)
+        assert delete.wait(PATIENCE) == status, out.read_text()
+        told = " ".join(out.read_text().split())
+        assert ("it then grants no lock in its grace period" in told) == bool(status)
