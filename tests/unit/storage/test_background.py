@@ -81,7 +81,7 @@ def test_who_waits_long_says_once_for_what(monkeypatch, caplog):
 
     assert wait_for(call, text) == call.result()
     assert len(texts) == len(caplog.messages) == 1
-    assert caplog.messages[0].startswith("it is not done yet: the file server holds it")
+    assert caplog.messages[0].startswith("it is not done yet: the file server delays")
 
 
 def test_who_waits_shortly_says_nothing(caplog):
