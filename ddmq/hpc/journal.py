@@ -49,6 +49,10 @@ _READINGS, _TRIES = 5, 3
 _FROM, _FROM_BYTES = b'{"from": ', 12
 #: The key of the line that says what the job of a worker may use.
 _GRANTED, _GRANTED_LINE = "granted", b'{"granted": '
+#: What a worker writes before it acks; and the line after that, which names the run.
+ACKING = "acking"
+_ACKED_LINE = b'{"acked": ["'
+_DONE = (ACKING, "acked")
 #: The longest time, in seconds, that is believed, and the largest of all other numbers.
 _LONGEST, _LARGEST = 1e10, 1e18
 #: Characters of a message that are kept. As JSON, each takes twelve bytes at most.
@@ -70,7 +74,8 @@ class Run(NamedTuple):
     duration: float
     """Seconds."""
     result: str
-    """acked, failed, dead, released, moved, lost or cancelled."""
+    """acked, failed, dead, released, moved, lost or cancelled. In a journal, `acking` is what a
+    worker is about to ack."""
     exit: int | None
     signal: str | None
     host: str
@@ -152,6 +157,7 @@ _USUAL = {
 _usual = re.compile(
     "{" + ", ".join(f'"{name}": {value}' for name, value in _USUAL.items()) + "}\n"
 )
+_acked = re.compile(rf'{{"acked": \[{_PLAIN}, {_TIME}\]}}\n')
 _END = ord("\n")
 
 
@@ -176,6 +182,8 @@ class Journal:
         self._clock = clock
         self._mode = mode
         self._lines: list[str] = []
+        self._confirmed: list[str] = []
+        """Lines that are written with the next ones: without them, all is read the same."""
         self._due_at = clock.monotonic() + _FLUSH_EVERY
         self._file: int | None = None
         self._since_written = Stopwatch(clock)
@@ -192,6 +200,15 @@ class Journal:
             self._lines.append(json.dumps(run._asdict()) + "\n")
         if self._clock.monotonic() >= self._due_at:
             self.flush()
+
+    def confirm(self, run: Run) -> None:
+        """Note that a run, which was noted as `acking`, is acked; that takes no write of its own.
+
+        Until it is written, what is read is the same, unless the message is run again.
+        """
+        if len(self._confirmed) < _MOST_KEPT:
+            line = json.dumps({"acked": [run.id, run.start]})
+            self._confirmed.append(f"{line}\n")
 
     def due_in(self) -> float | None:
         """Return the seconds until the next flush, None when there is nothing to write."""
@@ -210,9 +227,9 @@ class Journal:
         if self._failed and now < self._due_at and not at_end:
             return
         self._due_at = now + _FLUSH_EVERY
-        if not self._lines:
+        if not self._lines and not (at_end and self._confirmed):
             return
-        data = "".join(self._lines).encode()
+        data = "".join(self._confirmed + self._lines).encode()
         try:
             for _ in range(_TRIES):
                 if self._write(data):
@@ -233,7 +250,7 @@ class Journal:
             self._failed = True
             return
         self._written += len(data)
-        self._lines, self._failed = [], False
+        self._lines, self._confirmed, self._failed = [], [], False
 
     def _write(self, data: bytes) -> bool:
         """Write lines to the file, or to a new one; False: somebody has removed the file.
@@ -284,34 +301,53 @@ class Journal:
             tidy(self._queue_path, self._clock.own_ns() / 1e9)
 
 
-def read(queue_path: str) -> Iterator[Run]:
+def read(
+    queue_path: str, unsure: Callable[[Run], None] = lambda _: None
+) -> Iterator[Run]:
     """Yield the runs in all journals of a queue, in no order.
 
     A journal that can't be read is left out, which is told. So is each line that is no run;
     how many there were is told in the end. StorageError: their directory can't be read.
     """
-    return (run for _, runs in read_each(queue_path) for run in runs)
+    each = read_each(queue_path, unsure=unsure)
+    return (run for _, runs in each for run in runs)
 
 
 def read_each(
-    queue_path: str, note: Callable[[Granted], None] = lambda _: None
+    queue_path: str,
+    note: Callable[[Granted], None] = lambda _: None,
+    unsure: Callable[[Run], None] = lambda _: None,
 ) -> Iterator[tuple[str, Iterator[Run]]]:
     """Yield the name of each journal, and the runs in it, which are to be read before the next.
 
-    What the job of its worker may use is given to `note`. What is left out is told as by `read`.
+    What the job of its worker may use is given to `note`. A run is given to `unsure` before it is
+    yielded as acked, if no line says that it was: its worker died about then, or goes on. What is
+    left out is told as by `read`.
     """
     skipped = 0
 
     def runs_in(lines: Iterator[bytes]) -> Iterator[Run]:
         nonlocal skipped
+        acking: dict[tuple[str, float], Run] = {}
         for line in lines:
-            run = _parsed(line)
+            key = _acked_in(line)
+            run = _parsed(line) if key is None else acking.pop(key, None)
             if run is not None:
+                if run.result == ACKING:
+                    acking[run[:2]] = Run._make((*run[:3], "acked", *run[4:]))
+                    continue
+                if key is None and acking:
+                    acking.pop(run[:2], None)  # it was not acked, as this line says
                 yield run
-            elif (granted := _granted_in(line)) is not None:
-                note(granted)
-            else:
-                skipped += 1
+            elif key is None:
+                granted = _granted_in(line)
+                if granted is not None:
+                    note(granted)
+                else:
+                    skipped += 1
+        for run in acking.values():
+            unsure(run)
+            yield run
 
     try:
         with _Journals(queue_path) as journals:
@@ -556,6 +592,14 @@ def _as_json(line: bytes) -> Run | None:
         return None
 
 
+def _acked_in(line: bytes) -> tuple[str, float] | None:
+    """Read the line that says that a run was acked, as far as it names the run."""
+    if not line.startswith(_ACKED_LINE):
+        return None
+    said = _acked.fullmatch(line.decode("latin-1"))
+    return None if said is None else (said[1], float(said[2]))
+
+
 def _granted_in(line: bytes) -> Granted | None:
     """Read the line that says what a job may use; None: it is none as workers write it."""
     if not line.startswith(
@@ -589,7 +633,7 @@ def durations(queue_path: str) -> list[float]:
             with suppress(OSError), journals.opened(name) as file:
                 file.seek(max(os.fstat(file.fileno()).st_size - _RECENT_BYTES, 0))
                 runs = filter(None, map(_parsed, _lines(file, _RECENT_BYTES)))
-                found += [run.duration for run in runs if run.result == "acked"]
+                found += [run.duration for run in runs if run.result in _DONE]
     return found
 
 
@@ -665,10 +709,8 @@ def _merge(journals: _Journals, names: list[str], done: set[str]) -> None:
                     for source, lines in _parts(name, file, done):
                         merged.write(json.dumps({"from": source}).encode() + b"\n")
                         for line in lines:
-                            if (
-                                _parsed(line) is not None
-                                or _granted_in(line) is not None
-                            ):
+                            read = _parsed(line) or _acked_in(line) or _granted_in(line)
+                            if read is not None:
                                 merged.write(line)
             merged.flush()
             os.fsync(merged.fileno())

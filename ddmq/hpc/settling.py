@@ -13,7 +13,7 @@ from ddmq.clock import span
 from ddmq.errors import DdmqError, LeaseLost, QueueNotFound, warn
 from ddmq.holding.heartbeat import key_of
 from ddmq.hpc.faults import AWAY, BadOutput, is_for_good, may_pass, told
-from ddmq.hpc.journal import Run, beginning
+from ddmq.hpc.journal import ACKING, Run, beginning
 from ddmq.hpc.placeholders import text_of
 from ddmq.hpc.running.execution import Ended
 from ddmq.hpc.running.process import Outcome
@@ -141,7 +141,7 @@ class Settler:
         self._journal = job.journal
         self._owed: dict[str, _Owed] = {}
         self._noted: set[str] = set()
-        """The tokens of runs that the journal calls acked, and that are not settled."""
+        """The tokens of runs that the journal calls `acking`, and that are not settled."""
         self._retry_at = 0.0
         self._pause = _RETRY_FIRST
         self._logged = 0
@@ -567,16 +567,19 @@ class Settler:
             self.failed.discard(execution.message.id)
         if result in (*_FAILED, "released"):  # no earlier look has seen it
             self.back_at = max(self.back_at, self._clock.monotonic())
-        # What is called acked already and was lost has two lines: the second one tells.
         is_noted = execution.token in self._noted
         self._noted.discard(execution.token)
-        if not is_noted or result != "acked":
-            self._journal.add(self._run(ended, result))
+        run = self._run(ended, result)
+        if is_noted and result == "acked":
+            self._journal.confirm(run)
+        else:
+            self._journal.add(run)
 
     def _note_acks(self, ended: Sequence[Ended]) -> None:
-        """Write to the journal that messages are acked, by one call, before that is done.
+        """Write to the journal that messages are about to be acked, by one call.
 
-        So what was acked is found in the journals by whoever does not find it in the queue.
+        So what was acked is found in the journals by whoever does not find it in the queue, even
+        if we die before we can say more. What becomes of it instead is said by a line of its own.
         """
         for each in ended:
             token = each.execution.token
@@ -584,7 +587,8 @@ class Settler:
                 self._noted.add(token)
                 if self._options.keeps_log_of("acked"):
                     each.execution.command.save()
-                self._journal.add(self._run(each, "acked"))
+                run = self._run(each, "acked")
+                self._journal.add(run._replace(result=ACKING))
         self._journal.flush()
 
     def _run(self, ended: Ended, result: str) -> Run:

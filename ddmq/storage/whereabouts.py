@@ -1,7 +1,7 @@
 """Tells in one word each where messages are, or what became of them.
 
 All is told by names; no message is read. The queue comes first, and then the journals, where a
-worker writes that a message is acked before it acks it. So what is in the queue is never called
+worker writes that it is acking a message before it acks it. So what is in the queue is never called
 acked, and what a worker acked is found.
 """
 
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 STATUSES = ("waiting", "work", "delayed", "acked", "dead", "unknown")
 #: How each line of a journal begins.
 _LINE_BEGINS = b'{"id": "'
+#: How one begins that names a run which was acked.
+_ACKED_BEGINS = b'{"acked": ["'
 #: How often the journals are read anew, where somebody merges them meanwhile.
 _READINGS = 5
 
@@ -113,21 +115,25 @@ def _look(store: Store, wanted: frozenset[str]) -> tuple[list[str], dict[str, st
 def acked_by_workers(store: Store, wanted: frozenset[str]) -> set[str]:
     """Return which of these ids the journals of the queue call acked.
 
-    A run of which they say later that its lease was lost did not ack its message.
+    A run that a worker was about to ack did so, unless they say otherwise of it, or tell of a
+    later run of the same message.
     """
-    results: dict[tuple[object, ...], set[str]] = {}
+    runs: dict[str, dict[float, set[str]]] = {}
     for _ in range(_READINGS if wanted else 0):
-        if _read_journals(store, wanted, results):
+        if _read_journals(store, wanted, runs):
             break
-    return {
-        str(run[0])
-        for run, said in results.items()
-        if "acked" in said and "lost" not in said
-    }
+    return {id_ for id_, said in runs.items() if _is_acked(said)}
+
+
+def _is_acked(runs: dict[float, set[str]]) -> bool:
+    """Tell whether one of the runs of a message, by when they began, was acked."""
+    if {"acked"} in runs.values() or {"acking", "acked"} in runs.values():
+        return True
+    return runs[max(runs)] == {"acking"}
 
 
 def _read_journals(
-    store: Store, wanted: frozenset[str], results: dict[tuple[object, ...], set[str]]
+    store: Store, wanted: frozenset[str], runs: dict[str, dict[float, set[str]]]
 ) -> bool:
     """Note what the journals say of each run for some messages; False: one is gone meanwhile.
 
@@ -150,23 +156,27 @@ def _read_journals(
             passed.tell(f"{directory}/{name}", "can't be read", error)
             continue
         for line in data.split(b"\n"):
-            if line.startswith(_LINE_BEGINS) and len(line) < JOURNAL_LINE:
-                _note_run(line, wanted, results)
+            for begins in (_LINE_BEGINS, _ACKED_BEGINS):
+                if line.startswith(begins) and len(line) < JOURNAL_LINE:
+                    id_ = (
+                        line[len(begins) :].partition(b'"')[0].decode(errors="replace")
+                    )
+                    if id_ in wanted:
+                        _note_run(id_, line, runs)
     return is_whole
 
 
-def _note_run(
-    line: bytes, wanted: frozenset[str], results: dict[tuple[object, ...], set[str]]
-) -> None:
+def _note_run(id_: str, line: bytes, runs: dict[str, dict[float, set[str]]]) -> None:
     """Note what a line of a journal says of a run; whoever may write there may write anything."""
-    id_ = line[len(_LINE_BEGINS) :].partition(b'"')[0].decode(errors="replace")
-    if id_ not in wanted:
-        return
     from ddmq.untrusted import parsed  # rarely needed
 
     try:
         said = parsed(line)
-        run, result = (id_, str(said["host"]), str(said["start"])), said["result"]
-    except (ValueError, KeyError, TypeError):
+        is_usual = line.startswith(_LINE_BEGINS)
+        start, result = (
+            (said["start"], said["result"]) if is_usual else (said["acked"][1], "acked")
+        )
+        begun = float(start)
+    except (ValueError, KeyError, TypeError, IndexError, OverflowError):
         return
-    results.setdefault(run, set()).add(str(result))
+    runs.setdefault(id_, {}).setdefault(begun, set()).add(str(result))

@@ -147,7 +147,7 @@ class Lab:
         self.root, self.clock = root, clock
         self.options = WorkerOptions(output_dir=str(out), on_success=goes_on)
 
-    def settle(self, text, *, fs=None, before=lambda execution: None):
+    def settle(self, text, *, fs=None, before=lambda execution: None, status=0):
         """Consume the message, let its command write a text, and settle it."""
         broker = Broker(self.root, clock=self.clock, fs=fs)
         job = SimpleNamespace(
@@ -166,7 +166,10 @@ class Lab:
             output.write(text)
         settler.begin(execution)
         before(execution)
-        settler.settle(Ended(execution, Outcome(0)))
+        settler.settle(Ended(execution, Outcome(status)))
+        if fs is None:  # else it dies now, at the latest
+            job.journal.flush(at_end=True)
+            job.journal.close()
         return settler.numbers
 
 
@@ -180,6 +183,10 @@ class Ran:
 
     def save(self):
         """Nothing was printed."""
+
+    def tail(self):
+        """Nothing was printed."""
+        return ""
 
     def close(self, *, save):
         """Nothing was printed."""
@@ -218,6 +225,42 @@ def test_a_worker_that_dies_at_any_moment_loses_and_doubles_nothing(
         assert tuple(broker.view("q")["q"]) == (0, 0, 0, 0)
     assert n > 30
     assert texts(broker) == (["text"] if goes_on == QUEUE else ["1", "2"])
+
+
+@pytest.mark.parametrize("goes_on", [None, QUEUE])
+def test_a_worker_that_dies_at_any_moment_leaves_journals_that_are_right(
+    tmp_path, clock, goes_on
+):
+    """What was acked is called acked; what was not and has died later is called dead."""
+    seen = set()
+    for n in count():
+        root, out = tmp_path / str(n), tmp_path / str(n) / "out"
+        broker = Broker(root, create=True, clock=clock)
+        broker.create_queue("next")
+        id_ = broker.publish("q", "text", durable=False, requeue_limit=1)
+        lab = Lab(root, clock, out, goes_on)
+        died = True
+        try:
+            lab.settle("result", fs=FileSystem(crashing_before(n)))
+            died = False
+        except Crash:
+            clock.advance(4000)
+        broker.clean("q")
+        state = "acked"
+        while broker.view("q")["q"].waiting:
+            state = "dead"
+            lab.settle("result", status=1)
+        assert broker.status("q", id_) == {id_: state}
+        [row] = manifest(f"{root}/q", str(out))
+        assert (row.file, row.exit) == ((id_, 0) if state == "acked" else ("", 1))
+        broker.purge("q")
+        left = "acked" if state == "acked" else "unknown"
+        assert broker.status("q", id_) == {id_: left}
+        seen.add((died, state, len(list(root.glob("q/journal/*")))))
+        if not died:
+            break
+    # It died before it wrote that it was about to ack, before it did, and after that.
+    assert seen >= {(True, "dead", 1), (True, "dead", 2), (False, "acked", 1)}
 
 
 def test_lines_that_are_there_before_their_result_is_kept_are_there_once(

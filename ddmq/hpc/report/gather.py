@@ -334,7 +334,8 @@ class Gatherer:
         """Take in a journal, given the name of its file."""
         name, since = _worker_name(name), self._since
         counted = self._queues.setdefault(queue, [0, 0])
-        for some in _together(run for run in runs if run.start >= since):
+        recent = (run for run in runs if run.start >= since)
+        while some := list(islice(recent, _TOGETHER)):
             for result, number in Counter(run.result for run in some).items():
                 self._results[self._result_of(result)] += number
             done = [run for run in some if run.result in _DONE]
@@ -534,32 +535,6 @@ class Gatherer:
             tail=tail,
             batches=self._batches,
         )
-
-
-def _together(runs: Iterator[Run]) -> Iterator[list[Run]]:
-    """Yield runs, many together, without what was called acked and then lost.
-
-    A worker notes an ack before it makes it. If its lease is lost, a second line of the same run
-    says so, soon after. Then the first one is not true, and the run is told once.
-    """
-    some, lost = _next_of(runs)
-    while some:
-        following, lost_then = _next_of(runs)
-        in_vain = lost | lost_then
-        if in_vain:
-            some = [
-                run
-                for run in some
-                if run.result != "acked" or (run.id, run.start) not in in_vain
-            ]
-        yield some
-        some, lost = following, lost_then
-
-
-def _next_of(runs: Iterator[Run]) -> tuple[list[Run], set[tuple[str, float]]]:
-    """Return the next runs, and which of them were lost."""
-    some = list(islice(runs, _TOGETHER))
-    return some, {(run.id, run.start) for run in some if run.result == "lost"}
 
 
 def _main_span(

@@ -40,20 +40,27 @@ def manifest(queue_path: str, directory: str) -> list[Row]:
     except ValueError as error:
         raise InvalidArgument(f"{show(directory)}: {error}") from error
     counting: dict[str, journal.Run] = {}
-    for run in journal.read(queue_path):
-        if run.result in _TELLING and _counts_more(run, counting.get(run.id)):
+    unsure: set[journal.Run] = set()
+    for run in journal.read(queue_path, unsure.add):
+        other = counting.get(run.id)
+        if run.result in _TELLING and _counts_more(run, other, unsure):
             counting[run.id] = run
     return [
         _row(run, there) for run in sorted(counting.values(), key=lambda run: run.start)
     ]
 
 
-def _counts_more(run: journal.Run, other: journal.Run | None) -> bool:
-    """Tell whether a run says more of its message: an ack is final, whatever the clocks say."""
+def _counts_more(
+    run: journal.Run, other: journal.Run | None, unsure: set[journal.Run]
+) -> bool:
+    """Tell whether a run says more of its message: an ack is final, whatever the clocks say.
+
+    One that is `unsure` is not: if the message ran again, that worker died before it acked.
+    """
     if other is None:
         return True
-    is_acked = run.result == "acked"
-    if is_acked != (other.result == "acked"):
+    is_acked = run.result == "acked" and run not in unsure
+    if is_acked != (other.result == "acked" and other not in unsure):
         return is_acked
     return run.start > other.start
 

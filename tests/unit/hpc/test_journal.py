@@ -484,6 +484,40 @@ def test_a_worker_merges_what_others_left_where_there_is_much(
     assert ids(tmp_path) == ["a", "b", "c", "d"]
 
 
+@pytest.mark.parametrize("merged", [False, True])
+@pytest.mark.parametrize(
+    ("then", "result", "is_unsure"),
+    [
+        (lambda kept: None, "acked", True),
+        (lambda kept: kept.confirm(run_of("b", result="acked")), "acked", False),
+        (lambda kept: kept.add(run_of("b", result="lost")), "lost", False),
+        (lambda kept: kept.add(run_of("b", result="dead")), "dead", False),
+    ],
+)
+def test_what_a_worker_was_about_to_ack_is_acked_unless_it_says_otherwise(
+    tmp_path, kept, then, result, is_unsure, merged
+):
+    for id_ in "ab":
+        kept.add(run_of(id_, result="acking"))
+        kept.flush()
+        kept.confirm(run_of("a"))
+        assert kept.due_in() is None  # what confirms waits for other lines, or the end
+    then(kept)
+    kept.flush(at_end=True)
+    kept.close()
+    if merged:
+        [name] = os.listdir(tmp_path / "journal")
+        os.utime(tmp_path / "journal" / name, (1, 1))
+        journal_with(tmp_path, line_with(id="c"))
+        os.utime(tmp_path / "journal" / "0.jsonl", (1, 1))
+        assert journal.compact(str(tmp_path), 1e9) == 2
+    unsure = []
+    runs = journal.read(str(tmp_path), unsure.append)
+    told = {run.id: run.result for run in runs if run.id != "c"}
+    assert told == {"a": "acked", "b": result}
+    assert [run.id for run in unsure] == ["b"] * is_unsure
+
+
 def test_durations_are_those_of_successes(tmp_path, kept):
     assert journal.durations(str(tmp_path)) == []
     kept.add(run_of("a", 2.0))

@@ -10,7 +10,8 @@ import pytest
 from ddmq.errors import StorageError
 from ddmq.holding.heartbeat import Heartbeat
 from ddmq.hpc import journal
-from ddmq.hpc.options import WorkerOptions
+from ddmq.hpc.options import Next, WorkerOptions
+from ddmq.hpc.results.manifest import manifest
 from ddmq.hpc.running.command import Invocation
 from ddmq.hpc.running.execution import Execution
 from ddmq.hpc.settling import TROUBLED, Settler
@@ -136,10 +137,32 @@ def test_an_ack_that_came_too_late_is_taken_back(broker, settler, ended, root, j
     mine.settle(late)
     job.journal.flush()
     runs = [run.result for run in journal.read(f"{root}/q")]
-    assert runs == ["acked", "lost"]
+    assert runs == ["lost"]
     assert broker.status("q", id_) == {id_: "waiting"}
     broker.purge("q")
     assert broker.status("q", id_) == {id_: "unknown"}
+
+
+@pytest.mark.parametrize(("limit", "state"), [(0, "dead"), (9, "waiting")])
+def test_what_can_not_go_on_is_never_called_acked(
+    broker, settler, ended, job, root, limit, state, tmp_path
+):
+    broker.create_queue("next")
+    mine = settler(on_success=Next("queue", "next"))
+    run = ended("exit 0", requeue_limit=limit)
+    broker.delete_queue("next")
+    mine.settle(run)
+    job.journal.flush(at_end=True)
+    id_ = run.execution.message.id
+    said = [each.result for each in journal.read(f"{root}/q")]
+    assert said == ["dead" if state == "dead" else "failed"]
+    (tmp_path / id_).touch()
+    assert [row.file for row in manifest(f"{root}/q", str(tmp_path))] == [""]
+    assert broker.status("q", id_) == {id_: state}
+    broker.purge("q")
+    assert broker.status("q", id_) == {id_: "unknown"}
+    [written] = (root / "q" / "journal").iterdir()
+    assert "acked" not in written.read_text()
 
 
 @pytest.mark.parametrize(

@@ -66,6 +66,21 @@ def test_what_a_worker_took_back_is_not_acked(broker, root):
     assert list(states.values()) == ["unknown", "unknown", "acked", "unknown"]
 
 
+def test_what_a_worker_was_about_to_ack_is_acked_unless_the_message_ran_again(
+    broker, root
+):
+    confirmed = b'{"acked": ["c", 1.0]}\n{"acked": ["x", 1.0]}\n{"acked": []}\n'
+    noted(
+        root,
+        *[("a", 1.0, "acking"), ("b", 1.0, "acking"), ("b", 2.0, "dead")],
+        *[("c", 1.0, "acking"), ("c", 2.0, "dead"), ("d", 1.0, "acking")],
+        *[("d", 1.0, "dead"), ("e", 1.0, "failed"), ("e", 2.0, "acking")],
+        prefix=confirmed,
+    )
+    states = broker.status(QUEUE, list("abcde"))
+    assert list(states.values()) == ["acked", "unknown", "acked", "unknown", "acked"]
+
+
 def test_nothing_that_others_write_into_journals_stops_it(broker, root):
     hostile = b'{"id": "a"\n{"id": "a"}\n{"id": "a", "start": ' + b"[" * 9000 + b"\n"
     hostile += b'{"id": "a", "result": "acked", "host": "' + b"x" * 70000 + b'"}\n\xff'

@@ -55,19 +55,6 @@ def test_a_worker_that_ran_nothing_was_there_all_the_same(gathered, run, seen):
     assert found.allocated == 10 + 20
 
 
-@pytest.mark.parametrize("together", [1, 2, 3, 100])
-def test_an_ack_that_came_too_late_is_one_lost_run(
-    gathered, run, monkeypatch, together
-):
-    monkeypatch.setattr(gather, "_TOGETHER", together)
-    late = [run(id="b", start=1010.0), run(id="b", start=1010.0, result="lost")]
-    again = run(id="b", start=1030.0)
-    found = gathered([run(id="a"), *late, again, run(id="c", start=1050.0)])
-    assert found.results == {"acked": 3, "lost": 1}
-    assert (found.runs, found.done, found.occupied) == (4, 3, 40)
-    assert found.durations.number == 3
-
-
 @pytest.mark.parametrize("started", [10.0, 90_000.0])
 def test_a_worker_with_the_same_number_at_another_time_is_another(
     gathered, run, seen, started
