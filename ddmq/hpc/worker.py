@@ -266,6 +266,9 @@ class Worker:
         try:
             command = self._slots.launch(messages)
         except Unfit as error:
+            if self._is_name_freed(error):
+                self._supply.put_back(messages)
+                return
             self._limits.started += 1
             self._settler.reject(first, str(error))
             self._supply.put_back(messages[1:])
@@ -288,6 +291,28 @@ class Worker:
             return
         for message in messages:
             self._settler.give_back(message)
+
+    def _is_name_freed(self, error: Unfit) -> bool:
+        """Free the name of a result that a message has which will not run again, if that is why."""
+        if self._options.output_name is None:
+            return False
+        from ddmq.hpc.results import output_names  # rarely needed
+
+        cause, queue = error.__cause__, self._queue
+        if not isinstance(cause, output_names.NameTaken):
+            return False
+        try:
+            return output_names.free_if_gone(
+                self._options.output_dir or "",
+                cause,
+                output_names.home_of(f"{self._broker.root}/{queue}"),
+                lambda id_: self._broker.status(queue, id_)[id_],
+            )
+        except AWAY as away:  # it is looked again when the file server is back
+            if is_for_good(away):
+                raise
+            self._poller.server_is_away(away)
+            return True
 
     # Look after what runs
 

@@ -7,7 +7,11 @@ import os
 import pytest
 from hpc.inside import run
 
+from ddmq.hpc.folder import Folder
+from ddmq.hpc.options import WorkerOptions
 from ddmq.hpc.results.manifest import manifest
+from ddmq.hpc.results.output_names import Reservation, home_of
+from ddmq.hpc.running.execution import Execution
 
 WRITE = 'echo "$DDMQ_MESSAGE" > "$DDMQ_OUTPUT"'
 
@@ -72,3 +76,51 @@ def test_a_text_that_names_no_result_is_a_dead_letter_and_is_not_run(
     [letter] = broker.dead("q")
     assert "holds a slash" in letter.reason
     assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize("written", [True, False], ids=["kept", "unfinished"])
+@pytest.mark.parametrize(
+    ("leave", "is_freed"),
+    [
+        (lambda broker, id_: broker.purge("q"), True),
+        (lambda broker, id_: broker.cancel("q", id_), True),
+        (lambda broker, id_: None, False),
+        (lambda broker, id_: broker.move_waiting("q", id_, "next"), True),
+    ],
+    ids=["purged", "dead", "waiting", "moved"],
+)
+def test_a_name_that_a_killed_worker_reserved_is_free_when_its_message_is_over(
+    root, broker, clock, out, leave, is_freed, written
+):
+    """While the worker runs, and whichever state the reservation has."""
+    broker.create_queue("next")
+    options = {"output_dir": str(out), "output_name": "{/}"}
+    id_ = broker.publish("q", "a/x")
+    [message] = broker.consume("q")
+    given, token = WorkerOptions(**options), "0" * 16
+    home = home_of(f"{root}/q")
+    Execution(message, 1, given, str(root))  # and its worker is killed
+    if written:
+        Reservation("x", id_, token, home).confirm(Folder.open(str(out)), sync=False)
+    broker.release(message)
+    leave(broker, id_)
+    is_freed = is_freed and not (written and broker.view("q")["q"].dead)
+    broker.publish("q", "b/x", priority=0)
+    command = f'{WRITE}; [ "$DDMQ_MESSAGE" = b/x ]'
+    summary = run(root, clock, command, retries=0, **options)
+    assert summary.numbers["acked"] == is_freed
+    reasons = [letter.reason for letter in broker.dead("q")]
+    assert any(f"is that of message {id_}" in reason for reason in reasons) != is_freed
+    assert out.joinpath("x").exists() == is_freed
+
+
+@pytest.mark.parametrize("home", ["", "f" * 16])
+def test_a_name_that_another_queue_may_have_reserved_is_kept(
+    root, broker, clock, out, home
+):
+    kept = Folder.open(str(out), make=True)
+    Reservation("x", "a" * 20, "0" * 16, home).make(kept)
+    broker.publish("q", "b/x")
+    run(root, clock, WRITE, output_dir=str(out), output_name="{/}")
+    [letter] = broker.dead("q")
+    assert "is that of message aaaa" in letter.reason

@@ -5,7 +5,8 @@ from __future__ import annotations
 import errno
 import os
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from functools import lru_cache
+from typing import TYPE_CHECKING, NamedTuple
 
 from ddmq.hpc.faults import BadOutput
 from ddmq.hpc.folder import Folder
@@ -15,7 +16,7 @@ from ddmq.printable import is_printable, printable
 from ddmq.storage.names import new_token
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
 #: Bytes that a name may have in nearly all file systems.
 _LONGEST = 255
@@ -62,19 +63,86 @@ def _fault(name: str) -> str:
     return ""
 
 
+class Holder(NamedTuple):
+    """Which message has a name: the target of the link `.ddmq-names/<name>`."""
+
+    id: str
+    state: str
+    """The token of the run that reserved the name, or `kept`."""
+    home: str
+    """Which queue the message was in; empty: unknown."""
+
+    @property
+    def target(self) -> str:
+        """The text of the link."""
+        return ".".join(filter(None, self))
+
+    @classmethod
+    def parse(cls, target: str) -> Holder:
+        """Read the target of a link; without one, all is empty."""
+        id_, state, home, *_ = [*target.split(".", 2), "", ""]
+        return cls(id_, state, home)
+
+
+class NameTaken(BadOutput):
+    """Another message has reserved the name, and may not have finished."""
+
+    def __init__(self, text: str, name: str, holder: Holder) -> None:
+        super().__init__(text)
+        self.name = name
+        self.holder = holder
+
+
+@lru_cache(16)
+def home_of(queue_path: str) -> str:
+    """Return what no other queue has that shares an output directory; empty: unknown.
+
+    Two nodes may have different queues at the same path. Where one queue has two paths, what one
+    worker reserved is not freed by the other.
+    """
+    from hashlib import sha256  # rarely needed
+
+    try:
+        inode = os.stat(queue_path).st_ino
+    except OSError:
+        return ""
+    path = os.path.realpath(queue_path)
+    return sha256(os.fsencode(f"{inode} {path}")).hexdigest()[:16]
+
+
+def free_if_gone(
+    directory: str, taken: NameTaken, home: str, status_of: Callable[[str], str]
+) -> bool:
+    """Free a name whose message was in this queue and will not run again; tell whether it is free.
+
+    A killed worker leaves such a name, and the message was purged or became a dead letter since.
+    """
+    holder = taken.holder
+    if not home or holder.home != home:
+        return False
+    over = (
+        {"acked", "unknown"} if holder.state == KEPT else {"acked", "unknown", "dead"}
+    )
+    if status_of(holder.id) not in over:
+        return False
+    with Folder.open(directory) as kept, kept.below(NAMES) as names:
+        if names.target_of(taken.name) == holder.target:
+            names.discard(taken.name)
+    return True
+
+
 class Reservation:
     """The right of a message to a name in the output directory: the first that reserves it has it.
 
-    `.ddmq-names/<name>` is a symbolic link that leads nowhere. Its target is `<id>.<run>` while
-    the message runs, and `<id>.kept` from the moment on at which its result is about to have the
-    name. Only then may a file of that name be its own, of a run that died before the ack. The
+    `.ddmq-names/<name>` is a symbolic link that leads nowhere. Its target is `<id>.<run>.<home>`
+    while the message runs, and `<id>.kept.<home>` from the moment on at which its result is about
+    to have the name. Only then may a file of that name be its own, of a run that died before the ack. The
     reservation goes with the ack: from then on the file is in the way of all others.
     """
 
-    def __init__(self, name: str, id_: str, token: str) -> None:
+    def __init__(self, name: str, id_: str, token: str, home: str = "") -> None:
         self.name = name
-        self._id = id_
-        self._mine = f"{id_}.{token}"
+        self._mine = Holder(id_, token, home)
         self._is_confirmed = False
 
     def make(self, kept: Folder) -> None:
@@ -85,27 +153,30 @@ class Reservation:
     def _reserve(self, kept: Folder, names: Folder) -> bool:
         """Reserve the name; False: an earlier run has done so, and may have kept its result."""
         for _ in range(_TRIES):
-            id_, _, state = names.target_of(self.name).partition(".")
-            if not id_:
-                if names.elect(self.name, self._mine):
+            holder = Holder.parse(names.target_of(self.name))
+            if not holder.id:
+                if names.elect(self.name, self._mine.target):
                     break
-            elif id_ != self._id:
-                raise self._taken(f"is that of message {id_}")
-            elif state == KEPT:
+            elif holder.id != self._mine.id:
+                text = self._told(f"is that of message {holder.id}")
+                raise NameTaken(text, self.name, holder)
+            elif holder.state == KEPT:
                 return False
-            elif f"{id_}.{state}" != self._mine:  # by a run that died or lost its lease
+            elif holder != self._mine:  # by a run that died or lost its lease
                 self._put(names, self._mine)
             else:
                 break
         else:
-            raise self._taken("can't be reserved, since something is in the way")
+            raise BadOutput(
+                self._told("can't be reserved, since something is in the way")
+            )
         if kept.status(self.name) is not None:
             self._withdraw(names)
-            raise self._taken("is there already")
+            raise BadOutput(self._told("is there already"))
         return True
 
-    def _taken(self, what: str) -> BadOutput:
-        return BadOutput(
+    def _told(self, what: str) -> str:
+        return (
             f"the name of its result, {self.name!r}, {what}; "
             "each message needs a name of its own: see --output-name"
         )
@@ -117,14 +188,14 @@ class Reservation:
         """
         with kept.below(NAMES, make=True) as names:
             if self._reserve(kept, names):
-                self._put(names, f"{self._id}.{KEPT}")
+                self._put(names, self._mine._replace(state=KEPT))
                 self._is_confirmed = True
                 if sync:
                     names.sync()
 
-    def _put(self, names: Folder, target: str) -> None:
+    def _put(self, names: Folder, holder: Holder) -> None:
         draft = f".{new_token()}"
-        names.elect(draft, target)
+        names.elect(draft, holder.target)
         names.move(draft, names, self.name)
 
     def release(self, kept: Folder, *, is_over: bool) -> None:
@@ -136,7 +207,7 @@ class Reservation:
                 self._withdraw(names)
 
     def _withdraw(self, names: Folder) -> None:
-        if names.target_of(self.name) == self._mine:
+        if names.target_of(self.name) == self._mine.target:
             names.discard(self.name)
 
 

@@ -383,7 +383,7 @@ def remove_leftovers_of_dead(directory: str, queue_path: str, fs: FileSystem) ->
         if reserved:
             with kept.below(NAMES) as held:
                 for name, target in reserved.items():
-                    id_, _, state = target.partition(".")
+                    id_, state = (*target.split(".", 2), "")[:2]
                     # One whose result may have its name already may be redriven.
                     is_left = id_ in ids and state != KEPT
                     if is_left and held.target_of(name) == target:

@@ -40,7 +40,9 @@ class Execution:
     command: Command
     """What runs for it, alone or for others too. It is there as soon as something runs."""
 
-    def __init__(self, message: Message, slot: int, options: WorkerOptions) -> None:
+    def __init__(
+        self, message: Message, slot: int, options: WorkerOptions, root: str = ""
+    ) -> None:
         """Prepare the place of its result, if one is wanted.
 
         Unfit: it can have none. OSError: the directory has no room for it.
@@ -52,9 +54,9 @@ class Execution:
         self.token = new_token()
         self.values = values_of(message.message, message.id, slot)
         """What placeholders stand for."""
-        self._result = self._new_result(options)
+        self._result = self._new_result(options, root)
 
-    def _new_result(self, options: WorkerOptions) -> Result | None:
+    def _new_result(self, options: WorkerOptions, root: str) -> Result | None:
         directory = options.output_dir
         if directory is None:
             return None
@@ -68,10 +70,12 @@ class Execution:
         template, id_ = options.output_name, self.message.id
         if template is None:
             return Result(directory, id_, self.token)
-        from ddmq.hpc.results.output_names import Reservation, name_for  # rarely needed
+        from ddmq.hpc.results import output_names  # rarely needed
 
         try:
-            reservation = Reservation(name_for(template, self.values), id_, self.token)
+            name = output_names.name_for(template, self.values)
+            home = output_names.home_of(f"{root}/{self.message.queue}")
+            reservation = output_names.Reservation(name, id_, self.token, home)
             return Result(directory, id_, self.token, reservation)
         except BadOutput as error:
             raise Unfit(str(error)) from error

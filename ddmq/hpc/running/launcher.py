@@ -36,8 +36,9 @@ class Launcher:
         surroundings = self._surroundings_of(slot)
         with ExitStack() as stack:
             executions = []
+            options, root = surroundings.options, surroundings.environ.get("DDMQ_ROOT")
             for message in messages:
-                executions.append(Execution(message, slot, surroundings.options))
+                executions.append(Execution(message, slot, options, root or ""))
                 stack.callback(executions[-1].discard_result)
             while len(executions) > 1 and not fits(executions, surroundings):
                 del executions[len(executions) // 2 :]
