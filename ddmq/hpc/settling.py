@@ -254,41 +254,54 @@ class Settler:
         """Make a message that can't be run a dead letter."""
         self.failures.append(_failure(message, reason, self._clock.time()))
         warn(f"{_named(message)}: {reason}; a dead letter")
-        try:
-            self._broker.reject(self._heartbeat.stop(message), reason)
-        except (LeaseLost, *AWAY) as error:  # then it comes back, and is rejected then
-            if is_for_good(error):
-                raise
-            warn(str(error))
-        self.numbers["failed"] += 1
-        self.failed.add(message.id)
+        self._end(message, "failed", partial(self._broker.reject, reason=reason))
 
     def cancel(self, message: Message) -> None:
         """Make a message that is cancelled, and was not run, a dead letter."""
-        try:
-            self._broker.reject(self._heartbeat.stop(message), cancelled=True)
-        except (LeaseLost, *AWAY) as error:  # whoever takes it next does the same
-            if is_for_good(error):
-                raise
-            warn(str(error))
-            return
-        self.numbers["cancelled"] = self.numbers.get("cancelled", 0) + 1
+        self._end(message, "cancelled", partial(self._broker.reject, cancelled=True))
 
     def give_back(self, message: Message, delay: float = 0.0) -> None:
         """Give back a message that was not run; nothing is counted."""
+        release = partial(self._broker.release, delay=delay)
+        self._end(message, "released", release, back_in=delay)
+
+    def _end(
+        self,
+        message: Message,
+        result: str,
+        act: Callable[[Message], None],
+        *,
+        back_in: float | None = None,
+        again: bool = False,
+    ) -> None:
+        """Settle a message that was not run; while the file system refuses, owe it.
+
+        Then its lease is kept, as one that ends would count as a loss. `again`: it was tried
+        before. If the lease is lost now, it was done, and only the reply was lost.
+        """
         message = self._heartbeat.stop(message)
         try:
-            self._broker.release(message, delay=delay)
+            act(message)
         except LeaseLost as error:
-            warn(str(error))
+            if not again:
+                warn(str(error))
+                return
         except AWAY as error:
             if is_for_good(error):
                 raise
+            if not self._owed:
+                warn(f"message {message.id} could not be settled yet: {error}")
             self._heartbeat.start(message)
-            self._owe(message.id, _Owed(partial(self.give_back, message, delay)))
+            once_more = partial(
+                self._end, message, result, act, back_in=back_in, again=True
+            )
+            self._owe(message.id, _Owed(once_more))
             return
-        self.numbers["released"] += 1
-        self._comes_back_in(delay)
+        self.numbers[result] = self.numbers.get(result, 0) + 1
+        if result == "failed":
+            self.failed.add(message.id)
+        if back_in is not None:
+            self._comes_back_in(back_in)
 
     def give_back_unstarted(
         self, messages: list[Message], *, again: bool = False

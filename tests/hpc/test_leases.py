@@ -491,3 +491,46 @@ def test_what_was_lost_before_its_start_is_kept_from_nobody(
         mine.run()
     steps.assert_done()
     assert mine._heartbeat.over_in() is None
+
+
+@pytest.mark.parametrize("done", [False, True], ids=["refused", "reply lost"])
+@pytest.mark.parametrize("number", [1, 20])
+@pytest.mark.parametrize(
+    ("texts", "counted"), [("x\0y", "failed"), ("x", "cancelled"), ("x", "released")]
+)
+def test_what_was_not_run_is_settled_when_the_file_system_is_back(
+    root, broker, clock, refusing, texts, counted, number, done
+):
+    """It is not left leased; nothing is counted as lost."""
+    broker.publish_many("q", [texts] * number)
+    fs = refusing("rename", errno.EIO, "/q/work/", times=1, done=done)
+    messages = broker.consume("q", number)
+    with Hurried(clock) as signals:
+        mine = Broker(root, clock=clock, fs=fs)
+        settler = worker(mine, root, signals, clock, "true")._settler
+        for message in messages:
+            if counted == "failed":
+                settler.reject(message, "it can't be run")
+            elif counted == "cancelled":
+                settler.cancel(message)
+            else:
+                settler.give_back(message)
+        assert settler.due_in() is not None
+        clock.advance(2)
+        settler.retry()
+        assert settler.due_in() is None
+    assert settler.numbers[counted] == number
+    is_back = counted == "released"
+    states = (number * is_back, 0, 0, number * (not is_back))
+    assert broker.view("q")["q"] == states
+    assert broker.is_empty("q") != is_back
+
+
+def test_a_message_that_can_not_be_run_is_rejected_though_the_first_try_fails(
+    root, broker, clock, refusing
+):
+    id_ = broker.publish("q", "x\0y")
+    fs = refusing("rename", errno.EIO, "/q/work/", times=1)
+    summary = run(root, clock, ["echo", "{}"], fs=fs)
+    assert summary.numbers["failed"] == 1
+    assert broker.status("q", id_) == {id_: "dead"}
