@@ -493,6 +493,7 @@ class Broker:
         wait: float | None = 0,
         unless: Callable[[Message], str | None] | None = None,
         heed_pause: bool = False,
+        started: int | None = None,
     ) -> list[Message]:
         """Lease up to `n` messages, the first in order; an empty list when none waits.
 
@@ -513,14 +514,19 @@ class Broker:
         With `heed_pause`, as workers call it, nothing is taken from a queue that is paused, and
         QueuePaused is raised, after `wait` seconds. Without it, a pause changes nothing, and one
         warning tells of it.
+
+        With `started`, the caller starts so many of the messages immediately, and calls `start`
+        for each of the others before it starts them. If the caller dies before that, they come
+        back to their places, and no loss is counted.
         """
         _check_count(n)
+        options: dict[str, Any] = {"heed_pause": heed_pause, "started": started}
         if wait == 0:
             known = self._known(queue, clean=self._clean)
-            return known.consume(n, unless, heed_pause=heed_pause)
+            return known.consume(n, unless, **options)
         for is_last in self._looks("wait", wait):
             try:
-                found = self._visited(queue).consume(n, unless, heed_pause=heed_pause)
+                found = self._visited(queue).consume(n, unless, **options)
             except (QueuePaused, GarbageAhead):
                 if is_last:
                     raise
@@ -651,6 +657,26 @@ class Broker:
 
         wanted, other = _checked_ids(ids), self._known(target)
         return Transfer(self._visited(queue).store, other.store, wanted).move()
+
+    @_explained
+    def start(self, messages: Iterable[Message]) -> list[Message]:
+        """Note that messages are started which were taken ahead: see `consume`.
+
+        Return them under their new file names. If the caller dies from now on, a loss is counted.
+        What one call consumed from a bundle is noted by one call to the file system. All are
+        tried; then LeaseLost names those that were lost.
+        """
+        started: list[Message] = []
+
+        def start(
+            queue: QueuePolicy, given: list[Message], leases: list[Lease]
+        ) -> list[Lease]:
+            found = queue.start(given, leases)
+            started.extend(each for each in found if each is not None)
+            return [x for x, each in zip(leases, found) if each is None]
+
+        self._settle(messages, start)
+        return started
 
     @overload
     def renew(

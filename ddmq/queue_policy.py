@@ -31,6 +31,7 @@ from ddmq.message import (
     encode,
     encode_message,
 )
+from ddmq.settings import Limit
 from ddmq.storage.filesystem import IMMOVABLE
 from ddmq.storage.housekeeping import Housekeeper
 from ddmq.storage.names import Lease, make, policy_of
@@ -277,8 +278,12 @@ class QueuePolicy:
         unless: Callable[[Message], str | None] | None,
         *,
         heed_pause: bool = False,
+        started: int | None = None,
     ) -> list[Message]:
         """Lease up to `n` messages, the first that wait; an empty list when none waits.
+
+        So many of them are `started` at once; None: all. Where messages may be so large that a
+        consumer may die as it reads one, all are started: else nothing would count that.
 
         Who finds nothing keeps house, and looks once more. With `heed_pause`, nothing is taken
         from a paused queue: QueuePaused, unless we have some already. Otherwise a pause is told
@@ -288,7 +293,11 @@ class QueuePolicy:
         messages: list[Message] = []
         call, may_sweep = ConsumeCall(), self._cleans
         call.heeds_pause = heed_pause
+        if started is not None and self.settings.max_bytes > Limit.max_bytes:
+            started = None
         while len(messages) < n:
+            if started is not None:
+                call.started = max(started - len(messages), 0)
             try:
                 left, settings = n - len(messages), self.settings.current
                 found = self.store.consume(settings, left, call, refuses)
@@ -445,6 +454,28 @@ class QueuePolicy:
         if lost is None or leases.is_finished(lost):
             return True
         return target is not self and target.store.leases.has_message_of(lost)
+
+    def start(
+        self, messages: Sequence[Message], leases: Sequence[Lease]
+    ) -> list[Message | None]:
+        """Note that messages are started; return them under their names, None for each lost one."""
+        started = []
+        for message, lease, found in zip(
+            messages, leases, self.store.leases.start(leases)
+        ):
+            name = found or self._started_later(lease)
+            started.append(name and message._replace(filename=name.filename))
+        return started
+
+    def _started_later(self, lease: Lease) -> Lease | None:
+        """Start a message whose lease had another name than we knew; None: it is lost."""
+        started: list[Lease | None] = []
+
+        def act(current: Lease) -> bool:
+            started[:] = self.store.leases.start([current])
+            return started[0] is not None
+
+        return None if self.settle(lease, act) is not None else started[0]
 
     def renew(
         self,

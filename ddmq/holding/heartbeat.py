@@ -374,6 +374,11 @@ def _lease_named(filename: str) -> Lease:
     return lease
 
 
+def is_started(message: Message) -> bool:
+    """Return whether the end of the lease counts as a loss: a command may have the message."""
+    return _lease_of(message).is_started
+
+
 def key_of(message: Message) -> str:
     """Return what no other lease has: its token, and the id, since a range has one token."""
     lease = _lease_of(message)

@@ -22,6 +22,8 @@ _PERCENTILE = 0.95
 _MOST_KNOWN = 2000
 #: Seconds of work that a worker takes ahead for each slot.
 _AHEAD = 2.0
+#: A worker notes together that messages are started which it starts within so many seconds.
+_SOON = 0.1
 #: Seconds after which messages are given back that were taken ahead, and found no free slot.
 AHEAD_AT_MOST = 10.0
 #: A failure within so many seconds is a fast one.
@@ -173,6 +175,12 @@ class Limits:
         number = to_take(slots, options.slots, usual, options.batch)
         most = options.max_messages
         return number if most is None else max(min(number, most - self.started), 1)
+
+    def how_many_started(self, free: int) -> int:
+        """Return how many messages are started in so many slots, or within a tenth of a second."""
+        options, usual = self._options, self._durations.percentile()
+        soon = int(_SOON * options.slots / usual) if usual else 0
+        return max(free, soon) * options.batch
 
     def for_one_command(self, share: int) -> int:
         """Return how many messages a command may get, where each slot has a share of so many."""

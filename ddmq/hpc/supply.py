@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections import deque
+from itertools import islice
 from typing import TYPE_CHECKING
 
-from ddmq.errors import GarbageAhead, QueuePaused
-from ddmq.holding.heartbeat import key_of
+from ddmq.errors import GarbageAhead, LeaseLost, QueuePaused, warn
+from ddmq.holding.heartbeat import is_started, key_of
 from ddmq.hpc.faults import AWAY, is_for_good
 from ddmq.hpc.limits import AHEAD_AT_MOST
 
@@ -66,6 +67,8 @@ class Supply:
         if not self._ahead and not self._take(free):
             return []
         most = self._limits.for_one_command(self._share)
+        if not self._start(free, most):
+            return []
         batch: list[Message] = []
         while self._ahead and len(batch) < most:
             # One that came back runs alone, as it may be what makes a batch fail.
@@ -84,6 +87,7 @@ class Supply:
                 self._limits.how_many(free),
                 unless=self._why_not,
                 heed_pause=True,
+                started=self._limits.how_many_started(free),
             )
         except GarbageAhead:
             self._poller.look_at_once()  # the queue is not empty
@@ -111,6 +115,44 @@ class Supply:
                 raise
             self._poller.server_is_away(error)
         return bool(self._ahead)
+
+    def _start(self, free: int, most: int) -> bool:
+        """Note on disk that the next messages are started; False: they can't be started now.
+
+        Each of the free slots is to have `most` of them. A message that kills its worker is
+        counted, so this comes before its command. Others, of the same range, are noted with them
+        if their turn comes soon: it costs no further call.
+        """
+        if all(map(is_started, islice(self._ahead, most))):
+            return True
+        number = max(free * most, self._limits.how_many_started(0))
+        held = [
+            self._heartbeat.stop(each)
+            for each in islice(self._ahead, number)
+            if not is_started(each)
+        ]
+        lost: set[str] = set()
+        try:
+            started = self._broker.start(held)
+        except LeaseLost as error:
+            warn(str(error))
+            lost, started = {key_of(each) for each in error.messages}, held
+        except AWAY as error:
+            for each in held:
+                self._heartbeat.start(each)
+            if is_for_good(error):
+                raise
+            self._poller.server_is_away(error)
+            return False
+        named = {key_of(each): each for each in started if key_of(each) not in lost}
+        for each in named.values():
+            self._heartbeat.start(each)
+        self._ahead = deque(
+            named.get(key_of(each), each)
+            for each in self._ahead
+            if key_of(each) not in lost
+        )
+        return bool(self._ahead) and (not lost or self._start(free, most))
 
     def _why_not(self, message: Message) -> str | None:
         """Say why a message is not even to be read: it may be what kills its workers."""

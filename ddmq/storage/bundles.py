@@ -159,9 +159,16 @@ class Bundles:
         return Waiting(entry, path)
 
     def claim(
-        self, waiting: Waiting, bundle: Bundle, timeout: float, n: int
+        self,
+        waiting: Waiting,
+        bundle: Bundle,
+        timeout: float,
+        n: int,
+        started: int | None = None,
     ) -> tuple[RangeLease, Waiting] | None:
         """Lease up to `n` lines of a bundle that waits; None: we got none.
+
+        So many of them are `started` at once; None: all.
 
         With the lease comes the bundle under the name that its entry has now. None: no line waits,
         as `is_drained` tells then; else competitors were faster, or we can't read the bundle now.
@@ -180,8 +187,10 @@ class Bundles:
         waiting = self._opened(waiting, bundle)
         expiry = self._clock.compared_ms(timeout) or self._time.end_of_lease(timeout)
         token = os.urandom(8).hex()
-        new = NewClaim.of_lines(bundle, first, n, expiry=expiry, token=token)
-        claimed = self._make_claim(bundle, new, n, timeout)
+        new = NewClaim.of_lines(
+            bundle, first, n, expiry=expiry, token=token, started=started
+        )
+        claimed = self._make_claim(bundle, new, n, timeout, started)
         if claimed is None:
             return None
         self.remember(claimed)
@@ -191,7 +200,12 @@ class Bundles:
         return claimed, waiting
 
     def _make_claim(
-        self, bundle: Bundle, new: NewClaim, n: int, timeout: float
+        self,
+        bundle: Bundle,
+        new: NewClaim,
+        n: int,
+        timeout: float,
+        started: int | None,
     ) -> RangeLease | None:
         """Make a lease and its claim; where others were faster, try again behind theirs.
 
@@ -234,7 +248,9 @@ class Bundles:
             # Its time begins now: the pauses may have been as long as it lasts.
             expiry = self._clock.compared_ms(timeout) or held.expiry
             token = held.token
-            new = NewClaim.of_lines(bundle, end, n, expiry=expiry, token=token)
+            new = NewClaim.of_lines(
+                bundle, end, n, expiry=expiry, token=token, started=started
+            )
             if not self._fs.take(f"{work}/{lease}", f"{work}/{new.lease}"):
                 return None  # it was over, and somebody took it over
         self._fs.discard(f"{work}/{new.lease}")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from ddmq.message import Policy
 from ddmq.storage.layout import BundleNotFound
 from ddmq.storage.names import Lease
-from ddmq.storage.range_names import LEFT
+from ddmq.storage.range_names import LEFT, OPEN, TAKEN
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -114,14 +114,34 @@ class Expiry:
         policy = Policy.of(found, self._settings())
         if not policy.may_requeue(found.failures + found.losses):
             return reduce(Swept.plus, map(self._expire_one, held.leases()), swept)
-        again = policy.requeued(entry.lost())
-        moved = ranges.put(held.token, lines, again, ready.append)
+        # Lines that were started count a loss, the others do not, and a range has one count for
+        # all its lines. So the fewer of them leave it. Where the disk takes no files, all count.
+        fewer = min(found.lines(OPEN), found.lines(TAKEN), key=len)
+        for line in fewer:
+            with suppress(OSError):
+                swept = swept.plus(self._expire_one(held.lease_of(line)))
+        if fewer:
+            present = ranges.look(held.token)
+            if present is None or not present.range.lines():
+                return swept
+            found = present.range
+            lines, entry = found.lines(), found.entry(found.first)
+        if found.lines(OPEN):
+            again = policy.requeued(entry.lost())
+            moved = ranges.put(held.token, lines, again, ready.append)
+        else:
+            moved = ranges.put(held.token, lines, entry, ready.put_back)
         return swept.plus(Swept(requeued=len(lines) if moved else 0))
 
     def _expire_one(self, lease: Lease) -> Swept:
-        """Requeue one message whose lease is over, or make it a dead letter."""
+        """Requeue one message whose lease is over, or make it a dead letter.
+
+        One that its consumer has not started goes back to its place, and counts nothing.
+        """
         if lease.entry.id in self.cancelled:
             return Swept(dead=int(self._store.cancelled.end(lease)))
+        if not lease.is_started:  # no command has seen it
+            return Swept(requeued=int(self._store.release(lease)))
         entry, lost = lease.entry, lease.entry.lost()
         policy = Policy.of(entry, self._settings())
         if not policy.may_requeue(entry.failures + entry.losses):

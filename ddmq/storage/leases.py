@@ -112,17 +112,39 @@ class Leases:
                 if held is not None and lease.number in left:
                     renewed.append(held.lease_of(lease.number))
                 else:
-                    renewed.append(self._alone(lease, expiry))
+                    # Another thread may have started a line since this lease was told.
+                    is_started = lease.is_started or lease.is_line
+                    renewed.append(self._alone(lease, expiry, is_started=is_started))
         return renewed
+
+    def start(self, leases: Sequence[Lease]) -> list[Lease | None]:
+        """Note that messages are started, before anything runs for them; None for each lost one.
+
+        Lines of one range are started by one rename, if they stand beside each other here.
+        """
+        started: list[Lease | None] = []
+        for token, lines in _ranges_in(leases):
+            held = self.ranges.start(token, _numbers(lines)) if token else None
+            for lease in lines:
+                if held is not None and held.range.is_open(lease.number):
+                    started.append(held.lease_of(lease.number))
+                elif token or lease.is_started:
+                    started.append(None if token else lease)
+                else:
+                    started.append(self._alone(lease, lease.expiry, is_started=True))
+        return started
 
     def keep_some(self, held: RangeLease, number: int) -> list[Lease]:
         """Let the first lines of a range leave it; return the leases of their own files."""
-        kept = (self._alone(line, held.expiry) for line in held.leases()[:number])
+        kept = (
+            self._alone(line, held.expiry, is_started=line.is_started)
+            for line in held.leases()[:number]
+        )
         return [lease for lease in kept if lease is not None]
 
-    def _alone(self, lease: Lease, expiry: int) -> Lease | None:
+    def _alone(self, lease: Lease, expiry: int, *, is_started: bool) -> Lease | None:
         """Lease a message until `expiry` by a file of its own; None: it is lost."""
-        own = Lease.of(lease.entry, expiry, lease.token)
+        own = Lease.of(lease.entry, expiry, lease.token, is_started=is_started)
         target = f"{self.path}/{own.filename}"
         moved = self.leave(lease, lambda path: self._fs.rename(path, target))
         return own if moved else None

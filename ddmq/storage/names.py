@@ -15,7 +15,8 @@ in a bucket, a message          ``<stamp>.<id>.<failures>-<losses>[.<policy>]``
 in a bucket, a bundle           ``<stamp of its last line>.<id>.<lines>[.<policy>][.open]``
 in a bucket, a range            ``<stamp>.<bundle>.<first>-<end>-<lines>.<claim>.<state>``, then
                                 ``.<failures>-<losses>[.<policy>]``
-``work/``, a message            ``<expiry>.<priority>.<ready name>.<token>``
+``work/``, a message            ``<expiry>.<priority>.<ready name>.<token>``, then ``.taken`` if
+                                its consumer has not started it
 ``work/``, a range              ``<expiry>.<priority>.<ready name>.<token>.range``
 ``work/``, a detached line      ``<priority>.<ready name>.<token>.detached``
 ``bundles/``, a bundle          a directory: ``<bundle>``
@@ -36,8 +37,8 @@ The policy is what the publisher set for this message: ``t<timeout in ms>``, ``r
 ``p<requeue_prio>`` and ``l<requeue_limit, or n for none>``, in this order, each of them optional.
 
 The stamp of a range is that of its first open line. Its state has one letter for each of its lines:
-``o``: it is open, ``d``: it is detached, which means that its message is in a file of its own,
-``x``: it is over.
+``o``: it is open, ``t``: it is open, and its consumer has not started it, ``d``: it is detached,
+which means that its message is in a file of its own, ``l``: it has left, ``x``: it is over.
 
 This module is pure: it touches no file. For each kind of name, ``parse`` is the exact inverse of
 ``filename``, and returns None for anything that is no such name.
@@ -98,6 +99,8 @@ MAX_NOTE = 1 << 16
 NO_MESSAGE = "not a message of ddmq"
 #: How the name of a line's lease ends. No file has this name: the line is part of a range.
 LINE_SUFFIX = ".line"
+#: How the name of a lease ends, before that, while its consumer has not started the message.
+TAKEN_SUFFIX = ".taken"
 #: How the name of a bundle's entry ends from the first claim on.
 OPEN_SUFFIX = ".open"
 #: The most lines of a range: with more, its name might be longer than 255 bytes.
@@ -149,7 +152,8 @@ _made_id = Grammar(rf"(?:{DROPPED}|{FOREIGN})?[0-9a-f]{{20}}(?:-[0-9]{{1,5}})?")
 _policy = Grammar(r"(?:t([0-9]+))?(?:r([01]))?(?:p([0-9]+))?(?:l([0-9]+|n))?")
 _aside = Grammar(rf"\.(?:ready|work|delayed|bundles|{NUMBER})-{TOKEN}")
 _lease = Grammar(
-    rf"([0-9]{{13}})\.{NUMBER}\.{READY}\.{TOKEN}({re.escape(LINE_SUFFIX)})?"
+    rf"([0-9]{{13}})\.{NUMBER}\.{READY}\.{TOKEN}"
+    rf"({re.escape(TAKEN_SUFFIX)})?({re.escape(LINE_SUFFIX)})?"
 )
 
 
@@ -224,20 +228,35 @@ class Lease(NamedTuple):
     """The name in `work/`, made of the other fields."""
     is_line: bool = False
     """Whether its message is a line of a bundle, and so part of a range."""
+    is_started: bool = True
+    """Whether its consumer may have started it. If not, the end of the lease is no loss."""
 
     @classmethod
-    def of(cls, entry: Entry, expiry: int, token: str, suffix: str = "") -> Lease:
+    def of(
+        cls,
+        entry: Entry,
+        expiry: int,
+        token: str,
+        suffix: str = "",
+        *,
+        is_started: bool = True,
+    ) -> Lease:
         """Make a lease, and its name."""
         ready = entry.name_at(entry.stamp)
-        name = f"{expiry:013d}.{entry.priority}.{ready}.{token}{suffix}"
-        return cls(entry, expiry, token, name, suffix == LINE_SUFFIX)
+        taken = "" if is_started else TAKEN_SUFFIX
+        name = f"{expiry:013d}.{entry.priority}.{ready}.{token}{taken}{suffix}"
+        return cls(entry, expiry, token, name, suffix == LINE_SUFFIX, is_started)
 
     @classmethod
-    def of_waiting(cls, entry: Entry, ready: str, expiry: int) -> Lease:
+    def of_waiting(
+        cls, entry: Entry, ready: str, expiry: int, *, is_started: bool = True
+    ) -> Lease:
         """Make a new lease of a waiting message, whose name in the ready queue is `ready`."""
         token = new_token()
         name = f"{str(expiry).zfill(13)}.{entry.priority}.{ready}.{token}"
-        return make(cls, (entry, expiry, token, name, False))
+        if not is_started:
+            name += TAKEN_SUFFIX
+        return make(cls, (entry, expiry, token, name, False, is_started))
 
     @classmethod
     def parse(cls, filename: str) -> Lease | None:
@@ -245,9 +264,9 @@ class Lease(NamedTuple):
         match = _lease.fullmatch(filename)
         if match is None:
             return None
-        expiry, priority, *fields, token, line = match.groups()
-        entry = entry_of(priority, fields)
-        return make(cls, (entry, int(expiry), token, filename, line is not None))
+        expiry, priority, *fields, token, taken, line = match.groups()
+        entry, is_line = entry_of(priority, fields), line is not None
+        return make(cls, (entry, int(expiry), token, filename, is_line, taken is None))
 
     def is_same_claim(self, other: Lease) -> bool:
         """Whether both are leases of the same message by the same claim, maybe renewed."""

@@ -21,6 +21,7 @@ from ddmq.storage.names import (
     NUMBER,
     POLICY,
     READY,
+    TAKEN_SUFFIX,
     TOKEN,
     Entry,
     Grammar,
@@ -39,12 +40,12 @@ RANGE_SUFFIX = ".range"
 DETACHED_SUFFIX = ".detached"
 #: How the name of a claim ends that is over.
 DONE_SUFFIX = ".done"
-#: What becomes of a line: leased or waiting; in a file of its own, in which it leaves its range;
-#: gone in that file; acked.
-OPEN, DETACHED, LEFT, OVER = "o", "d", "l", "x"
+#: What becomes of a line: leased or waiting; leased, and not started; in a file of its own, in
+#: which it leaves its range; gone in that file; acked.
+OPEN, TAKEN, DETACHED, LEFT, OVER = "o", "t", "d", "l", "x"
 _RANGE = (
     rf"([0-9]{{19}})\.{HEX_ID}\.{LINE}-{LINE}-{LINE}\.{TOKEN}"
-    rf"\.([odlx]{{1,{MAX_RANGE}}})\.{COUNT}-{COUNT}(?:\.({POLICY}))?"
+    rf"\.([odltx]{{1,{MAX_RANGE}}})\.{COUNT}-{COUNT}(?:\.({POLICY}))?"
 )
 _range = Grammar(_RANGE)
 _range_lease = Grammar(
@@ -89,7 +90,7 @@ class Range(NamedTuple):
     @property
     def waiting(self) -> int:
         """How many lines are open."""
-        return self.state.count(OPEN)
+        return self.state.count(OPEN) + self.state.count(TAKEN)
 
     @property
     def stamps(self) -> int:
@@ -104,17 +105,17 @@ class Range(NamedTuple):
     @property
     def place(self) -> int:
         """The stamp by which it stands in its bucket: that of its first open line."""
-        return self.stamp + max(self.state.find(OPEN), 0)
+        return self.stamp + _first_open(self.state)
 
-    def lines(self, letter: str = OPEN) -> list[int]:
-        """Return the numbers of the lines that have this letter."""
+    def lines(self, letters: str = OPEN + TAKEN) -> list[int]:
+        """Return the numbers of the lines that have one of these letters, by default the open."""
         numbers = enumerate(self.state, self.first)
-        return [number for number, found in numbers if found == letter]
+        return [number for number, found in numbers if found in letters]
 
     def is_open(self, line: int) -> bool:
         """Tell whether a line is open."""
         index = line - self.first
-        return 0 <= index < len(self.state) and self.state[index] == OPEN
+        return 0 <= index < len(self.state) and self.state[index] in OPEN + TAKEN
 
     def marked(self, lines: Iterable[int], letter: str) -> Range:
         """Return the range with another letter for some of its lines."""
@@ -122,6 +123,13 @@ class Range(NamedTuple):
         for line in lines:
             letters[line - self.first] = letter
         return self._replace(state="".join(letters))
+
+    def started(self, number: int | None = None) -> Range:
+        """Return the range with so many started lines, the first open ones; None: all."""
+        opened = self._replace(state=self.state.replace(TAKEN, OPEN))
+        return (
+            opened if number is None else opened.marked(opened.lines()[number:], TAKEN)
+        )
 
     def entry(self, line: int) -> Entry:
         """Return what the name of a line's message says."""
@@ -165,13 +173,18 @@ class Range(NamedTuple):
         return None if match is None else _range_of(priority, *match.groups())
 
 
+def _first_open(state: str) -> int:
+    """Return the place of the first open line, by the letters of all; 0 if there is none."""
+    return max(state.replace(TAKEN, OPEN).find(OPEN), 0)
+
+
 def _range_of(priority: str | int, *fields: Any) -> Range | None:
     """Make a range of the fields of a name; None: they do not go together."""
     stamp, bundle, first, end, total, *rest = fields
     claim, state, failures, losses, policy = rest
     found = Range(
         int(priority),
-        int(stamp) - max(state.find(OPEN), 0),
+        int(stamp) - _first_open(state),
         bundle,
         int(first),
         int(end),
@@ -251,8 +264,11 @@ class RangeLease(NamedTuple):
         priority, stamp, id_, failures, losses, policy = entry
         ready = f"{stamp:019d}.{id_}.{failures}-{losses}"
         ready = f"{ready}.{policy}" if policy else ready
-        name = f"{expiry:013d}.{priority}.{ready}.{token}{LINE_SUFFIX}"
-        return Lease(entry, expiry, token, name, is_line=True)
+        place = line - self.range.first
+        is_started = self.range.state[place : place + 1] != TAKEN
+        taken = "" if is_started else TAKEN_SUFFIX
+        name = f"{expiry:013d}.{priority}.{ready}.{token}{taken}{LINE_SUFFIX}"
+        return Lease(entry, expiry, token, name, is_line=True, is_started=is_started)
 
     def leases(self) -> list[Lease]:
         """Return the leases of its open lines."""
@@ -286,9 +302,19 @@ class NewClaim(NamedTuple):
 
     @classmethod
     def of_lines(
-        cls, bundle: Bundle, first: int, n: int, *, expiry: int, token: str
+        cls,
+        bundle: Bundle,
+        first: int,
+        n: int,
+        *,
+        expiry: int,
+        token: str,
+        started: int | None = None,
     ) -> NewClaim:
-        """Return the claim of up to `n` lines of a bundle, from the line `first` on."""
+        """Return the claim of up to `n` lines of a bundle, from the line `first` on.
+
+        So many of them are `started` at once; None: all.
+        """
         end = min(first + min(n, MAX_RANGE), bundle.lines)
         state = OPEN * (end - first)
         claimed = Range(
@@ -302,7 +328,7 @@ class NewClaim(NamedTuple):
             state,
             policy=bundle.policy,
         )
-        return cls.of(RangeLease(claimed, expiry, token))
+        return cls.of(RangeLease(claimed.started(started), expiry, token))
 
     @classmethod
     def of_rest(

@@ -28,7 +28,14 @@ from typing import TYPE_CHECKING
 
 from ddmq.storage.layout import BundleNotFound
 from ddmq.storage.names import Lease, new_mark, new_token
-from ddmq.storage.range_names import DETACHED, LEFT, OVER, RangeLease
+from ddmq.storage.range_names import (
+    DETACHED,
+    LEFT,
+    OPEN,
+    OVER,
+    TAKEN,
+    RangeLease,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator
@@ -145,6 +152,16 @@ class Ranges:
                 return longer
         return None
 
+    def start(self, token: str, lines: Collection[int]) -> RangeLease | None:
+        """Note that lines are started, by one rename; None: the range is lost."""
+        for held in self._present(token):
+            started = held.marked(
+                set(held.range.lines(TAKEN)).intersection(lines), OPEN
+            )
+            if started == held or self._change(held, started):
+                return started
+        return None
+
     def leave(self, lease: Lease, move: Callable[[str], bool]) -> bool:
         """Detach a line and let `move` put its file where it goes; False when it is lost."""
         path = self.detach(lease)
@@ -226,7 +243,7 @@ class Ranges:
             detached = back.lines(DETACHED)
             if detached or set(back.lines()) != set(lines):
                 return False if set(lines).isdisjoint(back.lines() + detached) else None
-            back = back._replace(
+            back = back.started()._replace(
                 priority=entry.priority, failures=entry.failures, losses=entry.losses
             )
             if place(self._bundles.path_of_lease(held), back):
@@ -236,9 +253,14 @@ class Ranges:
 
     # Taking one
 
-    def take(self, path: str, waiting: Range, expiry: int) -> RangeLease | None:
-        """Lease a range that waits in a bucket; None: a competitor was faster."""
-        held = RangeLease(waiting, expiry, new_token())
+    def take(
+        self, path: str, waiting: Range, expiry: int, started: int | None = None
+    ) -> RangeLease | None:
+        """Lease a range that waits in a bucket; None: a competitor was faster.
+
+        So many of its lines are `started` at once; None: all.
+        """
+        held = RangeLease(waiting.started(started), expiry, new_token())
         if not self._fs.rename(path, self._bundles.path_of_lease(held)):
             return None
         self._bundles.remember(held)

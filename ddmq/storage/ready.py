@@ -53,6 +53,8 @@ class ConsumeCall:
 
     heeds_pause = False
     """Whether nothing is taken from a queue that is paused, as the last listing showed."""
+    started: int | None = None
+    """How many of the next messages are started as soon as they are taken; None: all."""
     watch: Stopwatch | None = None
     """Runs since the call met the first of what is no message."""
 

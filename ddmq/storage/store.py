@@ -604,7 +604,7 @@ class Store:
                 continue
             current = settings()
             try:
-                leases = self.claim(waiting, current.message_timeout, n)
+                leases = self.claim(waiting, current.message_timeout, n, call.started)
             except InvalidContent:
                 self.ready.met(call, waiting.path)  # no competitor was faster
                 continue
@@ -616,8 +616,12 @@ class Store:
             elif not isinstance(entry, Bundle) or not self.bundles.is_drained(entry):
                 self.ready.lost(waiting)
 
-    def claim(self, waiting: Waiting, timeout: float, n: int) -> list[Lease]:
+    def claim(
+        self, waiting: Waiting, timeout: float, n: int, started: int | None = None
+    ) -> list[Lease]:
         """Lease up to `n` waiting messages of one file; none when competitors were faster.
+
+        So many of them are `started` at once; None: all.
 
         InvalidContent: only the name was a bundle's; the file is quarantined or passed over.
         The lease lasts for `timeout` seconds, unless the name says otherwise. The token in
@@ -629,7 +633,7 @@ class Store:
         try:
             if isinstance(entry, Bundle):
                 bundles = self.bundles
-                claimed = bundles.claim(waiting, entry, timeout, n)
+                claimed = bundles.claim(waiting, entry, timeout, n, started)
                 if claimed is None:
                     return []
                 held, opened = claimed
@@ -640,8 +644,9 @@ class Store:
                 return held.leases()
             expiry = self.clock.compared_ms(timeout) or self.time.end_of_lease(timeout)
             if not isinstance(entry, Entry):
-                return self._take(path, entry, expiry, n)
-            lease = Lease.of_waiting(entry, path.rpartition("/")[2], expiry)
+                return self._take(path, entry, expiry, n, started)
+            name, is_started = path.rpartition("/")[2], started != 0
+            lease = Lease.of_waiting(entry, name, expiry, is_started=is_started)
             target = f"{self.layout.work}/{lease.filename}"
             return [lease] if self.fs.rename(path, target) else []
         except ClockUnknown:
@@ -665,7 +670,9 @@ class Store:
             self.passed.tell(stuck, "can't be moved", error)
             return []
 
-    def _take(self, path: str, waiting: Range, expiry: int, n: int) -> list[Lease]:
+    def _take(
+        self, path: str, waiting: Range, expiry: int, n: int, started: int | None
+    ) -> list[Lease]:
         """Lease the first `n` lines of a range that waits; the rest goes on waiting."""
         if self.fs.is_directory(path):
             self.buckets.quarantine(path)
@@ -680,7 +687,7 @@ class Store:
             self.passed.add(path)
             self.passed.tell(path, "can't be read", error)
             return []
-        held = self.leases.ranges.take(path, waiting, expiry)
+        held = self.leases.ranges.take(path, waiting, expiry, started)
         if held is None:
             return []
         if waiting.waiting <= n:

@@ -43,6 +43,31 @@ def test_after_a_sigkill_of_the_worker_nothing_runs_on(root, broker):
     process.communicate()
 
 
+@pytest.mark.parametrize("together", [True, False], ids=["bundle", "files"])
+def test_a_sigkill_of_the_worker_counts_only_for_what_its_commands_had(
+    root, broker, together, tmp_path
+):
+    """What it had taken ahead comes back as if it was never taken."""
+    texts = [str(number) for number in range(40)]
+    if together:
+        broker.publish_many("jobs", texts)
+    else:
+        for text in texts:
+            broker.publish("jobs", text)
+    seconds, seen = seconds_of_ours(79), tmp_path / "seen"
+    script = f'[ "$0" -lt 10 ] || {{ echo "$0" >> {seen}; exec sleep {seconds}; }}'
+    process = start("-j", 2, root, "jobs", *shell(f"sleep 0.2; {script}"))
+    until(lambda: len(running(seconds)) == 2 and broker.view("jobs")["jobs"].work > 2)
+    held = broker.view("jobs")["jobs"].work
+    process.kill()
+    process.communicate()
+    swept = broker.clean("jobs", end_leases=True)
+    assert (swept.requeued, swept.dead) == (held, 0)
+    back = broker.consume("jobs", 40)
+    assert {m.message for m in back if m.losses} == set(seen.read_text().split())
+    assert len(back) == 30
+
+
 #: As where the C library had no POSIX_SPAWN_SETSID when Python was built, conda's above all.
 LACKING = """
 import os

@@ -36,7 +36,7 @@ _CLAIM = re.compile(r"/bundles/(?P<id>[0-9a-f]{20})/(?P<first>[0-9]+)$")
 _SINGLE = re.compile(r"[/.][0-9]{19}\.(?P<id>[a-z0-9-]{1,64})\.[0-9]+-[0-9]+(?:\.|$)")
 _RANGE = re.compile(
     r"[/.](?P<stamp>[0-9]{19})\.(?P<id>[0-9a-f]{20})\.(?P<first>[0-9]+)-(?P<end>[0-9]+)-[0-9]+"
-    r"\.(?P<claim>[0-9a-f]{16})\.(?P<state>[odlx]+)\.[0-9]+-[0-9]+"
+    r"\.(?P<claim>[0-9a-f]{16})\.(?P<state>[odltx]+)\.[0-9]+-[0-9]+"
     rf"{_POLICY}(?:\.(?P<token>[0-9a-f]{{16}})(?:\.(?P<mark>[0-9a-f]{{6}}))?\.range)?$"
 )
 
@@ -91,7 +91,7 @@ def _lines_of(
     if claims.get((id_, first)) != f"{match['end']}.{match['claim']}":
         return
     for number, letter in enumerate(match["state"], first):
-        if letter == "o":
+        if letter in "ot":
             yield state, f"{id_}-{number}", bundles[id_][1 + number]
         elif letter == "d":
             end = rf"\.{id_}-{number}\.[0-9]+-[0-9]+{_POLICY}"
@@ -286,6 +286,11 @@ def _consume(**options: Any) -> Callable[[World, Broker], Any]:
         return broker.consume(QUEUE)[0]
 
     return prepare
+
+
+def _take_one_ahead(_: World, broker: Broker) -> Any:
+    broker.publish(QUEUE, text("a"))
+    return broker.consume(QUEUE, started=0)[0]
 
 
 def later(
@@ -589,6 +594,20 @@ SETTLING = [
         "reject", {"a": "work dead"}, lambda b, m: b.reject(m, "it smelled"), _consume()
     ),
     Scene(
+        "take ahead",
+        {"a": "ready work"},
+        lambda b, _: b.consume(QUEUE, started=0),
+        _publish("a"),
+        _received("a"),
+    ),
+    Scene(
+        "start",
+        {"a": "work"},
+        lambda b, m: b.start([m]),
+        _take_one_ahead,
+        lambda started: [m.message for m in started] == [text("a")],
+    ),
+    Scene(
         "renew",
         {"a": "work"},
         lambda b, m: b.renew(m, 900),
@@ -599,6 +618,14 @@ SETTLING = [
 ]
 
 HOUSEKEEPING = [
+    Scene(
+        "expire what was taken ahead",
+        _EXPIRES,
+        _cleaning,
+        later(_take_one_ahead, 700),
+        lambda swept: swept.requeued == 1,
+        retries=True,
+    ),
     Scene(
         "expire",
         _EXPIRES,
@@ -713,6 +740,16 @@ def _take_together(n: int) -> Callable[[World, Broker], Any]:
     def prepare(world: World, broker: Broker) -> Any:
         _bundle()(world, broker)
         return broker.consume(QUEUE, n)
+
+    return prepare
+
+
+def _take_ahead(n: int, started: int, **options: Any) -> Callable[[World, Broker], Any]:
+    """Consume some of a bundle, of which so many are started at once; return them all."""
+
+    def prepare(world: World, broker: Broker) -> Any:
+        _bundle(**options)(world, broker)
+        return broker.consume(QUEUE, n, started=started)
 
     return prepare
 
@@ -1218,6 +1255,42 @@ RANGES = [
         lambda b, m: b.renew(m, 900),
         _take(3),
         lambda renewed: renewed.message == text("m02"),
+    ),
+    Scene(
+        "take lines ahead",
+        _all("ready", m00="ready work", m01="ready work", m02="ready work"),
+        lambda b, _: b.consume(QUEUE, 3, started=1),
+        _bundle(),
+    ),
+    Scene(
+        "start lines that were taken ahead",
+        _all("ready", m00="work", m01="work", m02="work"),
+        lambda b, m: b.start(m[1:]),
+        _take_ahead(3, 1),
+        lambda started: [m.message for m in started] == [text("m01"), text("m02")],
+    ),
+    Scene(
+        "renew lines that were taken ahead",
+        _all("ready", m00="work", m01="work", m02="work"),
+        lambda b, m: b.renew(m, 900),
+        _take_ahead(3, 1),
+    ),
+    Scene(
+        "release lines that were taken ahead",
+        _all("ready", m00="work ready", m01="work ready", m02="work ready"),
+        lambda b, m: b.release(m),
+        _take_ahead(3, 1),
+    ),
+    *(
+        Scene(
+            f"expire lines of which {started} were started",
+            _all("ready", **dict.fromkeys(MANY[:5], "work ready")),
+            _cleaning,
+            later(_take_ahead(5, started), 700),
+            lambda swept: swept.requeued == 5,
+            retries=True,
+        )
+        for started in (0, 1, 4)
     ),
     Scene(
         "expire detached lines",

@@ -532,3 +532,101 @@ def test_a_dead_letter_that_can_not_be_moved_keeps_no_other_one_dead(
         ours.redrive("q")
     assert [dead.id for dead in broker.dead("q")] == [first]
     assert texts(broker.peek("q", 9)) == ["b", "c"]
+
+
+# What is taken ahead, and not started
+
+
+@pytest.mark.parametrize("number", [4, 40])
+@pytest.mark.parametrize("options", [{"requeue_limit": 0}, {}])
+def test_what_was_not_started_comes_back_to_its_place_and_counts_no_loss(
+    broker, other, clock, number, options
+):
+    """However often its consumer dies; what was started counts, and becomes a dead letter."""
+    broker.publish_many("q", list(range(number)), **options)
+    first, second, *others = broker.consume("q", number, started=1)
+    [started] = broker.start([second])
+    assert started.id == second.id
+    clock.advance(700)
+    swept = other.clean("q")
+    dead = {letter.message: letter.losses for letter in other.dead("q")}
+    back = other.consume("q", number)
+    losses = {message.message: message.losses for message in back}
+    both = {first.message: 1, second.message: 1}
+    assert (dead, swept.dead) == ((both, 2) if options else ({}, 0))
+    assert swept.requeued + swept.dead == number
+    expected = dict.fromkeys((m.message for m in others), 0)
+    assert losses == (expected if options else {**both, **expected})
+    in_order = [m.message for m in back if not m.losses]
+    assert in_order == sorted(in_order)
+
+
+@pytest.mark.parametrize("number", [4, 40])
+@pytest.mark.parametrize(
+    "settle",
+    [
+        lambda b, m: b.ack(m),
+        lambda b, m: [b.ack(x) for x in m],
+        lambda b, m: [b.reject(x) for x in m],
+        lambda b, m: [b.move(x, "next") for x in m],
+        lambda b, m: b.ack(b.renew(m, 900)),
+        lambda b, m: b.ack([b.renew(x, 900) for x in m]),
+        lambda b, m: b.ack(b.start(b.renew(m, 900))),
+        lambda b, m: b.start(m) and b.ack(m),
+        lambda b, m: [b.ack(x) for x in b.start([b.renew(x, 900) for x in m])],
+        lambda b, m: [b.ack(b.leased("q", x.filename)) for x in m],
+    ],
+)
+def test_what_was_not_started_can_be_settled_like_any_other(broker, number, settle):
+    broker.create_queue("next")
+    broker.publish_many("q", list(range(number)))
+    settle(broker, broker.consume("q", number, started=1))
+    assert broker.view("q")["q"][:3] == (0, 0, 0)
+
+
+@pytest.mark.parametrize("number", [4, 40])
+def test_what_was_released_unstarted_waits_like_any_other(broker, number):
+    broker.publish_many("q", list(range(number)))
+    broker.release(broker.consume("q", number, started=0))
+    assert broker.view("q")["q"] == (number, 0, 0, 0)
+    again = broker.consume("q", number)
+    assert [m.message for m in again] == list(range(number))
+    assert not any(".taken" in m.filename for m in again)
+
+
+def test_whoever_lost_a_message_can_not_start_it(broker, other, clock):
+    broker.publish_many("q", list(range(20)))
+    mine = broker.consume("q", 5, started=0)
+    clock.advance(700)
+    other.clean("q")
+    with pytest.raises(LeaseLost) as caught:
+        broker.start(mine)
+    assert len(caught.value.messages) == 5
+    assert len(other.consume("q", 20)) == 20
+
+
+def test_what_may_be_too_large_to_be_read_counts_from_the_claim_on(
+    broker, other, clock
+):
+    """A message that kills each consumer as it is read would else come back for ever."""
+    broker.update_settings("q", max_message_size=2 << 20)
+    broker.publish("q", "x")
+    assert len(broker.consume("q", started=0)) == 1
+    clock.advance(700)
+    other.clean("q")
+    assert [m.losses for m in other.consume("q")] == [1]
+
+
+@pytest.mark.parametrize("done", [True, False])
+@pytest.mark.parametrize("number", [4, 40])
+def test_a_start_can_be_repeated(root, broker, clock, refusing, number, done):
+    broker.publish_many("q", list(range(number)))
+    fs = refusing("rename", errno.EIO, "/work/", times=1, done=done)
+    mine = broker.consume("q", number, started=0)
+    starter = Broker(root, clock=clock, fs=fs)
+    with pytest.raises(StorageError):
+        starter.start(mine)
+    assert len(starter.start(mine)) == number
+    clock.advance(700)
+    broker.clean("q")
+    assert {m.losses for m in broker.consume("q", number)} == {1}

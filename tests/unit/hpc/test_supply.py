@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import errno
+import os
+
 import pytest
+from support import counting
 from unit.hpc.conftest import parts_of
 
+from ddmq import Broker
+from ddmq.holding.heartbeat import is_started
 from ddmq.hpc.limits import AHEAD_AT_MOST
 from ddmq.hpc.options import WorkerOptions
+from ddmq.storage.filesystem import FileSystem
 
 
 @pytest.fixture
@@ -28,8 +35,8 @@ def test_one_look_takes_for_the_next_seconds_and_later_ones_look_nowhere(
     broker, supply
 ):
     broker.publish_many("q", list("abc"))
-    mine = supply(slots=2)
-    assert texts(mine.next(2)) == ["a"]
+    mine = supply(slots=3)
+    assert texts(mine.next(3)) == ["a"]
     assert broker.view("q")["q"] == (0, 3, 0, 0)
     broker.delete_queue("q")  # whoever looked now would notice
     assert [texts(mine.next(1)) for _ in range(2)] == [["b"], ["c"]]
@@ -104,3 +111,77 @@ def test_a_paused_queue_gives_nothing(broker, supply):
     mine = supply(slots=1)
     assert mine.next(1) == []
     assert broker.view("q")["q"].waiting == 1
+
+
+# What is started is noted before its command is
+
+
+def taken(root):
+    """Return how many of the leased messages are not started, as their names say."""
+    names = os.listdir(root / "q" / "work")
+    letters = sum(name.split(".")[6].count("t") for name in names if "range" in name)
+    return letters + sum(name.endswith(".taken") for name in names)
+
+
+@pytest.mark.parametrize(
+    ("number", "known", "slots", "left"),
+    [
+        (5, 0.5, 1, [4, 3, 2]),
+        (30, 0.5, 1, [4, 3, 2]),
+        (30, 0.5, 2, [8, 7, 6]),  # ten are taken
+        (30, 0.05, 4, [22, 22, 22]),  # eight begin within a tenth of a second
+        (30, 0.0001, 1, [0, 0, 0]),
+    ],
+)
+def test_what_is_taken_ahead_is_started_when_its_turn_comes(
+    broker, job, root, number, known, slots, left
+):
+    broker.publish_many("q", list(map(str, range(number))))
+    job.durations.add(known)
+    mine = parts_of(broker, job, WorkerOptions(slots=slots)).supply
+    found = []
+    for free in [slots, *[1] * (len(left) + slots - 2)]:
+        [message] = mine.next(free)
+        assert is_started(message)
+        found.append(taken(root))
+    assert found[slots - 1 :] == left
+
+
+def test_slots_that_are_free_together_are_noted_together(broker, root, clock, job):
+    calls = counting()
+    broker = Broker(root, clock=clock, fs=FileSystem(calls))
+    broker.publish_many("q", list(map(str, range(40))))
+    job.durations.add(0.5)
+    mine = parts_of(broker, job, WorkerOptions(slots=8)).supply
+    for _ in range(8):
+        mine.next(8)
+    before = len(calls.made)
+    for free in range(8, 0, -1):
+        mine.next(free)
+    assert calls.made[before:].count("rename") == 1
+
+
+def test_what_can_not_be_started_now_is_kept_and_started_later(
+    broker, root, clock, job, refusing
+):
+    fs = refusing("rename", errno.EIO, ".range", times=1)
+    broker.publish_many("q", list(map(str, range(20))))
+    job.durations.add(0.5)
+    mine = parts_of(Broker(root, clock=clock, fs=fs), job, WorkerOptions()).supply
+    assert texts(mine.next(1)) == ["0"]
+    assert mine.next(1) == []
+    clock.advance(31)
+    assert texts(mine.next(1)) == ["1"]
+
+
+def test_what_was_lost_before_it_was_started_is_never_started(
+    broker, root, clock, job, caplog
+):
+    broker.publish_many("q", list("abcde"))
+    job.durations.add(0.5)
+    mine = parts_of(broker, job, WorkerOptions()).supply
+    assert texts(mine.next(1)) == ["a"]
+    other = Broker(root, clock=clock)
+    other.release(other.leased("q", mine._ahead[0].id))
+    assert texts(mine.next(1)) == ["c"]
+    assert "the lease is lost" in caplog.text

@@ -15,7 +15,15 @@ from ddmq.storage.names import (
     Lease,
     policy_of,
 )
-from ddmq.storage.range_names import DETACHED, LEFT, OPEN, OVER, Range, RangeLease
+from ddmq.storage.range_names import (
+    DETACHED,
+    LEFT,
+    OPEN,
+    OVER,
+    TAKEN,
+    Range,
+    RangeLease,
+)
 
 priorities = st.integers(0, MAX_PRIORITY)
 stamps = st.integers(0, MAX_STAMP)
@@ -35,7 +43,12 @@ policies = overrides.map(policy_of)
 entries = st.builds(Entry, priorities, stamps, ids, counts, counts, policies)
 tokens = st.from_regex("[0-9a-f]{16}", fullmatch=True)
 leases = st.builds(
-    Lease.of, entries, milliseconds, tokens, st.sampled_from(["", ".line"])
+    Lease.of,
+    entries,
+    milliseconds,
+    tokens,
+    st.sampled_from(["", ".line"]),
+    is_started=st.booleans(),
 )
 bundle_ids = st.from_regex("[0-9a-f]{20}", fullmatch=True)
 line_numbers = st.integers(0, 99_999)
@@ -61,7 +74,7 @@ def spans(draw):
     first = draw(st.integers(0, 99_998))
     end = draw(st.integers(first + 1, min(first + MAX_RANGE, 99_999)))
     state = draw(
-        st.text(OPEN + LEFT + OVER, min_size=end - first, max_size=end - first)
+        st.text(OPEN + TAKEN + LEFT + OVER, min_size=end - first, max_size=end - first)
     )
     return (
         first,

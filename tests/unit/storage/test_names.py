@@ -153,7 +153,7 @@ def test_no_name_is_longer_than_a_file_system_takes_it():
     assert len(held.range.state) == MAX_RANGE
     names = [
         Dead(entry, "f" * 16, "z" * 20).filename,
-        Lease.of(entry, 10**13 - 1, "f" * 16, ".line").filename,
+        Lease.of(entry, 10**13 - 1, "f" * 16, ".line", is_started=False).filename,
         *(Delayed(x, 10**13 - 1).filename for x in (entry, bundle, held.range)),
         held.filename,
         held.detached(99_998),

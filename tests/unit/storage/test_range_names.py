@@ -19,6 +19,7 @@ from ddmq.storage.names import (
 from ddmq.storage.range_names import (
     DETACHED,
     OVER,
+    TAKEN,
     NewClaim,
     Range,
     RangeLease,
@@ -47,7 +48,10 @@ def test_the_lease_of_a_range_survives_its_name_and_is_no_lease_of_one_message(h
 def test_the_lease_of_a_line_has_a_name_like_any_other(held, data):
     line = data.draw(st.integers(held.range.first, held.range.end - 1))
     entry = held.range.entry(line)
-    assert held.lease_of(line) == Lease.of(entry, held.expiry, held.token, ".line")
+    taken = line in held.range.lines(TAKEN)
+    assert held.lease_of(line) == Lease.of(
+        entry, held.expiry, held.token, ".line", is_started=not taken
+    )
 
 
 @given(range_leases, st.data())
@@ -88,7 +92,7 @@ def test_lines_that_no_claim_can_have_taken_are_no_range(span):
 @pytest.mark.parametrize("state", ["", "o", "d", "ooo", "oa", "OD", "xxx"])
 def test_a_range_has_a_letter_for_each_line(state):
     name = f"{10**18}.{'a' * 20}.2-4-9.{'0' * 16}.%s.0-0"
-    for right in ("oo", "od", "lx", "xx", "x"):
+    for right in ("oo", "od", "ot", "tx", "lx", "xx", "x"):
         assert Range.parse(5, name % right).state == right
     assert Range.parse(5, name % state) is None
 
