@@ -112,6 +112,25 @@ def test_a_status_with_a_meaning_is_of_all_or_of_each(work, broker, end, states)
     assert len(noted()) == (1 if end == "exit 75" else 11)
 
 
+@pytest.mark.parametrize(
+    ("length", "limit", "env"),
+    [(2_500, 1 << 62, {}), (1_000, None, {f"V{n}": "v" * 100_000 for n in range(12)})],
+    ids=["no upper bound is known", "variables take the room"],
+)
+def test_what_the_kernel_does_not_take_together_is_run_in_parts(
+    work, monkeypatch, length, limit, env
+):
+    """With `ulimit -s unlimited`, some C libraries know no limit, but the kernel has one."""
+    real = os.sysconf
+    limits = {"SC_ARG_MAX": limit or real("SC_ARG_MAX")}
+    monkeypatch.setattr(os, "sysconf", lambda name: limits.get(name) or real(name))
+    many = [f"{n}".ljust(length, "x") for n in range(1_200)]
+    summary = work(many, "echo $# >> runs", batch=len(many), env=env)
+    assert (summary.numbers["acked"], summary.numbers["failed"]) == (len(many), 0)
+    assert sum(int(number) for [number] in noted()) == len(many)
+    assert len(noted()) < 20
+
+
 def test_one_that_takes_too_long_fails_alone(work, broker):
     script = f"{NOTE}; for x; do [ $x != m3 ] || sleep 1000; done"
     summary = work(texts(5), script, timeout=20, grace=1)

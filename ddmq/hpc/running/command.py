@@ -44,6 +44,8 @@ _TAG = 200
 _NAME = 300
 #: Bytes of all arguments and variables that are left to the kernel.
 _SPARE_BYTES = 1 << 16
+#: Bytes of all arguments and variables that Linux takes at most, with `ulimit -s unlimited` too.
+_MOST_BYTES = 6 << 20
 #: Seconds until what did not die of a kill is killed again.
 _KILL_AGAIN = 1.0
 
@@ -342,7 +344,10 @@ class Invocation(Command):
 
 
 def fits(executions: Sequence[Execution], surroundings: Surroundings) -> bool:
-    """Tell whether messages can be the arguments of one command, together."""
+    """Tell whether messages can be the arguments of one command, together.
+
+    No C library knows for sure what the kernel takes. What is too much all the same is Unfit.
+    """
     words, options = surroundings.words, surroundings.options
     values = [each.values for each in executions]
     arguments = filled_for_all(words, values, append=not options.stdin)
@@ -350,11 +355,11 @@ def fits(executions: Sequence[Execution], surroundings: Surroundings) -> bool:
         return False
     if options.stdin and any("\n" in each[""] for each in values):
         return False
-    variables = surroundings.environ.items()
+    variables = [*surroundings.environ.items(), *options.env.items()]
     texts = [*arguments, *(f"{name}={value}" for name, value in variables)]
     # Each has a NUL at its end, and a pointer to it.
     needed = sum(len(encoded(text)) + 9 for text in texts)
-    return needed + _SPARE_BYTES < os.sysconf("SC_ARG_MAX")
+    return needed + _SPARE_BYTES < min(os.sysconf("SC_ARG_MAX"), _MOST_BYTES)
 
 
 def given_variables(

@@ -6,7 +6,7 @@ from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING
 
 from ddmq.hpc.running.command import Invocation, fits, most_files
-from ddmq.hpc.running.execution import Execution
+from ddmq.hpc.running.execution import Execution, Unfit
 from ddmq.hpc.running.progress import SlotProgress
 
 if TYPE_CHECKING:
@@ -42,12 +42,23 @@ class Launcher:
                 stack.callback(executions[-1].discard_result)
             while len(executions) > 1 and not fits(executions, surroundings):
                 del executions[len(executions) // 2 :]
-            if surroundings.options.persistent:
-                command: Command = self._turn(executions[0])
-            else:
-                command = Invocation(executions, surroundings)
+            command = self._started(executions, surroundings)
             stack.pop_all()
         return command
+
+    def _started(
+        self, executions: list[Execution], surroundings: Surroundings
+    ) -> Command:
+        """Start a command for as many of the first messages as the kernel takes together."""
+        if surroundings.options.persistent:
+            return self._turn(executions[0])
+        while True:
+            try:
+                return Invocation(executions, surroundings)
+            except Unfit:
+                if len(executions) == 1:
+                    raise
+                del executions[len(executions) // 2 :]
 
     def _surroundings_of(self, slot: int) -> Surroundings:
         """Return what commands of a slot are given; nobody needs to know how far they are."""
