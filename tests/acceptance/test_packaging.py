@@ -50,7 +50,8 @@ def test_types_are_shipped():
 
 
 @pytest.mark.skipif(
-    os.environ.get("TOX_ENV_NAME") != "oldest", reason="only there they are installed"
+    os.environ.get("TOX_ENV_NAME") != "oldest",
+    reason="only `tox -e oldest` installs the oldest libraries",
 )
 def test_the_oldest_libraries_are_those_that_are_allowed():
     needed = [r for r in metadata.requires("ddmq") or () if "extra ==" not in r]

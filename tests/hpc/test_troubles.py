@@ -172,6 +172,7 @@ def test_a_link_that_leads_somewhere_is_a_result(both):
     assert summary.numbers["acked"] == 2
 
 
+@pytest.mark.root("mount a small file system")
 def test_an_output_on_another_file_system_is_a_failure(both, broker, here, mounted):
     mounted(here / "out" / UNFINISHED, "size=64k")
     with pytest.raises(OSError, match="Invalid cross-device link"):
@@ -282,6 +283,7 @@ def full_disk(tmp_path, mounted):
     return path
 
 
+@pytest.mark.root("mount a small file system")
 def test_a_full_tmpdir_gives_a_message_back_and_the_others_go_on(
     root, broker, clock, here, full_disk, caplog
 ):
@@ -303,6 +305,7 @@ def test_a_full_tmpdir_gives_a_message_back_and_the_others_go_on(
     assert os.listdir("/proc/self/fd") == before
 
 
+@pytest.mark.root("mount a small file system")
 def test_a_log_that_finds_no_room_is_kept_no_further(
     root, broker, clock, here, full_disk, caplog
 ):
