@@ -75,7 +75,8 @@ class Ward:
 
 
 @pytest.fixture
-def ward(tmp_path, capsys):
+def ward(tmp_path, capsys, umask):
+    umask(0o022)  # Where the group may write, the doctor says so.
     return Ward(tmp_path, capsys)
 
 
