@@ -63,7 +63,7 @@ def test_nothing_else_is_moved_away(tmp_path):
     assert (tmp_path / "work").is_dir()
 
 
-def test_a_new_queue_has_no_symptoms(patient, monkeypatch):
+def test_a_new_queue_has_no_symptoms(umask, patient):
     assert list(symptoms(patient)) == []
 
 

@@ -68,8 +68,9 @@ def files(root):
 
 
 def test_each_message_is_published_with_what_it_set_itself_in_the_old_order(
-    sh, old, new
+    sh, old, new, umask
 ):
+    umask(0o022)  # Where the group may write, the doctor says so.
     told = sh.ok("migrate", "-f", old, new, "letters,nacked")
     assert told == "letters: 9 migrated\nnacked: 2 migrated, of which 1 were at work"
     seen = Broker(new).peek("letters", 20)
