@@ -55,6 +55,32 @@ def test_fields_of_an_object_are_placeholders_and_variables(root, broker):
     assert out.splitlines() == ["{n} $(x)", "3", "[1]"]
 
 
+@pytest.mark.parametrize(
+    ("options", "program", "message"),
+    [
+        ([], "{}", "{}/no-such"),
+        (["--batch", 3], "{}", "{}/no-such"),
+        ([], "{tool}", {"tool": "{}/no-such"}),
+        ([], "{}", "{}"),
+        ([], "{}/{}", "no-such"),
+    ],
+)
+def test_a_program_that_a_message_names_and_that_is_not_there_is_its_fault(
+    root, broker, tmp_path, options, program, message
+):
+    given = json.loads(json.dumps(message).replace("{}", str(tmp_path)))
+    broker.publish("jobs", given)
+    good = {"tool": "true"} if isinstance(message, dict) else "true"
+    broker.publish_many("jobs", [good, good])
+    os.symlink("/bin/true", tmp_path / "true")
+    program = program.replace("{}/", f"{tmp_path}/")
+    status, _, err = worked("-j", 1, *options, root, "jobs", "--", program)
+    assert (status, counts(broker)) == (4, (0, 0, 0, 1)), err
+    [letter] = broker.dead("jobs")
+    assert letter.message == given
+    assert f"it names the program {tmp_path}" in letter.reason
+
+
 def test_the_text_comes_on_standard_input_when_asked(root, broker):
     broker.publish("jobs", "x" * 300_000)
     status, out, _ = worked("--stdin", root, "jobs", "--", "wc", "-c")

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 _SPARE_FILES = 8
 #: What the names of logs end in: of standard output, and of standard error.
 _LOGS = ("out", "err")
-#: Characters of a text that are put before a line.
+#: Characters of a text that are put before a line, or that an error names.
 _TAG = 200
 #: Bytes that are left for the name of a variable.
 _NAME = 300
@@ -449,8 +449,8 @@ def started_process(
 ) -> Process:
     """Start a process with its outputs.
 
-    CommandNotFound: it can't be run on this node. Unfit: its arguments are too long. OSError:
-    this node has no room for it.
+    CommandNotFound: it can't be run on this node. Unfit: its arguments are too long, or the
+    program can't be run that its message names. OSError: this node has no room for it.
     """
     try:
         return Process(
@@ -470,17 +470,17 @@ def started_process(
             ) from error
         if error.errno in NOT_NOW:
             raise OSError(error.errno, error.strerror, program) from error
-        raise CommandNotFound(
-            f"{program}: {error.strerror}{_hint(error, program)}; nothing was run"
-        ) from error
+        why = f"{error.strerror}{_hint(error, arguments[0])}"
+        if set(names_in(program)) - SLOTS:
+            named = quoted(arguments[0][:_TAG])
+            raise Unfit(f"it names the program {named}: {why}") from error
+        raise CommandNotFound(f"{program}: {why}; nothing was run") from error
 
 
 def _hint(error: OSError, program: str) -> str:
     """Say what may be the matter with a program that can't be started."""
     if error.errno == errno.ENOEXEC:
         return "; does it begin with #!?"
-    if names_in(program):
-        return ""
     if error.errno == errno.EACCES and "/" in program:
         return f" (chmod +x {quoted(program)}?)"
     if error.errno == errno.ENOENT and "/" in program and os.path.isfile(program):

@@ -96,6 +96,17 @@ def test_what_may_be_the_matter_with_a_program_is_told(
     [message] = broker.consume("q")
     with pytest.raises(CommandNotFound, match=why):
         start(message, [f"{tmp_path}/run.sh"], options.WorkerOptions(), clock)
+    broker.publish("q", f"{tmp_path}/run.sh")
+    [message] = broker.consume("q")
+    with pytest.raises(Unfit, match=f"it names the program {tmp_path}/run.sh: .*{why}"):
+        start(message, ["{}"], options.WorkerOptions(), clock)
+
+
+def test_a_slot_in_the_name_of_a_program_is_no_messages_fault(broker, clock):
+    broker.publish("q", "a")
+    [message] = broker.consume("q")
+    with pytest.raises(CommandNotFound, match=r"no-such-\{slot\}: No such file"):
+        start(message, ["no-such-{slot}"], options.WorkerOptions(), clock)
 
 
 def test_what_a_command_said_last_is_known_as_soon_as_it_has_ended(ended):
