@@ -658,11 +658,15 @@ class Broker:
         wanted, other = _checked_ids(ids), self._known(target)
         return Transfer(self._visited(queue).store, other.store, wanted).move()
 
+    @overload
+    def start(self, message: Message) -> Message: ...
+    @overload
+    def start(self, message: Iterable[Message]) -> list[Message]: ...
     @_explained
-    def start(self, messages: Iterable[Message]) -> list[Message]:
+    def start(self, message: Message | Iterable[Message]) -> Message | list[Message]:
         """Note that messages are started which were taken ahead: see `consume`.
 
-        Return them under their new file names. If the caller dies from now on, a loss is counted.
+        Return the message under its new file name, or a list of such messages. If the caller dies from now on, a loss is counted.
         What one call consumed from a bundle is noted by one call to the file system. All are
         tried; then LeaseLost names those that were lost.
         """
@@ -675,8 +679,8 @@ class Broker:
             started.extend(each for each in found if each is not None)
             return [x for x, each in zip(leases, found) if each is None]
 
-        self._settle(messages, start)
-        return started
+        self._settle(message, start)
+        return started[0] if isinstance(message, Message) else started
 
     @overload
     def renew(
