@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from functools import partial
-from itertools import chain
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from ddmq.seen import Counts
@@ -35,7 +34,7 @@ if TYPE_CHECKING:
     from ddmq.storage.delayed import DelayedMessages
     from ddmq.storage.filesystem import FileSystem, Stamp
     from ddmq.storage.layout import Layout
-    from ddmq.storage.names import Entry
+    from ddmq.storage.names import Entry, Waiting
     from ddmq.storage.scan import Scan
 
 _Seen = TypeVar("_Seen")
@@ -91,35 +90,65 @@ class Census:
         return counts
 
     def look(self) -> tuple[Counts, Iterator[AtWork]]:
-        """Count the messages in each state, and yield the leases of those at work."""
-        places = [place.entry for place in self._scan.places()]
-        names = self._fs.listing(self._layout.work)
-        ranges = known(RangeLease.parse, names)
+        """Count each message once, and yield the leases of those at work.
+
+        Clients move messages while we list one directory after the other. A message that two
+        listings show is counted by the later one. Messages come back from `work/`, so that is
+        listed first and again. So we count all messages that were there at the end of the
+        listings, and besides these some that were acked meanwhile.
+        """
+        before, places = self._fs.listing(self._layout.work), [*self._scan.places()]
+        ranges = known(RangeLease.parse, before)
         in_use = {held.range.bundle: held.range.total for held in ranges}
-        opened = (e for e in places if isinstance(e, Bundle) and e.is_open)
+        opened = (e for e, _ in places if isinstance(e, Bundle) and e.is_open)
         in_use.update((bundle.id, bundle.lines) for bundle in opened)
         chains = {id_: self._bundles.chain(id_, n) for id_, n in in_use.items()}
-        waiting = 0
-        for entry in places:
-            waiting += entry.waiting
-            if isinstance(entry, Bundle) and entry.id in chains:
-                waiting -= chains[entry.id].end
-        leases = known(Lease.parse, names)
-        leased, held_lines = len(leases), []
-        found = [entry for entry in places if isinstance(entry, Range)]
-        found += [held.range for held in ranges]
+        names = dict.fromkeys([*before, *self._fs.listing(self._layout.work)])
+        delayed = [each.entry for each in self._delayed.all()]
+        dead = self._dead_letters.ids()
+        later = {*dead, *(entry.id for entry in delayed)}
+        alone = {lease.entry.id: lease for lease in known(Lease.parse, names)}
+        at_work = [
+            AtWork(lease.entry, lease.expiry, 1)
+            for id_, lease in alone.items()
+            if id_ not in later
+        ]
+        claims: dict[tuple[str, int, str], RangeLease] = {}
+        for held in known(RangeLease.parse, names):
+            range_ = held.range
+            claims.setdefault((range_.bundle, range_.first, range_.claim), held)
+        found = [entry for entry, _ in places if isinstance(entry, Range)]
+        found += [held.range for held in claims.values()]
         competing = Counter((range_.bundle, range_.first) for range_ in found)
-        for held in ranges:
+        seen = {*later, *alone}
+        for held in claims.values():
             if self._is_made(held, competing, chains):
-                lines = held.range.lines(DETACHED)
-                detached = sum(held.detached(line) in names for line in lines)
-                number = held.range.waiting + detached
-                held_lines.append(AtWork(held.range, held.expiry, number))
-                leased += number
-        delayed = sum(delayed.entry.waiting for delayed in self._delayed.all())
-        counts = Counts(waiting, leased, delayed, self._dead_letters.count())
-        alone = (AtWork(lease.entry, lease.expiry, 1) for lease in leases)
-        return counts, chain(alone, held_lines)
+                range_ = held.range
+                lines = range_.lines() + [
+                    n for n in range_.lines(DETACHED) if held.detached(n) in names
+                ]
+                ids = {f"{range_.bundle}-{line}" for line in lines} - seen
+                at_work.append(AtWork(range_, held.expiry, len(ids)))
+                seen |= ids
+        waiting = sum(self._waiting(place, chains, seen) for place in places)
+        leased = sum(each.number for each in at_work)
+        counts = Counts(waiting, leased, sum(e.waiting for e in delayed), len(dead))
+        return counts, iter(at_work)
+
+    def _waiting(
+        self, place: Waiting, chains: Mapping[str, Chain], seen: set[str]
+    ) -> int:
+        """Return how many messages wait at a place, without those that were `seen` elsewhere."""
+        entry = place.entry
+        if isinstance(entry, Range):
+            return sum(f"{entry.bundle}-{line}" not in seen for line in entry.lines())
+        chain = chains.get(entry.id)
+        if chain is None:
+            return entry.waiting * (entry.id not in seen)
+        if not chain.firsts and not self._fs.exists(place.path):
+            return 0  # its last line was acked meanwhile
+        lines = range(chain.end, entry.waiting)
+        return sum(f"{entry.id}-{line}" not in seen for line in lines)
 
     def _is_made(
         self,

@@ -83,10 +83,13 @@ class DeadLetters:
         """Return the dead letters by priority and stamp."""
         return sorted(known(Dead.parse, self._fs.listing(self.path)))
 
-    def count(self) -> int:
-        """Return how many there are; a file that is no message counts as one."""
+    def ids(self) -> list[str]:
+        """Return the id of each; a file that is no message counts as one."""
         names = self._fs.listing(self.path)
-        return sum(not name.endswith(NOTE_SUFFIX) for name in names)
+        fields = (
+            name.split(".", 3) for name in names if not name.endswith(NOTE_SUFFIX)
+        )
+        return [each[2] if len(each) > 2 else "" for each in fields]
 
     def path_of(self, dead: Dead) -> str:
         """Return the path of the file of a dead letter."""

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import errno
+import itertools
 import os
+from functools import partial
 
 import pytest
 from protocol.scenes import HOUR, QUEUE
@@ -224,3 +226,58 @@ def test_whoever_counts_learns_which_leases_there_are_and_until_when(world, bund
         (1, made[0]),
         (6, made[1]),
     ]
+
+
+class Disturbed(FileSystem):
+    """Lets somebody else act after so many listings."""
+
+    def __init__(self, left, act):
+        super().__init__()
+        self.left, self._act = left, act
+
+    def listing(self, path):
+        if not self.left:
+            self._act()
+        self.left -= 1
+        return super().listing(path)
+
+
+MOVES = {
+    "consume": lambda other, held: other.consume(QUEUE, 3),
+    "consume and ack": lambda other, held: other.ack(other.consume(QUEUE, 3)[:2]),
+    "take all": lambda other, held: other.consume(QUEUE, 50),
+    "ack all": lambda other, held: [
+        other.ack(other.consume(QUEUE, 50)),
+        other.ack(held),
+    ],
+    "give back": lambda other, held: [other.release(each) for each in held],
+    "fail": lambda other, held: [other.nack(each) for each in held],
+    "delay": lambda other, held: [other.nack(each, delay=60) for each in held],
+    "reject": lambda other, held: [other.reject(each) for each in held],
+    "consume and reject": lambda other, held: [
+        other.reject(each) for each in other.consume(QUEUE, 4)
+    ],
+    "renew": lambda other, held: [other.renew(each) for each in held],
+}
+
+
+@pytest.mark.parametrize("move", MOVES.values(), ids=MOVES)
+@pytest.mark.parametrize("is_bundle", [True, False])
+def test_a_message_that_moves_while_it_is_counted_counts_once(
+    world, bundler, tmp_path, move, is_bundle
+):
+    """Wherever another client is faster; what was acked meanwhile may count, or not."""
+    if not is_bundle:
+        bundler.purge(QUEUE)
+        for number in range(12):
+            bundler.publish(QUEUE, f"{number}")
+    bundler.reject(bundler.consume(QUEUE, 2)[0])
+    for place in itertools.count():
+        here = world.copied(tmp_path / f"{place}")
+        other = here.broker(clean=False)
+        fs = Disturbed(place, partial(move, other, other.consume(QUEUE, 3)))
+        counts, _ = store_of(here, fs).census.look()
+        if fs.left >= 0:
+            break
+        assert sum(view(here)) <= sum(counts) <= 12
+    assert place > 5
