@@ -994,12 +994,12 @@ class Broker:
 
     # Within
 
-    def _visited(self, queue: str, *, create: bool | None = None) -> QueuePolicy:
+    def _visited(self, queue: str, *, create: bool = False) -> QueuePolicy:
         """Return an open queue, after the housekeeping that is due."""
         return self._known(queue, clean=self._clean, create=create)
 
     def _known(
-        self, queue: str, *, clean: bool = False, create: bool | None = None
+        self, queue: str, *, clean: bool = False, create: bool = False
     ) -> QueuePolicy:
         """Return an open queue whose layout we have checked within the last few minutes.
 
@@ -1029,16 +1029,10 @@ class Broker:
             known.check_when_due()  # which else has nothing to do, as in `_known`
         return known
 
-    def _opened(self, queue: str, *, create: bool | None = None) -> QueuePolicy:
-        """Open a queue; with `create`, make it when it is missing.
-
-        False: the caller would put messages in, so the error says how to make the queue. None:
-        the caller only looks, so it does not.
-        """
+    def _opened(self, queue: str, *, create: bool = False) -> QueuePolicy:
+        """Open a queue; with `create`, make it when it is missing."""
         check_queue_name(queue)
         if not is_queue(self.root, queue, self._fs):
-            if create is False and self._fs.status(self._root_file.path) is not None:
-                raise self._not_found(queue, is_wanted=True)
             if not create:
                 missing = errno.ENOENT, os.strerror(errno.ENOENT)
                 raise FileNotFoundError(*missing, f"{self.root}/{queue}")
@@ -1076,9 +1070,7 @@ class Broker:
 
     def _missing(self, error: OSError) -> DdmqError:
         if self._fs.status(self._root_file.path) is None:
-            return RootNotFound(
-                f"{self.root}: no ddmq root; create it with `ddmq create -f` (create=True)"
-            )
+            return RootNotFound(f"{self.root}: no ddmq root", self.root)
         path = os.fspath(error.filename or self.root)
         queue = os.path.relpath(path, self.root).split("/")[0]
         if not may_be_queue(queue) or is_queue(self.root, queue, self._fs):
@@ -1086,8 +1078,8 @@ class Broker:
         self._open.pop(queue, None)
         return self._not_found(queue)
 
-    def _not_found(self, queue: str, *, is_wanted: bool = False) -> DdmqError:
-        """Return the error for a queue that is not there; `is_wanted`: it says how to make one."""
+    def _not_found(self, queue: str) -> DdmqError:
+        """Return the error for a queue that does not exist, which says how to create it."""
         known: list[str] = []
         with suppress(OSError):
             known = queues(self.root, self._fs)
@@ -1096,9 +1088,7 @@ class Broker:
             more = f" and {len(known) - _NAMED} more" if len(known) > _NAMED else ""
             meant = f"; queues here: {', '.join(known[:_NAMED])}{more}"
         text = f"{self.root}/{queue}: no such queue{meant}"
-        return QueueNotFound(
-            f"{text}; create it with `ddmq create`" if is_wanted else text
-        )
+        return QueueNotFound(text, self.root, queue)
 
 
 def _forget_frames(error: BaseException) -> None:

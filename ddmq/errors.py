@@ -91,12 +91,40 @@ class UnknownLayout(DdmqError):
         )
 
 
+#: How an error tells callers in Python, and nobody else, what they can do.
+IN_PYTHON = " (create=True)"
+
+
+def creates(root: str, *queues: str) -> str:
+    """Return the command line that creates a root and queues, in backquotes."""
+    from ddmq.printable import quoted  # rarely needed
+
+    words = [quoted(root), *([quoted(",".join(queues))] if queues else [])]
+    return f"`ddmq create -f {' '.join(words)}`"
+
+
 class RootNotFound(DdmqError):
-    """There is no root at this path: no directory, or one that nobody has initiated."""
+    """There is no root at this path: no directory, or one that nobody has initiated.
+
+    Where a root can be created, `root` is its path, and the text has the command line.
+    """
+
+    def __init__(self, text: str, root: str = "") -> None:
+        self.root = root
+        self.how = f"; create it with {creates(root)}{IN_PYTHON}" if root else ""
+        super().__init__(text + self.how)
 
 
 class QueueNotFound(DdmqError):
-    """There is no such queue: nobody created it, or somebody deleted it."""
+    """There is no such queue: no client created it, or one deleted it.
+
+    Where a queue can be created, `root` is the path of its root, and the text has the command line.
+    """
+
+    def __init__(self, text: str, root: str = "", queue: str = "") -> None:
+        self.root, self.queue = root, queue
+        self.how = f"; create it with {creates(root, queue)}" if root else ""
+        super().__init__(text + self.how)
 
 
 class MessageNotFound(DdmqError):

@@ -6,9 +6,17 @@ import io
 import os
 import sys
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from ddmq.errors import DdmqError, InvalidArgument
+from ddmq.errors import (
+    IN_PYTHON,
+    DdmqError,
+    InvalidArgument,
+    QueueNotFound,
+    RootNotFound,
+    creates,
+)
+from ddmq.storage.layout import may_be_queue
 from ddmq.storage.names import SETTINGS_FILE
 
 if TYPE_CHECKING:
@@ -18,8 +26,6 @@ WRONG_USAGE = 2
 _INTERRUPTED = 130
 #: The first descriptor that is no standard stream.
 _FIRST_OF_OURS = 3
-#: How some errors say what a caller in Python can do, which is told to nobody else.
-IN_PYTHON = " (create=True)"
 
 
 def guarded(program: str, run: Callable[[], int], *, debug: bool = False) -> int:
@@ -102,6 +108,34 @@ def swapped(queues: object, *, any_name: bool = True) -> str:
         if ("/" in name or any_name) and os.path.exists(f"{name}/{SETTINGS_FILE}"):
             return f"; but {name} is a root, which comes first, and then the queue"
     return ""
+
+
+@contextmanager
+def how_to_create(
+    named: Mapping[str, Any], *, has_force: bool = False
+) -> Iterator[None]:
+    """Let the error of a missing root or queue say how to create what the user named.
+
+    `named` are the arguments of the command. `has_force`: it creates what is missing if it is
+    given -f.
+    """
+    try:
+        yield
+    except (QueueNotFound, RootNotFound) as error:
+        root, queues = named.get("root"), named.get("queue", named.get("queues"))
+        how = swapped(queues) if error.root else ""
+        if error.root and not how:
+            if not isinstance(root, str) or os.path.realpath(root) != error.root:
+                root = error.root
+            if isinstance(error, QueueNotFound):
+                names = [error.queue]
+            else:
+                given = [queues] if isinstance(queues, str) else queues or []
+                names = [name for name in given if may_be_queue(name)]
+            how = f"; create it with {creates(root, *names)}"
+            how += ", or by -f" if has_force else ""
+        error.args = (str(error).replace(error.how, how, 1),)
+        raise
 
 
 def status_of(error: DdmqError) -> int:

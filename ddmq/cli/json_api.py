@@ -6,7 +6,7 @@ import json
 from typing import Any, NamedTuple
 
 from ddmq.cli import commands
-from ddmq.cli.errors import one_line, status_of
+from ddmq.cli.errors import how_to_create, one_line, status_of
 from ddmq.cli.input import standard_input
 from ddmq.cli.selection import SeveralMessages
 from ddmq.cli.spec import Command, Context, Reply, from_request, positional
@@ -26,7 +26,8 @@ def answer(told: Arguments, context: Context) -> Reply:
     try:
         text = standard_input() if told.request in (None, "-") else told.request
         command, arguments = read(text or "")
-        reply = command.run(arguments, silent)
+        with how_to_create(arguments._asdict()):
+            reply = command.run(arguments, silent)
         value, status, undo = reply.value, reply.status, reply.undo
     except DdmqError as error:
         value = {"error": one_line(error), "type": type(error).__name__}

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from ddmq.cli import commands
-from ddmq.cli.errors import IN_PYTHON, counted, guarded, swapped
+from ddmq.cli.errors import counted, guarded, how_to_create, swapped
 from ddmq.cli.spec import (
     Context,
     Help,
@@ -25,7 +25,7 @@ from ddmq.cli.spec import (
     with_values,
 )
 from ddmq.clock import Clock
-from ddmq.errors import InvalidArgument, QueueNotFound, RootNotFound, did_you_mean
+from ddmq.errors import InvalidArgument, did_you_mean
 from ddmq.settings import dump
 from ddmq.storage.filesystem import CountedCalls, FileSystem
 
@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from ddmq.cli.spec import Command, Reply
-    from ddmq.errors import DdmqError
 
 _HELP = """\
 a message queue made of files: no server, one directory per queue
@@ -119,10 +118,10 @@ def _run(words: list[str]) -> int:
                     is_for_programs=not is_plain,
                     is_verbose=bool(values["verbose"]),
                 )
-                reply = command.run(told, context)
-        except (QueueNotFound, RootNotFound) as error:
-            error.args = (f"{error}{_how_else(error, values)}",)
-            raise
+                known = dict(arguments_in(command.arguments))
+                has_force = known.get("force") is commands.FORCE and not values["force"]
+                with how_to_create(values, has_force=has_force):
+                    reply = command.run(told, context)
         except InvalidArgument as error:
             meant = swapped(values.get("queue"), any_name=False)
             error.args = (f"{error}{meant}",)
@@ -133,14 +132,6 @@ def _run(words: list[str]) -> int:
     finally:
         if calls:
             print(f"ddmq: {counted(calls.numbers)}", file=sys.stderr)
-
-
-def _how_else(error: DdmqError, values: Mapping[str, Any]) -> str:
-    """Return what to add to an error: another way to make what is missing, or what was meant."""
-    if not str(error).endswith(("`ddmq create`", f"`ddmq create -f`{IN_PYTHON}")):
-        return ""
-    meant = swapped(values.get("queue"))
-    return meant or (", or by -f" if values.get("force") is False else "")
 
 
 def _found(words: list[str]) -> tuple[Command, list[str]]:

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, NamedTuple
 
 from ddmq import Broker
-from ddmq.cli.errors import guarded, swapped
+from ddmq.cli.errors import guarded, how_to_create
 from ddmq.cli.spec import (
     Help,
     Kind,
@@ -27,6 +27,7 @@ from ddmq.cli.worker_arguments import (
     QUEUE,
     ROOT,
     JobEnd,
+    WhichQueue,
     WorkerArguments,
     add_first_group,
     divided,
@@ -34,7 +35,7 @@ from ddmq.cli.worker_arguments import (
     refuse_unknown,
     worker_parser,
 )
-from ddmq.errors import InvalidArgument, RootNotFound, warn
+from ddmq.errors import InvalidArgument, warn
 from ddmq.hpc import options, submit
 from ddmq.hpc.journal import durations
 from ddmq.hpc.limits import Deadline, Durations
@@ -160,17 +161,18 @@ def _run(words: list[str]) -> int:
     if job.requeue and not (job.chain and SCHEDULERS[where.scheduler].requeue):
         parser.error("--requeue is a way to --chain N, on slurm only")
 
-    try:
-        broker = Broker(where.root)
-    except RootNotFound as error:
-        error.args = (f"{error}{swapped(where.queue)}",)
-        raise
-    root = os.path.abspath(where.root)  # as it was named: nodes may see it only so
-    places = [root, where.queue]
-    checked = given_to_worker(worker_parser(), [*for_worker, *places], command)
+    words = [*for_worker, where.root, where.queue]
+    checked = given_to_worker(worker_parser(), words, command)
     given = filled(WorkerArguments, vars(checked))
-    path = f"{root}/{where.queue}"
-    workers = workers_for(job, broker.view(where.queue)[where.queue])
+    filling = given.filling
+    has_force = bool(filling.from_file) and not filling.force
+    with how_to_create(where._asdict(), has_force=has_force):
+        if filling.force:
+            WhichQueue(where.root, where.queue).create_missing()
+        broker = Broker(where.root)
+        workers = workers_for(job, broker.view(where.queue)[where.queue])
+    root = os.path.abspath(where.root)  # as it was named: nodes may see it only so
+    places, path = [root, where.queue], f"{root}/{where.queue}"
     refuse_too_short(where.scheduler, job, given.job_end, path)
     slots = [] if job.slots is None else ["-j", str(job.slots)]
     request = submit.Request(

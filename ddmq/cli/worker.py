@@ -9,7 +9,7 @@ from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING, Any
 
 from ddmq import Broker, schedulers
-from ddmq.cli.errors import counted, guarded, swapped
+from ddmq.cli.errors import counted, guarded, how_to_create
 from ddmq.cli.spec import filled
 from ddmq.cli.standard_error import StandardError
 from ddmq.cli.worker_arguments import (
@@ -21,7 +21,7 @@ from ddmq.cli.worker_arguments import (
     worker_parser,
 )
 from ddmq.clock import Clock
-from ddmq.errors import DdmqError, RootNotFound
+from ddmq.errors import DdmqError
 from ddmq.hpc.faults import told
 from ddmq.hpc.options import WorkerOptions
 from ddmq.hpc.worker import Summary, deadline_from, work
@@ -58,11 +58,12 @@ def _run(words: list[str]) -> int:
     gc.freeze()  # what was imported stays to the end: nobody need look through it
     calls = CountedCalls()
     with StandardError() as stderr:
+        has_force = bool(given.filling.from_file) and not given.filling.force
         try:
-            summary = _work(which, given, command, calls=calls, stderr=stderr.output)
-        except RootNotFound as error:
-            error.args = (f"{error}{swapped(which.queue)}",)
-            raise
+            with how_to_create(values, has_force=has_force):
+                summary = _work(
+                    which, given, command, calls=calls, stderr=stderr.output
+                )
         except OSError as error:
             # Of this node: all others were explained where they came from.
             why = told(error)
@@ -132,6 +133,8 @@ def _work(
 
         def opened() -> Broker:
             nonlocal unpublished, copy
+            if given.filling.force:
+                which.create_missing(fs=fs, clock=clock)
             broker = Broker(which.root, fs=fs, clock=clock)
             broker.settings(which.queue)  # an error here is the user's to mend
             if unpublished is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from ddmq import Broker
 from ddmq.cli.spec import (
     AddPair,
     Help,
@@ -21,10 +22,14 @@ from ddmq.cli.spec import (
 )
 from ddmq.hpc import options
 from ddmq.hpc.placeholders import names_in
+from ddmq.storage.names import check_queue_name
 
 if TYPE_CHECKING:
     from argparse import Namespace
     from collections.abc import Iterable, Mapping, Sequence
+
+    from ddmq.clock import Clock
+    from ddmq.storage.filesystem import FileSystem
 
 _DESCRIPTION = """\
 Consume a queue: run a command for each message, ack those on which it exits with 0, nack the
@@ -49,7 +54,7 @@ DDMQ_PROGRESS names, such as 40%; `ddmq workers` and `ddmq view --watch` show it
 _EPILOG = """\
 examples:
   ddmq-worker /scratch/mq jobs -- ./process.sh
-  ddmq-worker -j 16 --from-file files.txt /scratch/mq jobs -- ./process.sh
+  ddmq-worker -j 16 -f --from-file files.txt /scratch/mq jobs -- ./process.sh
   ddmq-worker -j 16 /scratch/mq jobs -- convert {} -resize 50% small/{/.}.png
   ddmq-worker --timeout 600 --backoff 10,60,300 --log-dir logs /scratch/mq jobs -- ./process.sh
   ddmq-worker -j 4 --env CUDA_VISIBLE_DEVICES={slot0} /scratch/mq jobs -- ./train.sh {}
@@ -92,6 +97,19 @@ class WhichQueue(NamedTuple):
     root: str = ROOT
     queue: str = QUEUE
 
+    def create_missing(
+        self, *, fs: FileSystem | None = None, clock: Clock | None = None
+    ) -> None:
+        """Create the root and the queue, unless they exist.
+
+        A broker of its own does that, and ends. Of a worker, it would also create a queue that
+        another client deletes meanwhile.
+        """
+        check_queue_name(self.queue)  # before the root is made
+        broker = Broker(self.root, create=True, fs=fs, clock=clock)
+        if self.queue not in broker.queues():
+            broker.create_queue(self.queue)
+
 
 class Filling(NamedTuple):
     """What is put into the queue first."""
@@ -101,6 +119,10 @@ class Filling(NamedTuple):
         "publish each line of FILE first, as `ddmq publish --from-file` does; the same lines "
         "once only, however often that is started",
         metavar="FILE",
+    )
+    force: bool = switch(
+        "-f --force",
+        "with --from-file: create the root and the queue if they are missing",
     )
 
 
@@ -409,6 +431,8 @@ def given_to_worker(
                 f"{{{min(used)}}} stands for one message, and a --persistent command gets many, "
                 "on standard input; leave it out"
             )
+    if values.force and values.from_file is None:
+        parser.error("-f needs --from-file: a new queue holds nothing to do")
     if values.then_even_if_dead and not values.then:
         parser.error("--then-even-if-dead needs --then COMMAND")
     used = _of_a_message(values.env.values())

@@ -131,7 +131,7 @@ def delete_queue(root: str, queue: str, fs: FileSystem, lock_timeout: float) -> 
     """
     with exclusive(f"{root}/lock", lock_timeout):
         if not is_queue(root, queue, fs):
-            raise queue_not_found(root, queue)
+            raise QueueNotFound(f"{root}/{queue}: no such queue", root, queue)
         path = f"{root}/{queue}"
         with suppress(InvalidSettings, OSError):  # what is broken can be deleted
             SettingsFile(path, fs, of_queue=True).check_layout()
@@ -167,13 +167,6 @@ def _remove_deleted(root: str, fs: FileSystem, *, patient: bool) -> None:
         if fs.status(path) is not None:
             what = "what was deleted could not be removed entirely"
             warn(f"{path}: {what}; remove it by hand")
-
-
-def queue_not_found(root: str, queue: str) -> QueueNotFound:
-    """Return the error for a queue that is not there."""
-    return QueueNotFound(
-        f"{root}/{queue}: no such queue; create it with `ddmq create` or -f (create=True)"
-    )
 
 
 def checked_mode(mode: Any) -> int | None:

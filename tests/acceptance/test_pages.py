@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -212,6 +213,10 @@ def run_in_table(sandbox, command):
     for number in range(3):
         broker.publish("jobs", f"{number}", durable=False)
     verb = command.split()[1]
+    if verb == "wait":
+        broker.purge("jobs")
+    if " -f " in command:
+        shutil.rmtree(root)
     if re.search(r"\bID\b", command):
         if verb in SETTLE:
             [message] = broker.consume("jobs")

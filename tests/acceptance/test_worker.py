@@ -285,6 +285,25 @@ def test_a_missing_queue_is_explained(root, broker):
     status, _, err = worked(root, "nothing", "--", "true")
     assert status == 1
     assert "no such queue" in err
+    assert err.endswith(f"; create it with `ddmq create -f {root} nothing`\n")
+
+
+@pytest.mark.parametrize("text", ["1\n2\n", ""])
+def test_a_worker_with_input_of_its_own_creates_root_and_queue(tmp_path, text):
+    root, path = tmp_path / "my mq", tmp_path / "numbers.txt"
+    path.write_text(text)
+    words = ["--from-file", path, root, "jobs", "--", "echo"]
+    status, out, err = worked(*words)
+    assert (status, out, root.exists()) == (1, "", False)
+    assert err.endswith(f"`ddmq create -f '{root}' jobs`, or by -f\n")
+    for _ in range(2):
+        status, out, err = worked("-f", *words)
+        assert (status, out, err.count("Traceback")) == (0, text, 0)
+        text = ""
+    status, _, err = worked("-f", "--from-file", path, root, "a/b", "--", "echo")
+    assert (status, os.listdir(root).count("a")) == (2, 0)
+    status, _, err = worked("-f", root, "new", "--", "echo")
+    assert (status, "-f needs --from-file" in err) == (2, True)
 
 
 @pytest.mark.parametrize(

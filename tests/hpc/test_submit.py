@@ -361,8 +361,20 @@ def test_a_chain_must_know_its_end(capsys, broker):
 def test_a_queue_that_is_missing_is_named(capsys, broker, tmp_path):
     status, _, err = run(capsys, "slurm", broker.root, "nothing", *COMMAND)
     assert (status, "no such queue" in err) == (1, True)
-    status, _, err = run(capsys, "slurm", tmp_path / "none", "jobs", *COMMAND)
+    assert err.endswith(f"; create it with `ddmq create -f {broker.root} nothing`\n")
+    none = tmp_path / "none"
+    status, _, err = run(capsys, "slurm", none, "jobs", *COMMAND)
     assert (status, "no ddmq root" in err) == (1, True)
+    assert err.endswith(f"; create it with `ddmq create -f {none} jobs`\n")
+
+
+def test_workers_with_input_of_their_own_get_root_and_queue(capsys, tmp_path, here):
+    words = ["slurm", tmp_path / "new", "jobs", "--from-file", "lines", "--dry-run"]
+    status, _, err = run(capsys, *words, *COMMAND)
+    assert (status, err.endswith(" jobs`, or by -f\n")) == (1, True)
+    status, out, _ = run(capsys, *words, "-f", *COMMAND)
+    assert (status, " -f " in out) == (0, True)
+    assert Broker(tmp_path / "new").queues() == ["jobs"]
 
 
 def test_scripts_are_for_all_who_share_the_queue(capsys, fake, here, tmp_path):

@@ -13,7 +13,7 @@ from ddmq.cli.screen import Screen
 from ddmq.cli.spec import Reply
 from ddmq.cli.watching import EVERY, REST, Watch, Watched, calls_of, looker
 from ddmq.clock import Clock
-from ddmq.errors import InvalidArgument, QueueNotFound
+from ddmq.errors import InvalidArgument, QueueNotFound, creates
 from ddmq.schedulers import environment
 from ddmq.settings import show
 
@@ -45,7 +45,9 @@ def watch(
     broker, fs = looker(root, context.fs)
     queues = [Watched(broker, name, clock) for name in names or broker.queues()]
     if not queues:
-        raise QueueNotFound(f"{root}: there is no queue; make one with `ddmq create`")
+        raise QueueNotFound(
+            f"{root}: there is no queue; create one with {creates(root, 'QUEUE')}"
+        )
     stopped: list[int] = []
 
     def stop(number: int, _: Any) -> None:

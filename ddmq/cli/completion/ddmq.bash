@@ -37,8 +37,8 @@ _shtab_ddmq_config_option_strings=(-h --help --set --unset --lock-timeout --form
 _shtab_ddmq_check_option_strings=(-h --help --clients -t --timeout --format -v --verbose -d --debug -s --silent)
 _shtab_ddmq_doctor_option_strings=(-h --help --fix --purged-after --format -v --verbose -d --debug -s --silent)
 _shtab_ddmq_json_option_strings=(-h --help -v --verbose -d --debug -s --silent)
-_shtab_ddmq_worker_option_strings=(-h --help -v --version --from-file -j --slots --stdin --batch --persistent --env --bind --timeout --grace --term-signal --on-success --fatal --retry-free --on-exit --retries --backoff --group --tag --log-dir --logs --log-limit --output-dir --output-name --wait --until-done --forever --max-messages --max-failures --fast-failures --no-brake --then --then-even-if-dead --poll-max --time --deadline --min-remaining --progress -d --debug --exit-zero)
-_shtab_ddmq_submit_option_strings=(-h --help -v --version --workers --max-workers -j --slots --time -o --option --chain --requeue --worker --dry-run --from-file --stdin --batch --persistent --env --bind --timeout --grace --term-signal --on-success --fatal --retry-free --on-exit --retries --backoff --group --tag --log-dir --logs --log-limit --output-dir --output-name --wait --until-done --forever --max-messages --max-failures --fast-failures --no-brake --then --then-even-if-dead --poll-max --deadline --min-remaining --progress -d --debug --exit-zero)
+_shtab_ddmq_worker_option_strings=(-h --help -v --version --from-file -f --force -j --slots --stdin --batch --persistent --env --bind --timeout --grace --term-signal --on-success --fatal --retry-free --on-exit --retries --backoff --group --tag --log-dir --logs --log-limit --output-dir --output-name --wait --until-done --forever --max-messages --max-failures --fast-failures --no-brake --then --then-even-if-dead --poll-max --time --deadline --min-remaining --progress -d --debug --exit-zero)
+_shtab_ddmq_submit_option_strings=(-h --help -v --version --workers --max-workers -j --slots --time -o --option --chain --requeue --worker --dry-run --from-file -f --force --stdin --batch --persistent --env --bind --timeout --grace --term-signal --on-success --fatal --retry-free --on-exit --retries --backoff --group --tag --log-dir --logs --log-limit --output-dir --output-name --wait --until-done --forever --max-messages --max-failures --fast-failures --no-brake --then --then-even-if-dead --poll-max --deadline --min-remaining --progress -d --debug --exit-zero)
 _shtab_ddmq_help_option_strings=(-h --help)
 _shtab_ddmq_option_strings=(-h --help -v --version --completion)
 
@@ -462,6 +462,8 @@ _shtab_ddmq_worker__h_nargs=0
 _shtab_ddmq_worker___help_nargs=0
 _shtab_ddmq_worker__v_nargs=0
 _shtab_ddmq_worker___version_nargs=0
+_shtab_ddmq_worker__f_nargs=0
+_shtab_ddmq_worker___force_nargs=0
 _shtab_ddmq_worker___stdin_nargs=0
 _shtab_ddmq_worker___persistent_nargs=0
 _shtab_ddmq_worker___bind_nargs=0
@@ -481,6 +483,8 @@ _shtab_ddmq_submit__v_nargs=0
 _shtab_ddmq_submit___version_nargs=0
 _shtab_ddmq_submit___requeue_nargs=0
 _shtab_ddmq_submit___dry_run_nargs=0
+_shtab_ddmq_submit__f_nargs=0
+_shtab_ddmq_submit___force_nargs=0
 _shtab_ddmq_submit___stdin_nargs=0
 _shtab_ddmq_submit___persistent_nargs=0
 _shtab_ddmq_submit___bind_nargs=0
@@ -653,7 +657,7 @@ complete -o bashdefault -F _shtab_ddmq ddmq
 
 # Completion of ddmq-worker, made by packaging/completion.py.
 
-_shtab_ddmqworker_option_strings=(-h --help -v --version --from-file -j --slots --stdin --batch --persistent --env --bind --timeout --grace --term-signal --on-success --fatal --retry-free --on-exit --retries --backoff --group --tag --log-dir --logs --log-limit --output-dir --output-name --wait --until-done --forever --max-messages --max-failures --fast-failures --no-brake --then --then-even-if-dead --poll-max --time --deadline --min-remaining --progress -d --debug --exit-zero)
+_shtab_ddmqworker_option_strings=(-h --help -v --version --from-file -f --force -j --slots --stdin --batch --persistent --env --bind --timeout --grace --term-signal --on-success --fatal --retry-free --on-exit --retries --backoff --group --tag --log-dir --logs --log-limit --output-dir --output-name --wait --until-done --forever --max-messages --max-failures --fast-failures --no-brake --then --then-even-if-dead --poll-max --time --deadline --min-remaining --progress -d --debug --exit-zero)
 
 _shtab_ddmqworker_pos_0_COMPGEN=_shtab_compgen_dirs
 _shtab_ddmqworker___from_file_COMPGEN=_shtab_compgen_files
@@ -666,6 +670,8 @@ _shtab_ddmqworker__h_nargs=0
 _shtab_ddmqworker___help_nargs=0
 _shtab_ddmqworker__v_nargs=0
 _shtab_ddmqworker___version_nargs=0
+_shtab_ddmqworker__f_nargs=0
+_shtab_ddmqworker___force_nargs=0
 _shtab_ddmqworker___stdin_nargs=0
 _shtab_ddmqworker___persistent_nargs=0
 _shtab_ddmqworker___bind_nargs=0
@@ -831,7 +837,7 @@ complete -o bashdefault -F _shtab_ddmqworker ddmq-worker
 
 # Completion of ddmq-submit, made by packaging/completion.py.
 
-_shtab_ddmqsubmit_option_strings=(-h --help -v --version --workers --max-workers -j --slots --time -o --option --chain --requeue --worker --dry-run --from-file --stdin --batch --persistent --env --bind --timeout --grace --term-signal --on-success --fatal --retry-free --on-exit --retries --backoff --group --tag --log-dir --logs --log-limit --output-dir --output-name --wait --until-done --forever --max-messages --max-failures --fast-failures --no-brake --then --then-even-if-dead --poll-max --deadline --min-remaining --progress -d --debug --exit-zero)
+_shtab_ddmqsubmit_option_strings=(-h --help -v --version --workers --max-workers -j --slots --time -o --option --chain --requeue --worker --dry-run --from-file -f --force --stdin --batch --persistent --env --bind --timeout --grace --term-signal --on-success --fatal --retry-free --on-exit --retries --backoff --group --tag --log-dir --logs --log-limit --output-dir --output-name --wait --until-done --forever --max-messages --max-failures --fast-failures --no-brake --then --then-even-if-dead --poll-max --deadline --min-remaining --progress -d --debug --exit-zero)
 
 _shtab_ddmqsubmit_pos_1_COMPGEN=_shtab_compgen_dirs
 _shtab_ddmqsubmit___worker_COMPGEN=_shtab_compgen_files
@@ -848,6 +854,8 @@ _shtab_ddmqsubmit__v_nargs=0
 _shtab_ddmqsubmit___version_nargs=0
 _shtab_ddmqsubmit___requeue_nargs=0
 _shtab_ddmqsubmit___dry_run_nargs=0
+_shtab_ddmqsubmit__f_nargs=0
+_shtab_ddmqsubmit___force_nargs=0
 _shtab_ddmqsubmit___stdin_nargs=0
 _shtab_ddmqsubmit___persistent_nargs=0
 _shtab_ddmqsubmit___bind_nargs=0

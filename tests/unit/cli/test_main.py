@@ -234,25 +234,64 @@ def test_only_on_a_terminal_somebody_watches(sh, root, monkeypatch, is_terminal)
     assert seen == [is_terminal]
 
 
-def test_a_queue_that_is_not_there_is_not_offered_to_who_only_looks(sh, root):
-    for words in (["view"], ["wait"], ["delete"], ["dead"], ["peek"], ["consume"]):
-        told = sh.error(words[0], root, "none")
-        assert told.rstrip().endswith("/none: no such queue; queues here: testmq")
-    told = sh.error("publish", root, "none", "x").rstrip()
-    assert told.endswith("queues here: testmq; create it with `ddmq create`, or by -f")
+ID = "0123456789abcdef0123"
+#: What commands need besides a root and a queue.
+NEEDED = {
+    **dict.fromkeys(("ack", "nack", "release", "reject", "renew"), (ID,)),
+    **dict.fromkeys(("show", "status", "cancel"), (ID,)),
+    "move": (ID, "testmq"),
+    **dict.fromkeys(("publish", "forget"), ("x",)),
+    "import": ("-",),
+    "results": (".",),
+    "drain": ("--all",),
+    "report": ("--format", "json"),
+}
+#: Commands that create what is missing if they are given -f.
+FORCED = {"create", "publish", "import"}
+
+
+@pytest.mark.parametrize("name", sorted({*MODULES} - {"check", "migrate"}))
+def test_what_is_missing_is_told_with_the_command_that_creates_it(
+    sh, root, tmp_path, monkeypatch, name
+):
+    monkeypatch.chdir(tmp_path)
+    by = ", or by -f" if name in FORCED else ""
+    if name != "create":
+        told = sh.error(name, root, "no ne", *NEEDED.get(name, [])).rstrip()
+        assert "no ne: no such queue; queues here: testmq" in told
+        assert told.endswith(f"; create it with `ddmq create -f {root} 'no ne'`{by}")
+    for missing in ("mq 2", tmp_path / "mq2"):
+        told = sh.error(name, missing, "jobs", *NEEDED.get(name, [])).rstrip()
+        word = f"'{missing}'" if missing == "mq 2" else missing
+        assert told.endswith(
+            f": no ddmq root; create it with `ddmq create -f {word} jobs`{by}"
+        )
+    assert not os.path.exists("mq 2")
+
+
+def test_programs_that_speak_json_are_told_the_same(sh, root, tmp_path):
+    for place, queue in ((root, "none"), (tmp_path / "mq2", "jobs")):
+        request = {"cmd": "publish", "root": str(place), "queue": queue, "message": "x"}
+        status, out, _ = sh("json", json.dumps(request))
+        told = json.loads(out)["error"]
+        assert status == 1
+        assert told.endswith(f"; create it with `ddmq create -f {place} {queue}`")
 
 
 def test_only_the_first_of_many_queues_are_named(sh, root):
     sh.ok("create", root, "a,b,c,d,e,f")
     told = sh.error("view", root, "zzz").rstrip()
-    assert told.endswith("; queues here: a, b, c, d, e and 2 more")
+    assert "; queues here: a, b, c, d, e and 2 more; create" in told
 
 
 def test_a_root_is_missed_without_what_only_python_can_do(sh, root, tmp_path):
     for words in (["view"], ["publish", "q", "x"]):
-        told = sh.error(words[0], tmp_path / "none", *words[1:]).rstrip()
-        by = ", or by -f" if words[0] == "publish" else ""
-        assert told.endswith(f"none: no ddmq root; create it with `ddmq create -f`{by}")
+        missing = tmp_path / "none"
+        told = sh.error(words[0], missing, *words[1:]).rstrip()
+        by = " q`, or by -f" if words[0] == "publish" else "`"
+        assert told.endswith(
+            f"none: no ddmq root; create it with `ddmq create -f {missing}{by}"
+        )
 
 
 def test_root_and_queue_that_were_swapped_are_told(sh, root, tmp_path, monkeypatch):

@@ -123,7 +123,7 @@ def test_a_queue_that_does_not_exist_asks_for_create(broker, root):
     with pytest.raises(QueueNotFound) as caught:
         broker.publish("other", "x")
     assert f"{root}/other" in str(caught.value)
-    assert "`ddmq create`" in str(caught.value)
+    assert f"`ddmq create -f {root} other`" in str(caught.value)
     assert not (root / "other").exists()
 
 
@@ -158,7 +158,8 @@ def test_a_queue_that_is_much_like_another_is_asked_for(broker):
     with pytest.raises(QueueNotFound, match=r"; did you mean thumbnails\?"):
         broker.view("thumbnail")
     with pytest.raises(
-        QueueNotFound, match=r"no such queue; queues here: q, thumbnails$"
+        QueueNotFound,
+        match=r"no such queue; queues here: q, thumbnails; create it with",
     ):
         broker.view("else")
     with pytest.raises(QueueNotFound, match="did you mean thumbnails"):
