@@ -53,6 +53,8 @@ _GRANTED, _GRANTED_LINE = "granted", b'{"granted": '
 ACKING = "acking"
 _ACKED_LINE = b'{"acked": ["'
 _DONE = (ACKING, "acked")
+#: The key of the first line of a journal whose worker keeps results: it names their directory.
+_OUTPUT, _OUTPUT_LINE = "output_dir", b'{"output_dir": '
 #: The longest time, in seconds, that is believed, and the largest of all other numbers.
 _LONGEST, _LARGEST = 1e10, 1e18
 #: Characters of a message that are kept. As JSON, each takes twelve bytes at most.
@@ -175,9 +177,14 @@ class Journal:
         mode: int | None,
         *,
         granted: Granted | None = None,
+        output_dir: str | None = None,
     ) -> None:
         self._queue_path = queue_path
         self._granted = granted
+        self._first_line = b""
+        if output_dir is not None:
+            line = json.dumps({_OUTPUT: os.path.abspath(output_dir)})
+            self._first_line = line.encode() + b"\n"
         self._name = f"{host}-{os.getpid()}-{new_token()}"
         self._clock = clock
         self._mode = mode
@@ -249,7 +256,6 @@ class Journal:
                 warn(f"the journal can't be written now: {error}")
             self._failed = True
             return
-        self._written += len(data)
         self._lines, self._confirmed, self._failed = [], [], False
 
     def _write(self, data: bytes) -> bool:
@@ -263,6 +269,9 @@ class Journal:
         if self._file is None or self._written > _ROTATED or is_left:
             self.close()
             self._file = self._new_file()
+        is_new = not self._written
+        if is_new:
+            data = self._first_line + data
         done = 0
         while done < len(data):
             done += os.pwrite(self._file, data[done:], self._written + done)
@@ -271,9 +280,10 @@ class Journal:
         os.close(os.dup(self._file))
         self._since_written = Stopwatch(self._clock)
         # Some file systems count no names: one that was made now was not removed.
-        if not self._written or not self._names_are_counted:
-            return True
-        return os.fstat(self._file).st_nlink > 0
+        is_there = is_new or not self._names_are_counted
+        is_there = is_there or os.fstat(self._file).st_nlink > 0
+        self._written += done
+        return is_there
 
     def _new_file(self) -> int:
         """Make the next file for all who share the queue; return its descriptor."""
@@ -317,16 +327,19 @@ def read_each(
     queue_path: str,
     note: Callable[[Granted], None] = lambda _: None,
     unsure: Callable[[Run], None] = lambda _: None,
+    note_output: Callable[[str, int], None] = lambda *_: None,
 ) -> Iterator[tuple[str, Iterator[Run]]]:
     """Yield the name of each journal, and the runs in it, which are to be read before the next.
 
     What the job of its worker may use is given to `note`. A run is given to `unsure` before it is
-    yielded as acked, if no line says that it was: its worker died about then, or goes on. What is
-    left out is told as by `read`.
+    yielded as acked, if no line says that it was: its worker died about then, or goes on. The
+    directory of its results is given to `note_output`, before its runs, with the user id of the
+    owner of the file that names it: any user who may write to the queue can name any directory.
+    What is left out is told as by `read`.
     """
     skipped = 0
 
-    def runs_in(lines: Iterator[bytes]) -> Iterator[Run]:
+    def runs_in(owner: int, lines: Iterator[bytes]) -> Iterator[Run]:
         nonlocal skipped
         acking: dict[tuple[str, float], Run] = {}
         for line in lines:
@@ -340,9 +353,10 @@ def read_each(
                     acking.pop(run[:2], None)  # it was not acked, as this line says
                 yield run
             elif key is None:
-                granted = _granted_in(line)
-                if granted is not None:
+                if (granted := _granted_in(line)) is not None:
                     note(granted)
+                elif (directory := _output_in(line)) is not None:
+                    note_output(directory, owner)
                 else:
                     skipped += 1
         for run in acking.values():
@@ -351,8 +365,8 @@ def read_each(
 
     try:
         with _Journals(queue_path) as journals:
-            for name, lines in journals.parts():
-                yield name, runs_in(lines)
+            for name, owner, lines in journals.parts():
+                yield name, runs_in(owner, lines)
     except OSError as error:
         raise StorageError(error) from error
     if skipped:
@@ -404,8 +418,8 @@ class _Journals:
         """Open one; OSError where somebody planted a link, a FIFO or a device."""
         return self.folder.ordinary_file(name)
 
-    def parts(self) -> Iterator[tuple[str, Iterator[bytes]]]:
-        """Yield the name under which each was written, and its lines, once, wherever they are.
+    def parts(self) -> Iterator[tuple[str, int, Iterator[bytes]]]:
+        """Yield the name under which each was written, its file's owner, and its lines, once.
 
         Somebody may merge them meanwhile: what is gone is looked for again.
         """
@@ -418,8 +432,9 @@ class _Journals:
                     continue
                 try:
                     with self.opened(name) as file:
+                        owner = os.fstat(file.fileno()).st_uid
                         for source, lines in _parts(name, file, done):
-                            yield source, self._readable(name, lines)
+                            yield source, owner, self._readable(name, lines)
                 except FileNotFoundError:
                     is_whole = False
                     continue
@@ -620,6 +635,20 @@ def _granted_in(line: bytes) -> Granted | None:
     return Granted(start, int(slots), *limits)
 
 
+def _output_in(line: bytes) -> str | None:
+    """Read the line that names the directory of results; None: it is none as workers write it."""
+    if not line.startswith(_OUTPUT_LINE):  # of a million others, none is parsed
+        return None
+    from ddmq.untrusted import parsed  # workers themselves read none
+
+    try:
+        directory = parsed(line)[_OUTPUT]
+    except (ValueError, KeyError):
+        return None
+    is_path = isinstance(directory, str) and directory.startswith("/")
+    return directory if is_path and "\0" not in directory else None
+
+
 def _bounded(value: Any) -> float | None:
     is_number = type(value) in (int, float)
     return float(value) if is_number and 0 <= value <= _LARGEST else None
@@ -703,14 +732,17 @@ def _merge(journals: _Journals, names: list[str], done: set[str]) -> None:
             mode = folder.own_status().st_mode
             if is_shared(mode):  # all who could read them can read this one
                 os.fchmod(merged.fileno(), mode & 0o666)
+            us = os.fstat(merged.fileno()).st_uid
             merged.write(json.dumps({"compacted": names}).encode() + b"\n")
             for name in names:
                 with journals.opened(name) as file:
+                    # The merged file is ours, so it names no directory that another user named.
+                    is_ours = os.fstat(file.fileno()).st_uid == us
                     for source, lines in _parts(name, file, done):
                         merged.write(json.dumps({"from": source}).encode() + b"\n")
                         for line in lines:
                             read = _parsed(line) or _acked_in(line) or _granted_in(line)
-                            if read is not None:
+                            if read is not None or (is_ours and _output_in(line)):
                                 merged.write(line)
             merged.flush()
             os.fsync(merged.fileno())

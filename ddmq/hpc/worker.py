@@ -488,7 +488,10 @@ def work(
             now = clock.own_ns() / 1e9
             resources = granted(environ, options.slots, now, deadline.at)
             mode = broker.mode_of(queue)
-            journal = Journal(path, host, clock, mode, granted=resources)
+            kept = options.output_dir
+            journal = Journal(
+                path, host, clock, mode, granted=resources, output_dir=kept
+            )
             return broker, progress(), journal, Durations(known)
 
         try:

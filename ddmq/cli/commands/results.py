@@ -19,7 +19,11 @@ class Arguments(NamedTuple):
 
     root: str = ROOT
     queue: str = QUEUE
-    dir: str = positional("the --output-dir of the workers")
+    dir: str | None = positional(
+        "the --output-dir of the workers; by default, all those that your workers noted in the "
+        "journals",
+        is_required=False,
+    )
 
 
 def results(told: Arguments, context: Context) -> Reply:
@@ -28,14 +32,17 @@ def results(told: Arguments, context: Context) -> Reply:
     broker.settings(told.queue)  # there must be such a queue
     rows = manifest(f"{broker.root}/{told.queue}", told.dir)
     shown = [row._asdict() for row in rows]
-    return Reply({"results": shown}, "\n".join(map(described, rows)), shown=shown)
+    has_several = len({row.directory for row in rows if row.file}) > 1
+    lines = [described(row, with_directory=has_several) for row in rows]
+    return Reply({"results": shown}, "\n".join(lines), shown=shown)
 
 
-def described(row: Row) -> str:
+def described(row: Row, *, with_directory: bool) -> str:
     """Return one row for people."""
     how = row.exit if isinstance(row.exit, str) else f"exit {row.exit}"
+    file = f"{row.directory}/{row.file}" if row.file and with_directory else row.file
     return printable(
-        f"{row.id}  {how:<8} {row.seconds:>9.2f} s  {row.file or '-'}  {row.input}"
+        f"{row.id}  {how:<8} {row.seconds:>9.2f} s  {file or '-'}  {row.input}"
     )
 
 
@@ -43,7 +50,8 @@ COMMANDS = (
     Command(
         "results",
         "list which result belongs to which message, by the journals",
-        "ddmq results /scratch/mq jobs results --format csv > manifest.csv",
+        "ddmq results /scratch/mq jobs\n"
+        "  ddmq results /scratch/mq jobs results --format csv > manifest.csv",
         Arguments,
         run=results,
         formats=TABLE,

@@ -510,7 +510,7 @@ _shtab_ddmq_results_options=(
   {-s,--silent}"[say errors only]"
   ":the directory of the queues, on storage all clients share:_files -/"
   ":the name of the queue:"
-  ":the --output-dir of the workers:_files -/"
+  ":the --output-dir of the workers\; by default, all those that your workers noted in the journals:_files -/"
 )
 
 # guard to ensure default positional specs are added only once per session

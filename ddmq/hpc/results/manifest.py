@@ -5,12 +5,15 @@ from __future__ import annotations
 import os
 from typing import NamedTuple
 
-from ddmq.errors import InvalidArgument, StorageError
+from ddmq.errors import DdmqError, InvalidArgument, StorageError, warn
 from ddmq.hpc import journal
+from ddmq.printable import quoted
 from ddmq.settings import show
 
 #: What becomes of a message for good, or until it runs again. All other runs tell nothing.
 _TELLING = ("acked", "failed", "dead")
+#: Directories that an error names.
+_NAMED = 5
 
 
 class Row(NamedTuple):
@@ -25,29 +28,86 @@ class Row(NamedTuple):
     """How long it ran."""
     exit: int | str
     """The exit status, or the name of the signal that ended it."""
+    directory: str
+    """The directory of its result; empty if its worker kept no results."""
 
 
-def manifest(queue_path: str, directory: str) -> list[Row]:
+def manifest(queue_path: str, directory: str | None = None) -> list[Row]:
     """Return a row for each message that the journals know, in the order of their runs.
+
+    Results are looked for in `directory`. Without it, they are looked for in the directories that
+    the journals of this user's own workers name. DdmqError says what to do if they name none.
 
     Whoever may write to the queue may write what he likes into the journals, so a file is named
     only where it is seen in the directory. StorageError: that can't be listed.
     """
+    there = {} if directory is None else {directory: _listed(directory)}
+    counting: dict[str, tuple[journal.Run, str]] = {}
+    unsure: set[journal.Run] = set()
+    ours, others = set(), set()
+    place = ""
+
+    def note(named: str, owner: int) -> None:
+        nonlocal place
+        if owner == os.geteuid():
+            place = named
+            ours.add(named)
+        else:
+            others.add(named)
+
+    each = journal.read_each(queue_path, unsure=unsure.add, note_output=note)
+    for _, runs in each:
+        place = ""  # which a journal names before its runs, if at all
+        for run in runs:
+            other, _ = counting.get(run.id, (None, ""))
+            if run.result in _TELLING and _counts_more(run, other, unsure):
+                counting[run.id] = run, place if directory is None else directory
+    if directory is None:
+        _require_named(queue_path, ours, others)
+        there = {named: _listed_if_any(named) for named in ours}
+    rows = sorted(counting.values(), key=lambda row: row[0].start)
+    return [_row(run, place, there.get(place, frozenset())) for run, place in rows]
+
+
+def _listed(directory: str) -> frozenset[str]:
     try:
-        there = set(os.listdir(directory))
+        return frozenset(os.listdir(directory))
     except OSError as error:
         raise StorageError(error) from error
     except ValueError as error:
         raise InvalidArgument(f"{show(directory)}: {error}") from error
-    counting: dict[str, journal.Run] = {}
-    unsure: set[journal.Run] = set()
-    for run in journal.read(queue_path, unsure.add):
-        other = counting.get(run.id)
-        if run.result in _TELLING and _counts_more(run, other, unsure):
-            counting[run.id] = run
-    return [
-        _row(run, there) for run in sorted(counting.values(), key=lambda run: run.start)
-    ]
+
+
+def _listed_if_any(directory: str) -> frozenset[str]:
+    """Return the names in a directory that a journal names, which may be removed by now."""
+    try:
+        return _listed(directory)
+    except StorageError as error:
+        warn(f"its results are left out: {error}")
+        return frozenset()
+
+
+def _require_named(queue_path: str, ours: set[str], others: set[str]) -> None:
+    """Raise DdmqError if no directory is named; warn of those that other users named."""
+    root, queue = os.path.split(queue_path)
+    command = f"ddmq results {quoted(root)} {queue}"
+    more = f" and {len(others) - _NAMED} more" if len(others) > _NAMED else ""
+    named = ", ".join(map(quoted, sorted(others)[:_NAMED])) + more
+    if ours and others:
+        warn(
+            f"results are left out that workers of other users keep in {named}; "
+            f"`{command} DIR` lists those in one directory"
+        )
+    elif others:
+        raise DdmqError(
+            f"queue {queue}: workers of other users keep results in {named}; if one of these is "
+            f"right, give it: `{command} DIR`"
+        )
+    elif not ours:
+        raise DdmqError(
+            f"queue {queue}: no worker has noted an --output-dir; give the directory of the "
+            f"results: `{command} DIR`"
+        )
 
 
 def _counts_more(
@@ -65,9 +125,8 @@ def _counts_more(
     return run.start > other.start
 
 
-def _row(run: journal.Run, there: set[str]) -> Row:
+def _row(run: journal.Run, directory: str, there: frozenset[str]) -> Row:
     name = (run.output or run.id) if run.result == "acked" else ""
     exit_ = run.signal or (0 if run.exit is None else run.exit)
-    return Row(
-        run.text, run.id, name if name in there else "", round(run.duration, 3), exit_
-    )
+    file = name if name in there else ""
+    return Row(run.text, run.id, file, round(run.duration, 3), exit_, directory)

@@ -580,6 +580,52 @@ def test_what_a_job_may_use_is_noted_once_before_the_first_run(tmp_path, monkeyp
     assert journal.durations(str(tmp_path)) == [1.0] * 3
 
 
+def outputs_of(directory):
+    """Return the directories of results that journals name, with the owners of these."""
+    named = []
+    parts = journal.read_each(
+        str(directory), note_output=lambda *each: named.append(each)
+    )
+    ids = [run.id for _, runs in parts for run in runs]
+    return ids, named
+
+
+def test_each_file_of_a_journal_names_the_directory_of_results(tmp_path, monkeypatch):
+    kept = journal.Journal(
+        str(tmp_path), "host", FakeClock(), None, output_dir="/a b\n"
+    )
+    monkeypatch.setattr(journal, "_ROTATED", 1)
+    for id_ in "ab":
+        kept.add(run_of(id_))
+        kept.flush()
+    kept.close()
+    ours = ("/a b\n", os.getuid())
+    assert outputs_of(tmp_path) == (["a", "b"], [ours, ours])
+    for file in (tmp_path / "journal").iterdir():
+        os.utime(file, (0, 0))
+    assert journal.compact(str(tmp_path), 1e9) == 2
+    ids, named = outputs_of(tmp_path)
+    assert (sorted(ids), named) == (["a", "b"], [ours, ours])
+
+
+@pytest.mark.root("make a file of another user")
+def test_a_merged_journal_names_no_directory_that_another_user_named(tmp_path):
+    for id_ in "ab":
+        kept = journal.Journal(
+            str(tmp_path), "host", FakeClock(), None, output_dir=f"/{id_}"
+        )
+        kept.add(run_of(id_))
+        kept.flush()
+        kept.close()
+        for file in (tmp_path / "journal").iterdir():
+            if b'"/a"' in file.read_bytes():
+                os.chown(file, 12345, -1)
+            os.utime(file, (0, 0))
+    assert journal.compact(str(tmp_path), 1e9) == 2
+    ids, named = outputs_of(tmp_path)
+    assert (sorted(ids), named) == (["a", "b"], [("/b", 0)])
+
+
 def test_it_survives_that_journals_are_merged(tmp_path):
     for id_ in "ab":
         kept = journal.Journal(

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 
 import pytest
 
-from ddmq.errors import StorageError
+from ddmq.errors import DdmqError, StorageError
 from ddmq.hpc.journal import Run
 from ddmq.hpc.results.manifest import manifest
 
@@ -34,11 +35,11 @@ def told(tmp_path):
     return told
 
 
-def test_each_message_has_one_row_in_the_order_of_the_runs(told):
+def test_each_message_has_one_row_in_the_order_of_the_runs(told, tmp_path):
     rows = told(run_of("b", 5.0), run_of("a", 3.0), files=["a", "b"])
     assert [tuple(row) for row in rows] == [
-        ("in a", "a", "a", 2.0, 0),
-        ("in b", "b", "b", 2.0, 0),
+        ("in a", "a", "a", 2.0, 0, str(tmp_path / "out")),
+        ("in b", "b", "b", 2.0, 0, str(tmp_path / "out")),
     ]
 
 
@@ -76,3 +77,70 @@ def test_a_file_is_named_only_where_it_is_seen(told):
 def test_a_directory_that_can_not_be_listed_is_an_error(tmp_path):
     with pytest.raises(StorageError, match="No such file"):
         manifest(str(tmp_path), str(tmp_path / "none"))
+
+
+@pytest.fixture
+def journals(tmp_path):
+    """Return a function that writes a journal whose worker kept results in a directory."""
+    (tmp_path / "journal").mkdir()
+
+    def write(name, directory, *runs):
+        lines = [{"output_dir": str(tmp_path / directory)}] if directory else []
+        lines += [run._asdict() for run in runs]
+        text = "".join(json.dumps(line) + "\n" for line in lines)
+        (tmp_path / "journal" / name).write_text(text)
+
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "a").touch()
+        (tmp_path / name / "b").touch()
+    return write
+
+
+def test_each_result_is_in_the_directory_of_its_own_worker(journals, tmp_path):
+    journals("0.jsonl", "one", run_of("a", 1.0), run_of("gone", 2.0))
+    journals("1.jsonl", "two", run_of("b", 3.0))
+    journals("2.jsonl", None, run_of("c", 4.0))  # whose worker kept none
+    rows = manifest(str(tmp_path))
+    assert [(row.id, row.file, os.path.basename(row.directory)) for row in rows] == [
+        ("a", "a", "one"),
+        ("gone", "", "one"),
+        ("b", "b", "two"),
+        ("c", "", ""),
+    ]
+
+
+def test_a_directory_that_was_removed_has_no_results(journals, tmp_path, caplog):
+    journals("0.jsonl", "one", run_of("a", 1.0))
+    journals("1.jsonl", "removed", run_of("b", 2.0))
+    assert [row.file for row in manifest(str(tmp_path))] == ["a", ""]
+    assert "removed: No such file" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("", "no worker has noted an --output-dir; give the directory of the results"),
+        ('{"output_dir": "relative"}\n', "no worker has noted"),
+        ('{"output_dir": 7}\n', "no worker has noted"),
+        ('{"output_dir": "/a\\u0000b"}\n', "no worker has noted"),
+    ],
+)
+def test_where_none_is_named_the_error_has_the_command(tmp_path, line, said):
+    (tmp_path / "q" / "journal").mkdir(parents=True)
+    run = json.dumps(run_of("a", 1.0)._asdict()) + "\n"
+    (tmp_path / "q" / "journal" / "0.jsonl").write_text(line + run)
+    with pytest.raises(DdmqError, match=said) as raised:
+        manifest(str(tmp_path / "q"))
+    assert str(raised.value).endswith(f"`ddmq results {tmp_path} q DIR`")
+
+
+def test_a_directory_that_another_user_names_is_not_read(
+    journals, tmp_path, monkeypatch, caplog
+):
+    journals("0.jsonl", "one", run_of("a", 1.0))
+    monkeypatch.setattr(os, "geteuid", lambda: os.getuid() + 1)
+    with pytest.raises(DdmqError, match="workers of other users keep results in") as e:
+        manifest(str(tmp_path))
+    assert str(tmp_path / "one") in str(e.value)
+    assert [x.file for x in manifest(str(tmp_path), str(tmp_path / "one"))] == ["a"]
