@@ -197,9 +197,10 @@ class Failing(NamedTuple):
         default=_DEFAULT.retry_free,
         metavar="CODES",
     )
-    on_exit: Mapping[int, str] = option(
+    on_exit: Mapping[int | str, str] = option(
         "--on-exit",
-        "move the message to another queue of this root; 128 + n stands for signal n",
+        "move the message to another queue of this root; 128 + n stands for signal n, `timeout` for "
+        "what exceeded --timeout, whatever its exit status is",
         Kind(options.on_exit),
         default=_DEFAULT.on_exit,
         metavar="CODE=queue:NAME",
@@ -440,6 +441,8 @@ def given_to_worker(
         parser.error(
             f"--env: {{{min(used)}}} stands for one message, and the command gets many"
         )
+    if options.TIMEOUT in values.on_exit and values.timeout is None:
+        parser.error("--on-exit timeout=queue:NAME needs --timeout")
     if values.output_name is not None and values.output_dir is None:
         parser.error("--output-name needs --output-dir")
     if values.on_success is not None:

@@ -58,7 +58,7 @@ class Brake:
 
     def _works(self, ended: Ended) -> bool:
         ended_itself = not ended.execution.was_killed
-        is_meant = is_special(ended.outcome, self._options) and ended_itself
+        is_meant = is_special(ended, self._options) and ended_itself
         return ended.went_well or is_meant
 
     def holds(self, ended: Ended) -> bool:

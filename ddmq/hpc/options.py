@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 #: EX_TEMPFAIL: try again later, it is not this message's fault.
 RETRY_FREE = frozenset((75,))
+#: In place of an exit status: the command took too long.
+TIMEOUT = "timeout"
 _variable = re.compile("[A-Za-z_][A-Za-z0-9_]*")
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _part = re.compile(r"([0-9]+(?:\.[0-9]+)?)([smhd])")
@@ -52,8 +54,8 @@ class WorkerOptions(NamedTuple):
     term_signal: int = signal.SIGTERM
     fatal: frozenset[int] = frozenset()
     retry_free: frozenset[int] = RETRY_FREE
-    on_exit: Mapping[int, str] = {}
-    """The queue to which a message is moved, by exit status."""
+    on_exit: Mapping[int | str, str] = {}
+    """The queue to which a message is moved, by exit status, or `timeout`."""
     on_success: Next | None = None
     """Where a message goes on, or its output, when its command succeeded."""
     retries: int = 3
@@ -114,6 +116,8 @@ class WorkerOptions(NamedTuple):
                 raise InvalidArgument("output_name needs output_dir")
         for code_, name in self.on_exit.items():
             on_exit(f"{code_}=queue:{name}")
+        if TIMEOUT in self.on_exit and self.timeout is None:
+            raise InvalidArgument("on_exit: timeout needs a timeout")
         if self.on_success is not None:
             kind, name = on_success(":".join(self.on_success))
             if name == queue:
@@ -179,9 +183,9 @@ _RULES: tuple[tuple[tuple[str, ...], Callable[[Any], bool], str], ...] = (
     (
         ("on_exit",),
         lambda value: isinstance(value, dict)
-        and all(map(_is_count, value))
+        and all(_is_count(status) or status == TIMEOUT for status in value)
         and all(map(_is_text, value.values())),
-        "a dict of exit statuses and names of queues",
+        "a dict of exit statuses (or 'timeout') and names of queues",
     ),
     (
         ("on_success",),
@@ -282,13 +286,15 @@ def code(text: str) -> int:
     raise InvalidArgument(f"{text!r} is no exit status; it must be a number up to 255")
 
 
-def on_exit(text: str) -> tuple[int, str]:
-    """Read CODE=queue:NAME."""
+def on_exit(text: str) -> tuple[int | str, str]:
+    """Read CODE=queue:NAME, or timeout=queue:NAME."""
     status, _, action = text.partition("=")
     kind, _, name = action.partition(":")
     if kind != "queue":
-        raise InvalidArgument(f"{text!r} is not CODE=queue:NAME")
-    return code(status), check_queue_name(name)
+        raise InvalidArgument(
+            f"{text!r} is neither CODE=queue:NAME nor timeout=queue:NAME"
+        )
+    return status if status == TIMEOUT else code(status), check_queue_name(name)
 
 
 def on_success(text: str) -> Next:

@@ -53,16 +53,16 @@ def nothing_done() -> dict[str, int]:
     return dict.fromkeys(("acked", "failed", "released", "moved", "lost"), 0)
 
 
-def is_special(outcome: Outcome, options: WorkerOptions) -> bool:
+def is_special(ended: Ended, options: WorkerOptions) -> bool:
     """Tell whether an exit status or an answer has a meaning of its own."""
-    if outcome.answer == "reject" or asks_for_later(outcome, options):
+    if ended.answer == "reject" or asks_for_later(ended, options):
         return True
-    return outcome.code in options.on_exit or outcome.code in options.fatal
+    return ended.code in options.on_exit or ended.code in options.fatal
 
 
-def asks_for_later(outcome: Outcome, options: WorkerOptions) -> bool:
+def asks_for_later(ended: Ended, options: WorkerOptions) -> bool:
     """Tell whether a command asks for another try later, which counts nothing."""
-    return outcome.code in options.retry_free or outcome.answer == "release"
+    return ended.code in options.retry_free or ended.answer == "release"
 
 
 def _failure(message: Message, reason: str, now: float) -> Failure:
@@ -184,7 +184,7 @@ class Settler:
 
     def settle(self, ended: Ended) -> None:
         """Do with a message what the outcome of its command says."""
-        execution, outcome = ended
+        execution = ended.execution
         options, broker = self._options, self._broker
         if execution.lost:
             self._record(ended, "lost")
@@ -194,10 +194,10 @@ class Settler:
             self._succeed(ended)
         elif execution.was_killed or execution.is_interrupted:
             self._do(ended, "released", broker.release)
-        elif outcome.code in options.on_exit:
-            target = options.on_exit[outcome.code]
+        elif ended.code in options.on_exit:
+            target = options.on_exit[ended.code]
             self._do(ended, "moved", partial(broker.move, queue=target))
-        elif asks_for_later(outcome, options):
+        elif asks_for_later(ended, options):
             later = options.backoff[0] if options.backoff else _LATER
             self._do(ended, "released", partial(broker.release, delay=later))
         else:
@@ -386,7 +386,7 @@ class Settler:
         is_tired = unlimited and message.requeue_counter >= options.retries
         act: Callable[[Message], None]
         delay = 0.0
-        is_fatal = outcome.code in options.fatal or outcome.answer == "reject"
+        is_fatal = ended.code in options.fatal or ended.answer == "reject"
         if is_fatal or is_tired:
             act = partial(self._broker.reject, reason=reason, details=details)
         else:
@@ -548,7 +548,7 @@ class Settler:
         self._owed.clear()
 
     def _not_ended(self, executions: list[Execution]) -> list[Execution]:
-        """Settle those that have ended, ack what succeeded; return the others."""
+        """Settle those that have ended, and give back the interrupted ones; return the others."""
         others = []
         for execution in executions:
             outcome = execution.outcome()
@@ -556,7 +556,7 @@ class Settler:
                 others.append(execution)
                 continue
             ended = Ended(execution, outcome)
-            if outcome.succeeded:
+            if ended.counts_in_a_drain:
                 _at_last(partial(self.settle, ended))
             id_ = execution.message.id
             if id_ in self.unsettled and id_ not in self._owed:

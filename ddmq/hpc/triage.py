@@ -58,7 +58,7 @@ class Triage:
             each = ended.pop(0)
             if self._brake.holds(each):
                 continue
-            is_meant = is_special(each.outcome, self._options)
+            is_meant = is_special(each, self._options)
             if not is_meant and self._limits.is_fast_failure(each):
                 each.execution.forgo_result()
                 self._fast_failures.append(each)
@@ -77,12 +77,12 @@ class Triage:
 
     def _runs_alone(self, ended: Ended) -> bool:
         """Let a message whose batch failed be run by itself: so it shows which one is to blame."""
-        execution, outcome = ended
+        execution = ended.execution
         if len(execution.command.executions) == 1 or ended.went_well:
             return False
         if execution.lost or execution.was_killed or execution.cancelled:
             return False
-        if asks_for_later(outcome, self._options):
+        if asks_for_later(ended, self._options):
             return False
         self._settler.forget(ended)
         self._supply.alone.append(execution.message)

@@ -417,7 +417,7 @@ class Worker:
             self._end_what_is_not_ours()
             self._settler.retry()
             for each in self._collect():
-                if each.outcome.succeeded:
+                if each.counts_in_a_drain:
                     self._settler.settle(each)
                 else:
                     self._settler.release(each)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from ddmq.errors import DdmqError
 from ddmq.hpc.faults import BadOutput
+from ddmq.hpc.options import TIMEOUT
 from ddmq.hpc.placeholders import fields_of, text_of, values_of, variable
 from ddmq.hpc.results.result import Result, is_result, remove_leftovers
 from ddmq.hpc.signals import DRAIN
@@ -187,10 +188,25 @@ class Ended(NamedTuple):
     outcome: Outcome
 
     @property
+    def code(self) -> int | str:
+        """The exit status, as shells have it; `timeout`, whatever a late command made of it."""
+        return TIMEOUT if self.execution.timed_out else self.outcome.code
+
+    @property
+    def answer(self) -> str:
+        """What a command that stays said in time; empty: nothing."""
+        return "" if self.execution.timed_out else self.outcome.answer
+
+    @property
     def went_well(self) -> bool:
         """Whether it succeeded in time."""
         run = self.execution
         return self.outcome.succeeded and not (run.timed_out or run.is_interrupted)
+
+    @property
+    def counts_in_a_drain(self) -> bool:
+        """Whether a drain has not interrupted it: it succeeded, or had taken too long before."""
+        return self.outcome.succeeded or self.execution.timed_out
 
     @property
     def is_certain(self) -> bool:

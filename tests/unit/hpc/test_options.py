@@ -91,6 +91,7 @@ def test_a_limit_is_a_number_or_a_share():
 
 def test_a_queue_to_move_to_has_a_proper_name():
     assert options.on_exit("137=queue:bigmem") == (137, "bigmem")
+    assert options.on_exit("timeout=queue:slow") == ("timeout", "slow")
     for text in ("137", "137=bigmem", "x=queue:a", "1=queue:../a", "1=queue:"):
         with pytest.raises(InvalidArgument):
             options.on_exit(text)
@@ -147,6 +148,7 @@ def test_what_is_no_command_is_refused(text):
         {},
         {"slots": 3, "timeout": 0.5, "backoff": (1, 2.5), "retries": 0},
         {"fatal": {2}, "on_exit": {137: "big"}, "env": {"A": "{slot}"}},
+        {"on_exit": {"timeout": "slow"}, "timeout": 1},
         {"output_dir": "out", "output_name": "{id}.gz", "until": "done", "logs": "all"},
         {"max_failures": 5.0, "then": ("sbatch", "collect.sh"), "log_limit": 1},
     ],
@@ -165,6 +167,8 @@ def test_what_a_program_may_give(given):
         *({"backoff": 5}, {"backoff": ("5",)}, {"fatal": [2]}, {"fatal": {-1}}),
         *({"max_failures": 0}, {"until": "ever"}, {"logs": "some"}, {"log_dir": ""}),
         *({"then": "sbatch"}, {"then": ("",)}, {"env": {"DDMQ_ID": "1"}}),
+        {"on_exit": {"timeout": "slow"}},
+        {"on_exit": {"late": "slow"}, "timeout": 1},
         *({"env": {"a b": "1"}}, {"on_exit": {300: "q"}}, {"on_exit": {1: "a/b"}}),
         *({"output_dir": "out", "output_name": "all"}, {"output_name": "{id}"}),
     ],
