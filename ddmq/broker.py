@@ -476,6 +476,21 @@ class Broker:
         return None if keyed is None else (keyed.number, keyed.first, keyed.last)
 
     @_explained
+    def count_dead(self, queue: str, key: str | None = None) -> int:
+        """Return how many dead letters a queue has; with `key`, those that it published."""
+        store = self._queue(queue).store
+        if not store.fs.listing(store.layout.dead):
+            return 0  # most workers end so, and import nothing more
+        ids = store.dead_letters.ids()
+        if key is None:
+            return len(ids)
+        from ddmq.storage.keys import Keys, name_of  # rarely needed
+
+        keyed = Keys(store).named(name_of(key))
+        ours = set() if keyed is None else keyed.ids
+        return sum(id_.partition("-")[0] in ours for id_ in ids)
+
+    @_explained
     def forget(self, queue: str, key: str) -> bool:
         """Let a key be used once more; False: nothing was published with it."""
         from ddmq.storage.keys import Keys, name_of  # rarely needed

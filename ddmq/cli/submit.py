@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, NamedTuple
 
 from ddmq import Broker
+from ddmq.cli.commands import dead_hint
 from ddmq.cli.errors import guarded, how_to_create
 from ddmq.cli.spec import (
     Help,
@@ -170,7 +171,8 @@ def _run(words: list[str]) -> int:
         if filling.force:
             WhichQueue(where.root, where.queue).create_missing()
         broker = Broker(where.root)
-        workers = workers_for(job, broker.view(where.queue)[where.queue])
+        counts = broker.view(where.queue)[where.queue]
+    workers = workers_for(job, counts)
     root = os.path.abspath(where.root)  # as it was named: nodes may see it only so
     places, path = [root, where.queue], f"{root}/{where.queue}"
     refuse_too_short(where.scheduler, job, given.job_end, path)
@@ -195,6 +197,8 @@ def _run(words: list[str]) -> int:
         return 0
     for program in (command[0], *given.stopping.then[:1], job.worker or ""):
         refuse_missing(program)
+    if said := dead_hint(counts.dead, where.root, where.queue):
+        print(f"ddmq-submit: {where.queue} has {said}", file=sys.stderr)
     keeps = bool(job.chain and not job.requeue)
     with _told_to_end():
         said = printable_lines(_submitted(where.scheduler, script, text, keeps=keeps))

@@ -6,7 +6,7 @@ import gc
 import os
 import sys
 from contextlib import ExitStack, suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ddmq import Broker, schedulers
 from ddmq.cli.errors import counted, guarded, how_to_create
@@ -42,6 +42,16 @@ DRAINED = 5
 _BLOCK = 1 << 20
 
 
+class DeadLetters(NamedTuple):
+    """The dead letters of the queue when a worker ends."""
+
+    number: int = 0
+    own: int = 0
+    """Those that are lines of its `--from-file`."""
+    file: str = ""
+    """The name of that file."""
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the worker; return its exit status."""
     words = list(sys.argv[1:] if argv is None else argv)
@@ -61,7 +71,7 @@ def _run(words: list[str]) -> int:
         has_force = bool(given.filling.from_file) and not given.filling.force
         try:
             with how_to_create(values, has_force=has_force):
-                summary = _work(
+                summary, letters = _work(
                     which, given, command, calls=calls, stderr=stderr.output
                 )
         except OSError as error:
@@ -72,16 +82,21 @@ def _run(words: list[str]) -> int:
                 why = "the current directory is gone: `cd` to another one"
             raise DdmqError(f"it can't go on: {why}") from error
         stderr.is_hurried = bool(summary.stopped)
-        _tell(summary, calls if given.saying.debug else None)
+        _tell(summary, letters, which, calls if given.saying.debug else None)
         if not summary.stopped and sys.stderr.isatty():
             _tell_what_others_hold(which)
         if (summary.left != 0 or summary.then_is_left) and summary.at_end:
             _continue_chain(which)
-    return status_of(summary, exit_zero=given.saying.exit_zero)
+    return status_of(summary, letters.own, exit_zero=given.saying.exit_zero)
 
 
-def _tell(summary: Summary, calls: CountedCalls | None) -> None:
-    """Say what was done, in one line."""
+def _tell(
+    summary: Summary,
+    letters: DeadLetters,
+    which: WhichQueue,
+    calls: CountedCalls | None,
+) -> None:
+    """Say what was done, and that the queue has dead letters, in one line."""
     said = ", ".join(f"{number} {what}" for what, number in summary.numbers.items())
     if summary.stopped:
         left = "nobody knows how many" if summary.left is None else summary.left
@@ -90,6 +105,11 @@ def _tell(summary: Summary, calls: CountedCalls | None) -> None:
         said = f"nothing was waiting; {said}"
     if summary.then_is_left:
         said += "; --then is left to the next worker"
+    if letters.number:
+        from ddmq.cli.commands import dead_hint  # rarely needed
+
+        own = f" ({letters.own:,} from {letters.file})" if letters.own else ""
+        said += f"; {dead_hint(letters.number, *which, own)}"
     if calls is not None:
         said += f"; {counted(calls.numbers)}"
     print(f"ddmq-worker: {printable(said)}", file=sys.stderr)
@@ -126,13 +146,14 @@ def _work(
     *,
     calls: CountedCalls,
     stderr: Output,
-) -> Summary:
+) -> tuple[Summary, DeadLetters]:
     clock, environ, fs = Clock(), schedulers.environment(), FileSystem(calls)
-    unpublished, copy = given.filling.from_file, ""
+    unpublished, copy, key = given.filling.from_file, "", None
+    broker: Broker | None = None
     with ExitStack() as stack:
 
         def opened() -> Broker:
-            nonlocal unpublished, copy
+            nonlocal unpublished, copy, key, broker
             if given.filling.force:
                 which.create_missing(fs=fs, clock=clock)
             broker = Broker(which.root, fs=fs, clock=clock)
@@ -142,7 +163,7 @@ def _work(
 
                 # What a pipe holds is read once, whatever comes after.
                 copy = copy or stack.enter_context(readable_twice(unpublished))
-                publish_once(broker, which.queue, copy, name=unpublished)
+                key = publish_once(broker, which.queue, copy, name=unpublished)
                 unpublished = None  # even if it has other lines when all is tried again
             return broker
 
@@ -155,7 +176,7 @@ def _work(
             stack.callback(shown.close)
             return shown
 
-        return work(
+        summary = work(
             opened,
             which.queue,
             command,
@@ -167,10 +188,16 @@ def _work(
             progress=progress,
             stderr=stderr,
         )
+    letters = DeadLetters()
+    with suppress(DdmqError):  # the work is done all the same
+        if broker is not None and (number := broker.count_dead(which.queue)):
+            own = 0 if key is None else broker.count_dead(which.queue, key)
+            letters = DeadLetters(number, own, given.filling.from_file or "")
+    return summary, letters
 
 
-def publish_once(broker: Broker, queue: str, path: str, *, name: str = "") -> None:
-    """Publish each line of a file, unless the same lines were published so before.
+def publish_once(broker: Broker, queue: str, path: str, *, name: str = "") -> str:
+    """Publish each line of a file, unless the same lines were published so before; return the key.
 
     So the same command may be started again, or in each task of an array. `name` is what the user
     calls the file.
@@ -197,6 +224,7 @@ def publish_once(broker: Broker, queue: str, path: str, *, name: str = "") -> No
     if not is_new:
         said += " before, and not again"
     print(f"ddmq-worker: {printable(name or path)}: {said}", file=sys.stderr)
+    return key
 
 
 def deadline_of(given: JobEnd, environ: dict[str, str], clock: Clock) -> Deadline:
@@ -227,9 +255,10 @@ def worker_options(given: WorkerArguments, environ: dict[str, str]) -> WorkerOpt
     return WorkerOptions(**values, spool=environ.get("TMPDIR", "/tmp"))
 
 
-def status_of(summary: Summary, *, exit_zero: bool = False) -> int:
+def status_of(summary: Summary, own_dead: int = 0, *, exit_zero: bool = False) -> int:
     """Return the exit status that tells what became of the messages.
 
+    `own_dead` lines of `--from-file` are dead letters: they failed, whichever worker ran them.
     With `exit_zero`, messages that failed are no failure of the job.
     """
     if summary.broken:
@@ -238,5 +267,6 @@ def status_of(summary: Summary, *, exit_zero: bool = False) -> int:
         return DRAINED
     if summary.then_has_failed:
         return SOME_FAILED
-    some_failed = summary.numbers["failed"] or summary.numbers["lost"]
+    numbers = summary.numbers
+    some_failed = numbers["failed"] or numbers["lost"] or own_dead
     return SOME_FAILED if some_failed and not exit_zero else 0

@@ -69,8 +69,8 @@ SIGTERM, SIGINT, SIGUSR1 and SIGUSR2 drain: nothing more is consumed, the comman
 and what does not succeed within --grace is given back, which counts nothing. The same again after
 5 seconds cuts the grace short.
 
-exit status: 0 everything was acked, 4 some messages failed (with --exit-zero: 0), 5 stopped with
-work left, 1 an error that is explained, 2 wrong usage
+exit status: 0 everything was acked, 4 some messages failed, or lines of --from-file are dead letters
+(with --exit-zero: 0), 5 stopped with work left, 1 an error that is explained, 2 wrong usage
 """
 
 

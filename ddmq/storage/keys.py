@@ -84,6 +84,12 @@ class Keyed(NamedTuple):
         parts = draft, priority, due and f"{due:013d}", f"{durable:d}", policy, *rest
         return ".".join(map(str, parts))
 
+    @property
+    def ids(self) -> set[str]:
+        """The ids of all bundles, or that of the only message."""
+        first = self.first.partition("-")[0]
+        return {first, *(_bundle_id(first, n) for n in range(1, self.bundles))}
+
     @classmethod
     def parse(cls, target: str) -> Keyed | None:
         """Read the target of a link."""
@@ -104,6 +110,16 @@ class Keyed(NamedTuple):
             first,
             last,
         )
+
+
+def _bundle_id(first: str, number: int) -> str:
+    """Return the id of a further bundle of a key. It follows from that of the first bundle.
+
+    So the link, which has no room for the ids of all bundles, names them all the same.
+    """
+    import hashlib  # rarely needed
+
+    return hashlib.sha256(f"{first}.{number}".encode()).hexdigest()[: len(first)]
 
 
 def key_of_draft(filename: str) -> str | None:
@@ -205,7 +221,8 @@ class Keys:
             layout.make_directory(directory)
             for bunch in chunks(messages, store.bundle_size):
                 priority, policy = options.priority, options.policy
-                bundle = Bundle(priority, 0, new_id(), len(bunch), policy)
+                id_ = _bundle_id(bundles[0].id, len(bundles)) if bundles else new_id()
+                bundle = Bundle(priority, 0, id_, len(bunch), policy)
                 store.write_bundle(f"{directory}/{bundle.id}", bunch, options)
                 bundles.append(bundle)
             store.place_bundles(directory, bundles, options)

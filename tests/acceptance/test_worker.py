@@ -345,6 +345,52 @@ def test_what_was_tried_leaves_nothing(root, broker, tmp_path):
     assert os.listdir(tmp_path / "log") == []
 
 
+def test_inputs_that_are_dead_letters_are_a_failure_also_when_they_died_before(
+    root, broker, tmp_path
+):
+    path, place = tmp_path / "my files.txt", f"{root} jobs"
+    path.write_text("".join(f"{n}\n" for n in range(5)))
+    fails = [
+        "--retries",
+        "0",
+        "--no-brake",
+        root,
+        "jobs",
+        "--",
+        "sh",
+        "-c",
+        "exit $(($0 < 3))",
+    ]
+    ours = ["--from-file", path, *fails]
+    hint = f"`ddmq dead {place}` lists them, `ddmq redrive {place}` puts them back"
+    status, _, err = worked(*ours)
+    assert status == 4
+    assert err.endswith(
+        f"2 acked, 3 failed, 0 released, 0 moved, 0 lost; {hint_of(hint, 3, 3, path)}"
+    )
+    # The same again, beside a dead letter that is not ours.
+    broker.publish("jobs", "0")
+    assert worked(*fails)[0] == 4
+    status, _, err = worked(*ours)
+    assert status == 4
+    assert err.endswith(f"nothing was waiting; {NOTHING}; {hint_of(hint, 4, 3, path)}")
+    assert worked("--exit-zero", *ours)[0] == 0
+    # Those of others are told, and no failure of this worker.
+    status, _, err = worked(root, "jobs", "--", "true")
+    assert (status, err.endswith(f"{NOTHING}; 4 dead letters: {hint}\n")) == (0, True)
+    broker.redrive("jobs", [x.id for x in broker.dead("jobs") if "-" in x.id])
+    status, _, err = worked("--from-file", path, root, "jobs", "--", "true")
+    assert status == 0
+    assert err.endswith(f"; 1 dead letter: {hint}\n")
+
+
+NOTHING = "0 acked, 0 failed, 0 released, 0 moved, 0 lost"
+
+
+def hint_of(hint, number, own, path):
+    return f"{number} dead letters ({own} from {path}): {hint}\n"
+
+
 def test_the_help_shows_examples():
     status, out, _ = worked("-h")
     assert status == 0

@@ -316,6 +316,17 @@ def test_the_job_is_submitted_and_its_id_printed(
     assert record.read_text() == got.given()
 
 
+def test_dead_letters_are_told(capsys, broker, fake, here):
+    fake("sbatch", "Submitted batch job 12345")
+    broker.publish("jobs", "x")
+    broker.reject(broker.consume("jobs")[0])
+    status, out, err = run(capsys, "slurm", broker.root, "jobs", *COMMAND)
+    assert (status, out) == (0, "Submitted batch job 12345\n")
+    place = f"{broker.root} jobs"
+    assert f"ddmq-submit: jobs has 1 dead letter: `ddmq dead {place}`" in err
+    assert f"`ddmq redrive {place}`" in err
+
+
 def test_the_schedulers_own_words_are_quoted(capsys, broker, fake, here):
     fake("sbatch", "sbatch: error: invalid account", status=1)
     status, _, err = run(capsys, "slurm", broker.root, "jobs", *COMMAND)

@@ -121,6 +121,23 @@ def at_work(found: Overview) -> str:
     return f"{text} ({unrenewed.number} not renewed for {age}, back in {back_in})"
 
 
+def dead_hint(number: int, root: str, queue: str, which: str = "") -> str:
+    """Say how many dead letters a queue has, and what lists and redrives them.
+
+    `which` says more about them. Empty: the queue has none.
+    """
+    if not number:
+        return ""
+    from ddmq.printable import quoted  # rarely needed
+
+    place = f"{quoted(root)} {quoted(queue)}"
+    letters = "dead letter" if number == 1 else "dead letters"
+    return (
+        f"{number:,} {letters}{which}: `ddmq dead {place}` lists them, "
+        f"`ddmq redrive {place}` puts them back"
+    )
+
+
 def follow_ups_of(broker: Broker, queue: str) -> list[FollowUp]:
     """Return what is to be run when a queue is done: `ddmq-worker --then`."""
     return broker.with_follow_ups(queue, lambda each: each.all())

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from ddmq import Broker
 from ddmq.broker import STATES
-from ddmq.cli.commands import ANY_QUEUES, ROOT, at_work, follow_ups_of
+from ddmq.cli.commands import ANY_QUEUES, ROOT, at_work, dead_hint, follow_ups_of
 from ddmq.cli.spec import SECONDS, Command, Reply, option, switch
 from ddmq.errors import QueueNotFound, StorageError
 
@@ -48,7 +48,7 @@ def view(told: View, context: Context) -> Reply:
         return Reply({"queues": names}, "\n".join(names))
     found = broker.overview(told.queue)
     workforces = {name: _workforce(broker, name, found[name].counts) for name in found}
-    reply = _counted(found, workforces)
+    reply = _counted(found, workforces, told.root)
     if context.is_for_programs:
         for name, counted in reply.value.items():
             counted["then"] = []
@@ -73,11 +73,13 @@ def _workforce(broker: Broker, queue: str, counts: Counts) -> Workforce | None:
 
 
 def _counted(
-    queues: Mapping[str, Overview], workforces: Mapping[str, Workforce | None]
+    queues: Mapping[str, Overview],
+    workforces: Mapping[str, Workforce | None],
+    root: str,
 ) -> Reply:
     """Reply with numbers of messages, for people as a table, and below it what else is known.
 
-    That is what nobody renews, whether the queue is paused, and who works on it.
+    That is what no client renews, whether the queue is paused, its dead letters, and its workers.
     """
     width = max(map(len, ("queue", *queues)))
     heads = "".join(f"{state:>10}" for state in (*STATES, "done"))
@@ -92,6 +94,8 @@ def _counted(
             below.append(f"{name}: {at_work(found)}")
         if found.paused is not None:
             below.append(f"{name}: paused {found.paused}; workers take nothing")
+        if said := dead_hint(found.counts.dead, root, name):
+            below.append(f"{name}: {said}")
         if workforce is not None and (said := workforce.told(found.counts)):
             below.append(f"{name}: {said}")
         value[name] = {

@@ -6,11 +6,10 @@ import sys
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ddmq import Broker
-from ddmq.cli.commands import QUEUES, ROOT, at_work, follow_ups_of
+from ddmq.cli.commands import QUEUES, ROOT, at_work, dead_hint, follow_ups_of
 from ddmq.cli.spec import SECONDS, Command, Reply, option, switch
 from ddmq.clock import Clock, date
 from ddmq.errors import DdmqError, warn
-from ddmq.printable import quoted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -92,16 +91,14 @@ def wait(told: Arguments, context: Context) -> Reply:
             if left is not None:
                 left = max(told.timeout - (clock.monotonic() - began), 0)
     lines = [_of_then(name, follow_ups_of(broker, name)) for name in told.queue]
-    value: dict[str, Any] = {"empty": told.queue}
-    status = 0
-    if told.progress:
-        value["dead"] = dead = {n: broker.view(n)[n].dead for n in told.queue}
-        lines += [
-            f"{name}: {number:,} dead: `ddmq dead -k {quoted(told.root)} {quoted(name)}` says why"
-            for name, number in dead.items()
-            if number
-        ]
-        status = ARE_DEAD if any(dead.values()) else 0
+    dead = {name: broker.count_dead(name) for name in told.queue}
+    lines += [
+        f"{name}: {dead_hint(number, told.root, name)}"
+        for name, number in dead.items()
+        if number
+    ]
+    value: dict[str, Any] = {"empty": told.queue, "dead": dead}
+    status = ARE_DEAD if told.progress and any(dead.values()) else 0
     return Reply(value, "\n".join(filter(None, lines)), status=status)
 
 

@@ -101,6 +101,21 @@ def test_what_is_published_with_a_key_is_as_its_publisher_wanted_it(
 
 
 @NUMBERS
+def test_the_dead_letters_of_a_key_are_known_without_their_texts(
+    root, clock, broker, number
+):
+    ours = client(root, clock)
+    publish(ours, number)
+    publish(ours, 25, key="k2")
+    ours.publish_many(QUEUE, TEXTS)
+    assert ours.count_dead(QUEUE, "k") == ours.count_dead(QUEUE) == 0
+    while found := broker.consume(QUEUE, 50):
+        broker.reject(found)
+    numbers = [ours.count_dead(QUEUE, key) for key in ("k", "k2", "none", None)]
+    assert numbers == [number or 1, 25, 0, (number or 1) + 50]
+
+
+@NUMBERS
 def test_what_is_published_with_a_key_belongs_to_the_group(root, clock, broker, number):
     os.chmod(root / QUEUE, 0o2770)
     publish(client(root, clock), number)

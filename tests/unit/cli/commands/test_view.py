@@ -16,6 +16,17 @@ def test_view_shows_a_table(sh, root):
     assert row.split() == ["testmq", "1", "0", "0", "0", "-"]
 
 
+def test_view_says_what_lists_and_redrives_dead_letters(sh, root):
+    broker = Broker(root)
+    broker.publish_many("testmq", ["x", "y"])
+    broker.reject(broker.consume("testmq", 2))
+    told = sh.ok("view", root).split("\n")[-1]
+    assert told.startswith("testmq: 2 dead letters: ")
+    assert f"`ddmq dead {root} testmq`" in told
+    assert f"`ddmq redrive {root} testmq`" in told
+    assert json.loads(sh.ok("view", root, "--format", "json"))["testmq"]["dead"] == 2
+
+
 def made_older(root, seconds):
     """Let leases end sooner, as if they had been made so many seconds ago."""
     work = root / "testmq" / "work"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 
 import pytest
@@ -126,12 +127,16 @@ def test_whether_messages_are_dead_is_its_exit_status(sh, root):
     broker = Broker(root)
     broker.publish("testmq", "x")
     broker.reject(broker.consume("testmq"))
-    assert sh.ok("wait", root, "testmq") == ""
-    status, out, _ = sh("wait", root, "testmq", "--progress")
-    assert (status, out) == (
-        4,
-        f"testmq: 1 dead: `ddmq dead -k {root} testmq` says why\n",
+    place = f"{root} testmq"
+    told = (
+        f"testmq: 1 dead letter: `ddmq dead {place}` lists them, "
+        f"`ddmq redrive {place}` puts them back"
     )
+    assert sh.ok("wait", root, "testmq") == told
+    status, out, _ = sh("wait", root, "testmq", "--progress")
+    assert (status, out) == (4, f"{told}\n")
+    told = json.loads(sh.ok("wait", root, "testmq", "--format", "json"))
+    assert told == {"empty": ["testmq"], "dead": {"testmq": 1}}
 
 
 def test_the_name_of_a_queue_is_one_word_for_a_shell(sh, root):
@@ -139,7 +144,7 @@ def test_the_name_of_a_queue_is_one_word_for_a_shell(sh, root):
     broker.publish("a; rm b", "x")
     broker.reject(broker.consume("a; rm b"))
     told = sh("wait", root, "a; rm b", "--progress")[1]
-    assert f"`ddmq dead -k {root} 'a; rm b'`" in told
+    assert f"`ddmq dead {root} 'a; rm b'`" in told
 
 
 def test_it_is_not_said_more_often_than_every_so_many_seconds(root):
@@ -167,7 +172,10 @@ def test_what_moves_between_queues_is_waited_for_in_any_order(root, monkeypatch)
     monkeypatch.setattr("ddmq.clock.Clock.sleep", lambda *_: steps.pop(0)())
     context = Context(FileSystem(), lambda _: None, is_typed=True)
     reply = wait.wait(wait.Arguments(str(root), names, None, progress=False), context)
-    assert (reply.value, steps) == ({"empty": names}, [])
+    assert (reply.value, steps) == (
+        {"empty": names, "dead": dict.fromkeys(names, 0)},
+        [],
+    )
 
 
 def test_a_message_that_moves_while_all_look_empty_is_waited_for(root, monkeypatch):
