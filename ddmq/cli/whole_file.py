@@ -40,7 +40,7 @@ def ordinary(path: str, *, follow: bool) -> str:
         raise StorageError(error) from error
     if not stat.S_ISREG(mode):
         raise InvalidArgument(
-            f"{found}: no ordinary file; without -o, all goes to standard output"
+            f"{found}: no ordinary file, and nothing else is replaced; name another file"
         )
     return found
 

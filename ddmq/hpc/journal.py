@@ -21,7 +21,7 @@ from ddmq.storage.layout import (
     JOURNAL_LINE,
     JOURNAL_SUFFIX,
 )
-from ddmq.storage.names import new_token, random_below
+from ddmq.storage.names import MAX_STAMP, new_token, random_below
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -97,6 +97,8 @@ class Run(NamedTuple):
     """The name of its result in the output directory, empty when none was kept."""
     logged: str = ""
     """Which of its logs there are: `out`, `err`, or both with a space between them."""
+    stamp: int = 0
+    """When the message joined the queue, in ns since 1970: its place. Earlier workers wrote none."""
     batch: int = 1
     """How many messages its command had at once. Duration, CPU time and memory are of them all."""
 
@@ -134,6 +136,7 @@ _SOUND = frozenset(
         str,
         str,
         int,
+        int,
     )
     for start, duration, cpu, exit_, signal in product(
         *[(float, int)] * 3, (int, type(None)), (str, type(None))
@@ -152,6 +155,7 @@ _USUAL = {
     **dict.fromkeys(Run._fields, _PLAIN),
     **dict.fromkeys(("start", "duration", "cpu"), _TIME),
     **dict.fromkeys(("slot", "peak_kib", "batch"), _COUNT),
+    "stamp": "(0|[1-9][0-9]{0,18})",
     "exit": r"(null|0|[1-9][0-9]{0,17})",
     "signal": r"(null|\"[A-Z0-9]+\")",
     "timed_out": "(true|false)",
@@ -546,6 +550,7 @@ def _parsed(line: bytes) -> Run | None:
         and 0 <= run.slot <= _LARGEST
         and 0 <= run.peak_kib <= _LARGEST
         and 0 <= run.batch <= _LARGEST
+        and 0 <= run.stamp <= MAX_STAMP
         and (run.exit is None or 0 <= run.exit <= _LARGEST)
     )
     return run if sound else None
@@ -569,6 +574,7 @@ def _as_usual(fields: tuple[str, ...]) -> Run:
         timed_out,
         output,
         logged,
+        stamp,
         batch,
     ) = fields
     return Run(
@@ -588,6 +594,7 @@ def _as_usual(fields: tuple[str, ...]) -> Run:
         timed_out == "true",
         output,
         logged,
+        int(stamp),
         int(batch),
     )
 

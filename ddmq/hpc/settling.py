@@ -19,6 +19,7 @@ from ddmq.hpc.running.execution import Ended
 from ddmq.hpc.running.process import Outcome
 from ddmq.printable import printable
 from ddmq.seen import Failure
+from ddmq.storage.names import Lease
 from ddmq.storage.workers import MOST_FAILURES, MOST_TEXT
 
 if TYPE_CHECKING:
@@ -607,9 +608,11 @@ class Settler:
     def _run(self, ended: Ended, result: str) -> Run:
         """Return what the journal says of a run."""
         execution, outcome = ended
+        message = execution.message
+        lease = message.lease or Lease.parse(message.filename)
         is_logged = self._options.keeps_log_of(result)
         return Run(
-            id=execution.message.id,
+            id=message.id,
             start=execution.started,
             duration=execution.duration,
             result=result,
@@ -621,9 +624,10 @@ class Settler:
             peak_kib=outcome.peak_kib,
             cpu=outcome.cpu_seconds,
             log=execution.log if is_logged else "",
-            text=beginning(text_of(execution.message.message)),
+            text=beginning(text_of(message.message)),
             timed_out=execution.timed_out,
             output=execution.output,
             logged=execution.logged if is_logged else "",
+            stamp=0 if lease is None else lease.entry.stamp,
             batch=len(execution.command.executions),
         )

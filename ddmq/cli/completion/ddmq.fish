@@ -46,7 +46,7 @@ function _shtab_ddmq_using
 end
 
 set -g _shtab_ddmq_commands view workers peek show status create delete publish forget consume ack nack release reject renew move cancel pause resume drain purge clean export import migrate dead log results report redrive wait config check doctor json worker submit help
-set -g _shtab_ddmq_opts_with_value --backoff --batch --chain --clients --code --completion --deadline --delay --env --fast-failures --fatal --format --from-file --grace --host --job --key --lock-timeout --log-dir --log-limit --logs --max-failures --max-messages --max-workers --min-remaining --mode --number --on-exit --on-success --only --option --output --output-dir --output-name --poll-max --priority --purged-after --reason --requeue-limit --requeue-prio --retries --retry-free --set --since --slots --slowest --term-signal --text --then --time --timeout --unset --wait --watch --worker --workers -j -l -n -o -p -t -w
+set -g _shtab_ddmq_opts_with_value --backoff --batch --chain --clients --code --completion --concat --deadline --delay --env --fast-failures --fatal --format --from-file --grace --host --job --key --lock-timeout --log-dir --log-limit --logs --max-failures --max-messages --max-workers --min-remaining --mode --number --on-exit --on-success --only --option --output --output-dir --output-name --poll-max --priority --purged-after --reason --requeue-limit --requeue-prio --retries --retry-free --set --since --slots --slowest --term-signal --text --then --time --timeout --unset --wait --watch --worker --workers -j -l -n -o -p -t -w
 
 complete -c ddmq -e
 complete -c ddmq -f
@@ -305,8 +305,10 @@ complete -c ddmq -n '_shtab_ddmq_using log' -s v -l verbose -d 'say more'
 complete -c ddmq -n '_shtab_ddmq_using log' -s d -l debug -d 'say everything, and count the system calls'
 complete -c ddmq -n '_shtab_ddmq_using log' -s s -l silent -d 'say errors only'
 complete -c ddmq -n '_shtab_ddmq_using log; and test $_shtab_ddmq_npos -eq 0' -ka "(__fish_complete_directories)" -d 'the directory of the queues, on storage all clients share'
-complete -c ddmq -n '_shtab_ddmq_using; and test $_shtab_ddmq_npos -eq 0' -a results -d 'List which result belongs to which message, by the journals.'
+complete -c ddmq -n '_shtab_ddmq_using; and test $_shtab_ddmq_npos -eq 0' -a results -d 'List which result belongs to which message, by the journals; or write their contents.'
 complete -c ddmq -n '_shtab_ddmq_using results' -s h -l help -d 'show this help message and exit'
+complete -c ddmq -n '_shtab_ddmq_using results' -l cat -d 'write the contents of all results to standard output, in the order of publishing'
+complete -c ddmq -n '_shtab_ddmq_using results' -l concat -x -d 'the same to this file, which is there whole or not at all'
 complete -c ddmq -n '_shtab_ddmq_using results' -l format -xka "plain json yaml csv" -d 'how to print; plain by default'
 complete -c ddmq -n '_shtab_ddmq_using results' -s v -l verbose -d 'say more'
 complete -c ddmq -n '_shtab_ddmq_using results' -s d -l debug -d 'say everything, and count the system calls'

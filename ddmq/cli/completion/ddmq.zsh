@@ -32,7 +32,7 @@ _shtab_ddmq_commands() {
     release:'Give consumed messages back unharmed; it does not count.'
     renew:'Prolong the leases of consumed messages.'
     report:'Make a page that tells what a run was, from the journals.'
-    results:'List which result belongs to which message, by the journals.'
+    results:'List which result belongs to which message, by the journals; or write their contents.'
     resume:'Let workers take messages of a paused queue again.'
     show:'Show one message whole: waiting, at work, delayed or dead.'
     status:'Tell where messages are, or what became of them, in a word each.'
@@ -504,6 +504,8 @@ _shtab_ddmq_report_defaults_added=0
 
 _shtab_ddmq_results_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
+  "--cat[write the contents of all results to standard output, in the order of publishing]"
+  "--concat[the same to this file, which is there whole or not at all]:FILE:"
   "--format[how to print\; plain by default]:format:(plain json yaml csv)"
   {-v,--verbose}"[say more]"
   {-d,--debug}"[say everything, and count the system calls]"

@@ -9,6 +9,7 @@ from ddmq.errors import DdmqError, InvalidArgument, StorageError, warn
 from ddmq.hpc import journal
 from ddmq.printable import quoted
 from ddmq.settings import show
+from ddmq.storage.names import parse_id
 
 #: What becomes of a message for good, or until it runs again. All other runs tell nothing.
 _TELLING = ("acked", "failed", "dead")
@@ -30,10 +31,16 @@ class Row(NamedTuple):
     """The exit status, or the name of the signal that ended it."""
     directory: str
     """The directory of its result; empty if its worker kept no results."""
+    result: str
+    """What became of it: acked, failed or dead."""
 
 
 def manifest(queue_path: str, directory: str | None = None) -> list[Row]:
-    """Return a row for each message that the journals know, in the order of their runs.
+    """Return a row for each message that the journals know, in the order of publishing.
+
+    A message is published when it joins the queue. Lines of one bundle are in their own order,
+    whenever they ran. Another message that was lost, in a run that no journal knows, counts as
+    published when it was requeued.
 
     Results are looked for in `directory`. Without it, they are looked for in the directories that
     the journals of this user's own workers name. DdmqError says what to do if they name none.
@@ -46,6 +53,7 @@ def manifest(queue_path: str, directory: str | None = None) -> list[Row]:
     unsure: set[journal.Run] = set()
     ours, others = set(), set()
     place = ""
+    joined: dict[str, int] = {}  # by bundle, or by id
 
     def note(named: str, owner: int) -> None:
         nonlocal place
@@ -59,14 +67,29 @@ def manifest(queue_path: str, directory: str | None = None) -> list[Row]:
     for _, runs in each:
         place = ""  # which a journal names before its runs, if at all
         for run in runs:
+            bundle, line = _line_of(run.id)
+            stamp = (run.stamp or int(run.start * 1e9)) - line
+            joined[bundle] = min(stamp, joined.get(bundle, stamp))
             other, _ = counting.get(run.id, (None, ""))
             if run.result in _TELLING and _counts_more(run, other, unsure):
                 counting[run.id] = run, place if directory is None else directory
     if directory is None:
         _require_named(queue_path, ours, others)
         there = {named: _listed_if_any(named) for named in ours}
-    rows = sorted(counting.values(), key=lambda row: row[0].start)
+
+    def order(row: tuple[journal.Run, str]) -> tuple[int, str]:
+        bundle, line = _line_of(row[0].id)
+        return joined[bundle] + line, bundle
+
+    rows = sorted(counting.values(), key=order)
     return [_row(run, place, there.get(place, frozenset())) for run, place in rows]
+
+
+def _line_of(id_: str) -> tuple[str, int]:
+    """Return the bundle that a message was published in, and its line; else its id, and 0."""
+    bundle, _, line = id_.rpartition("-")
+    is_line = parse_id(bundle) is not None and line.isdecimal()
+    return (bundle, int(line)) if is_line else (id_, 0)
 
 
 def _listed(directory: str) -> frozenset[str]:
@@ -129,4 +152,5 @@ def _row(run: journal.Run, directory: str, there: frozenset[str]) -> Row:
     name = (run.output or run.id) if run.result == "acked" else ""
     exit_ = run.signal or (0 if run.exit is None else run.exit)
     file = name if name in there else ""
-    return Row(run.text, run.id, file, round(run.duration, 3), exit_, directory)
+    seconds = round(run.duration, 3)
+    return Row(run.text, run.id, file, seconds, exit_, directory, run.result)

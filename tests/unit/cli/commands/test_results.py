@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 import subprocess
 import sys
 
@@ -57,7 +58,7 @@ def test_a_program_gets_objects_or_a_table(listed):
     objects = json.loads(listed("--format", "json"))
     assert objects[0]["input"] == 'in, "a"\x1b[2J.txt'
     table = list(csv.DictReader(io.StringIO(listed("--format", "csv"))))
-    columns = ["input", "id", "file", "seconds", "exit", "directory"]
+    columns = ["input", "id", "file", "seconds", "exit", "directory", "result"]
     assert list(table[0]) == columns
     assert table[0]["input"] == 'in, "a"\\x1b[2J.txt'
     assert table[1] == {k: str(v) for k, v in objects[1].items()}
@@ -95,6 +96,116 @@ def test_the_directory_is_that_of_the_workers(sh, root, tmp_path):
 def test_without_any_the_error_says_what_to_type(sh, root):
     said = sh.error("results", root, "testmq")
     assert said.endswith(f"`ddmq results {root} testmq DIR`\n")
+
+
+COPY = [
+    *(PYTHON, "-c"),
+    "import os, sys; text = sys.argv[1]; sys.exit(3) if 'bad' in text else 0; "
+    "text == 'none' or open(os.environ['DDMQ_OUTPUT'], 'w').write(text + '\\n')",
+    "{}",
+]
+
+
+@pytest.fixture
+def ran(sh, root, tmp_path):
+    """Return a function that lets commands copy messages, in two slots, to `out`."""
+
+    def ran(*texts):
+        (tmp_path / "texts").write_text("".join(f"{text}\n" for text in texts))
+        sh.ok("publish", root, "testmq", "--from-file", tmp_path / "texts")
+        options = ["-j", "2", "--retries", "0", "--no-brake", "--output-dir", "out"]
+        worker = [PYTHON, "-m", "ddmq", "worker", *options, str(root), "testmq", "--"]
+        subprocess.run([*worker, *COPY], cwd=tmp_path, capture_output=True)
+        return tmp_path / "out"
+
+    return ran
+
+
+@pytest.mark.parametrize("number", [5, 12])
+def test_results_are_written_in_the_order_of_the_lines(sh, root, tmp_path, ran, number):
+    texts = [f"text {n}" for n in reversed(range(number))]
+    ran(*texts)
+    wanted = "".join(f"{text}\n" for text in texts)
+    assert sh("results", root, "testmq", "--cat") == (0, wanted, "")
+    whole = tmp_path / "whole"
+    assert sh.ok("results", root, "testmq", "--concat", whole) == str(number)
+    assert whole.read_text() == wanted
+    rows = json.loads(sh.ok("results", root, "testmq", "--format", "json"))
+    assert [row["input"] for row in rows] == texts
+    whole.write_text("old")
+    request = {"cmd": "results", "root": str(root), "queue": "testmq"}
+    reply = json.loads(sh.ok("json", json.dumps({**request, "concat": str(whole)})))
+    assert reply == {"results": number, "dead": 0, "unfinished": 0, "unreadable": 0}
+    assert whole.read_text() == wanted
+
+
+@pytest.mark.parametrize(
+    ("texts", "later", "status", "said"),
+    [
+        (["a", "bad", "b"], [], 4, "no result of 1 dead letter; see `ddmq dead "),
+        (
+            ["a", "b"],
+            ["c", "d"],
+            5,
+            "no result of 2 unfinished messages; see `ddmq view ",
+        ),
+        (["a", "none", "b"], [], 1, "no result of 1 acked message; see `ddmq log "),
+        (["a", "bad", "b"], ["c"], 4, "no result of 1 unfinished message; "),
+    ],
+)
+def test_what_has_no_result_is_told_and_has_a_status(
+    sh, root, tmp_path, ran, caplog, texts, later, status, said
+):
+    ran(*texts)
+    for text in later:
+        sh.ok("publish", root, "testmq", text)
+    caplog.clear()
+    assert sh("results", root, "testmq", "--cat")[:2] == (status, "a\nb\n")
+    assert said in caplog.text
+    assert f" {root} testmq`" in caplog.text
+    whole = tmp_path / "whole"
+    assert sh("results", root, "testmq", "--concat", whole)[:2] == (status, "2\n")
+    assert whole.read_text() == "a\nb\n"
+
+
+@pytest.mark.parametrize("trap", ["link", "fifo", "directory", "removed"])
+def test_no_link_is_followed_in_the_directory(sh, root, tmp_path, ran, caplog, trap):
+    out = ran("a", "b")
+    first, _ = json.loads(sh.ok("results", root, "testmq", "--format", "json"))
+    (tmp_path / "secret").write_text("secret")
+    (out / first["file"]).unlink()
+    if trap == "link":
+        (out / first["file"]).symlink_to(tmp_path / "secret")
+    elif trap == "fifo":
+        os.mkfifo(out / first["file"])
+    elif trap == "directory":
+        (out / first["file"]).mkdir()
+    assert sh("results", root, "testmq", "--cat")[:2] == (1, "b\n")
+    assert f"left out: {first['id']}" in caplog.text
+    assert "secret" not in caplog.text
+
+
+def test_a_file_that_is_no_ordinary_one_or_a_result_is_not_replaced(
+    sh, root, tmp_path, ran
+):
+    out = ran("a")
+    [row] = json.loads(sh.ok("results", root, "testmq", "--format", "json"))
+    (tmp_path / "link").symlink_to(tmp_path / "target")
+    said = sh.wrong("results", root, "testmq", "--concat", tmp_path / "link")
+    assert "no ordinary file" in said
+    said = sh.wrong("results", root, "testmq", "--concat", out / row["file"])
+    assert f"it is the result of message {row['id']}" in said
+    missing = tmp_path / "none" / "whole"
+    assert "No such file" in sh.error("results", root, "testmq", "--concat", missing)
+    assert (out / row["file"]).read_text() == "a\n"
+
+
+def test_it_writes_to_one_place(sh, root, tmp_path):
+    words = ["results", root, "testmq", tmp_path, "--cat"]
+    assert "not both" in sh.wrong(*words, "--concat", tmp_path / "x")
+    assert "has no --format" in sh.wrong(*words, "--format", "csv")
+    request = {"cmd": "results", "root": str(root), "queue": "testmq", "cat": True}
+    assert sh("json", json.dumps(request))[0] == 2
 
 
 def test_only_tables_are_printed_as_such(sh, root):

@@ -38,8 +38,8 @@ def told(tmp_path):
 def test_each_message_has_one_row_in_the_order_of_the_runs(told, tmp_path):
     rows = told(run_of("b", 5.0), run_of("a", 3.0), files=["a", "b"])
     assert [tuple(row) for row in rows] == [
-        ("in a", "a", "a", 2.0, 0, str(tmp_path / "out")),
-        ("in b", "b", "b", 2.0, 0, str(tmp_path / "out")),
+        ("in a", "a", "a", 2.0, 0, str(tmp_path / "out"), "acked"),
+        ("in b", "b", "b", 2.0, 0, str(tmp_path / "out"), "acked"),
     ]
 
 
@@ -144,3 +144,19 @@ def test_a_directory_that_another_user_names_is_not_read(
         manifest(str(tmp_path))
     assert str(tmp_path / "one") in str(e.value)
     assert [x.file for x in manifest(str(tmp_path), str(tmp_path / "one"))] == ["a"]
+
+
+def test_the_order_is_that_of_publishing_whenever_they_ran(told):
+    bundle, single, late = "ab" * 10, "cd" * 10, "ef" * 10
+    rows = told(
+        run_of(late, 1.0, stamp=500),
+        run_of(f"{bundle}-10", 2.0, stamp=110),
+        run_of(
+            f"{bundle}-2", 9.0, stamp=10**18
+        ),  # it came back to the end of the queue
+        run_of(f"{bundle}-1", 8.0, stamp=101),
+        run_of(single, 7.0, stamp=99),
+        run_of(single, 6.0, "failed", stamp=600),
+    )
+    ids = [single, f"{bundle}-1", f"{bundle}-2", f"{bundle}-10", late]
+    assert [row.id for row in rows] == ids
