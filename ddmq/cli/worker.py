@@ -187,6 +187,7 @@ def _work(
             fs=fs,
             progress=progress,
             stderr=stderr,
+            until_exit=True,
         )
     letters = DeadLetters()
     with suppress(DdmqError):  # the work is done all the same

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import select
 import signal
@@ -36,12 +37,15 @@ class Notice(NamedTuple):
 class Signals:
     """While entered, a signal asks for a drain, a later one for haste.
 
-    The end of a child ends a `wait`. For the main thread only, as Python's signal
-    handlers are. Afterwards SIGUSR1 and SIGUSR2 are ignored: they announce the end of a job, and
-    would kill the worker while it submits the next one.
+    The end of a child ends a `wait`. For the main thread only, as Python's signal handlers are.
+
+    Where the process ends with the worker (`until_exit`), SIGUSR1 and SIGUSR2 end it no more
+    afterwards: they announce the end of a job, and would kill the worker while it submits the next
+    one. After a drain, none of the four does, so that a signal that is repeated changes no exit
+    status. They have a handler meanwhile, which no child inherits, and are ignored at the exit.
     """
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(self, clock: Clock, *, until_exit: bool = False) -> None:
         self.drain_requested = False
         self.haste_requested = False
         self.notice: Notice | None = None
@@ -49,6 +53,7 @@ class Signals:
         self._clock = clock
         self._first = 0.0
         self._before: dict[int, Any] = {}
+        self._until_exit = until_exit
 
     def __enter__(self) -> Signals:
         self._read, self._write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
@@ -59,14 +64,20 @@ class Signals:
             self._before[number] = signal.signal(number, self._request)
         # There is nothing to do: that it was called has woken up `wait`.
         self._before[signal.SIGCHLD] = signal.signal(signal.SIGCHLD, lambda *_: None)
+        # Whoever started this process may have blocked them.
+        self._blocked = signal.pthread_sigmask(signal.SIG_UNBLOCK, self._before)
         self.are_taken = True
         return self
 
     def __exit__(self, *raised: object) -> None:
         self.are_taken = False
+        signal.pthread_sigmask(signal.SIG_SETMASK, self._blocked)
+        stay = DRAIN if self.drain_requested else ANNOUNCE
         for number, handler in self._before.items():
-            is_deadly = number in ANNOUNCE and handler == signal.SIG_DFL
-            signal.signal(number, signal.SIG_IGN if is_deadly else handler)
+            if self._until_exit and number in stay:
+                atexit.register(signal.signal, number, signal.SIG_IGN)
+            elif handler is not None:  # else it is not one of Python
+                signal.signal(number, handler)
         signal.set_wakeup_fd(self._wakeup_before)
         os.close(self._read)
         os.close(self._write)

@@ -468,14 +468,16 @@ def work(
     fs: FileSystem,
     progress: Callable[[], QueueProgress | None] = lambda: None,
     stderr: Output | None = None,
+    until_exit: bool = False,
 ) -> Summary:
     """Try all that a worker will need, make what surrounds it, and let it work.
 
     `open_broker` and `progress` are called again where the file server stands still at first.
+    `until_exit` says that the process ends with the worker, see Signals.
 
     It runs in the main thread only, since it takes signals. DdmqError: something can't be used.
     """
-    host, signals = os.uname().nodename, Signals(clock)
+    host, signals = os.uname().nodename, Signals(clock, until_exit=until_exit)
     with ExitStack() as stack:
         from_now_on = partial(stack.enter_context, signals)
 

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from contextlib import suppress
+from itertools import cycle
 
 import pytest
 from acceptance.workers import (
@@ -213,6 +214,50 @@ def test_a_signal_that_comes_twice_at_once_is_one(root, broker):
     process.send_signal(signal.SIGTERM)
     _, err = process.communicate(timeout=30)
     assert "1 acked" in err
+
+
+def test_signals_that_go_on_until_the_end_change_no_exit_status(root, broker):
+    """As a scheduler sends them that repeats what it sends, while the worker drains and ends."""
+    broker.publish("jobs", "a")
+    seconds = seconds_of_ours(87)
+    process = start("--time", 900, root, "jobs", *shell(f"exec sleep {seconds}"))
+    until(lambda: running(seconds))
+    numbers = cycle((signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2))
+    while process.poll() is None:
+        process.send_signal(next(numbers))
+        time.sleep(0.0002)
+    assert process.returncode == 5
+    assert "1 released" in process.communicate()[1]
+
+
+#: Everything that can be ignored and blocked is so, as where another program started the worker.
+DEAF = """
+import signal
+for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP, signal.SIGCHLD}:
+    signal.signal(number, signal.SIG_IGN)
+signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+"""
+
+
+@pytest.mark.parametrize(
+    "options", [(), ("--then", "grep -E Sig(Blk|Ign) /proc/self/status")]
+)
+def test_no_command_inherits_ignored_or_blocked_signals(root, broker, options):
+    broker.publish("jobs", "/proc/self/status")
+    command = ["--", *(["true"] if options else ["grep", "-E", "Sig(Blk|Ign)"])]
+    process = start(*options, root, "jobs", *command, before=DEAF)
+    out, err = process.communicate(timeout=30)
+    assert out.split() == ["SigBlk:", "0" * 16, "SigIgn:", "0" * 16], err
+
+
+def test_a_worker_that_inherits_blocked_signals_drains(root, broker):
+    broker.publish("jobs", "a")
+    seconds = seconds_of_ours(88)
+    process = start(root, "jobs", *shell(f"exec sleep {seconds}"), before=DEAF)
+    until(lambda: running(seconds))
+    process.terminate()
+    assert "1 released" in process.communicate(timeout=30)[1]
+    assert process.returncode == 5
 
 
 def test_the_commands_get_the_signal_that_was_asked_for(root, broker):

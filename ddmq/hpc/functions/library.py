@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import threading
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +12,6 @@ from ddmq.clock import Clock
 from ddmq.errors import DdmqError, InvalidArgument, did_you_mean
 from ddmq.hpc.functions.calling import command_for, function_named, name_of
 from ddmq.hpc.options import WorkerOptions, on_success, signal_number
-from ddmq.hpc.signals import ANNOUNCE
 from ddmq.hpc.worker import deadline_from, work
 from ddmq.settings import is_number
 from ddmq.storage.filesystem import FileSystem
@@ -80,22 +78,16 @@ class Worker:
             )
         if isinstance(function, str):
             function = function_named(function)
-        before = {number: signal.getsignal(number) for number in ANNOUNCE}
-        try:
-            return work(
-                lambda: self._broker,
-                self._queue,
-                command_for(name_of(function)),
-                options=self._options,
-                deadline=deadline_from(self._environ, self._clock, **self._ends),
-                environ=self._environ,
-                clock=self._clock,
-                fs=self._fs,
-            )
-        finally:  # the program's own, whatever it does next
-            for number, handler in before.items():
-                if handler is not None:  # else it is not one of Python
-                    signal.signal(number, handler)
+        return work(
+            lambda: self._broker,
+            self._queue,
+            command_for(name_of(function)),
+            options=self._options,
+            deadline=deadline_from(self._environ, self._clock, **self._ends),
+            environ=self._environ,
+            clock=self._clock,
+            fs=self._fs,
+        )
 
 
 def _checked(

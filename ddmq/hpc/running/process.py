@@ -18,8 +18,8 @@ MAX_ARGUMENT = (128 << 10) - 1
 REPLY = 3
 #: Said where nobody knows whether a command did its work.
 _UNKNOWN = "it ended, and something else in this program has got its exit status"
-#: Python ignores these, and whoever it starts would do so, too.
-_RESTORED = (signal.SIGPIPE, signal.SIGXFSZ)
+#: Python ignores some, and whoever started this process may have ignored others.
+_RESTORED = signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}
 
 
 def encoded(text: str) -> bytes:
@@ -122,6 +122,7 @@ class Process:
                 file_actions=actions,
                 setpgroup=0,
                 setsigdef=_RESTORED,
+                setsigmask=(),
             )
         self._mark = mark
         self._below: dict[int, bytes] = {}

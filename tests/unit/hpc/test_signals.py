@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import sys
 
+import pytest
 from support import FakeClock, in_time
 
-from ddmq.hpc.signals import Notice, Signals, Suspects
+from ddmq.hpc.signals import ANNOUNCE, DRAIN, Notice, Signals, Suspects
 
 
 def test_the_same_signal_later_means_haste():
@@ -24,18 +26,28 @@ def test_the_same_signal_later_means_haste():
         assert signals.haste_requested
 
 
-def test_what_announces_the_end_does_not_kill_who_has_drained():
-    numbers = [signal.SIGUSR1, signal.SIGUSR2]
-    before = [signal.signal(number, signal.SIG_DFL) for number in numbers]
+#: Prints whether SIGUSR1, SIGUSR2 and SIGTERM are ignored in a child.
+_CHILD = "import signal; print(*(int(signal.getsignal(n)) for n in (10, 12, 15)))"
+
+
+@pytest.mark.parametrize("until_exit", [False, True])
+@pytest.mark.parametrize("drained", [False, True])
+def test_signals_do_not_kill_a_process_that_ends_with_its_worker(drained, until_exit):
+    before = {number: signal.getsignal(number) for number in DRAIN}
     try:
-        with Signals(FakeClock()):
-            pass
-        found = [signal.getsignal(number) for number in numbers]
+        with Signals(FakeClock(), until_exit=until_exit) as signals:
+            if drained:
+                os.kill(os.getpid(), signal.SIGTERM)
+                signals.wait(0, {})
+        stay = [n for n in DRAIN if signal.getsignal(n) != before[n]]
+        for number in stay:
+            os.kill(os.getpid(), number)
+        child = subprocess.check_output([sys.executable, "-c", _CHILD], text=True)
     finally:
-        for number, handler in zip(numbers, before):
+        for number, handler in before.items():
             signal.signal(number, handler)
-    assert found == [signal.SIG_IGN] * 2
-    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+    assert stay == ([] if not until_exit else list(DRAIN if drained else ANNOUNCE))
+    assert child.split() == ["0", "0", "0"]  # as they are by default
 
 
 def test_what_can_be_read_is_read():
