@@ -39,7 +39,7 @@ from ddmq.cli.worker_arguments import (
 from ddmq.errors import InvalidArgument, warn
 from ddmq.hpc import options, submit
 from ddmq.hpc.journal import durations
-from ddmq.hpc.limits import Deadline, Durations
+from ddmq.hpc.limits import Deadline, Durations, refuse_too_short
 from ddmq.hpc.preflight import missing
 from ddmq.printable import printable_lines
 from ddmq.schedulers import SCHEDULERS
@@ -175,7 +175,8 @@ def _run(words: list[str]) -> int:
     workers = workers_for(job, counts)
     root = os.path.abspath(where.root)  # as it was named: nodes may see it only so
     places, path = [root, where.queue], f"{root}/{where.queue}"
-    refuse_too_short(where.scheduler, job, given.job_end, path)
+    grace = given.running.grace
+    refuse_without_end(where.scheduler, job, given.job_end, path, grace)
     slots = [] if job.slots is None else ["-j", str(job.slots)]
     request = submit.Request(
         scheduler=where.scheduler,
@@ -185,7 +186,7 @@ def _run(words: list[str]) -> int:
         workers=workers,
         slots=job.slots,
         seconds=job.time,
-        grace=given.running.grace,
+        grace=grace,
         options=job.options,
         chain=job.chain,
         requeue=job.requeue,
@@ -279,7 +280,9 @@ def workers_for(job: TheJob, counts: Counts) -> int:
     return max(1, min(wanted, most or wanted))
 
 
-def refuse_too_short(scheduler: str, job: TheJob, end: JobEnd, path: str) -> None:
+def refuse_without_end(
+    scheduler: str, job: TheJob, end: JobEnd, path: str, grace: float
+) -> None:
     """Raise InvalidArgument where the worker would never start a message, or a next job."""
     knows_end = job.time is not None or end.deadline is not None
     if job.chain and not SCHEDULERS[scheduler].tells_end and not knows_end:
@@ -287,13 +290,9 @@ def refuse_too_short(scheduler: str, job: TheJob, end: JobEnd, path: str) -> Non
             f"--chain needs --time: {scheduler} does not tell a job when it ends"
         )
     deadline = Deadline(None, SCHEDULERS[scheduler].least, end.min_remaining)
-    needed = deadline.min_remaining(Durations(durations(path)))
-    if job.time is not None and job.time <= needed:
-        raise InvalidArgument(
-            f"--time is {job.time:g} s, but no message is started when less than "
-            f"{needed:g} s remain, so none ever would be; ask for more time, or set "
-            "--min-remaining"
-        )
+    margin = deadline.min_remaining(Durations(durations(path)))
+    if job.time is not None:
+        refuse_too_short(job.time, grace, margin)
 
 
 def refuse_missing(program: str) -> None:

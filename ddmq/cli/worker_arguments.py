@@ -21,6 +21,7 @@ from ddmq.cli.spec import (
     with_dashes,
 )
 from ddmq.hpc import options
+from ddmq.hpc.limits import refuse_too_short
 from ddmq.hpc.placeholders import names_in
 from ddmq.storage.names import check_queue_name
 
@@ -434,6 +435,8 @@ def given_to_worker(
             )
     if values.force and values.from_file is None:
         parser.error("-f needs --from-file: a new queue holds nothing to do")
+    if values.time is not None:
+        refuse_too_short(values.time, values.grace, values.min_remaining or 0.0)
     if values.then_even_if_dead and not values.then:
         parser.error("--then-even-if-dead needs --then COMMAND")
     used = _of_a_message(values.env.values())

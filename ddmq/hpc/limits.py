@@ -6,6 +6,7 @@ from bisect import bisect_left, insort
 from collections import deque
 from typing import TYPE_CHECKING, NamedTuple
 
+from ddmq.errors import InvalidArgument, warn
 from ddmq.storage.names import MAX_RANGE
 
 if TYPE_CHECKING:
@@ -66,6 +67,8 @@ class Deadline(NamedTuple):
     """`--min-remaining`, instead of what the durations say."""
     warning: str = ""
     """The signal by which the scheduler announces the end, and nothing else; empty: none."""
+    is_schedulers: bool = False
+    """Whether the scheduler, and not the user, says when the end is."""
 
     def allows(self, now: float, durations: Durations) -> bool:
         """Tell whether a message that starts now would finish."""
@@ -97,6 +100,45 @@ class Deadline(NamedTuple):
             return self.at - grace <= notice.at
         needed = max(self.min_remaining(durations), _ABOUT_TO_END)
         return self.at - grace - now <= needed
+
+
+def refuse_too_short(
+    time: float, grace: float, margin: float, dash: str = "--"
+) -> None:
+    """Raise InvalidArgument where no message would be started in the `time` of a job.
+
+    No message is started when less than the `margin` remains. The options are named with a `dash`
+    before them.
+    """
+    if time > grace + margin:
+        return
+    rule, less = "", f"{dash}grace {time / 10:g}"
+    if margin:
+        rule = f", and no message is started when less than {margin:g} s remain"
+        less = f"shorten {dash}grace or {dash}min-remaining"
+    raise InvalidArgument(
+        f"{dash}time is {time:g} s, but the last {grace:g} s are for the commands to end "
+        f"({dash}grace){rule}, so none ever would be; give {dash}time more "
+        f"than {grace + margin:g}{'s' if dash else ''}, or {less}"
+    )
+
+
+def grace_within(deadline: Deadline, now: float, grace: float) -> float:
+    """Return the seconds that commands get to end in a job that may be very short.
+
+    A user's own deadline may contradict the grace, which `refuse_too_short` says. The scheduler's
+    does not depend on what the worker is told, so here the grace is shortened.
+    """
+    left = 0.0 if deadline.at is None else deadline.at - now
+    margin = deadline.fixed or 0.0
+    if not deadline.is_schedulers or left <= 0 or left > grace + margin:
+        return grace
+    remaining = f" + --min-remaining {margin:g} s" if margin else ""
+    warn(
+        f"the job ends in {left:.1f} s, which is not more than --grace {grace:g} s{remaining}: "
+        f"commands get {left / 10:.1f} s to end"
+    )
+    return left / 10
 
 
 def to_take(free: int, slots: int, usual: float, batch: int = 1) -> int:

@@ -15,7 +15,7 @@ from ddmq.hpc.beginning import TooLate, once_it_answers
 from ddmq.hpc.faults import AWAY, is_for_good, may_pass, told
 from ddmq.hpc.granted import granted
 from ddmq.hpc.journal import Journal, durations
-from ddmq.hpc.limits import Deadline, Durations, Limits
+from ddmq.hpc.limits import Deadline, Durations, Limits, grace_within
 from ddmq.hpc.poller import Poller
 from ddmq.hpc.preflight import check_all, check_command
 from ddmq.hpc.presence import Presence
@@ -478,6 +478,8 @@ def work(
     It runs in the main thread only, since it takes signals. DdmqError: something can't be used.
     """
     host, signals = os.uname().nodename, Signals(clock, until_exit=until_exit)
+    grace = grace_within(deadline, clock.own_ns() / 1e9, options.grace)
+    options = options._replace(grace=grace)
     with ExitStack() as stack:
         from_now_on = partial(stack.enter_context, signals)
 
@@ -562,15 +564,17 @@ def deadline_from(
 
     The earliest counts.
     """
-    ends = [schedulers.end_time(environ), at]
+    theirs, ends = schedulers.end_time(environ), [at]
     if time is not None:
         ends.append(clock.own_ns() / 1e9 + time)
-    known = [end for end in ends if end is not None]
+    known = [end for end in (theirs, *ends) if end is not None]
+    first = min(known) if known else None
     return Deadline(
-        min(known) if known else None,
+        first,
         schedulers.least_remaining(environ),
         min_remaining,
         schedulers.warning(environ),
+        is_schedulers=first is not None and first == theirs,
     )
 
 

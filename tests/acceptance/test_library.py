@@ -6,10 +6,12 @@ import json
 import os
 import signal
 import sys
+import time
 
 import pytest
 from acceptance.workers import counts
 
+from ddmq import InvalidArgument
 from ddmq.hpc import Worker
 from ddmq.storage.whereabouts import STATUSES
 
@@ -90,6 +92,9 @@ def test_its_limits_and_its_deadline_are_those_of_a_worker(broker, root, tasks):
     broker.publish_many("jobs", list("abcdef"))
     done = Worker(root, "jobs", slots=1, max_messages=2).run("json:dumps")
     assert (done.numbers["acked"], done.left) == (2, 4)
-    done = Worker(root, "jobs", slots=1, time=5, min_remaining=60).run("json:dumps")
+    with pytest.raises(InvalidArgument, match="time is 5 s, but the last 10 s"):
+        Worker(root, "jobs", slots=1, time=5)
+    ends = {"deadline": time.time() + 5, "min_remaining": 60}
+    done = Worker(root, "jobs", slots=1, **ends).run("json:dumps")
     assert (done.numbers["acked"], done.left) == (0, 4)
     assert done.at_end

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
 import resource
 import signal
 import sys
@@ -295,7 +296,7 @@ def test_until_done_waits_for_what_others_hold(root, broker):
 
 def test_a_message_that_would_not_finish_is_not_started(root, broker):
     broker.publish("jobs", "a")
-    options = ["--time", "60", "--min-remaining", "61"]
+    options = ["--deadline", time.time() + 60, "--min-remaining", "61"]
     status, _, err = worked(*options, root, "jobs", "--", "true")
     assert (status, counts(broker)) == (5, (1, 0, 0, 0))
     assert "too little time remains" in err
@@ -305,7 +306,7 @@ def test_the_journals_say_how_long_a_message_takes(root, broker):
     broker.publish("jobs", "1.2")
     worked(root, "jobs", "--", "sleep")
     broker.publish("jobs", "0")
-    status, _, _ = worked("--time", "1", root, "jobs", "--", "sleep")
+    status, _, _ = worked("--time", "1", "--grace", "0.1", root, "jobs", "--", "sleep")
     assert (status, counts(broker)[0]) == (5, 1)
 
 
@@ -315,6 +316,44 @@ def test_at_the_deadline_it_drains(root, broker):
     status, _, err = worked(*options, root, "jobs", *shell("sleep 60"))
     assert (status, counts(broker)) == (5, (1, 0, 0, 0))
     assert "its time is over" in err
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ([], "the last 10 s are for the commands to end (--grace), so none ever would be; "
+         "give --time more than 10s, or --grace 0.6\n"),
+        (["--grace", "2", "--min-remaining", "4"], "the last 2 s are for the commands to end "
+         "(--grace), and no message is started when less than 4 s remain, so none ever would be; "
+         "give --time more than 6s, or shorten --grace or --min-remaining\n"),
+    ],
+)  # fmt: skip
+def test_a_time_in_which_no_message_would_be_started_is_refused(
+    root, broker, options, told
+):
+    broker.publish("jobs", "a")
+    words = ["--time", "6", *options, root, "jobs", "--", "true"]
+    assert worked(*words) == (2, "", f"ddmq-worker: --time is 6 s, but {told}")
+    assert counts(broker) == (1, 0, 0, 0)
+    # What it says is what works.
+    assert worked("--grace", "0.6", "--time", "6", root, "jobs", "--", "true")[0] == 0
+
+
+def test_where_the_scheduler_says_when_it_ends_the_grace_gives_way(
+    root, broker, monkeypatch
+):
+    broker.publish("jobs", "a")
+    monkeypatch.setenv("SLURM_JOB_ID", "1")
+    monkeypatch.setenv("SLURM_JOB_END_TIME", str(int(time.time()) + 60))
+    options = ["--grace", "40", "--min-remaining", "30", root, "jobs"]
+    status, _, err = worked(*options, "--", "true")
+    assert (status, counts(broker)) == (0, (0, 0, 0, 0))
+    found = re.search(
+        r"the job ends in [\d.]+ s, which is not more than --grace 40 s \+ "
+        r"--min-remaining 30 s: commands get ([\d.]+) s to end\n",
+        err,
+    )
+    assert 3 < float(found[1]) <= 6
 
 
 # A file server that is away

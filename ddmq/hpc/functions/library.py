@@ -11,6 +11,7 @@ from ddmq.broker import Broker
 from ddmq.clock import Clock
 from ddmq.errors import DdmqError, InvalidArgument, did_you_mean
 from ddmq.hpc.functions.calling import command_for, function_named, name_of
+from ddmq.hpc.limits import refuse_too_short
 from ddmq.hpc.options import WorkerOptions, on_success, signal_number
 from ddmq.hpc.worker import deadline_from, work
 from ddmq.settings import is_number
@@ -58,6 +59,8 @@ class Worker:
                     "it must be a number of seconds"
                 )
         self._options = _checked(options, self._environ, queue)
+        if time is not None:
+            refuse_too_short(time, self._options.grace, min_remaining or 0.0, dash="")
 
     def run(self, function: Callable[..., Any] | str) -> Summary:
         """Call a function for each message until the queue is empty; return what was done.

@@ -44,20 +44,22 @@ def test_a_job_too_short_for_any_message_is_refused(tmp_path):
         (JobEnd(None, None, 50.0), "50"),
     ):
         with pytest.raises(InvalidArgument, match=f"less than {seconds} s remain"):
-            submit.refuse_too_short(
-                "slurm", job("--time", "0:00:50"), end, str(tmp_path)
+            submit.refuse_without_end(
+                "slurm", job("--time", "0:00:50"), end, str(tmp_path), 0
             )
-    end = JobEnd(None, None, 49.0)
-    submit.refuse_too_short("slurm", job("--time", "0:00:50"), end, str(tmp_path))
+    end, asked = JobEnd(None, None, 40.0), job("--time", "0:00:50")
+    submit.refuse_without_end("slurm", asked, end, str(tmp_path), 9)
+    with pytest.raises(InvalidArgument, match="more than 50s, or shorten"):
+        submit.refuse_without_end("slurm", asked, end, str(tmp_path), 10)
 
 
 def test_a_chain_needs_a_time_where_no_scheduler_tells_it(tmp_path):
     chain, never = job("--chain", "2"), JobEnd(None, None, None)
-    submit.refuse_too_short("slurm", chain, never, str(tmp_path))
+    submit.refuse_without_end("slurm", chain, never, str(tmp_path), 10)
     with pytest.raises(InvalidArgument, match="--chain needs --time: pbs"):
-        submit.refuse_too_short("pbs", chain, never, str(tmp_path))
+        submit.refuse_without_end("pbs", chain, never, str(tmp_path), 10)
     known = never._replace(deadline=2e9)
-    submit.refuse_too_short("pbs", chain, known, str(tmp_path))
+    submit.refuse_without_end("pbs", chain, known, str(tmp_path), 10)
 
 
 def test_a_program_must_be_there_unless_a_message_names_it(tmp_path, monkeypatch):
