@@ -12,6 +12,7 @@ from collections import defaultdict
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
+from weakref import WeakSet
 
 from support import Calls, Crash, FakeClock, counting, remove_empty
 
@@ -100,6 +101,18 @@ def _lines_of(
                 yield state, f"{id_}-{number}", Path(path).read_bytes()
 
 
+#: The clients of all worlds.
+_CLIENTS: WeakSet[Broker] = WeakSet()
+
+
+def _close_clients_of_removed_roots() -> None:
+    """Close what they hold open. A disturbed call that refers to its client keeps it alive."""
+    for client in list(_CLIENTS):
+        if not os.path.isdir(client.root):
+            client._fs.let_go()
+            _CLIENTS.discard(client)
+
+
 class World:
     """A root with one queue, and one clock for all its clients."""
 
@@ -127,7 +140,10 @@ class World:
         fs = calls if isinstance(calls, FileSystem) else FileSystem(calls or counting())
         options.setdefault("bucket_size", self.bucket_size)
         options.setdefault("bundle_size", self.bundle_size)
-        return Broker(self.root, clock=self.clock, fs=fs, **options)
+        made = Broker(self.root, clock=self.clock, fs=fs, **options)
+        _close_clients_of_removed_roots()
+        _CLIENTS.add(made)
+        return made
 
     def put(self, path: str, data: bytes = b"", *, age: float = 0) -> str:
         """Write a file in the queue as somebody else would; return its whole path."""

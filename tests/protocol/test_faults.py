@@ -30,7 +30,7 @@ def test_whichever_call_fails_no_message_is_lost_and_the_next_try_succeeds(
     case: Case, tmp_path: Path
 ) -> None:
     injected = inject(case, tmp_path)
-    assert injected or case.fault.among == ("write",)
+    assert injected or case.fault.among  # some verbs make no such calls
 
 
 @pytest.mark.parametrize("case", cases(*NO_DESCRIPTOR), ids=str)

@@ -220,6 +220,8 @@ class QueueMachine(RuleBasedStateMachine):
         )
 
     def teardown(self) -> None:
+        for broker in self.brokers:
+            broker.close()  # which calls that refer to their client keep alive
         shutil.rmtree(self.root)
 
     def turn(self, number: int, *, hurry: bool) -> Broker:
