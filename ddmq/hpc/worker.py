@@ -407,6 +407,7 @@ class Worker:
         self._supply.give_back()
         self._slots.terminate()
         for each in self._suspects.take():  # now it is known why they ended
+            each.execution.command.kill()  # with what they left
             self._settler.release(each)
         until = self._clock.monotonic() + self._options.grace
         while self._slots.running or self._settler.due_in() is not None:

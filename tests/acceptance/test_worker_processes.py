@@ -175,6 +175,37 @@ def test_a_drain_ends_what_cleared_its_environment_and_whose_parent_obeys(root, 
     assert running(seconds) == []
 
 
+@pytest.mark.parametrize("how", ["timeout", "drain", "signalled first", "cancelled"])
+def test_what_left_its_parent_has_ended_when_its_message_comes_back(root, broker, how):
+    """Else it would run beside the next run of the message, as long as this worker goes on."""
+    seconds, stubborn = seconds_of_ours(89), seconds_of_ours(90)
+    script = f"(setsid sleep {seconds} &); exec sleep {seconds}"
+    ids = [broker.publish("jobs", script, requeue_limit=0)]
+    if how in ("drain", "signalled first"):
+        broker.publish("jobs", f"trap '' TERM; while :; do sleep {stubborn}; done")
+    options = ["-j", 2, "--until-done", "--grace", 60, "--no-brake"]
+    if how == "timeout":
+        options += ["--timeout", 1]
+    broker.update_settings("jobs", message_timeout=3)  # a heartbeat each second
+    process = start(*options, root, "jobs", *shell('eval "$0"'))
+    until(lambda: len(running(seconds)) == 2 or how == "timeout")
+    if how == "cancelled":
+        broker.cancel("jobs", ids)
+    if how == "signalled first":
+        [command] = [p for p in running(seconds) if os.getsid(p) != p]
+        os.kill(command, signal.SIGTERM)
+    if how in ("drain", "signalled first"):
+        until(lambda: running(stubborn))
+        process.terminate()
+        until(lambda: counts(broker)[0] == 1)
+    else:
+        until(lambda: counts(broker)[3] == 1)
+    left = running(seconds)
+    process.kill()
+    process.communicate()
+    assert left == []
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
 def test_a_worker_that_is_a_command_leaves_nothing(root, broker, number):
     """Its guardian is a child of it, and below the mark of the outer worker."""

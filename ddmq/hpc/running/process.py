@@ -125,6 +125,7 @@ class Process:
                 setsigmask=(),
             )
         self._mark = mark
+        self._was_asked = False
         self._below: dict[int, bytes] = {}
         self._outcome: Outcome | None = None
 
@@ -136,8 +137,11 @@ class Process:
         return self._outcome
 
     def _end_rest(self) -> None:
-        """Kill what lives on of what was asked to end, and has: its message may run elsewhere."""
-        if self._outcome is not None and living(self._below):
+        """If it was asked to end, and has, kill all that it started: its message may run elsewhere.
+
+        In no other case are all processes of this node looked at.
+        """
+        if self._outcome is not None and self._was_asked:
             self.kill()
 
     def wait(self) -> Outcome:
@@ -161,6 +165,7 @@ class Process:
         """Ask it to end: send a signal to its process group, as far as that is still ours."""
         if self.outcome() is not None:  # its number may be somebody else's by now
             return
+        self._was_asked = True
         self._below = descendants(self.pid)  # their parents may end first
         self._send(number)
 
