@@ -86,7 +86,7 @@ TOCTREE = re.compile(r"^```\{toctree\}\n.*?^```\n", re.MULTILINE | re.DOTALL)
 #: Commands that settle what is leased; all others with an ID take what waits.
 SETTLE = ("ack", "nack", "release", "reject", "renew")
 #: Commands whose exit status tells of the messages.
-TELLS = ("status", "migrate")
+TELLS = ("status", "migrate", "results")
 
 
 class Sandbox:
