@@ -30,6 +30,8 @@ from ddmq.errors import (
     RootNotFound,
     StorageError,
     did_you_mean,
+    each_public,
+    public,
     real_path,
     warn,
 )
@@ -80,7 +82,10 @@ def _theirs(messages: Iterable[Any]) -> Iterator[Any]:
 
 
 def _explained(method: _Method) -> _Method:
-    """Turn an OSError into a DdmqError that explains it; this is done only here."""
+    """Turn an OSError into a DdmqError that explains it; this is done only here.
+
+    Each DdmqError is raised alone, as by `public`.
+    """
 
     @wraps(method)
     def call(*args: Any, **kwargs: Any) -> Any:  # `self` is in them: a tuple less
@@ -88,7 +93,9 @@ def _explained(method: _Method) -> _Method:
             return method(*args, **kwargs)
         except OSError as error:
             broker: Broker = args[0]
-            raise broker._explain(error) from error
+            raise broker._explain(error).alone(error) from None
+        except DdmqError as error:
+            raise error.alone() from None
         except _TheirError as wrapped:
             raise wrapped.error from None
         except TypeError:
@@ -130,6 +137,7 @@ class Broker:
     state.
     """
 
+    @public
     def __init__(
         self,
         root: str | os.PathLike[str],
@@ -281,10 +289,12 @@ class Broker:
         """Return the names of all queues, sorted."""
         return queues(self.root, self._fs)
 
+    @public
     def view(self, queue: str | Iterable[str] | None = None) -> dict[str, Counts]:
         """Count the messages that wait, are at work, delayed or dead; in all queues by default."""
         return self._in_each(queue, QueuePolicy.counts)
 
+    @public
     def overview(self, queue: str | Iterable[str] | None = None) -> dict[str, Overview]:
         """Count as `view` does, and tell how many of those at work were not renewed for long.
 
@@ -381,7 +391,9 @@ class Broker:
             contents = self._visited(queue).contents
             yield from contents.everything(work=work, wanted=wanted)
         except OSError as error:
-            raise self._explain(error) from error
+            raise self._explain(error).alone(error) from None
+        except DdmqError as error:
+            raise error.alone() from None
 
     @_explained
     def restore(
@@ -797,6 +809,7 @@ class Broker:
         """
         return self._known(queue).clean(end_leases=end_leases)
 
+    @public
     def clean_all(self) -> dict[str, Swept]:
         """Do all the housekeeping of every queue now."""
         found = {}
@@ -850,6 +863,7 @@ class Broker:
         wanted = None if ids is None else set(_checked_ids(ids))
         return self._visited(queue).redrive(wanted, even_if_gone=even_if_gone)
 
+    @public
     def log(self, queue: str) -> Iterator[Run]:
         """Yield the runs that workers noted of the messages of a queue, in no order.
 
@@ -858,7 +872,7 @@ class Broker:
         from ddmq.hpc import journal  # what workers write, and who asks for it may read
 
         self.settings(queue)  # there must be such a queue
-        return journal.read(f"{self.root}/{queue}")
+        return each_public(journal.read(f"{self.root}/{queue}"))
 
     @_explained
     def wait(
@@ -909,6 +923,7 @@ class Broker:
 
         return act(FollowUps(self._known(queue).store))
 
+    @public
     def workers(self, queue: str, *, running: bool = False) -> list[WorkerSeen]:
         """Return the workers of a queue, alive or not, as they last told of themselves.
 
@@ -918,6 +933,7 @@ class Broker:
         """
         return self.with_workers(queue, lambda each: each.all(running=running))
 
+    @public
     def drain(self, queue: str, *, host: str = "", job: str = "") -> int:
         """Let workers finish what they hold, take no more, and end; return how many are meant.
 

@@ -5,12 +5,17 @@ from __future__ import annotations
 import errno
 import os
 import sys
-from typing import TYPE_CHECKING
+from functools import wraps
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from types import TracebackType
 
     from ddmq.message import Message
+
+_Item = TypeVar("_Item")
+_Method = TypeVar("_Method", bound="Callable[..., Any]")
 
 _REMEDIES = {
     errno.ENOSPC: "free some space or inodes there, then try again",
@@ -59,7 +64,51 @@ def out_of_memory(path: str) -> OSError:
 
 
 class DdmqError(Exception):
-    """The base of every error that ddmq raises on purpose."""
+    """The base of every error that ddmq raises on purpose.
+
+    Where it leaves the API, it is alone: Python prints the line of the caller and the text. What
+    else is known of it is in `cause` and `traces`, which are not pickled with it.
+    """
+
+    __slots__ = ("_cause", "_traces")
+
+    @property
+    def cause(self) -> BaseException | None:
+        """The error that led to this one, such as an OSError; None: there is none."""
+        return self.__cause__ or getattr(self, "_cause", None)
+
+    @property
+    def traces(self) -> tuple[TracebackType, ...]:
+        """Where it came from within ddmq, the outermost part first."""
+        return getattr(self, "_traces", ())
+
+    def alone(self, cause: BaseException | None = None) -> DdmqError:
+        """Return it without traceback, to be raised `from None`; it keeps what it loses."""
+        self._cause = cause or self.cause
+        if self.__traceback__ is not None:
+            self._traces = (self.__traceback__, *self.traces)
+        return self.with_traceback(None)
+
+
+def public(method: _Method) -> _Method:
+    """Let a method of the API raise each DdmqError alone, without causes and inner frames."""
+
+    @wraps(method)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return method(*args, **kwargs)
+        except DdmqError as error:
+            raise error.alone() from None
+
+    return cast("_Method", call)
+
+
+def each_public(items: Iterator[_Item]) -> Iterator[_Item]:
+    """Yield what an iterator of the API yields; raise each DdmqError alone."""
+    try:
+        yield from items
+    except DdmqError as error:
+        raise error.alone() from None
 
 
 class InvalidArgument(DdmqError, ValueError):
@@ -92,7 +141,7 @@ class UnknownLayout(DdmqError):
 
 
 #: How an error tells callers in Python, and nobody else, what they can do.
-IN_PYTHON = " (create=True)"
+IN_PYTHON = ", or by Broker(root, create=True)"
 
 
 def creates(root: str, *queues: str) -> str:

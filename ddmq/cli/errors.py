@@ -147,9 +147,11 @@ def _print_origin(error: BaseException) -> None:
     """Print where an error came from: as Python does, but no line of its text is a line of ours."""
     from traceback import format_tb  # slow to import, and rarely needed
 
-    if error.__cause__ is not None:
-        _print_origin(error.__cause__)
-    frames = "".join(format_tb(error.__traceback__))
+    cause = getattr(error, "cause", error.__cause__)
+    if cause is not None:
+        _print_origin(cause)
+    parts = error.__traceback__, *getattr(error, "traces", ())
+    frames = "".join(line for part in parts for line in format_tb(part))
     said = f"{type(error).__name__}: {one_line(error)}"
     print(f"Traceback (most recent call last):\n{frames}{said}", file=sys.stderr)
 

@@ -59,7 +59,7 @@ def stands_still(error: BaseException) -> bool:
     while origin is not None:
         if getattr(origin, "errno", None) in STANDS_STILL:
             return True
-        origin = origin.__cause__
+        origin = getattr(origin, "cause", origin.__cause__)
     return False
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from ddmq.broker import Broker
 from ddmq.clock import Clock
-from ddmq.errors import DdmqError, InvalidArgument, StorageError
+from ddmq.errors import DdmqError, InvalidArgument, StorageError, public
 from ddmq.hpc.executor.bundled_calls import publish_together
 from ddmq.hpc.executor.collector import OF_PARENT, Collector
 from ddmq.hpc.executor.crew import Crew
@@ -64,6 +64,7 @@ class Executor(futures.Executor):
     many as there are processors.
     """
 
+    @public
     def __init__(
         self,
         root: str | os.PathLike[str],
@@ -135,6 +136,7 @@ class Executor(futures.Executor):
         return form
 
     @classmethod
+    @public
     def attach(
         cls, root: str | os.PathLike[str], queue: str, **options: Any
     ) -> Executor:
@@ -163,6 +165,7 @@ class Executor(futures.Executor):
 
     # Calls
 
+    @public
     def submit(
         self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any
     ) -> CallFuture:
@@ -175,6 +178,7 @@ class Executor(futures.Executor):
             [future] = self._published([call])
         return future
 
+    @public
     def map(
         self,
         fn: Callable[..., Any],
@@ -282,6 +286,7 @@ class Executor(futures.Executor):
         """Whether it started workers."""
         return self._workers.are_started
 
+    @public
     def shutdown(
         self,
         wait: bool = True,  # noqa: FBT001, FBT002 - as in the standard library
