@@ -5,25 +5,29 @@ from __future__ import annotations
 from math import sqrt
 from typing import TYPE_CHECKING, NamedTuple
 
-from ddmq.cli.workforce import TAIL, in_words, is_tail, of_all, why, with_progress
+from ddmq.cli.workforce import Workforce, ending, in_words, of_all, why, with_progress
 from ddmq.clock import span
 from ddmq.printable import printable, quoted
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
     from ddmq import Counts, Failure, Running, WorkerSeen
 
-#: Seconds after which counts are old.
+#: Seconds after which it is said how old the numbers are.
 _OLD = 60.0
 #: How many runs are shown of a queue: those that run for long, and those that failed.
 MOST_RUNS = 6
-#: How far a rate may be off however many messages tell it, and the fewest messages that do.
-_DOUBT, _FEWEST = 0.1, 4
-#: The parts of a bar: a name, a character and a colour for each.
-_PARTS = (
+#: How far a rate may be off however many messages tell it.
+_DOUBT = 0.1
+#: So many messages tell a rate, or those that were finished in so many seconds.
+_ENOUGH, _LONG = 10, 5.0
+#: The states of messages, with a character and a colour of the bar for each.
+_STATES = (
     ("done", "#", "32"),
-    ("at work", "=", "36"),
+    ("running", "=", "36"),
+    ("taken ahead", "-", "36"),
+    ("leased", "+", "36"),
     ("waiting", ".", "37"),
     ("delayed", "~", "33"),
     ("dead", "x", "31"),
@@ -34,39 +38,90 @@ _LEAST_TEXT, _GOES_ON = 24, "    "
 _UNITS = ((2 * 86400, 86400, "days"), (7200, 3600, "h"), (120, 60, "min"), (0, 1, "s"))
 
 
+class Pace(NamedTuple):
+    """How many messages were finished, and in how many seconds."""
+
+    finished: int
+    seconds: float
+
+    @property
+    def rate(self) -> float | None:
+        """Messages a second; None: too few are known."""
+        if self.finished >= _ENOUGH or self.seconds >= _LONG:
+            return self.finished / self.seconds if self.seconds else None
+        return None
+
+
 class QueueSeen(NamedTuple):
-    """What is known of a queue."""
+    """What one observation showed of a queue."""
 
     root: str
     name: str
-    counts: Counts | None
+    counts: Counts | None = None
     """None: it could never be counted."""
-    done: int
-    """Messages that were acked by workers, as far as these are still remembered."""
-    counted: float
-    """Seconds since the messages were counted."""
-    paused: str
+    unrenewed: int = 0
+    """How many leases no consumer renewed for long."""
+    done: int = 0
+    """Messages that were acked, moved or purged: by workers that are remembered, or since then."""
+    age: float = 0.0
+    """Seconds since it was observed."""
+    paused: str = ""
     """Who paused it; empty: nobody did."""
-    workers: Sequence[WorkerSeen]
-    running: Sequence[tuple[float, WorkerSeen, Running]]
+    workers: Sequence[WorkerSeen] = ()
+    running: Sequence[tuple[float, WorkerSeen, Running]] = ()
     """What has run for long, with the seconds that it has; the longest first."""
-    failures: Sequence[tuple[float, WorkerSeen, Failure]]
+    failures: Sequence[tuple[float, WorkerSeen, Failure]] = ()
     """What failed of late, with the seconds since then; the latest first."""
-    ends_in: tuple[float, float] | None
+    ends_in: tuple[float, float] | None = None
     """The least and the most seconds until the jobs of live workers end; None: nobody knows."""
-    rate: float | None
-    """Messages a second of late; None: nobody knows yet."""
-    overall: float | None
-    """The same since the first worker started that is remembered."""
-    done_in: tuple[float, float] | None
-    """The least and the most seconds until all is done; None: nobody knows."""
+    lately: Pace = Pace(0, 0.0)
+    overall: float | None = None
+    """Messages a second since the first worker started that is remembered."""
     trouble: str = ""
     """Why it could not be looked at; empty: it could."""
 
     @property
-    def busy(self) -> int:
-        """How many slots are busy."""
-        return sum(each.busy for each in self.workers if each.is_live)
+    def published(self) -> int:
+        """How many messages were published, as far as any are known."""
+        return sum(self.states)
+
+    @property
+    def slots(self) -> int:
+        """How many slots live workers have."""
+        return sum(each.slots for each in self.workers if each.is_live)
+
+    @property
+    def states(self) -> tuple[int, ...]:
+        """How many messages are in each of `_STATES`; each message is in one.
+
+        Of the leases that are renewed, live workers run as many as they have slots.
+        """
+        waiting, work, delayed, dead = self.counts or (0, 0, 0, 0)
+        leased = min(self.unrenewed, work) if self.slots else work
+        running = min(work - leased, self.slots)
+        ahead = work - leased - running
+        return self.done, running, ahead, leased, waiting, delayed, dead
+
+    @property
+    def done_in(self) -> tuple[float, float] | None:
+        """The least and the most seconds until all is done; None: nobody knows.
+
+        By the rate of late, and by how long messages took.
+        """
+        force = Workforce.of(self.workers, self.counts) if self.counts else None
+        if (
+            force is None
+            or not (force.busy or self.states[1])
+            or self.paused
+            or ending(self.counts)
+        ):
+            return None
+        told = sum(
+            x.acked + x.failed + x.moved for x in self.workers if x.is_live and x.busy
+        )
+        by_slots = Pace(told, told / force.rate) if force.rate else Pace(0, 0.0)
+        found = done_within(sum(self.states[1:-1]), self.lately, by_slots)
+        return found and (max(found[0] - self.age, 0.0), max(found[1] - self.age, 0.0))
 
 
 def panel(
@@ -77,8 +132,8 @@ def panel(
     Of what has run for long and what failed, so many `runs` are shown, in a line each.
     """
     lines = wrapped(f"{seen.name}: {_messages(seen)}", columns)
-    if seen.counts is not None and columns > 2 * len(_PARTS):
-        lines.append(bar(_parts(seen), columns - 2, is_coloured=is_coloured))
+    if seen.counts is not None and columns > 2 * len(_STATES):
+        lines.append(bar(seen.states, columns - 2, is_coloured=is_coloured))
     for each in filter(None, (_pace(seen), _crew(seen))):
         lines += wrapped(f"  {each}", columns)
     failures = min(len(seen.failures), max(runs // 2, runs - len(seen.running)))
@@ -102,12 +157,7 @@ def line(seen: QueueSeen) -> str:
 
 def brief(seen: QueueSeen) -> str:
     """Say how far a queue is in a few words, for one line of a terminal."""
-    parts = _parts(seen)
-    # What is left was counted; what is done, workers tell some seconds later: no sum of both.
-    left = f"{sum(parts[1:-1]):,} left" if seen.counts is not None else ""
-    told = [f"{seen.done:,} done", left, _pace(seen), _slots(seen)]
-    told += [f"{parts[-1]:,} dead"] if parts[-1] else []
-    told += _remarks(seen, briefly=True)
+    told = [_messages(seen), _pace(seen), *_remarks(seen, briefly=True)]
     return printable(f"{seen.name}: {', '.join(filter(None, told))}")
 
 
@@ -122,24 +172,21 @@ def bar(parts: Sequence[int], width: int, *, is_coloured: bool) -> str:
         lacks = [share - cell for share, cell in zip(exact, cells)]
         cells[lacks.index(max(lacks))] += 1
     text = ""
-    for (_, char, colour), cell in zip(_PARTS, cells):
+    for (_, char, colour), cell in zip(_STATES, cells):
         piece = char * cell
         text += f"\x1b[{colour}m{piece}\x1b[0m" if is_coloured and cell else piece
     return f"[{text}{' ' * (width - sum(cells))}]"
 
 
-def done_within(
-    left: int, rates: Iterable[tuple[float | None, int]]
-) -> tuple[float, float] | None:
+def done_within(left: int, *paces: Pace) -> tuple[float, float] | None:
     """Return the least and the most seconds until `left` messages are done; None: unknown.
 
-    For each rate, in messages a second, it is given how many messages tell it. Of few, it may be
-    far off: by the square root of their number.
+    Where few messages tell a pace, it may be far off: by the square root of their number.
     """
     bounds = []
-    for rate, number in rates:
-        if rate and number >= _FEWEST:
-            doubt = max(1 / sqrt(number), _DOUBT)
+    for pace in paces:
+        if rate := pace.rate:
+            doubt = max(1 / sqrt(pace.finished + 1), _DOUBT)
             bounds.append((left / rate / (1 + doubt), left / rate / (1 - doubt)))
     if not left or not bounds:
         return None
@@ -206,52 +253,38 @@ def _width(text: str) -> int:
     return sum(2 if east_asian_width(char) in "WF" else 1 for char in text)
 
 
-def _parts(seen: QueueSeen) -> tuple[int, ...]:
-    """Return how many messages are in each part of the bar."""
-    waiting, work, delayed, dead = seen.counts or (0, 0, 0, 0)
-    return seen.done, work, waiting, delayed, dead
-
-
 def _messages(seen: QueueSeen) -> str:
-    """Say how many messages are in each state."""
+    """Say how many messages were published, and how many of them are in each state."""
     if seen.counts is None:
         return "not counted yet"
-    numbers = zip(_PARTS, _parts(seen))
-    told = ", ".join(f"{number:,} {name}" for (name, _, _), number in numbers)
-    return (
-        f"{told} (counted {span(seen.counted)} ago)" if seen.counted >= _OLD else told
-    )
+    numbers = zip(_STATES, seen.states)
+    told = [f"{n:,} {name}" for (name, _, _), n in numbers if n or name == "done"]
+    old = f" ({span(seen.age)} ago)" if seen.age >= _OLD else ""
+    return f"{seen.published:,} published: {', '.join(told)}{old}"
 
 
 def _pace(seen: QueueSeen) -> str:
     """Say how fast it goes, and when all is done; empty: nobody works, or did."""
-    told = []
-    if seen.rate is not None and (seen.rate or seen.busy):
-        told.append(f"{in_words(seen.rate) if seen.rate else 'nothing done'} now")
+    told, rate, is_running = [], seen.lately.rate, bool(seen.states[1])
+    if rate or (rate is not None and is_running):
+        told.append(f"{in_words(rate) if rate else 'nothing done'} now")
     if seen.overall:
         told.append(f"{in_words(seen.overall)} overall")
     if seen.done_in is not None:
         told.append(f"done {between(*seen.done_in)}")
-    elif seen.counts is not None and is_tail(seen.counts):
-        told.append(TAIL)
-    return ", ".join(told) or ("how fast it goes is not known yet" * bool(seen.busy))
+    elif seen.published and (end := ending(seen.counts)):
+        told.append(end)
+    return ", ".join(told) or ("how fast it goes is not known yet" * is_running)
 
 
 def _crew(seen: QueueSeen) -> str:
-    """Say who works, and how busy they are; empty: no worker is remembered."""
+    """Say who works; empty: no worker is remembered."""
     if not seen.workers:
         return ""
-    slots = _slots(seen)
-    text = f"; {slots}" if slots else ""
+    text = f"; {seen.slots:,} slots" if seen.slots else ""
     if seen.ends_in is not None:
         text += f"; jobs end {between(*seen.ends_in)}"
     return f"workers: {of_all(seen.workers)}{text}"
-
-
-def _slots(seen: QueueSeen) -> str:
-    """Say how many slots are busy; empty: there are none."""
-    slots = sum(each.slots for each in seen.workers if each.is_live)
-    return f"{seen.busy:,} of {slots:,} slots busy" if slots else ""
 
 
 def _remarks(seen: QueueSeen, *, briefly: bool = False) -> list[str]:

@@ -12,7 +12,6 @@ if TYPE_CHECKING:
     from ddmq import Counts, Failure, Running, WorkerSeen
 
 _MINUTE = 60
-TAIL = "all that is left is at work"
 
 
 class Workforce(NamedTuple):
@@ -31,7 +30,7 @@ class Workforce(NamedTuple):
     unseen_for: float
     """Seconds since a worker gave a sign of life."""
     done: int
-    """Messages that they acked, with those that ended and are still remembered."""
+    """Messages that they acked or moved, with those that ended and are still remembered."""
 
     @classmethod
     def of(cls, found: Sequence[WorkerSeen], counts: Counts) -> Workforce | None:
@@ -46,7 +45,7 @@ class Workforce(NamedTuple):
         slots_busy = sum(each.busy for each in live)
         rate = sum(known) * slots_busy / busy if known and busy else None
         # Of the last ones, which all run, the mean says nothing: one of them may take long.
-        left = 0 if is_tail(counts) else sum(counts[:3])
+        left = 0 if ending(counts) else sum(counts[:3])
         return cls(
             workers=len(live),
             slots=sum(each.slots for each in live),
@@ -55,7 +54,7 @@ class Workforce(NamedTuple):
             rate=rate,
             done_in=left / rate if rate and left else None,
             unseen_for=max(min(each.age for each in found), 1.0),
-            done=sum(each.acked for each in found),
+            done=sum(each.acked + each.moved for each in found),
         )
 
     def told(self, counts: Counts) -> str:
@@ -74,8 +73,8 @@ class Workforce(NamedTuple):
             text += f", {in_words(self.rate)}"
         if self.done_in is not None:
             text += f", done in about {span(self.done_in)}"
-        elif is_tail(counts):
-            text += f", {TAIL}"
+        elif (self.done or counts.work) and (end := ending(counts)):
+            text += f", {end}"
         return text
 
     def as_dict(self) -> dict[str, Any]:
@@ -83,9 +82,13 @@ class Workforce(NamedTuple):
         return self._asdict()
 
 
-def is_tail(counts: Counts) -> bool:
-    """Tell whether all that is left is at work."""
-    return bool(counts.work) and not counts.waiting and not counts.delayed
+def ending(counts: Counts | None) -> str:
+    """Say that nothing waits, and what is left; empty: something waits, or nobody knows."""
+    if counts is None or counts.waiting or counts.delayed:
+        return ""
+    if counts.work:
+        return "only leased messages are left"
+    return "everything is finished" + ", but for the dead letters" * bool(counts.dead)
 
 
 def of_all(found: Sequence[WorkerSeen]) -> str:

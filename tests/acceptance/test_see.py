@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from acceptance.workers import counts, shell, start, until, worked
 
 import ddmq
@@ -21,6 +23,9 @@ OFTEN = (
     "p.RENAME_EVERY = w.RENAME_EVERY = p._LONG = 0.2; "
     "p.SIGN_EVERY = 1.0; p._GRAIN = 0.1"
 )
+
+
+STATES = (*("done", "running", "taken ahead", "leased", "waiting", "delayed", "dead"),)
 
 
 def typed(line):
@@ -61,6 +66,41 @@ def test_whoever_has_seen_enough_of_an_export_ends_it(root, broker):
     assert typed(line).strip() == "1"
 
 
+@pytest.mark.slow
+def test_each_display_adds_up_while_a_real_worker_runs(root, broker, tmp_path):
+    """And what is done never decreases, from the first message to the last."""
+    broker.publish_many("jobs", [f"sample {n}" for n in range(117)])
+    for n in range(3):
+        broker.publish("jobs", f"alone {n}")
+    shown = tmp_path / "shown"
+    line = f"exec {DDMQ} view {root} jobs --watch 0.05 > {shown}"
+    with subprocess.Popen(["bash", "-c", line], env=ENVIRON) as watch:
+        try:
+            until(lambda: shown.exists() and "120 waiting" in shown.read_text())
+            script = 'sleep 0.1; case "$0" in *7) exit 1 ;; esac'
+            options = ("-j", 4, "--retries", 1, "--until-done", root, "jobs")
+            status, _, err = worked(*options, *shell(script))
+            assert (status, err.count("dead letter") > 0) == (4, True)
+            until(lambda: "everything is finished, but for" in shown.read_text())
+        finally:
+            watch.kill()
+    lines = shown.read_text().splitlines()
+    displays = [dict.fromkeys(STATES, 0) for _ in lines]
+    for display, text in zip(displays, lines):
+        assert "jobs: 120 published: " in text
+        found = re.findall(f"([0-9]+) ({'|'.join(STATES)})(?=[,;]|$)", text)
+        display.update((state, int(number)) for number, state in found)
+    assert {sum(each.values()) for each in displays} == {120}
+    assert max(each["running"] for each in displays) == 4
+    assert any(each["running"] == 4 and each["taken ahead"] for each in displays)
+    done = [each["done"] for each in displays]
+    assert done == sorted(done)
+    assert len(set(done)) > 3
+    assert displays[-1] == {**dict.fromkeys(STATES, 0), "done": 109, "dead": 11}
+    estimated = next(n for n, text in enumerate(lines) if " done in " in text)
+    assert done[estimated] < 60
+
+
 def test_who_works_is_seen_from_the_first_message_to_long_after_the_last(
     root, broker, tmp_path
 ):
@@ -77,7 +117,7 @@ def test_who_works_is_seen_from_the_first_message_to_long_after_the_last(
             assert told.count("    slot ") == 2
             last = typed(f"ddmq view {root} jobs").splitlines()[-1]
             assert last.startswith("jobs: 1 worker, 2 of 2 slots busy, ")
-            assert last.endswith(", all that is left is at work")
+            assert last.endswith(", only leased messages are left")
             (tmp_path / "go").touch()
             worker.communicate(timeout=60)
         finally:

@@ -29,8 +29,10 @@ def test_what_commands_print_stands_above_it(tmp_path, slots):
     broker.publish_many("jobs", [f"x{n}" for n in range(8)])
     words = ["-j", slots, "--progress", "--retries", 0, broker.root, "jobs", "--"]
     words += [sys.executable, "-c", PROGRAM, "{}"]
-    with Terminal(*words, program="worker", columns=100, rows=40) as terminal:
-        terminal.until(lambda each: re.match("jobs: [1-9] done, ", each.lines[-1]))
+    with Terminal(*words, program="worker", columns=300, rows=40) as terminal:
+        terminal.until(
+            lambda each: re.match("jobs: 8 published: [1-9] done", each.lines[-1])
+        )
         assert terminal.ended() == 4
         *above, last = terminal.lines[len(BEFORE) :]
         [failure] = [line for line in above if line.startswith("message ")]

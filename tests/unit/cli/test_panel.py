@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from ddmq import Failure, Running, WorkerSeen
 from ddmq.cli.panel import (
+    Pace,
     QueueSeen,
     bar,
     between,
@@ -39,15 +40,7 @@ def seen(**fields):
         name="jobs",
         counts=Counts(waiting=1700, work=96, delayed=0, dead=4),
         done=3200,
-        counted=0.0,
-        paused="",
         workers=[worker()],
-        running=[],
-        rate=None,
-        overall=None,
-        done_in=None,
-        failures=[],
-        ends_in=None,
     )
     return usual._replace(**fields)
 
@@ -55,21 +48,20 @@ def seen(**fields):
 def test_a_panel_says_how_far_how_fast_and_who():
     runs = [(12.2 * MINUTE, worker(), Running(3, "a1", 0.0, "sample 18", "40%"))]
     failure = Failure("a2", 0.0, "sample 7", "exit 1 on node11: no such file")
-    workers = [worker(), worker(state="draining", busy=1), worker(state="lost")]
+    workers = [worker(slots=76, acked=99, work=3e3), worker(state="draining", busy=1)]
     found = seen(
-        workers=workers,
+        workers=[*workers, worker(state="lost")],
         running=runs,
         failures=[(600, worker(), failure)],
         ends_in=(600, 900),
-        rate=41 / 60,
+        lately=Pace(41, 60.0),
         overall=0.5,
-        done_in=(1500, 2400),
     )
     assert panel(found, 99, is_coloured=False) == [
-        "jobs: 3,200 done, 96 at work, 1,700 waiting, 0 delayed, 4 dead",
-        "[" + "#" * 62 + "=" + "." * 33 + "x]",
-        "  41 messages a minute now, 30 messages a minute overall, done in 25 to 40 min",
-        "  workers: 1 working, 1 draining, 1 lost; 16 of 32 slots busy; jobs end in 10 to 15 min",
+        "jobs: 5,000 published: 3,200 done, 92 running, 4 taken ahead, 1,700 waiting, 4 dead",
+        "[" + "#" * 62 + "=-" + "." * 32 + "x]",
+        "  41 messages a minute now, 30 messages a minute overall, done in 38 to 63 min",
+        "  workers: 1 working, 1 draining, 1 lost; 92 slots; jobs end in 10 to 15 min",
         "  12 minutes  node11 slot 3  sample 18 (40%)",
         "  failed 10 minutes ago  node11  sample 7: exit 1: no such file",
         "  why messages are dead: `ddmq dead -k /scratch/mq jobs`",
@@ -89,18 +81,46 @@ def test_where_messages_wait_and_nobody_works_it_says_what_to_do():
 def test_nothing_is_said_of_what_is_not_known():
     assert "how fast it goes is not known yet" in line(seen())
     idle = seen(workers=[worker(state="idle", busy=0)], counts=Counts(0, 0, 0, 0))
-    assert line(idle).endswith("0 dead; workers: 1 idle; 0 of 16 slots busy")
+    told = line(idle._replace(done=0))
+    assert told == "jobs: 0 published: 0 done; workers: 1 idle; 16 slots"
     assert line(seen(counts=None, workers=[], trouble="away")) == (
         "jobs: not counted yet; away"
     )
-    assert "(counted 5 minutes ago)" in line(seen(counted=300.0))
-    assert "counted" not in line(seen(counted=20.0))
+    assert " (5 minutes ago)" in line(seen(age=300.0))
+    assert "ago" not in line(seen(age=20.0))
 
 
-def test_of_the_last_messages_it_says_that_they_are_at_work():
-    last = line(seen(counts=Counts(waiting=0, work=3, delayed=0, dead=4), overall=2.0))
-    assert "120 messages a minute overall, all that is left is at work; " in last
-    assert "all that is left" not in line(seen(counts=Counts(0, 0, 0, 4)))
+@pytest.mark.parametrize(
+    ("counts", "told"),
+    [
+        (Counts(0, 3, 0, 4), "only leased messages are left"),
+        (Counts(0, 0, 0, 0), "everything is finished"),
+        (Counts(0, 0, 0, 4), "everything is finished, but for the dead letters"),
+        (Counts(1, 3, 0, 0), None),
+        (Counts(0, 0, 1, 0), None),
+    ],
+)
+def test_it_says_when_nothing_waits(counts, told):
+    said = line(seen(counts=counts, overall=2.0)).split("; ")[1]
+    assert said.partition(", ")[2] == (told or "")
+
+
+@given(
+    st.builds(Counts, *[st.integers(0, 99)] * 4),
+    *[st.integers(0, 99)] * 3,
+)
+def test_what_is_told_adds_up_to_what_was_published(counts, done, unrenewed, slots):
+    workers = [worker(slots=slots)] * bool(slots)
+    found = seen(counts=counts, done=done, unrenewed=unrenewed, workers=workers)
+    for told in (line(found), brief(found), panel(found, 999, is_coloured=False)[0]):
+        published, states = re.fullmatch(
+            "jobs: ([0-9,]+) published: (.*)", told
+        ).groups()
+        numbers = re.findall(
+            r"([0-9,]+) (?:done|running|taken|leased|waiting|dela|dead)", states
+        )
+        whole = [int(n.replace(",", "")) for n in (published, *numbers)]
+        assert whole[0] == sum(whole[1:]) == done + sum(counts)
 
 
 def test_what_others_wrote_is_not_obeyed():
@@ -118,11 +138,11 @@ def test_the_name_of_a_queue_is_one_word_for_a_shell():
     assert "`ddmq-submit … /scratch/mq 'a; rm b' …`" in told
 
 
-@given(st.lists(st.integers(0, 10**7), min_size=5, max_size=5), st.integers(5, 300))
+@given(st.lists(st.integers(0, 10**7), min_size=7, max_size=7), st.integers(7, 300))
 def test_a_bar_has_its_width_and_shows_every_part(parts, width):
     shown = bar(parts, width, is_coloured=False)
     assert len(shown) == width + 2
-    for part, char in zip(parts, "#=.~x"):
+    for part, char in zip(parts, "#=-+.~x"):
         assert (char in shown) == (part > 0)
     coloured = bar(parts, width, is_coloured=True)
     assert re.sub(r"\x1b\[\d+m", "", coloured) == shown
@@ -149,9 +169,10 @@ def test_of_what_is_broken_into_lines_nothing_is_lost(text, columns):
 
 def test_lines_are_broken_between_words():
     found = panel(seen(), 40, is_coloured=False)
-    assert found[:2] == [
-        "jobs: 3,200 done, 96 at work, 1,700",
-        "    waiting, 0 delayed, 4 dead",
+    assert found[:3] == [
+        "jobs: 5,000 published: 3,200 done, 16",
+        "    running, 80 taken ahead, 1,700",
+        "    waiting, 4 dead",
     ]
     assert found[-2:] == [
         "  why messages are dead: `ddmq dead -k",
@@ -191,11 +212,13 @@ def test_of_few_runs_both_kinds_are_shown():
 BAD = ["bad 0: x", "bad 1: x", "bad 2: x"]
 
 
-def test_in_one_line_it_says_what_is_done_and_what_is_left():
+def test_in_one_line_it_says_the_same():
     told = brief(seen(counts=Counts(waiting=1700, work=96, delayed=20, dead=4)))
-    assert told.startswith("jobs: 3,200 done, 1,816 left, how fast it goes")
-    assert told.endswith("15 of 16 slots busy, 4 dead")
-    assert "left" not in brief(seen(counts=None))
+    assert told == (
+        "jobs: 5,020 published: 3,200 done, 16 running, 80 taken ahead, 1,700 waiting, 20 delayed, "
+        "4 dead, how fast it goes is not known yet"
+    )
+    assert brief(seen(counts=None)) == "jobs: not counted yet"
 
 
 def test_a_character_that_takes_two_columns_is_not_cut_in_halves():
@@ -219,12 +242,22 @@ def test_a_time_is_told_as_a_range(low, high, said):
 
 
 def test_the_range_is_wider_the_fewer_messages_tell_it():
-    assert done_within(100, [(1.0, 10**6)]) == pytest.approx((90.9, 111.1), abs=0.1)
-    assert done_within(100, [(1.0, 4)]) == pytest.approx((66.7, 200), abs=0.1)
-    both = done_within(100, [(1.0, 10**6), (2.0, 10**6)])
+    many = Pace(10**6, 1e6)
+    assert done_within(100, many) == pytest.approx((90.9, 111.1), abs=0.1)
+    assert done_within(100, Pace(15, 15.0)) == pytest.approx((80, 133.3), abs=0.1)
+    both = done_within(100, many, Pace(10**6, 5e5))
     assert both == pytest.approx((45.5, 111.1), abs=0.1)
 
 
-def test_without_enough_messages_nobody_knows_when_it_is_done():
-    assert done_within(100, [(1.0, 3), (None, 0), (0.0, 50)]) is None
-    assert done_within(0, [(1.0, 50)]) is None
+@pytest.mark.parametrize(
+    ("pace", "is_known"),
+    [
+        (Pace(9, 4.9), False),
+        (Pace(10, 0.1), True),
+        (Pace(1, 5.0), True),
+        (Pace(0, 50.0), False),
+    ],
+)
+def test_ten_messages_or_five_seconds_tell_when_it_is_done(pace, is_known):
+    assert (done_within(100, pace) is not None) == is_known
+    assert done_within(0, pace) is None

@@ -8,7 +8,7 @@ import pytest
 from support import FakeClock
 
 from ddmq import Activity, Broker, Failure, Running
-from ddmq.cli.watching import CALLS_TO_COUNT, CALLS_TO_LOOK, Watch, Watched
+from ddmq.cli.watching import CALLS, FIRST_CALLS, Watch, Watched
 from ddmq.storage.filesystem import CountedCalls, FileSystem
 from ddmq.storage.workers import ENDED, WORKING, WorkerName
 
@@ -42,6 +42,10 @@ class Queue:
         self.broker.with_workers("q", show)
         self._names[number] = name
 
+    def observed(self):
+        self.watched.observe()
+        return self.watched.seen()
+
     def made(self):
         return sum(self.calls.numbers.values())
 
@@ -63,51 +67,97 @@ def test_a_worker_knows_its_own_number_before_it_shows_it(queue):
 
 
 def test_the_rate_now_is_that_of_the_last_minute(queue):
-    for number in range(100):
-        queue.broker.publish("q", f"{number}")
+    queue.broker.publish_many("q", ["x"] * 400)
     queue.shows(1, acked=0)
     [found] = queue.watch.begin(raises=True)
-    assert (found.rate, found.overall, found.done_in) == (None, None, None)
-    acked = 0
+    assert (found.lately.rate, found.overall, found.done_in) == (None, None, None)
     for second in range(10, 210, 10):
-        acked += 10 if second <= 100 else 20
+        queue.broker.ack(queue.broker.consume("q", 10 if second <= 100 else 20))
         queue.clock.advance(10)
-        queue.shows(1, acked=acked, work=second * 1000)
-        queue.watch.refresh()
-    queue.watched.count()
-    found = queue.watched.seen()
-    assert found.rate == pytest.approx(2.0)
+        queue.shows(
+            1, acked=400 - queue.broker.view("q")["q"].waiting, work=second * 1000
+        )
+        found = queue.observed()
+    assert found.lately.rate == pytest.approx(2.0)
     assert found.overall == pytest.approx(1.5)
+    queue.broker.consume("q")
+    found = queue.observed()
     # 100 are still there, of which 2 a second were done of late; 1.5 by how long they took
-    assert found.done_in == pytest.approx((100 / 2 / 1.1, 100 / 1.5 / 0.9), rel=0.02)
+    assert found.done_in == pytest.approx((100 / 2 / 1.1, 100 / 1.5 / 0.9), rel=0.03)
+    queue.clock.advance(30)
+    low, high = found.done_in
+    assert queue.watched.seen().done_in == pytest.approx((low - 30, high - 30))
+
+
+def test_an_estimate_needs_ten_messages_or_five_seconds(queue):
+    queue.broker.publish_many("q", ["x"] * 400)
+    queue.shows(1, slots=4, acked=0)
+    queue.watch.begin(raises=True)
+    held = queue.broker.consume("q", 20)
+    estimates = []
+    for seconds, number in ((1, 9), (1, 1), (1, 0)):
+        queue.clock.advance(seconds)
+        queue.broker.ack(held[:number])
+        held = held[number:]
+        estimates.append(queue.observed().done_in is not None)
+    assert estimates == [False, True, True]
+    queue.clock.advance(100)
+    queue.observed()
+    queue.clock.advance(4)
+    queue.observed()
+    queue.broker.ack(held[:1])
+    queue.clock.advance(2)
+    assert queue.observed().done_in is not None
 
 
 def test_when_the_last_ones_are_done_is_not_said(queue):
     queue.broker.publish_many("q", ["a", "b"])
-    queue.shows(1, acked=0)
+    queue.shows(1, slots=2, acked=0)
     queue.watch.begin(raises=True)
     queue.broker.consume("q", 2)
     queue.clock.advance(60)
-    queue.shows(1, acked=60, work=60_000)
-    queue.watched.look(lambda _: False)
-    queue.watched.count()
-    found = queue.watched.seen()
+    queue.shows(1, slots=2, acked=60, work=60_000)
+    found = queue.observed()
     assert found.counts == (0, 2, 0, 0)
-    assert (found.rate, found.done_in) == (1.0, None)
+    assert (found.lately.rate, found.done_in) == (1.0, None)
     queue.broker.publish("q", "c")
-    queue.watched.count()
-    assert queue.watched.seen().done_in is not None
+    assert queue.observed().done_in is not None
 
 
-def test_what_was_done_since_the_last_count_waits_no_more(queue):
-    for number in range(50):
-        queue.broker.publish("q", f"{number}")
-    queue.shows(1, acked=7)
+def test_what_is_no_more_is_done_before_a_worker_says_so(queue):
+    queue.broker.publish_many("q", ["x"] * 50)
+    queue.shows(1, slots=4, acked=7)
     [found] = queue.watch.begin(raises=True)
-    assert (found.done, found.counts.waiting) == (7, 50)
-    queue.shows(1, acked=27)
-    queue.watched.look(lambda _: False)
-    assert (queue.watched.seen().done, queue.watched.seen().counts.waiting) == (27, 30)
+    assert (found.published, found.done) == (57, 7)
+    queue.broker.ack(queue.broker.consume("q", 20))
+    queue.broker.consume("q", 9)
+    found = queue.observed()
+    assert (found.published, found.states) == (57, (27, 4, 5, 0, 21, 0, 0))
+    queue.broker.publish_many("q", ["x"] * 10)
+    queue.shows(1, slots=4, acked=27)
+    found = queue.observed()
+    assert (found.published, found.states) == (67, (27, 4, 5, 0, 31, 0, 0))
+
+
+def test_done_never_decreases_when_a_worker_is_forgotten(queue):
+    queue.broker.publish("q", "x")
+    queue.shows(1, acked=36)
+    assert queue.watch.begin(raises=True)[0].done == 36
+    queue.broker.with_workers(
+        "q", lambda each: os.unlink(f"{each._path}/{each._names()[0]}")
+    )
+    assert queue.observed().done == 36
+
+
+def test_leases_that_no_live_worker_renews_do_not_run(queue):
+    queue.broker.publish_many("q", ["x"] * 9)
+    queue.broker.consume("q", 3)
+    [found] = queue.watch.begin(raises=True)
+    assert found.states == (0, 0, 0, 3, 6, 0, 0)
+    queue.clock.advance(400)
+    queue.shows(1, slots=2)
+    queue.broker.consume("q", 4)
+    assert queue.observed().states == (0, 2, 2, 3, 2, 0, 0)
 
 
 def test_the_slowest_messages_are_those_of_busy_workers(queue):
@@ -125,7 +175,7 @@ def test_the_slowest_messages_are_those_of_busy_workers(queue):
     queue.shows(2, runs=[Running(0, "b", began, "new")])
     for _ in range(20):  # one worker after the other is read again
         queue.clock.advance(2)
-        [found] = queue.watch.refresh()
+        found = queue.observed()
     assert [each.text for _, _, each in found.running] == ["text 90", "text 30", "new"]
 
 
@@ -139,8 +189,7 @@ def test_the_latest_failures_are_shown_of_workers_that_are_idle_too(queue):
     assert told == ["text 4", "text 30", "text 60"]
     assert found.failures[0][0] == pytest.approx(4, abs=1)
     queue.shows(4, state=ENDED, failed=1)
-    queue.watched.look(lambda _: False)
-    told = [each.text for _, _, each in queue.watched.seen().failures]
+    told = [each.text for _, _, each in queue.observed().failures]
     assert told == ["text 30", "text 60", "text 90"]
 
 
@@ -151,9 +200,7 @@ def test_it_is_known_between_which_times_the_jobs_end(queue):
     [found] = queue.watch.begin(raises=True)
     assert found.ends_in == pytest.approx((600, 900), abs=1)
     queue.clock.advance(700)
-    assert queue.watched.seen().ends_in == pytest.approx((600, 900), abs=1)
-    queue.watched.look(lambda _: False)
-    assert queue.watched.seen().ends_in == pytest.approx((0, 200), abs=1)
+    assert queue.observed().ends_in == pytest.approx((0, 200), abs=1)
 
 
 @pytest.mark.parametrize("messages", [0, 400])
@@ -163,21 +210,16 @@ def test_a_refresh_makes_eight_calls_on_the_average(queue, messages):
     for number in range(30):
         queue.shows(number, runs=[Running(0, "a", queue.clock.time(), "x")])
     queue.watch.begin(raises=True)
-    queue.clock.advance(2)
     before, each = queue.made(), []
-    queue.watched.count()
-    of_count, before = queue.made() - before, queue.made()
-    for _ in range(200):
+    for _ in range(400):
         start = queue.made()
         queue.clock.advance(2)
         queue.watch.refresh()
         each.append(queue.made() - start)
-    most = CALLS_TO_LOOK + CALLS_TO_COUNT
-    assert most == 8
-    assert queue.made() - before <= 200 * most + of_count
-    assert sum(number > most for number in each) <= 200 * CALLS_TO_COUNT / of_count + 1
-    assert max(each) > most  # it was counted again
-    assert min(each) >= 3  # and the workers are looked at each time
+    assert CALLS == 8
+    assert queue.made() - before <= 400 * CALLS + FIRST_CALLS + max(each)
+    assert min(each) == 0
+    assert sum(map(bool, each)) > 400 * CALLS / max(each)  # each look costs as much
 
 
 def test_a_queue_that_is_gone_is_told_and_the_last_numbers_stay(queue):

@@ -99,7 +99,7 @@ def looked(progress, clock, acked=0, *, seconds=EVERY, may_show=True):
 def test_it_stands_in_one_line_of_a_terminal(shown, terminal, clock):
     progress = shown(terminal.writer)
     looked(progress, clock, seconds=2)
-    assert terminal.read().startswith("\rq: 0 done, 12 left, ")
+    assert terminal.read().startswith("\rq: 12 published: 0 done, 12 waiting, ")
     looked(progress, clock, seconds=60)
     assert "\n" not in terminal.read()
 
@@ -131,14 +131,14 @@ def test_a_line_without_an_end_is_left_alone(shown, terminal, clock):
     looked(progress, clock, may_show=False)
     assert terminal.read() == ""
     looked(progress, clock, seconds=1)
-    assert "q: 0 done" in terminal.read()
+    assert "q: 12 published: 0 done" in terminal.read()
 
 
 def test_where_no_terminal_is_there_is_a_line_a_minute(shown, pipe, clock):
     progress = shown(pipe.writer)
     looked(progress, clock, seconds=EVERY_LINE)
     [line] = pipe.read().splitlines()
-    assert "  q: 0 done, 12 left, " in line
+    assert "  q: 12 published: 0 done, 12 waiting, " in line
     looked(progress, clock, seconds=EVERY_LINE)
     assert len(pipe.read().splitlines()) == 1
 

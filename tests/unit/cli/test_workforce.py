@@ -34,7 +34,15 @@ def test_of_the_last_ones_nobody_knows_when_they_are_done():
         assert (force.done_in is not None) == known
         told = force.told(counts)
         assert ("done in about" in told) == known
-        assert told.endswith("all that is left is at work") != known
+        assert told.endswith("only leased messages are left") != known
+
+
+def test_that_everything_is_finished_is_said_where_something_was_done():
+    idle, nothing = worker(state="idle", busy=0, slots=4), Counts(0, 0, 0, 0)
+    told = "1 worker, 0 of 4 slots busy"
+    assert Workforce.of([idle], nothing).told(nothing) == told
+    done = Workforce.of([idle._replace(acked=3)], nothing)
+    assert done.told(nothing) == f"{told}, everything is finished"
 
 
 @pytest.mark.parametrize(

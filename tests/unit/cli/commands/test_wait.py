@@ -110,16 +110,15 @@ def test_who_asks_sees_how_far_it_is_and_when_it_is_done(told, root):
     broker.with_workers("testmq", lambda each: each.show(None, shown))
     [line] = told(is_watched=True, progress=True)
     assert line.startswith(
-        "testmq: 10 done, 30 left, 6 messages a minute overall, done in"
+        "testmq: 40 published: 10 done, 30 waiting, 6 messages a minute overall, done in"
     )
-    assert line.endswith("4 of 4 slots busy")
 
 
 def test_without_a_terminal_these_are_lines(told, root, capfd):
     Broker(root).publish("testmq", "x")
     assert told(is_watched=False, progress=True) == []
     [line] = capfd.readouterr().err.splitlines()
-    assert "testmq: 0 done, 1 left, No worker runs; submit some" in line
+    assert "testmq: 1 published: 0 done, 1 waiting, No worker runs; submit some" in line
 
 
 def test_whether_messages_are_dead_is_its_exit_status(sh, root):
@@ -151,11 +150,11 @@ def test_it_is_not_said_more_often_than_every_so_many_seconds(root):
     clock, broker = FakeClock(), Broker(root)
     broker.publish("testmq", "x")
     progress = Progress(str(root), "testmq", FileSystem(), clock)
-    assert "0 done, 1 left" in progress.told(5)
+    assert "0 done, 1 waiting" in progress.told(5)
     clock.advance(4)
     assert progress.told(5) is None
     clock.advance(2)
-    assert "0 done, 1 left" in progress.told(5)
+    assert "0 done, 1 waiting" in progress.told(5)
 
 
 def test_what_moves_between_queues_is_waited_for_in_any_order(root, monkeypatch):

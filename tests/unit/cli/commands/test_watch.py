@@ -35,7 +35,7 @@ def watching(root, *options, **more):
 
 def told(broker, queue="testmq"):
     waiting, work, delayed, dead = broker.view(queue)[queue]
-    return f"{work} at work, {waiting:,} waiting, {delayed} delayed, {dead} dead"
+    return f"{work} leased, {waiting:,} waiting, {delayed} delayed, {dead} dead"
 
 
 @pytest.fixture
@@ -54,13 +54,13 @@ def broker(root, sh):
 @pytest.mark.parametrize(("columns", "rows"), [(80, 24), (40, 12), (200, 50)])
 def test_the_screen_shows_what_the_queue_holds(root, broker, columns, rows):
     with watching(root, columns=columns, rows=rows) as terminal:
-        terminal.shows(f"testmq: 0 done, {told(broker)}")
+        terminal.shows(f"published: 0 done, {told(broker)}")
         terminal.nothing_wraps_or_scrolls()
         whole = f"{root} testmq".replace(" ", "")
         shown = terminal.text.replace(" ", "")  # a path may be wider than the terminal
         assert f"whymessagesaredead:`ddmqdead-k{whole}`" in shown
         [bar] = [each for each in terminal.lines if each[:1] == "["]
-        assert re.fullmatch(r"\[=+\.+~+x+\]", bar)
+        assert re.fullmatch(r"\[\++\.+~+x+\]", bar)
         assert len(bar) == columns - 1
         height = len(terminal.lines)
         broker.publish_many("testmq", ["more"] * 300)
@@ -126,7 +126,7 @@ def test_it_is_left_as_it_was_at_the_end_of_what_is_waited_for(root, broker):
     broker.purge("testmq")
     broker.publish("testmq", "the last")
     with Terminal("wait", root, "testmq", "--progress") as terminal:
-        terminal.shows("0 done, 1 left")
+        terminal.shows("1 published: 0 done, 1 waiting")
         terminal.nothing_wraps_or_scrolls()
         [message] = broker.consume("testmq")
         broker.ack(message)
@@ -155,10 +155,10 @@ def test_colours_are_those_of_the_parts_or_none_at_all(root, broker):
         columns = range(terminal.screen.columns)
         elsewhere = {row[n].fg for row in rows if row is not bar for n in columns}
         assert elsewhere == {"default"}
-        return {bar[n].data: bar[n].fg for n in columns if bar[n].data in "#=.~x"}
+        return {bar[n].data: bar[n].fg for n in columns if bar[n].data in "#=-+.~x"}
 
     with watching(root) as terminal:
-        usual = {"=": "cyan", ".": "white", "~": "brown", "x": "red"}
+        usual = {"+": "cyan", ".": "white", "~": "brown", "x": "red"}
         assert colours(terminal) == usual
     with watching(root, NO_COLOR="1") as terminal:
         assert set(colours(terminal).values()) == {"default"}
