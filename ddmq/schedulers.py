@@ -75,6 +75,22 @@ class Scheduler(NamedTuple):
     own_slots: str = ""
     """A pattern: a user's option that begins so takes the place of `slots`."""
 
+    # Where what a job prints goes
+    logs: tuple[str, ...] = ("{name}.o{job}", "{name}.e{job}")
+    """Names of files in the directory of the submission. `job` is the id, in an array with `task`."""
+    task: str = ".*"
+    """What stands for the tasks of an array behind its id."""
+    logs_options: tuple[str, ...] = ("-o {}/", "-e {}/")
+    """The options for another directory, which has files with the same names."""
+    array_logs_options: tuple[str, ...] = ()
+    """The same for an array, where these differ."""
+    renames_logs: bool = False
+    """Whether the files have other names there."""
+    own_logs: str = "-[oejkN]"
+    """A pattern: a user's option that begins so may say where they go, or what they are called."""
+    own_logs_variable: str = ""
+    """The variable by which a user says that, which counts more than the script."""
+
     # How variables are handed on to a job
     export: str = "-v {}"
     """The option, which on the command line replaces the one in the script."""
@@ -140,6 +156,12 @@ SLURM = Scheduler(
     time_option="--time={}",
     word="--{}={}",
     backslash=r"\\",
+    logs=("slurm-{job}.out",),
+    task="_*",
+    logs_options=("--output={}/slurm-%j.out",),
+    array_logs_options=("--output={}/slurm-%A_%a.out",),
+    own_logs="-[oeD]|--(output|error|chdir)",
+    own_logs_variable="SBATCH_OUTPUT",
     export="--export={}",
     exported="SLURM_EXPORT_ENV",
     requeue=("scontrol", "requeue"),
@@ -193,6 +215,7 @@ PBS = Scheduler(
         ]
     ),
     own_slots=r"-l\s*'?(\S*,)?select=",
+    renames_logs=True,  # PBS Pro: by the id of the job; Torque: not
     asks_slots="ncpus=",
     asks_memory=("mem",),
     asks_memory_each=("pmem",),
@@ -207,6 +230,7 @@ SGE = Scheduler(
     tasks="-t 1-{}",
     slots="-pe smp {}",
     time_option="-l h_rt={}",
+    own_logs="-([oejN]|wd|cwd)",
     asks_slots=r"-pe \S+ ",
     asks_memory_each=("h_vmem", "mem_free"),
 )

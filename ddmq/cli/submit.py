@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import math
 import os
+import re
 import signal
 import sys
 from contextlib import contextmanager
@@ -41,7 +43,7 @@ from ddmq.hpc import options, submit
 from ddmq.hpc.journal import durations
 from ddmq.hpc.limits import Deadline, Durations, refuse_too_short
 from ddmq.hpc.preflight import missing
-from ddmq.printable import printable_lines
+from ddmq.printable import printable, printable_lines
 from ddmq.schedulers import SCHEDULERS
 from ddmq.storage.filesystem import FileSystem
 
@@ -55,6 +57,9 @@ _NAMES = tuple(SCHEDULERS)
 _PER_SLOT = 10
 #: How many workers `--workers auto` asks for at most.
 _MOST = 100
+
+#: What a scheduler takes for a path, and nothing else.
+_plain = re.compile(r"[\w./+@=-]+")
 
 _DESCRIPTION = """\
 Submit batch jobs that run a command for each message of a queue. Options that are not listed
@@ -78,6 +83,17 @@ def _time(text: str) -> float:
     if set(text).isdisjoint(":smhd"):
         raise InvalidArgument(f"{text!r} is no time; write HH:MM:SS, or 90m, 2h")
     return options.seconds(text)
+
+
+def _directory(text: str) -> str:
+    """Read the path of a directory that every scheduler understands; return it in full."""
+    path = os.path.abspath(text)
+    if not text or not _plain.fullmatch(path):
+        raise InvalidArgument(
+            f"{path!r} has a character that means something to a scheduler; name a directory of "
+            "letters, digits and any of / . _ - + @ ="
+        )
+    return path
 
 
 class Where(NamedTuple):
@@ -139,6 +155,12 @@ class TheJob(NamedTuple):
     worker: str | None = option(
         "--worker", "the ddmq-worker that the job shall run", metavar="PATH"
     )
+    job_logs: str | None = option(
+        "--job-logs",
+        "the directory for what the jobs print, created if missing; by default the current one",
+        Kind(_directory),
+        metavar="DIR",
+    )
     dry_run: bool = switch("--dry-run", "print the job script, and submit nothing")
 
 
@@ -188,9 +210,15 @@ def _run(words: list[str]) -> int:
         seconds=job.time,
         grace=grace,
         options=job.options,
+        logs=job.job_logs or "",
         chain=job.chain,
         requeue=job.requeue,
     )
+    if job.job_logs and submit.has_own_logs(request):
+        parser.error(
+            "--job-logs, and options for the scheduler or a variable that say where output goes, "
+            "don't go together"
+        )
     script = submit.new_script(path)
     text = submit.rendered(request, script)
     if job.dry_run:
@@ -200,6 +228,8 @@ def _run(words: list[str]) -> int:
         refuse_missing(program)
     if said := dead_hint(counts.dead, where.root, where.queue):
         print(f"ddmq-submit: {where.queue} has {said}", file=sys.stderr)
+    if job.job_logs:
+        make_directory(job.job_logs)
     keeps = bool(job.chain and not job.requeue)
     with _told_to_end():
         said = printable_lines(_submitted(where.scheduler, script, text, keeps=keeps))
@@ -209,6 +239,10 @@ def _run(words: list[str]) -> int:
         except (OSError, KeyboardInterrupt):
             warn(f"submitted: {said}")
             raise
+    logs = submit.logs_of(request, said)
+    told = f"to {logs}" if logs else f"where your options for {where.scheduler} say"
+    told += "" if job.job_logs or not logs else "; --job-logs DIR changes that"
+    print(f"ddmq-submit: {submit.LOGS_GO} {printable(told)}", file=sys.stderr)
     return 0
 
 
@@ -293,6 +327,22 @@ def refuse_without_end(
     margin = deadline.min_remaining(Durations(durations(path)))
     if job.time is not None:
         refuse_too_short(job.time, grace, margin)
+
+
+def make_directory(path: str) -> None:
+    """Make a directory for what jobs print, unless it exists; InvalidArgument: none can be there.
+
+    A scheduler that can't write there says nothing, and ends the job.
+    """
+    try:
+        os.makedirs(path, exist_ok=True)
+        if not os.access(path, os.W_OK | os.X_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path)
+    except OSError as error:
+        raise InvalidArgument(
+            f"--job-logs: {error.filename}: {error.strerror}; name a directory that you may "
+            "write to; nothing was submitted"
+        ) from error
 
 
 def refuse_missing(program: str) -> None:

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 #: Seconds before the end when Slurm says so; it looks at its limits every 30 s only.
 WARNING = 120
+#: What a line of `ddmq-submit` has in it that says where the output of its jobs goes.
+LOGS_GO = "what the jobs print goes"
 #: Seconds after which a script, or the mark of a chain, is of no use to anybody.
 _KEPT = 90 * 86400
 #: Stands in a script for the sum of its text, while that is taken. No argument of a command can
@@ -69,6 +71,8 @@ class Request(NamedTuple):
     """Seconds that the worker gives its commands to end."""
     options: Sequence[str] = ()
     """KEY=VALUE, KEY, or a line that begins with a dash, for the scheduler alone."""
+    logs: str = ""
+    """The directory for what the jobs print. Empty: the one of the submission."""
     chain: int = 0
     requeue: bool = False
 
@@ -125,10 +129,14 @@ class _Template(Template):
 def _options(request: Request, scheduler: Scheduler) -> list[str]:
     """Return the options in the script: ours, then the user's, since the last one wins."""
     theirs = {option: _option(scheduler, option) for option in request.options}
-    name = re.sub(r"[^A-Za-z0-9._-]", "-", f"ddmq-{request.queue}")
-    ours = [scheduler.job_name.format(name)]
+    ours = [scheduler.job_name.format(_name(request))]
     if request.workers > 1:
         ours.append(scheduler.tasks.format(request.workers))
+    if request.logs:
+        options = request.workers > 1 and scheduler.array_logs_options
+        ours += [
+            each.format(request.logs) for each in options or scheduler.logs_options
+        ]
     own = scheduler.own_slots
     if request.slots is not None and not (
         own and any(re.match(own, line) for line in theirs.values())
@@ -153,6 +161,41 @@ def _options(request: Request, scheduler: Scheduler) -> list[str]:
     alone = [scheduler.export.format(shlex.quote(value)) for value in variables]
     whole = scheduler.export.format(shlex.quote(",".join(variables)))
     return [*ours, *(line for line in lines if line not in alone), whole]
+
+
+def _name(request: Request) -> str:
+    """Return what the jobs are called."""
+    return re.sub(r"[^A-Za-z0-9._-]", "-", f"ddmq-{request.queue}")
+
+
+def logs_of(request: Request, said: str) -> str:
+    """Return where what the jobs print goes: paths with `*` for what is not known yet.
+
+    `said` is what the scheduler said of the jobs. Empty: the user's own options say where.
+    """
+    scheduler = SCHEDULERS[request.scheduler]
+    if has_own_logs(request):
+        return ""
+    if request.logs and scheduler.renames_logs:
+        return f"{request.logs}/"
+    found = re.search(scheduler.submitted or r"(\d+)", said)
+    job = found[1] if found else "*"
+    if request.workers > 1:
+        job += scheduler.task
+    directory = request.logs or "."
+    with suppress(FileNotFoundError):  # the current directory is gone
+        directory = os.path.abspath(directory)
+    names = (each.format(name=_name(request), job=job) for each in scheduler.logs)
+    return " and ".join(f"{directory}/{name}" for name in names)
+
+
+def has_own_logs(request: Request) -> bool:
+    """Tell whether the user's own options may say where what the jobs print goes."""
+    scheduler = SCHEDULERS[request.scheduler]
+    given = (_option(scheduler, option) for option in request.options)
+    return bool(environment().get(scheduler.own_logs_variable)) or any(
+        re.match(scheduler.own_logs, line) for line in given
+    )
 
 
 def _is_joined(scheduler: Scheduler, option: str) -> bool:

@@ -316,6 +316,93 @@ def test_the_job_is_submitted_and_its_id_printed(
     assert record.read_text() == got.given()
 
 
+@pytest.mark.parametrize(
+    ("name", "says", "workers", "names", "moved"),
+    [
+        ("slurm", "Submitted batch job 7", 1, "{}/slurm-7.out", "{}/slurm-7.out"),
+        ("slurm", "Submitted batch job 7", 9, "{}/slurm-7_*.out", "{}/slurm-7_*.out"),
+        ("slurm", "", 1, "{}/slurm-*.out", "{}/slurm-*.out"),
+        ("pbs", "7.host", 1, "{}/ddmq-jobs.o7 and {}/ddmq-jobs.e7", "{}/"),
+        ("pbs", "7[].host", 9, "{}/ddmq-jobs.o7.* and {}/ddmq-jobs.e7.*", "{}/"),
+        *[
+            ("sge", f'Your {said} ("x") has been submitted', number, paths, paths)
+            for said, number, paths in [
+                ("job 7", 1, "{}/ddmq-jobs.o7 and {}/ddmq-jobs.e7"),
+                ("job-array 7.1-9:1", 9, "{}/ddmq-jobs.o7.* and {}/ddmq-jobs.e7.*"),
+            ]
+        ],
+    ],
+)
+def test_where_the_output_of_the_jobs_goes_is_told_and_chosen(
+    capsys, broker, fake, here, tmp_path, name, says, workers, names, moved
+):
+    fake("sbatch", says), fake("qsub", says)
+    words = [name, broker.root, "jobs", "--workers", workers]
+    status, out, err = run(capsys, *words, *COMMAND)
+    told = "ddmq-submit: what the jobs print goes to "
+    where = names.replace("{}", str(tmp_path))
+    assert (status, out) == (0, f"{says}\n")
+    assert err == f"{told}{where}; --job-logs DIR changes that\n"
+    status, _, err = run(capsys, *words, "--job-logs", "logs/new", *COMMAND)
+    where = moved.replace("{}", f"{tmp_path}/logs/new")
+    assert (status, err, os.listdir("logs")) == (0, f"{told}{where}\n", ["new"])
+
+
+@pytest.mark.parametrize(
+    ("name", "workers", "lines"),
+    [
+        ("slurm", 1, ["--output={}/slurm-%j.out"]),
+        ("slurm", 2, ["--output={}/slurm-%A_%a.out"]),
+        ("pbs", 2, ["-o {}/", "-e {}/"]),
+        ("sge", 2, ["-o {}/", "-e {}/"]),
+    ],
+)
+def test_the_script_says_where_the_output_goes_only_if_the_user_does(
+    capsys, broker, here, tmp_path, name, workers, lines
+):
+    plain = dry(capsys, name, broker, "--workers", workers)
+    moved = dry(capsys, name, broker, "--workers", workers, "--job-logs", "logs")
+    added = {*moved.splitlines()} - {*plain.splitlines()}
+    logs = f"{tmp_path}/logs"
+    assert {line.split(" ", 1)[1] for line in added} == {x.format(logs) for x in lines}
+    assert not os.path.exists(logs)
+
+
+@pytest.mark.parametrize("how", ["output=x", "-e x", "variable"])
+def test_what_the_user_tells_the_scheduler_of_output_counts(
+    capsys, broker, fake, here, monkeypatch, how
+):
+    got = fake("sbatch", "Submitted batch job 7")
+    monkeypatch.setenv("SBATCH_OUTPUT", "x" if how == "variable" else "")
+    words = ["slurm", broker.root, "jobs", *([] if how == "variable" else ["-o", how])]
+    _, _, err = run(capsys, *words, *COMMAND)
+    assert (
+        err
+        == "ddmq-submit: what the jobs print goes where your options for slurm say\n"
+    )
+    calls = got()
+    with pytest.raises(SystemExit) as stop:
+        run(capsys, *words, "--job-logs", "logs", *COMMAND)
+    assert (stop.value.code, got(), os.path.exists("logs")) == (2, calls, False)
+
+
+def test_a_directory_for_output_that_can_not_be_there_is_told(
+    capsys, broker, fake, here, tmp_path
+):
+    got = fake("sbatch")
+    (tmp_path / "file").touch()
+    for path, why in (("file", "File exists"), ("file/logs", "Not a directory")):
+        words = ["slurm", broker.root, "jobs", "--job-logs", path]
+        status, _, err = run(capsys, *words, *COMMAND)
+        assert (status, got()) == (2, None)
+        assert f"--job-logs: {tmp_path}/file" in err
+        assert f": {why}; name a directory that you may write to" in err
+    with pytest.raises(SystemExit) as stop:
+        run(capsys, "slurm", broker.root, "jobs", "--job-logs", "a b", *COMMAND)
+    assert (stop.value.code, got(), os.path.exists("a b")) == (2, None, False)
+    assert "/a b' has a character that means something" in capsys.readouterr().err
+
+
 def test_dead_letters_are_told(capsys, broker, fake, here):
     fake("sbatch", "Submitted batch job 12345")
     broker.publish("jobs", "x")
@@ -717,7 +804,7 @@ def test_a_signal_that_is_ignored_stays_so(capsys, broker, fake, here):
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
         words = ["slurm", broker.root, "jobs", "--", "./process.sh"]
-        assert run(capsys, *words) == (0, "12345\n", "")
+        assert run(capsys, *words)[:2] == (0, "12345\n")
         assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
     finally:
         signal.signal(signal.SIGHUP, before)

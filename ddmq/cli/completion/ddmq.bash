@@ -38,7 +38,7 @@ _shtab_ddmq_check_option_strings=(-h --help --clients -t --timeout --format -v -
 _shtab_ddmq_doctor_option_strings=(-h --help --fix --purged-after --format -v --verbose -d --debug -s --silent)
 _shtab_ddmq_json_option_strings=(-h --help -v --verbose -d --debug -s --silent)
 _shtab_ddmq_worker_option_strings=(-h --help -v --version --from-file -f --force -j --slots --stdin --batch --persistent --env --bind --timeout --grace --term-signal --on-success --fatal --retry-free --on-exit --retries --backoff --group --tag --log-dir --logs --log-limit --output-dir --output-name --wait --until-done --forever --max-messages --max-failures --fast-failures --no-brake --then --then-even-if-dead --poll-max --time --deadline --min-remaining --progress -d --debug --exit-zero)
-_shtab_ddmq_submit_option_strings=(-h --help -v --version --workers --max-workers -j --slots --time -o --option --chain --requeue --worker --dry-run --from-file -f --force --stdin --batch --persistent --env --bind --timeout --grace --term-signal --on-success --fatal --retry-free --on-exit --retries --backoff --group --tag --log-dir --logs --log-limit --output-dir --output-name --wait --until-done --forever --max-messages --max-failures --fast-failures --no-brake --then --then-even-if-dead --poll-max --deadline --min-remaining --progress -d --debug --exit-zero)
+_shtab_ddmq_submit_option_strings=(-h --help -v --version --workers --max-workers -j --slots --time -o --option --chain --requeue --worker --job-logs --dry-run --from-file -f --force --stdin --batch --persistent --env --bind --timeout --grace --term-signal --on-success --fatal --retry-free --on-exit --retries --backoff --group --tag --log-dir --logs --log-limit --output-dir --output-name --wait --until-done --forever --max-messages --max-failures --fast-failures --no-brake --then --then-even-if-dead --poll-max --deadline --min-remaining --progress -d --debug --exit-zero)
 _shtab_ddmq_help_option_strings=(-h --help)
 _shtab_ddmq_option_strings=(-h --help -v --version --completion)
 
@@ -838,7 +838,7 @@ complete -o bashdefault -F _shtab_ddmqworker ddmq-worker
 
 # Completion of ddmq-submit, made by packaging/completion.py.
 
-_shtab_ddmqsubmit_option_strings=(-h --help -v --version --workers --max-workers -j --slots --time -o --option --chain --requeue --worker --dry-run --from-file -f --force --stdin --batch --persistent --env --bind --timeout --grace --term-signal --on-success --fatal --retry-free --on-exit --retries --backoff --group --tag --log-dir --logs --log-limit --output-dir --output-name --wait --until-done --forever --max-messages --max-failures --fast-failures --no-brake --then --then-even-if-dead --poll-max --deadline --min-remaining --progress -d --debug --exit-zero)
+_shtab_ddmqsubmit_option_strings=(-h --help -v --version --workers --max-workers -j --slots --time -o --option --chain --requeue --worker --job-logs --dry-run --from-file -f --force --stdin --batch --persistent --env --bind --timeout --grace --term-signal --on-success --fatal --retry-free --on-exit --retries --backoff --group --tag --log-dir --logs --log-limit --output-dir --output-name --wait --until-done --forever --max-messages --max-failures --fast-failures --no-brake --then --then-even-if-dead --poll-max --deadline --min-remaining --progress -d --debug --exit-zero)
 
 _shtab_ddmqsubmit_pos_1_COMPGEN=_shtab_compgen_dirs
 _shtab_ddmqsubmit___worker_COMPGEN=_shtab_compgen_files

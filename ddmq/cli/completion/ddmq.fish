@@ -46,7 +46,7 @@ function _shtab_ddmq_using
 end
 
 set -g _shtab_ddmq_commands view workers peek show status create delete publish forget consume ack nack release reject renew move cancel pause resume drain purge clean export import migrate dead log results report redrive wait config check doctor json worker submit help
-set -g _shtab_ddmq_opts_with_value --backoff --batch --chain --clients --code --completion --concat --deadline --delay --env --fast-failures --fatal --format --from-file --grace --host --job --key --lock-timeout --log-dir --log-limit --logs --max-failures --max-messages --max-workers --min-remaining --mode --number --on-exit --on-success --only --option --output --output-dir --output-name --poll-max --priority --purged-after --reason --requeue-limit --requeue-prio --retries --retry-free --set --since --slots --slowest --term-signal --text --then --time --timeout --unset --wait --watch --worker --workers -j -l -n -o -p -t -w
+set -g _shtab_ddmq_opts_with_value --backoff --batch --chain --clients --code --completion --concat --deadline --delay --env --fast-failures --fatal --format --from-file --grace --host --job --job-logs --key --lock-timeout --log-dir --log-limit --logs --max-failures --max-messages --max-workers --min-remaining --mode --number --on-exit --on-success --only --option --output --output-dir --output-name --poll-max --priority --purged-after --reason --requeue-limit --requeue-prio --retries --retry-free --set --since --slots --slowest --term-signal --text --then --time --timeout --unset --wait --watch --worker --workers -j -l -n -o -p -t -w
 
 complete -c ddmq -e
 complete -c ddmq -f
@@ -433,6 +433,7 @@ complete -c ddmq -n '_shtab_ddmq_using submit' -s o -l option -x -d 'for the sch
 complete -c ddmq -n '_shtab_ddmq_using submit' -l chain -x -d 'when the time is over and messages are left, start the next job; N times at most'
 complete -c ddmq -n '_shtab_ddmq_using submit' -l requeue -d 'with --chain on Slurm: requeue the job itself instead'
 complete -c ddmq -n '_shtab_ddmq_using submit' -l worker -xka "(__fish_complete_path (commandline -ct))" -d 'the ddmq-worker that the job shall run'
+complete -c ddmq -n '_shtab_ddmq_using submit' -l job-logs -x -d 'the directory for what the jobs print, created if missing; by default the current one'
 complete -c ddmq -n '_shtab_ddmq_using submit' -l dry-run -d 'print the job script, and submit nothing'
 complete -c ddmq -n '_shtab_ddmq_using submit' -l from-file -xka "(__fish_complete_path (commandline -ct))" -d 'publish each line of FILE first, as `ddmq publish --from-file` does; the same lines once only, however often that is started'
 complete -c ddmq -n '_shtab_ddmq_using submit' -s f -l force -d 'with --from-file: create the root and the queue if they are missing'
@@ -623,7 +624,7 @@ function _shtab_ddmqsubmit_using
 end
 
 set -g _shtab_ddmqsubmit_commands 
-set -g _shtab_ddmqsubmit_opts_with_value --backoff --batch --chain --deadline --env --fast-failures --fatal --from-file --grace --log-dir --log-limit --logs --max-failures --max-messages --max-workers --min-remaining --on-exit --on-success --option --output-dir --output-name --poll-max --retries --retry-free --slots --term-signal --then --time --timeout --wait --worker --workers -j -o
+set -g _shtab_ddmqsubmit_opts_with_value --backoff --batch --chain --deadline --env --fast-failures --fatal --from-file --grace --job-logs --log-dir --log-limit --logs --max-failures --max-messages --max-workers --min-remaining --on-exit --on-success --option --output-dir --output-name --poll-max --retries --retry-free --slots --term-signal --then --time --timeout --wait --worker --workers -j -o
 
 complete -c ddmq-submit -e
 complete -c ddmq-submit -f
@@ -638,6 +639,7 @@ complete -c ddmq-submit -n _shtab_ddmqsubmit_using -s o -l option -x -d 'for the
 complete -c ddmq-submit -n _shtab_ddmqsubmit_using -l chain -x -d 'when the time is over and messages are left, start the next job; N times at most'
 complete -c ddmq-submit -n _shtab_ddmqsubmit_using -l requeue -d 'with --chain on Slurm: requeue the job itself instead'
 complete -c ddmq-submit -n _shtab_ddmqsubmit_using -l worker -xka "(__fish_complete_path (commandline -ct))" -d 'the ddmq-worker that the job shall run'
+complete -c ddmq-submit -n _shtab_ddmqsubmit_using -l job-logs -x -d 'the directory for what the jobs print, created if missing; by default the current one'
 complete -c ddmq-submit -n _shtab_ddmqsubmit_using -l dry-run -d 'print the job script, and submit nothing'
 complete -c ddmq-submit -n _shtab_ddmqsubmit_using -l from-file -xka "(__fish_complete_path (commandline -ct))" -d 'publish each line of FILE first, as `ddmq publish --from-file` does; the same lines once only, however often that is started'
 complete -c ddmq-submit -n _shtab_ddmqsubmit_using -s f -l force -d 'with --from-file: create the root and the queue if they are missing'

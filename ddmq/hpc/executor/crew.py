@@ -79,6 +79,8 @@ class Crew:
         )
 
     def _submit(self, command: list[str], slurm: Mapping[str, Any]) -> None:
+        from ddmq.hpc.submit import LOGS_GO  # needed for jobs only
+
         words = [*self._options, *words_of(slurm)]
         if not {"until_done", "until-done", "max_messages", "wait"} & slurm.keys():
             words.append("--forever")
@@ -97,8 +99,9 @@ class Crew:
         said = done.stderr.strip()[-1000:]
         if done.returncode != 0:
             raise DdmqError(f"no job is known to be submitted: {said}")
-        if said:
-            warn(said)
+        lines = said.splitlines()
+        if told := "\n".join(line for line in lines if LOGS_GO not in line):
+            warn(told)
         self.are_jobs = True
         self._is_chain = "chain" in slurm
         for job, cluster in _submitted.findall(done.stdout):
