@@ -180,7 +180,8 @@ def test_json_takes_every_command(sh, root):
     assert answer(cmd="view", queue="q")["q"]["waiting"] == 1
     assert answer(cmd="purge", queue="q", only="waiting")["q"]["waiting"] == 1
     assert answer(cmd="clean")["q"]["requeued"] == 0
-    assert answer(cmd="wait", queue="q", timeout=0) == {"empty": ["q"]}
+    waited = answer(cmd="wait", queue="q", timeout=0)
+    assert waited == {"empty": ["q"], "dead": {"q": 0}}
     assert answer(cmd="config", queue="q", set={"priority": 3})["priority"] == 3
     assert answer(cmd="config", queue="q", unset="priority")["priority"] == 999
     assert answer(cmd="delete", queue="q") == {"deleted": ["q"]}

@@ -247,7 +247,7 @@ def chained(
 
 
 def test_a_chain_goes_on_at_its_end_and_finds_qsub(submitted_from, root, qsub):
-    chained(root, submitted_from, "00:00:10")
+    chained(root, submitted_from, "00:00:12")
     handed_on = "DDMQ_CHAIN_LEFT=9,DDMQ_CHAIN_ID=7.host"
     assert qsub.read_text() == f"-v {handed_on} {submitted_from}/chain.sh\n"
 
