@@ -23,6 +23,7 @@ from ddmq.hpc.results.result import remove_leftovers_of_dead
 from ddmq.hpc.running.command import Surroundings
 from ddmq.hpc.running.execution import CommandNotFound, Unfit
 from ddmq.hpc.running.guardian import Guardian
+from ddmq.hpc.running.progress import beginning
 from ddmq.hpc.running.slots import Slots
 from ddmq.hpc.running.stream import Output
 from ddmq.hpc.settling import Settler, nothing_done
@@ -515,7 +516,8 @@ def work(
         if not signals.are_taken:
             from_now_on()
         mark = new_token()
-        stack.enter_context(Guardian(f"DDMQ_WORKER={mark}"))
+        files = beginning(options.spool, mark)
+        stack.enter_context(Guardian(f"DDMQ_WORKER={mark}", files))
         own = {"root": broker.root, "queue": queue, "worker": mark}
         job = Job(
             host,

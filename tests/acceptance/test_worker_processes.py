@@ -224,6 +224,33 @@ def test_a_worker_that_is_a_command_leaves_nothing(root, broker, number):
     process.communicate()
 
 
+@pytest.mark.parametrize("has_guardian", [True, False])
+def test_what_shows_progress_is_removed_after_a_sigkill(
+    root, broker, tmp_path, has_guardian
+):
+    """By the guardian, or where that is killed as well, by the next worker of this user."""
+    spool = tmp_path / "a *"
+    spool.mkdir()
+    before = f"import os; os.environ['TMPDIR'] = {str(spool)!r}"
+    seconds = seconds_of_ours(91)
+    broker.publish_many("jobs", [f"exec sleep {seconds}"] * 2, requeue_limit=0)
+    process = start("-j", 2, root, "jobs", *shell('eval "$0"'), before=before)
+    until(lambda: len(running(seconds)) == 2)
+    assert len(os.listdir(spool)) == 2
+    if not has_guardian:
+        process.send_signal(signal.SIGSTOP)
+        for pid in descendants(process.pid):
+            os.kill(pid, signal.SIGKILL)
+    process.kill()
+    process.communicate()
+    if not has_guardian:
+        assert len(os.listdir(spool)) == 2
+        broker.publish("jobs", "exit 0")
+        after = start(root, "jobs", *shell('eval "$0"'), before=before)
+        assert after.communicate(timeout=30)[1].count("1 acked")
+    until(lambda: os.listdir(spool) == [])
+
+
 def test_a_daemon_that_a_command_left_ends_with_the_worker(root, broker):
     broker.publish("jobs", "a")
     script = f"setsid sleep {seconds_of_ours(73)} >/dev/null 2>&1 & exit 0"

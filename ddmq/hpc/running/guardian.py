@@ -2,8 +2,8 @@
 
 Everything that a worker starts bears a mark in its environment, which its children inherit
 wherever they go: into other process groups, sessions or the background. A small shell, the
-guardian, waits for the end of the worker and then kills whatever bears the mark. It is in a
-session of its own: PBS kills a job by sending SIGKILL to all processes of the job's session.
+guardian, waits for the end of the worker and then kills whatever bears the mark. Then it removes
+the files of the worker in which commands say how far they are. It is in a session of its own: PBS kills a job by sending SIGKILL to all processes of the job's session.
 
 A container may get an environment without the mark. So who bears it takes with it all below it:
 its children and theirs, its process group and its session.
@@ -61,20 +61,24 @@ for round in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do
         kill -9 -- "-$process" 2>/dev/null
         kill -9 "$process" 2>/dev/null
     done
-    [ -n "$found" ] || exit
+    [ -n "$found" ] || break
     sleep 0.1
 done
+[ -z "$5" ] || rm -f -- "$5"*
 """
 
 
 class Guardian:
-    """Kills what bears `mark` (`NAME=value`) when this process is gone."""
+    """Kills what bears `mark` (`NAME=value`) when this process has ended.
 
-    def __init__(self, mark: str) -> None:
+    It removes the files then whose paths begin with `files`, unless that is empty.
+    """
+
+    def __init__(self, mark: str, files: str = "") -> None:
         self.mark = mark
         jobs = f"^({'|'.join(schedulers.signs_of_jobs())})="
         ours = "\n".join(_signs_of_our_job())
-        given = [mark, _GUARDIAN, jobs, ours]
+        given = [mark, _GUARDIAN, jobs, ours, files]
         self._arguments = ["sh", "-c", _SCRIPT, "guardian", *given]
         self._read, self._write = os.pipe2(os.O_CLOEXEC)
         self.pid = self._started()

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from ddmq.hpc.running.command import Invocation, fits, most_files
 from ddmq.hpc.running.execution import Execution, Unfit
-from ddmq.hpc.running.progress import SlotProgress
+from ddmq.hpc.running.progress import SlotProgress, remove_leftovers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -63,9 +63,12 @@ class Launcher:
     def _surroundings_of(self, slot: int) -> Surroundings:
         """Return what commands of a slot are given; nobody needs to know how far they are."""
         if slot not in self._of_slots:
-            progress = None
+            progress, spool = None, self._surroundings.options.spool
+            if not self._of_slots:
+                remove_leftovers(spool)
             with suppress(OSError):
-                progress = SlotProgress(self._surroundings.options.spool)
+                worker = self._surroundings.environ.get("DDMQ_WORKER", "")
+                progress = SlotProgress(spool, worker)
             if progress is not None and progress.descriptor > most_files() // 2:
                 progress.close()
                 progress = None

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import stat
 
 import pytest
 
-from ddmq.hpc.running.progress import SlotProgress
+from ddmq.hpc.running.progress import SlotProgress, remove_leftovers
 
 
 @pytest.fixture
@@ -69,3 +70,47 @@ def test_what_somebody_removed_is_no_trouble(progress):
     os.unlink(progress.path)
     progress.forget()
     assert progress.said() == ""
+
+
+def test_only_files_of_workers_that_have_died_are_removed(tmp_path):
+    """Even if another process has the number of such a worker by now: a lock tells."""
+    spool = tmp_path / "spool"
+    spool.mkdir()
+    (tmp_path / "victim").write_text("x")
+    os.symlink(tmp_path / "victim", spool / "ddmq-progress-link")
+    os.mkfifo(spool / "ddmq-progress-fifo")
+    (spool / "ddmq-progress-directory").mkdir()
+    (spool / "other").write_text("x")
+    alive, dead = SlotProgress(str(spool)), SlotProgress(str(spool))
+    os.close(
+        dead.descriptor
+    )  # as the kernel does with those of a process that was killed
+    remove_leftovers(str(spool))
+    kept = {"link", "fifo", "directory", os.path.basename(alive.path)[14:]}
+    assert set(os.listdir(spool)) == {"other", *(f"ddmq-progress-{k}" for k in kept)}
+    assert (tmp_path / "victim").read_text() == "x"
+    alive.close()
+    remove_leftovers(str(tmp_path / "missing"))
+
+
+@pytest.mark.root("give a file to another user")
+def test_files_of_other_users_are_left_alone(tmp_path):
+    theirs = tmp_path / "ddmq-progress-theirs"
+    theirs.write_text("x")
+    os.chown(theirs, 1234, -1)
+    remove_leftovers(str(tmp_path))
+    assert theirs.exists()
+
+
+def test_one_that_is_removed_while_it_is_made_is_not_used(tmp_path, monkeypatch):
+    real = fcntl.flock
+
+    def removed_meanwhile(descriptor, how):
+        os.unlink(os.readlink(f"/proc/self/fd/{descriptor}"))
+        real(descriptor, how)
+
+    monkeypatch.setattr(fcntl, "flock", removed_meanwhile)
+    before = os.listdir("/proc/self/fd")
+    with pytest.raises(OSError, match="ddmq-progress-"):
+        SlotProgress(str(tmp_path))
+    assert os.listdir("/proc/self/fd") == before
