@@ -163,9 +163,9 @@ class Process:
 
     def send(self, number: int) -> None:
         """Ask it to end: send a signal to its process group, as far as that is still ours."""
+        self._was_asked = True
         if self.outcome() is not None:  # its number may be somebody else's by now
             return
-        self._was_asked = True
         self._below = descendants(self.pid)  # their parents may end first
         self._send(number)
 
