@@ -82,6 +82,7 @@ def try_out(wheel: Path, directory: Path, version: str) -> None:
         if version not in said:
             raise SystemExit(f"{name} says {said}, not {version}")
     first_run = TOP / "scripts" / "first-run"
+    environ["TMPDIR"] = str(directory)  # it leaves its root there
     subprocess.run([first_run], check=True, env=environ, cwd=directory)
 
 

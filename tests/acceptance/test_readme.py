@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 import subprocess
@@ -77,6 +78,60 @@ def test_two_commands_of_the_readme_are_run_before_all_others():
     install, tests = re.findall(r"^\$ (.*)$", section, re.MULTILINE)
     assert install.endswith(" scripts/first-run")
     assert tests == ".venv/bin/tox"
+
+
+@pytest.fixture
+def first_run(tmp_path):
+    """Return what runs `scripts/first-run` on three small files, in a directory with odd names."""
+    bin_, library = tmp_path / "b in", tmp_path / "lib's"
+    place = tmp_path / "tmp 'x'"
+    for directory in (bin_, library, place):
+        directory.mkdir()
+    for name in ("os.py", "a.py", "b.py"):
+        (library / name).write_text(name)
+    programs = {
+        "ddmq": f'PYTHONPATH="{Path(ddmq.__file__).parents[1]}" exec {sys.executable} -m ddmq "$@"',
+        "python3": f'echo "{library}"',
+    }
+    programs["ddmq-worker"] = programs["ddmq"].replace(' "$@"', ' worker "$@"')
+    for name, script in programs.items():
+        (bin_ / name).write_text(f"#!/bin/sh\n{script}\n")
+        (bin_ / name).chmod(0o755)
+    environ = {**os.environ, "PATH": f"{bin_}:/usr/bin:/bin", "TMPDIR": str(place)}
+    script = TOP / "scripts" / "first-run"
+
+    def run():
+        done = subprocess.run([script], capture_output=True, text=True, env=environ)
+        return done.returncode, done.stdout, list(place.iterdir())
+
+    return run
+
+
+def test_the_first_run_ends_with_two_commands_to_type_next(first_run, tmp_path):
+    status, out, [made] = first_run()
+    assert status == 0
+    assert "the same 3 checksums as a plain loop" in out
+    publish, work, remove = out.splitlines()[-4:-2] + out.splitlines()[-1:]
+    environ = {**os.environ, "PATH": "/usr/bin:/bin"}  # as that of who reads it
+
+    def typed(line):
+        words = ["sh", "-c", line]
+        return subprocess.run(
+            words, env=environ, check=True, stdout=subprocess.PIPE
+        ).stdout
+
+    assert Broker(made / "mq").view("hashes")["hashes"].waiting == 0
+    typed(publish)
+    assert Broker(made / "mq").view("hashes")["hashes"].waiting == 1
+    assert typed(work).decode().endswith("/os.py\n")
+    typed(remove.partition(": ")[2])
+    assert not made.exists()
+
+
+def test_a_first_run_that_fails_leaves_nothing(first_run, tmp_path):
+    (tmp_path / "b in" / "ddmq-worker").write_text("#!/bin/sh\nexit 1\n")
+    status, _, left = first_run()
+    assert (status, left) == (1, [])
 
 
 def test_the_scheduler_is_asked_for_the_jobs_in_the_journals(tmp_path, monkeypatch):
