@@ -229,12 +229,20 @@ class GarbageAhead(StorageError):
 
 
 def warn(text: str) -> None:
-    """Log a warning to the logger `ddmq`, in one line without control characters."""
+    """Log a warning to the logger `ddmq`, in one line without control characters.
+
+    A program of ddmq prints it to standard error. A program that uses ddmq as a library prints
+    nothing, unless it has configured `logging`.
+    """
     import logging  # slow to import, and rarely needed
 
     from ddmq.printable import printable
 
-    logging.getLogger("ddmq").warning(printable(text))
+    logger = logging.getLogger("ddmq")
+    # Every program of ddmq has this module. No handler is added before, as that imports `logging`.
+    if not logger.handlers and "ddmq.cli.errors" not in sys.modules:
+        logger.addHandler(logging.NullHandler())
+    logger.warning(printable(text))
 
 
 def inform(text: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import shlex
 import signal
@@ -111,7 +112,8 @@ def processes_of(executor):
     return executor._workers._process
 
 
-def test_calls_are_made_by_a_worker_here(broker, root, tasks, capfd):
+def test_calls_are_made_by_a_worker_here(broker, root, tasks, capfd, caplog):
+    caplog.set_level(logging.INFO, "ddmq")
     with Executor(root, slots=2) as executor:
         one = executor.submit(tasks.double, 4)
         assert list(executor.map(tasks.double, range(100))) == list(range(0, 200, 2))
@@ -121,7 +123,8 @@ def test_calls_are_made_by_a_worker_here(broker, root, tasks, capfd):
         process = processes_of(executor)
     assert process.returncode is not None
     assert broker.queues() == ["jobs"]
-    assert "102 acked" in capfd.readouterr().err
+    assert "102 acked" in caplog.text
+    assert capfd.readouterr().err == ""
 
 
 def test_a_function_that_kills_its_process_fails_and_no_other(broker, root, tasks):

@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import re
 import subprocess
+import threading
 import weakref
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from ddmq.errors import DdmqError, InvalidArgument, warn
+from ddmq.errors import DdmqError, InvalidArgument, inform, warn
 from ddmq.hpc.functions.calling import program
 from ddmq.schedulers import SLURM, environment
 
@@ -18,11 +19,19 @@ if TYPE_CHECKING:
 
 #: The only one whose jobs an Executor submits.
 _SCHEDULER = SLURM
+#: How the last line of a worker begins; and for how many seconds we wait for the lines of a worker
+#: that has ended.
+_LAST_WORDS, _LAST_LINES = "ddmq-worker: stopped: ", 5.0
 #: How often a worker that was killed is started again while nothing is done.
 _STARTS = 10
 #: A worker that drains when whoever started it has ended, however that was.
+#: What it says itself goes to the descriptor that is its first argument, and not to standard error,
+#: which the functions have that it calls. No command inherits that descriptor.
 _LOCAL = """
 import os, signal, threading
+said = int(sys.argv.pop(1))
+os.set_inheritable(said, False)
+sys.stderr = open(said, "w", buffering=1, errors="backslashreplace")
 def watch():
     os.read(0, 1)
     os.kill(os.getpid(), signal.SIGTERM)
@@ -46,8 +55,9 @@ class Crew:
         self.are_started = self.are_jobs = False
         self._queue = [root, queue]
         self._options = ["--persistent"]
-        self._words: list[str] = []
+        self._options_here: list[str] = []
         self._process: subprocess.Popen[bytes] | None = None
+        self._said: _Said | None = None
         self._starts = 0
         #: The jobs of each cluster; that of no name is the only one.
         self._jobs: dict[str, list[str]] = {}
@@ -69,14 +79,26 @@ class Crew:
             more = ["--forever", "--poll-max", "0.2"]
             more += [] if slots is None else ["-j", str(slots)]
             given = [*self._options, *more, *self._queue, "--", *command]
-            self._words = program(_LOCAL, *given)
+            self._options_here = given
             self._start_here()
         self.are_started = True
 
     def _start_here(self) -> None:
-        self._process = subprocess.Popen(
-            self._words, bufsize=0, stdin=subprocess.PIPE, start_new_session=True
-        )
+        reading, writing = os.pipe()
+        try:
+            self._process = subprocess.Popen(
+                program(_LOCAL, str(writing), *self._options_here),
+                bufsize=0,
+                stdin=subprocess.PIPE,
+                start_new_session=True,
+                pass_fds=[writing],
+            )
+        except BaseException:
+            os.close(reading)
+            raise
+        finally:
+            os.close(writing)
+        self._said = _Said(reading)
 
     def _submit(self, command: list[str], slurm: Mapping[str, Any]) -> None:
         from ddmq.hpc.submit import LOGS_GO  # needed for jobs only
@@ -116,9 +138,8 @@ class Crew:
             return ""
         self._starts += 1
         if status >= 0:
-            return (
-                f"the worker ended with status {status}; it said why on standard error"
-            )
+            assert self._said is not None
+            return f"the worker ended with status {status}: {self._said.last()}"
         if self._starts > _STARTS:
             return (
                 f"the worker was killed by signal {-status}, {_STARTS} times in a row"
@@ -171,15 +192,43 @@ class Crew:
         """Let the worker here drain, and wait for it."""
         if self._process is not None:
             assert self._process.stdin is not None
+            assert self._said is not None
+            self._said.is_ending = True
             self._process.terminate()  # a child of ours may have the pipe, too
             self._process.wait()
             self._process.stdin.close()
+            self._said.last()
 
     def leave(self) -> None:
         """Let go of the worker in a child of this process, which ends when its parent does."""
         if self._process is not None and self._process.stdin is not None:
             with suppress(OSError):
                 self._process.stdin.close()
+
+
+class _Said:
+    """What the worker here says itself: each line is logged to the logger `ddmq`."""
+
+    def __init__(self, descriptor: int) -> None:
+        self.is_ending = False
+        """Whether it was asked to end, so that its last words are no warning."""
+        self._line = ""
+        self._thread = threading.Thread(
+            target=self._log_all, args=[descriptor], daemon=True
+        )
+        self._thread.start()
+
+    def _log_all(self, descriptor: int) -> None:
+        with open(descriptor, errors="backslashreplace") as lines:
+            for line in lines:
+                self._line = line.rstrip("\n")
+                is_last = self.is_ending and self._line.startswith(_LAST_WORDS)
+                (inform if is_last else warn)(self._line)
+
+    def last(self) -> str:
+        """Return the last line of a worker that has ended."""
+        self._thread.join(_LAST_LINES)
+        return self._line or "it said nothing"
 
 
 def _leave_all() -> None:
