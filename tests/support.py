@@ -50,9 +50,10 @@ class FakeClock(Clock):
     def __init__(self, now: float = 1_700_000_000.0) -> None:
         super().__init__()
         self.now_ns = int(now * 1e9)
+        self.set_by_ns = 0  # by somebody who sets the time of this node
 
     def own_ns(self) -> int:
-        return self.now_ns
+        return self.now_ns + self.set_by_ns
 
     def monotonic(self) -> float:
         return self.now_ns / 1e9

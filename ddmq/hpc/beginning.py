@@ -58,7 +58,7 @@ def once_it_answers(
             return result
         until = clock.monotonic() + pause
         while (left := until - clock.monotonic()) > 0:
-            to_end = deadline.passes_in(clock.own_ns() / 1e9, grace)
+            to_end = deadline.passes_in(clock.monotonic(), grace)
             if signals.drain_requested:
                 raise TooLate("it was asked to drain")
             if to_end is not None and to_end <= 0:

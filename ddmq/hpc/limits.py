@@ -57,10 +57,10 @@ class Durations:
 
 
 class Deadline(NamedTuple):
-    """The end of the job, by this node's clock."""
+    """The end of the job, by the monotonic clock: setting the node's time does not move it."""
 
     at: float | None
-    """Seconds since 1970; None: it never ends."""
+    """Seconds of the monotonic clock; None: it never ends."""
     least: float = 0.0
     """Seconds that must remain whatever the durations say."""
     fixed: float | None = None
@@ -288,4 +288,4 @@ class Limits:
         return self._deadline.ended(self._now(), grace, self._durations, notice)
 
     def _now(self) -> float:
-        return self._clock.own_ns() / 1e9
+        return self._clock.monotonic()

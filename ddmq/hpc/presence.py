@@ -190,7 +190,9 @@ class Presence:
 
     def _activity(self, running: Sequence[Command]) -> Activity:
         """Return what runs for long, by slot, what failed of late, and when the job ends."""
-        ahead, ends = self._clock.offset_ns / 1e9, self._job.deadline.at
+        ahead, clock = self._clock.offset_ns / 1e9, self._clock
+        left = self._job.deadline.passes_in(clock.monotonic(), grace=0)
+        ends = None if left is None else clock.own_ns() / 1e9 + left
         runs = [
             Running(
                 each.slot,

@@ -31,7 +31,7 @@ class Notice(NamedTuple):
     signal: str
     """Its name."""
     at: float
-    """When it came, in seconds since 1970."""
+    """When it came, in seconds of the monotonic clock."""
 
 
 class Signals:
@@ -87,7 +87,7 @@ class Signals:
         if not self.drain_requested:
             self._first = now
             name = signal.Signals(number).name
-            self.notice = Notice(name, self._clock.own_ns() / 1e9)
+            self.notice = Notice(name, now)
         elif now - self._first > _SAME_WITHIN:
             self.haste_requested = True
         self.drain_requested = True

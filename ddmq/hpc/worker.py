@@ -480,7 +480,7 @@ def work(
     It runs in the main thread only, since it takes signals. DdmqError: something can't be used.
     """
     host, signals = os.uname().nodename, Signals(clock, until_exit=until_exit)
-    grace = grace_within(deadline, clock.own_ns() / 1e9, options.grace)
+    grace = grace_within(deadline, clock.monotonic(), options.grace)
     options = options._replace(grace=grace)
     with ExitStack() as stack:
         from_now_on = partial(stack.enter_context, signals)
@@ -492,7 +492,9 @@ def work(
             # How long messages take matters only where the end is known.
             known = durations(path) if deadline.at is not None else ()
             now = clock.own_ns() / 1e9
-            resources = granted(environ, options.slots, now, deadline.at)
+            left = deadline.passes_in(clock.monotonic(), grace=0)
+            end = None if left is None else now + left
+            resources = granted(environ, options.slots, now, end)
             mode = broker.mode_of(queue)
             kept = options.output_dir
             journal = Journal(
@@ -510,7 +512,7 @@ def work(
             )
         except TooLate as error:
             at_end = deadline.ended(
-                clock.own_ns() / 1e9, options.grace, Durations(), signals.notice
+                clock.monotonic(), options.grace, Durations(), signals.notice
             )
             return Summary(nothing_done(), stopped=str(error), left=None, at_end=at_end)
         if not signals.are_taken:
@@ -567,13 +569,13 @@ def deadline_from(
 
     The earliest counts.
     """
-    theirs, ends = schedulers.end_time(environ), [at]
+    now, theirs, ends = clock.own_ns() / 1e9, schedulers.end_time(environ), [at]
     if time is not None:
-        ends.append(clock.own_ns() / 1e9 + time)
+        ends.append(now + time)
     known = [end for end in (theirs, *ends) if end is not None]
     first = min(known) if known else None
     return Deadline(
-        first,
+        None if first is None else clock.monotonic() + first - now,
         schedulers.least_remaining(environ),
         min_remaining,
         schedulers.warning(environ),

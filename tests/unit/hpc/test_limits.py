@@ -7,6 +7,7 @@ import pytest
 from ddmq.hpc.limits import Deadline, Durations, Limits
 from ddmq.hpc.options import WorkerOptions
 from ddmq.hpc.signals import Notice
+from ddmq.hpc.worker import deadline_from
 
 
 def test_without_a_deadline_everything_may_start():
@@ -89,8 +90,19 @@ def test_so_many_messages_are_started(limits):
     assert mine.stopped == "2 messages were started"
 
 
+@pytest.mark.parametrize("hours", [-1, 1])
+def test_a_job_ends_no_sooner_or_later_when_its_node_sets_the_time(
+    limits, clock, hours
+):
+    mine = limits(deadline_from({}, clock, time=100, min_remaining=50), grace=10)
+    clock.set_by_ns = int(hours * 3600e9)
+    assert (mine.may_start(), mine.time_left()) == (True, 90)
+    clock.advance(51)
+    assert not mine.may_start()
+
+
 def test_near_its_end_a_job_starts_nothing_and_then_drains(limits, clock):
-    mine = limits(Deadline(clock.own_ns() / 1e9 + 100, fixed=50), grace=10)
+    mine = limits(Deadline(clock.monotonic() + 100, fixed=50), grace=10)
     assert mine.may_start()
     clock.advance(51)
     assert not mine.may_start()
@@ -134,7 +146,7 @@ def test_a_worker_that_can_not_go_on_is_broken(limits):
 
 
 def test_a_brake_is_the_reason_whatever_else_comes_and_ends_a_chain(limits, job, clock):
-    mine = limits(Deadline(clock.own_ns() / 1e9 + 100, fixed=50), max_messages=0)
+    mine = limits(Deadline(clock.monotonic() + 100, fixed=50), max_messages=0)
     assert mine.is_at_end()
     assert not mine.may_start()
     mine.brake("all failed")
@@ -146,7 +158,7 @@ def test_a_brake_is_the_reason_whatever_else_comes_and_ends_a_chain(limits, job,
 
 
 def test_a_request_to_drain_ends_a_chain_but_is_no_fault(limits, clock):
-    mine = limits(Deadline(clock.own_ns() / 1e9 + 100, fixed=50))
+    mine = limits(Deadline(clock.monotonic() + 100, fixed=50))
     assert mine.is_at_end()
     mine.drain()
     assert (mine.is_drained, mine.is_broken, mine.is_at_end()) == (True, False, False)
