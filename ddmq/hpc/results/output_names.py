@@ -199,15 +199,19 @@ class Reservation:
         names.move(draft, names, self.name)
 
     def release(self, kept: Folder, *, is_over: bool) -> None:
-        """Give the name back, if this run has it; where the message is over, in any case."""
-        with suppress(OSError), kept.below(NAMES) as names:
-            if is_over or (self._is_confirmed and kept.status(self.name) is None):
-                names.discard(self.name)  # also where it was confirmed in vain
-            else:
-                self._withdraw(names)
+        """Give the name back, if this run has it; where the message is over, if any run has it.
 
-    def _withdraw(self, names: Folder) -> None:
-        if names.target_of(self.name) == self._mine.target:
+        From the ack on, another message may have freed the name and reserved it.
+        """
+        with suppress(OSError), kept.below(NAMES) as names:
+            of_any_run = is_over or (  # or confirmed in vain
+                self._is_confirmed and kept.status(self.name) is None
+            )
+            self._withdraw(names, of_any_run=of_any_run)
+
+    def _withdraw(self, names: Folder, *, of_any_run: bool = False) -> None:
+        holder = Holder.parse(names.target_of(self.name))
+        if holder == self._mine or (of_any_run and holder.id == self._mine.id):
             names.discard(self.name)
 
 

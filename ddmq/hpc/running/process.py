@@ -212,4 +212,10 @@ def _handing_on(cores: Collection[int] | None) -> Iterator[None]:
     try:
         yield
     finally:
-        os.sched_setaffinity(0, before)
+        try:
+            os.sched_setaffinity(0, before)
+        except (
+            OSError
+        ):  # the administrator took some of them away; the process runs already
+            with suppress(OSError):
+                os.sched_setaffinity(0, range(os.cpu_count() or 1))

@@ -149,6 +149,18 @@ def test_a_name_that_somebody_took_meanwhile_is_lost(tmp_path):
     assert reserved_in(tmp_path) == {"n": f"{B}.kept"}
 
 
+@pytest.mark.parametrize("is_over", [False, True])
+def test_a_message_that_is_over_leaves_the_name_to_its_next_owner(tmp_path, is_over):
+    first = made(tmp_path, A, "one")
+    (
+        tmp_path / "n"
+    ).unlink()  # somebody uses it up, and frees the name of the acked message
+    (tmp_path / NAMES / "n").unlink()
+    Result(str(tmp_path), B, RUN, Reservation("n", B, RUN))
+    first.discard(is_over=is_over)
+    assert reserved_in(tmp_path) == {"n": f"{B}.{RUN}"}
+
+
 def test_reservations_of_dead_letters_are_removed(tmp_path, broker, root):
     out = tmp_path / "out"
     broker.publish("q", "a", requeue_limit=0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 
@@ -60,6 +61,21 @@ def test_what_the_locale_has_no_bytes_for_is_utf_8(monkeypatch, coding, text, da
 def test_each_slot_has_its_share_of_the_cores(monkeypatch, cores, slots, shares):
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(cores))
     assert [share_of_cores(n + 1, slots) for n in range(slots)] == shares
+
+
+def test_a_process_is_not_lost_if_its_worker_can_not_have_its_cores_back(monkeypatch):
+    before, real, calls = os.sched_getaffinity(0), os.sched_setaffinity, []
+
+    def refused_once(pid, cores):
+        calls.append(cores)
+        if len(calls) == 2:  # the first one is for the process
+            raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+        real(pid, cores)
+
+    monkeypatch.setattr(os, "sched_setaffinity", refused_once)
+    process = Process(["true"], {"PATH": "/usr/bin:/bin"}, cores=[max(before)])
+    assert process.wait().succeeded
+    assert os.sched_getaffinity(0) >= before
 
 
 @pytest.mark.parametrize("program", ["true", "/nothing/of/this/name"])
