@@ -359,7 +359,9 @@ def test_the_commands_of_the_readme_work_as_written(lab):
     lab.run("sh", "-c", publish)
     lab.run("sh", "-c", submit)
     lab.cluster.until(lab.idle)
-    assert lab.run("sh", "-c", view).split()[-5:-1] == ["0", "0", "0", "1"]
+    _, row, *hints = lab.run("sh", "-c", view).splitlines()
+    assert row.split()[-5:-1] == ["0", "0", "0", "1"]
+    assert any("ddmq redrive" in hint for hint in hints)
     assert "bad header" in lab.run(lab.ddmq, "dead", str(lab.root), "jobs")
     assert len(list(lab.path.glob("*.sha256"))) == 19
     assert lab.run("sh", "-c", redrive) == "1\n"
