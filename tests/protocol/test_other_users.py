@@ -46,7 +46,8 @@ from ddmq.diagnose.check.rendezvous import Lobby, Party
 from ddmq.diagnose.doctor import diagnose
 from ddmq.hpc import chain, journal, submit
 from ddmq.hpc.folder import reached
-from ddmq.hpc.results.result import Result, remove_leftovers, try_output
+from ddmq.hpc.results.output_names import Holder, NameTaken, free_if_gone
+from ddmq.hpc.results.result import NAMES, Result, remove_leftovers, try_output
 from ddmq.hpc.running.stream import Stream
 from ddmq.storage import lock_file, locks
 from ddmq.storage.filesystem import FileSystem
@@ -748,6 +749,24 @@ def test_what_is_submitted_was_never_where_a_member_may_write(
     os.unlink(script)
     assert as_user(OWNER, lambda: Path(script).write_text(text)).error == ""
     assert submitting(world, goes_on) == text
+
+
+def test_a_name_of_a_result_that_only_another_user_can_free_is_not_waited_for(
+    place: Path,
+) -> None:
+    """A member can plant a link like that. The worker would try to free it for ever."""
+    holder = Holder("a" * 20, "0" * 16, "f" * 16)
+    taken = NameTaken("", "x", holder)
+    (place / NAMES).mkdir()
+    (place / NAMES).chmod(0o1777)
+    (place / NAMES / "x").symlink_to(holder.target)
+
+    def free() -> bool:
+        return free_if_gone(str(place), taken, holder.home, lambda _: "unknown")
+
+    os.chown(place / NAMES / "x", OWNER, GROUP, follow_symlinks=False)
+    assert as_user(MEMBER, free).value is False
+    assert as_user(OWNER, free).value is True
 
 
 # Directories of results, logs, journals and scripts

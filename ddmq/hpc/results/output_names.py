@@ -116,6 +116,7 @@ def free_if_gone(
     """Free a name whose message was in this queue and will not run again; tell whether it is free.
 
     A killed worker leaves such a name, and the message was purged or became a dead letter since.
+    In a sticky directory, only the user of that worker can free it.
     """
     holder = taken.holder
     if not home or holder.home != home:
@@ -128,7 +129,7 @@ def free_if_gone(
     with Folder.open(directory) as kept, kept.below(NAMES) as names:
         if names.target_of(taken.name) == holder.target:
             names.discard(taken.name)
-    return True
+        return names.target_of(taken.name) != holder.target
 
 
 class Reservation:
