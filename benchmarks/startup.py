@@ -1,11 +1,12 @@
-"""The cost of the command `ddmq publish`, beside a Python that only imports.
+"""The cost of starting commands, beside a Python that does nothing, or only imports.
 
     python benchmarks/startup.py [--quick] [--dir DIR] [--pythons PYTHON ...]
 
-Measures the CPU time of whole processes: of commands, and of a Python that imports what each
-command with arguments, JSON and YAML needs. Then it compares ddmq as pip installs it, the
-single file ddmq.pyz, and such a file with compiled files in it: their CPU time, and the files
-that they look for and open, counted by strace. Exits with 1 when a target is missed.
+Measures the CPU time of whole processes. It compares commands as pip installs them with a bare
+Python, and then with a Python that imports what each command with arguments, JSON and YAML
+needs. Last, it compares ddmq as pip installs it, the single file ddmq.pyz, and such a file with
+compiled files in it: their CPU time, and the files that they look for and open, counted by
+strace. Exits with 1 when a target is missed.
 """
 
 from __future__ import annotations
@@ -35,9 +36,17 @@ from support import (
 )
 
 OVER_IMPORTS = Target(1.5)
+#: The CPU time of a start, for each one of a bare Python.
+OVER_BARE = {
+    "ddmq --version": Target(2.9),
+    "ddmq-worker --version": Target(4.3),
+    "ddmq publish": Target(5.0),
+}
 MILLI = 1e-3
+BARE = "python3 -c pass"
 #: What pip installs as `ddmq`.
-SCRIPT = "import sys; from ddmq.cli.main import main; sys.exit(main())"
+SCRIPT = "import sys; from ddmq.cli import run_{}; sys.exit(run_{}())"
+DDMQ, WORKER = (SCRIPT.format(name, name) for name in ("ddmq", "worker"))
 BUILD = Path(__file__).parents[1] / "packaging" / "pyz" / "build.py"
 #: A system call that names a file, as strace prints it: what it does, and its result.
 NAMES_A_FILE = re.compile(r'(open(?:at)?|\w+)\(.*?"(.*?)".* = (-?\d+)')
@@ -60,7 +69,7 @@ class Processes:
         pairs = [
             (
                 self.cpu_seconds("import argparse, json, yaml"),
-                self.cpu_seconds(SCRIPT, *words),
+                self.cpu_seconds(DDMQ, *words),
             )
             for _ in range(1 + rounds)
         ]
@@ -94,19 +103,33 @@ def measured(directory: Path, rounds: int) -> Table:
 # Installed, and in one file
 
 
+def over_bare(directory: Path, rounds: int) -> Table:
+    """Compare commands as pip installs them with a bare Python, in turns."""
+    ddmq, worker = (str(script) for script in scripts(directory))
+    commands = {
+        BARE: bare(directory),
+        "ddmq --version": [ddmq, "--version"],
+        "ddmq-worker --version": [worker, "--version"],
+        "ddmq publish": [ddmq, "publish", str(directory / "root"), QUEUE, TEXT],
+        "ddmq --help": [ddmq, "--help"],
+        "ddmq-worker --help": [worker, "--help"],
+    }
+    seconds = in_turns(commands, rounds)
+    table = Table("Starts, installed", "", "bare ms", "command ms", "ratio", "")
+    for name in list(commands)[1:]:
+        found = Comparison.of(list(zip(seconds[BARE], seconds[name])))
+        judged = OVER_BARE[name].verdict(found.ratio) if name in OVER_BARE else ""
+        table.add(name, *found.cells(MILLI), judged)
+    return table
+
+
 def side_by_side(directory: Path, rounds: int) -> Table:
     """Measure `ddmq publish` with each form of ddmq, in turns."""
-    root, environment = directory / "root", {"PATH": os.environ["PATH"]}
-    commands = {
-        name: [*words, "publish", str(root), QUEUE, TEXT]
-        for name, words in forms(directory).items()
-    }
-    bare = str(directory / "bare" / "bin" / "python")
-    commands = {"python3 -c pass": [bare, "-c", "pass"], **commands}
-    seconds: dict[str, list[float]] = {name: [] for name in commands}
-    for _ in range(rounds):
-        for name, command in commands.items():
-            seconds[name].append(cpu_seconds(command, environment))
+    environment = {"PATH": os.environ["PATH"]}
+    publish = ["publish", str(directory / "root"), QUEUE, TEXT]
+    commands = {name: [*words, *publish] for name, words in forms(directory).items()}
+    commands = {BARE: bare(directory), **commands}
+    seconds = in_turns(commands, rounds)
     header = "looked for", "opened", "different ones", "of ddmq", "CPU ms"
     table = Table("ddmq publish, files and time", "", *header)
     for name, command in commands.items():
@@ -116,12 +139,29 @@ def side_by_side(directory: Path, rounds: int) -> Table:
     return table
 
 
-def forms(directory: Path) -> dict[str, list[str]]:
-    """Return the words that start each form of ddmq, all made of the same sources.
+def in_turns(commands: dict[str, list[str]], rounds: int) -> dict[str, list[float]]:
+    """Return the CPU times of each command, which run in turns; the first runs don't count."""
+    environment = {"PATH": os.environ["PATH"]}
+    seconds: dict[str, list[float]] = {name: [] for name in commands}
+    for _ in range(1 + rounds):
+        for name, command in commands.items():
+            seconds[name].append(cpu_seconds(command, environment))
+    return {name: found[1:] for name, found in seconds.items()}
 
-    Each runs in a virtual environment, where nothing else is installed.
-    """
-    pyz, compiled = directory / "ddmq.pyz", directory / "compiled.pyz"
+
+def bare(directory: Path) -> list[str]:
+    """Return the command of a Python that does nothing."""
+    return [f"{directory}/bare/bin/python", "-c", "pass"]
+
+
+def scripts(directory: Path) -> list[Path]:
+    """Return the paths of `ddmq` and `ddmq-worker` as they are installed."""
+    return [directory / "installed" / "bin" / name for name in ("ddmq", "ddmq-worker")]
+
+
+def install(directory: Path) -> None:
+    """Build ddmq.pyz, and install its packages in an otherwise empty virtual environment."""
+    pyz = directory / "ddmq.pyz"
     subprocess.run([sys.executable, BUILD, pyz], check=True, stdout=subprocess.DEVNULL)
     for name in ("bare", "installed"):
         venv.create(directory / name)
@@ -129,17 +169,26 @@ def forms(directory: Path) -> dict[str, list[str]]:
     with ZipFile(pyz) as archive:
         archive.extractall(packages)
     subprocess.run([sys.executable, "-m", "compileall", "-q", packages], check=True)
+    for script, code in zip(scripts(directory), (DDMQ, WORKER)):
+        script.write_text(f"#!{directory}/installed/bin/python\n{code}\n")
+        script.chmod(0o755)
+
+
+def forms(directory: Path) -> dict[str, list[str]]:
+    """Return the words that start each form of ddmq, all made of the same sources.
+
+    Each runs in a virtual environment, where nothing else is installed.
+    """
+    [packages] = (directory / "installed").glob("lib/python*/site-packages")
+    compiled, [python, *_] = directory / "compiled.pyz", bare(directory)
     with ZipFile(compiled, "w") as archive:
         for path in sorted(packages.rglob("*.pyc")):
             package = path.relative_to(packages).parents[1]
             archive.write(path, package / f"{path.name.partition('.')[0]}.pyc")
-    bare, python = (f"{directory}/{name}/bin/python" for name in ("bare", "installed"))
-    script = directory / "installed" / "bin" / "ddmq"
-    script.write_text(SCRIPT)
     return {
-        "installed": [python, str(script)],
-        "ddmq.pyz": [bare, str(pyz)],
-        "ddmq.pyz, if compiled": [bare, str(compiled)],
+        "installed": [str(scripts(directory)[0])],
+        "ddmq.pyz": [python, f"{directory}/ddmq.pyz"],
+        "ddmq.pyz, if compiled": [python, str(compiled)],
     }
 
 
@@ -173,8 +222,11 @@ def main() -> int:
         return on_each(options.pythons, options)
     with scratch(options.dir) as directory:
         rounds = 15 if options.quick else 40
-        missed = measured(directory, rounds).show()
-        return max(missed, side_by_side(directory, rounds).show())
+        install(directory)
+        missed = [measured(directory, rounds).show()]
+        missed += [over_bare(directory, rounds).show()]
+        missed += [side_by_side(directory, rounds).show()]
+        return max(missed)
 
 
 if __name__ == "__main__":

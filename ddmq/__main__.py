@@ -2,6 +2,6 @@
 
 import sys
 
-from ddmq.cli.main import main
+from ddmq.cli import run_ddmq
 
-sys.exit(main())
+sys.exit(run_ddmq())

@@ -108,7 +108,7 @@ def imports() -> dict[str, set[str]]:
             texts[".".join(parts)] = text
     # Whoever imports `Broker` from ddmq imports ddmq.broker.
     exported = texts.pop("")
-    del texts["hpc"]  # it only hands on what programs import from it
+    del texts["hpc"], texts["cli"]  # they only hand on what programs import, or start
     homes = {
         alias.name: f"ddmq.{node.module.removeprefix('ddmq.')}"
         for node in ast.parse(exported).body

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import atexit
-import gc
 import sys
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -19,7 +17,6 @@ from ddmq.cli.spec import (
     arguments_in,
     filled,
     flags_in,
-    version,
     with_dashes,
     with_late_dashes,
     with_values,
@@ -69,9 +66,6 @@ _VERBOSITY = {
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; return its exit status."""
     words = list(sys.argv[1:] if argv is None else argv)
-    if argv is None:
-        # The process ends then. To look for garbage at its end would take a tenth of its CPU time.
-        atexit.register(gc.freeze)
     if words[:1] == ["worker"]:
         from ddmq.cli.worker import main as worker
 
@@ -88,9 +82,6 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(words: list[str]) -> int:
-    if words in (["-v"], ["--version"]):
-        _print(version())
-        return 0
     command, others = _found(words)
     # Options may stand before, between and after the positional arguments.
     written = with_dashes(others, flags_in(command.arguments))

@@ -251,15 +251,9 @@ class ShowVersion(argparse.Action):
 
     def __call__(self, parser: Any, *_: Any) -> None:
         """Print them."""
-        print(version())
-        parser.exit()
+        from ddmq.cli.version import show_version  # rarely needed
 
-
-def version() -> str:
-    """Return what `--version` prints; the first line is that of ddmq itself."""
-    from ddmq.diagnose import surroundings  # imports what no command needs at once
-
-    return surroundings.as_lines(surroundings.versions())
+        parser.exit(show_version())
 
 
 # The fields of arguments. Each is described by its default, whatever its type is, hence Any.

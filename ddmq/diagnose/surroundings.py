@@ -5,35 +5,14 @@ from __future__ import annotations
 import grp
 import os
 import pwd
-import sys
-from importlib import import_module
 from typing import TYPE_CHECKING
 
-from ddmq import __version__, schedulers
+from ddmq import schedulers
 from ddmq.diagnose.check import mounts
-from ddmq.printable import printable
+from ddmq.diagnose.versions import versions
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-
-#: What ddmq needs, by the name of its module. They are asked themselves, as `ddmq.pyz` has no
-#: metadata of them.
-_LIBRARIES = {"filelock": "filelock", "pyyaml": "yaml"}
-
-
-def versions() -> dict[str, str]:
-    """Return the versions of ddmq and of what it needs, and where it lies."""
-    found = {
-        "ddmq": __version__,
-        "Python": f"{sys.version.split()[0]}, {sys.executable}",
-    }
-    for library, module in _LIBRARIES.items():
-        try:
-            found[library] = str(import_module(module).__version__)
-        except (ImportError, AttributeError) as error:
-            found[library] = f"unknown: {error}"
-    found["from"] = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-    return found
 
 
 def all_of(environ: Mapping[str, str]) -> dict[str, str]:
@@ -61,11 +40,6 @@ def all_of(environ: Mapping[str, str]) -> dict[str, str]:
         _named(each, lambda number: grp.getgrgid(number).gr_name) for each in groups
     )
     return told
-
-
-def as_lines(told: Mapping[str, str]) -> str:
-    """Show it to people: a line for each, the name first."""
-    return "\n".join(f"{name} {printable(text)}" for name, text in told.items())
 
 
 def _distribution() -> str:

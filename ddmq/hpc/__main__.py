@@ -2,6 +2,6 @@
 
 import sys
 
-from ddmq.cli.worker import main
+from ddmq.cli import run_worker
 
-sys.exit(main())
+sys.exit(run_worker())

@@ -18,25 +18,11 @@ def main():
     if sys.argv[1:2] in (["worker"], ["submit"]):
         name = "ddmq-" + sys.argv.pop(1)
     try:
-        run = command(name)
+        from ddmq.cli import run
+
+        return run(name)
     except KeyboardInterrupt:  # while it imports, which is not worth a traceback
         return 130
-    return run()
-
-
-def command(name):
-    """Return the main function of the command with this name."""
-    if name == "ddmq-worker":
-        from ddmq.cli.worker import main as worker
-
-        return worker
-    if name == "ddmq-submit":
-        from ddmq.cli.submit import main as submit
-
-        return submit
-    from ddmq.cli.main import main as ddmq
-
-    return ddmq
 
 
 if __name__ == "__main__":

@@ -20,9 +20,10 @@ ENVIRON = {**os.environ, "PYTHONPATH": str(Path(ddmq.__file__).parent.parent)}
 CODE = """
 import sys
 before = set(sys.modules)
-from {module} import main
+from ddmq.cli import run
+sys.argv[1:] = {arguments!r}
 try:
-    main({arguments!r})
+    run({name!r})
 finally:
     print("\\n", *(set(sys.modules) - before), file=sys.stderr)
 """
@@ -39,6 +40,7 @@ CORE = {
 }
 #: The most modules of ddmq that `ddmq publish` may import.
 MOST = 24
+VERSION = {*CORE, "ddmq.cli.version", "ddmq.diagnose", "ddmq.diagnose.versions"}
 COMMAND = {*CORE, "ddmq.cli.main", "ddmq.cli.spec", "ddmq.cli.commands"}
 WORKER = {
     *CORE,
@@ -111,9 +113,9 @@ def root(tmp_path):
     return tmp_path / "mq"
 
 
-def imported(module, *arguments):
-    """Return what is imported by a command that succeeds."""
-    code = CODE.format(module=module, arguments=[str(a) for a in arguments])
+def imported(name, *arguments):
+    """Return the modules that a program imports; the program must succeed."""
+    code = CODE.format(name=name, arguments=[str(a) for a in arguments])
     done = subprocess.run(
         [*PYTHON, code], env=ENVIRON, capture_output=True, text=True, check=True
     )
@@ -139,14 +141,21 @@ def test_a_command_imports_no_more_than_it_uses(root, command, module):
     arguments = {"publish": ["q", "y"], "ack": ["q", message.id], "view": []}
     if command == "consume":
         Broker(root).release(message)
-    names = imported("ddmq.cli.main", command, root, *arguments.get(command, ["q"]))
+    names = imported("ddmq", command, root, *arguments.get(command, ["q"]))
     assert names & HEAVY == set()
     assert "random" not in names
     assert ours(names) == {*COMMAND, *USED[command], f"ddmq.cli.commands.{module}"}
 
 
+@pytest.mark.parametrize("program", ["ddmq", "ddmq-worker", "ddmq-submit"])
+def test_the_version_of_each_program_imports_no_command_and_no_library(program):
+    names = imported(program, "--version")
+    assert names & (HEAVY | {"argparse", "random", "signal", "threading"}) == set()
+    assert ours(names) == VERSION
+
+
 def test_publish_imports_few_modules(root):
-    names = imported("ddmq.cli.main", "publish", "-f", root, "q", "y")
+    names = imported("ddmq", "publish", "-f", root, "q", "y")
     assert len(ours(names)) <= MOST
 
 
@@ -181,7 +190,7 @@ def test_who_lives_long_has_imported_all_but_what_somebody_calls_for():
 
 
 def test_a_worker_imports_no_more_than_it_uses(root):
-    names = imported("ddmq.cli.worker", root, "q", "--", "true")
+    names = imported("ddmq-worker", root, "q", "--", "true")
     assert names & HEAVY == set()
     assert ours(names) == WORKER
 

@@ -68,13 +68,14 @@ def doctor(told: Doctor, _: Context) -> Reply:
     """Look what is wrong with queues; without a root, tell of ddmq and of this node."""
     if told.root is None:
         from ddmq.diagnose import surroundings  # a look at queues needs nothing of it
+        from ddmq.diagnose.versions import as_lines
         from ddmq.schedulers import environment
 
         if told.fix or told.purged_after is not None:
             option_ = "--fix" if told.fix else "--purged-after"
             raise InvalidArgument(f"{option_} needs a ROOT")
         known = surroundings.all_of(environment())
-        return Reply(known, surroundings.as_lines(known))
+        return Reply(known, as_lines(known))
     from ddmq.diagnose.doctor import diagnose  # the check needs nothing of it
 
     age = None if told.purged_after is None else positive(told.purged_after)

@@ -51,21 +51,6 @@ def test_what_is_too_much_is_told_how_to_write(sh, root):
     assert "commas join several ids or queues" in told
 
 
-@pytest.mark.slow
-def test_who_ends_with_a_command_looks_for_no_garbage(root):
-    script = (
-        "import atexit, gc, sys\n"
-        "from ddmq.cli.main import main\n"
-        "atexit.register(lambda: print(gc.get_freeze_count() > 0))\n"
-        "main(sys.argv[1:])\n"  # of a program that goes on
-        "gc.get_freeze_count() and sys.exit('too early')\n"
-        "sys.exit(main())"
-    )
-    words = sys.executable, "-c", script, "publish", root, "testmq", "x"
-    done = subprocess.run(words, capture_output=True, text=True, check=True)
-    assert re.fullmatch("([0-9a-f]{20}\n){2}True\n", done.stdout)
-
-
 @pytest.mark.parametrize("switches", [["-d"], ["-d", "-v"], ["--debug"]])
 def test_switches_may_stand_before_the_command(sh, root, switches):
     status, out, err = sh(*switches, "view", root)

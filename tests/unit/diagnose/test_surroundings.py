@@ -3,31 +3,10 @@
 from __future__ import annotations
 
 import os
-import sys
-from pathlib import Path
 
-import filelock
 import pytest
-import yaml
 
-import ddmq
 from ddmq.diagnose import surroundings
-
-
-def test_the_versions_are_those_that_are_imported():
-    told = surroundings.versions()
-    assert told == {
-        "ddmq": ddmq.__version__,
-        "Python": f"{sys.version.split()[0]}, {sys.executable}",
-        "filelock": filelock.__version__,
-        "pyyaml": yaml.__version__,
-        "from": str(Path(ddmq.__file__).parent),
-    }
-
-
-def test_a_library_that_is_missing_is_told(monkeypatch):
-    monkeypatch.setitem(sys.modules, "yaml", None)
-    assert surroundings.versions()["pyyaml"].startswith("unknown: ")
 
 
 def test_the_place_of_the_queues_is_told_where_it_is_known(tmp_path, monkeypatch):
@@ -76,7 +55,3 @@ def test_a_user_without_a_name_is_told_by_number(monkeypatch):
     told = surroundings.all_of({})
     assert told["user"] == str(2**31 - 7)
     assert str(2**31 - 7) in told["groups"].split(", ")
-
-
-def test_nobody_can_make_up_a_line():
-    assert surroundings.as_lines({"from": "/a\nddmq 9"}).count("\n") == 0
