@@ -17,7 +17,6 @@ from ddmq.storage.names import (
     past,
 )
 from ddmq.storage.range_names import (
-    DETACHED,
     DETACHED_SUFFIX,
     RANGE_SUFFIX,
     Range,
@@ -125,7 +124,7 @@ class Census:
             if self._is_made(held, competing, chains):
                 range_ = held.range
                 lines = range_.lines() + [
-                    n for n in range_.lines(DETACHED) if held.detached(n) in names
+                    n for n in range_.leaving() if held.detached(n) in names
                 ]
                 ids = {f"{range_.bundle}-{line}" for line in lines} - seen
                 at_work.append(AtWork(range_, held.expiry, len(ids)))

@@ -15,7 +15,7 @@ from ddmq.message import Content, InvalidContent
 from ddmq.seen import Seen, letter
 from ddmq.storage.layout import BundleNotFound
 from ddmq.storage.names import Bundle, Entry, Lease, known, overrides_of
-from ddmq.storage.range_names import DETACHED, Range, RangeLease, parse_made_by
+from ddmq.storage.range_names import Range, RangeLease, parse_made_by
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -139,7 +139,7 @@ class Contents:
     ) -> Iterator[Seen]:
         """Yield the leased lines of a range, those included that have files of their own."""
         range_, path = held.range, self._bundles.path_of_lease(held)
-        detached = [x for x in range_.lines(DETACHED) if held.detached(x) in names]
+        detached = [x for x in range_.leaving() if held.detached(x) in names]
         entries = [range_.entry(x) for x in sorted(range_.lines() + detached)]
         entries = [each for each in entries if not wanted or each.id in wanted]
         if not entries or not self._bundles.was_made(held):

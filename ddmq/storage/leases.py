@@ -207,10 +207,8 @@ class Leases:
 
     def _leases_in(self, held: RangeLease) -> list[Lease]:
         """Remember the present name of a range; return the leases of what is left of it."""
-        from ddmq.storage.range_names import DETACHED
-
         self._find_bundles().remember(held)
-        lines = held.range.lines() + held.range.lines(DETACHED)
+        lines = held.range.lines() + held.range.leaving()
         return [held.lease_of(number) for number in lines]
 
     def is_finished(self, lease: Lease) -> bool:

@@ -38,7 +38,8 @@ The policy is what the publisher set for this message: ``t<timeout in ms>``, ``r
 
 The stamp of a range is that of its first open line. Its state has one letter for each of its lines:
 ``o``: it is open, ``t``: it is open, and its consumer has not started it, ``d``: it is detached,
-which means that its message is in a file of its own, ``l``: it has left, ``x``: it is over.
+which means that its message is in a file of its own, ``u``: it is detached, and was not started,
+``l``: it has left, ``x``: it is over.
 
 This module is pure: it touches no file. For each kind of name, ``parse`` is the exact inverse of
 ``filename``, and returns None for anything that is no such name.

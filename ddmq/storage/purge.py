@@ -11,7 +11,6 @@ from ddmq.storage.delayed import Delayed
 from ddmq.storage.filesystem import IMMOVABLE
 from ddmq.storage.names import NOTE_SUFFIX, Bundle, known, new_token, parse_ready_entry
 from ddmq.storage.range_names import (
-    DETACHED,
     LEFT,
     OVER,
     Range,
@@ -84,7 +83,7 @@ class _Purge:
         purged = 0
         names = self._scan.listed(directory)
         ranges = known(RangeLease.parse, names)
-        lines = {r.detached(line) for r in ranges for line in r.range.lines(DETACHED)}
+        lines = {r.detached(line) for r in ranges for line in r.range.leaving()}
         for name in names:
             if parse_detached(name) and name not in lines:
                 continue  # its range does not say that this is a message
@@ -122,7 +121,7 @@ class _Purge:
         Files of detached lines are removed by themselves, since they are in `work/`, too.
         """
         over = found.marked(found.range.lines(), OVER)
-        over = over.marked(found.range.lines(DETACHED), LEFT)
+        over = over.marked(found.range.leaving(), LEFT)
         return found.range.waiting if self._bundles.end_claim(path, over) else 0
 
     def _file(self, path: str) -> int:

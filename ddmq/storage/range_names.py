@@ -41,11 +41,11 @@ DETACHED_SUFFIX = ".detached"
 #: How the name of a claim ends that is over.
 DONE_SUFFIX = ".done"
 #: What becomes of a line: leased or waiting; leased, and not started; in a file of its own, in
-#: which it leaves its range; gone in that file; acked.
-OPEN, TAKEN, DETACHED, LEFT, OVER = "o", "t", "d", "l", "x"
+#: which it leaves its range; in such a file, and not started; gone in that file; acked.
+OPEN, TAKEN, DETACHED, UNSTARTED, LEFT, OVER = "o", "t", "d", "u", "l", "x"
 _RANGE = (
     rf"([0-9]{{19}})\.{HEX_ID}\.{LINE}-{LINE}-{LINE}\.{TOKEN}"
-    rf"\.([odltx]{{1,{MAX_RANGE}}})\.{COUNT}-{COUNT}(?:\.({POLICY}))?"
+    rf"\.([odltux]{{1,{MAX_RANGE}}})\.{COUNT}-{COUNT}(?:\.({POLICY}))?"
 )
 _range = Grammar(_RANGE)
 _range_lease = Grammar(
@@ -111,6 +111,10 @@ class Range(NamedTuple):
         """Return the numbers of the lines that have one of these letters, by default the open."""
         numbers = enumerate(self.state, self.first)
         return [number for number, found in numbers if found in letters]
+
+    def leaving(self) -> list[int]:
+        """Return the numbers of the lines that are detached."""
+        return self.lines(DETACHED + UNSTARTED)
 
     def is_open(self, line: int) -> bool:
         """Tell whether a line is open."""
@@ -235,7 +239,7 @@ class RangeLease(NamedTuple):
             return None
         expiry, priority, *fields, token, mark = match.groups()
         found = _range_of(priority, *fields)
-        if found is None or found.state.count(DETACHED) != bool(mark):
+        if found is None or len(found.leaving()) != bool(mark):
             return None
         return cls(found, int(expiry), token, mark or "")
 
@@ -255,7 +259,7 @@ class RangeLease(NamedTuple):
         With a `mark`, they are detached in the file that has it.
         """
         found = self.range.marked(lines, letter)
-        mark = mark or self.mark if DETACHED in found.state else ""
+        mark = mark or self.mark if found.leaving() else ""
         return self._replace(range=found, mark=mark)
 
     def lease_of(self, line: int) -> Lease:
@@ -265,7 +269,7 @@ class RangeLease(NamedTuple):
         ready = f"{stamp:019d}.{id_}.{failures}-{losses}"
         ready = f"{ready}.{policy}" if policy else ready
         place = line - self.range.first
-        is_started = self.range.state[place : place + 1] != TAKEN
+        is_started = self.range.state[place : place + 1] not in (TAKEN, UNSTARTED)
         taken = "" if is_started else TAKEN_SUFFIX
         name = f"{expiry:013d}.{priority}.{ready}.{token}{taken}{LINE_SUFFIX}"
         return Lease(entry, expiry, token, name, is_line=True, is_started=is_started)
@@ -276,8 +280,9 @@ class RangeLease(NamedTuple):
 
     def lease_of_detached(self, line: int) -> Lease:
         """Return the lease of a line whose message is in a file of its own."""
-        entry = self.range.entry(line)
-        return Lease(entry, self.expiry, self.token, self.detached(line))
+        entry, is_started = self.range.entry(line), line in self.range.lines(DETACHED)
+        name = self.detached(line)
+        return Lease(entry, self.expiry, self.token, name, is_started=is_started)
 
     def detached(self, line: int) -> str:
         """Return the name of the file that holds the message of a line, once it is detached."""

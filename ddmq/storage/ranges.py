@@ -34,6 +34,7 @@ from ddmq.storage.range_names import (
     OPEN,
     OVER,
     TAKEN,
+    UNSTARTED,
     RangeLease,
 )
 
@@ -126,7 +127,7 @@ class Ranges:
         """
         unlinked: set[int] = set()
         for held in self._present(token):
-            detached = set(held.range.lines(DETACHED)).intersection(lines)
+            detached = set(held.range.leaving()).intersection(lines)
             for number in detached - unlinked:
                 if self._fs.unlink(f"{self._layout.work}/{held.detached(number)}"):
                     unlinked.add(number)
@@ -184,7 +185,7 @@ class Ranges:
         number, mark, is_written = lease.number, new_mark(), False
         work = self._layout.work
         for tries, held in enumerate(self._present(lease.token)):
-            detached = held.range.lines(DETACHED)
+            detached = held.range.leaving()
             if number in detached:
                 path = f"{work}/{held.detached(number)}"
                 if self._fs.exists(path):
@@ -195,7 +196,8 @@ class Ranges:
                 return None
             for other in detached:
                 self._set_aside(held, other)
-            new = held.marked(detached, LEFT).marked([number], DETACHED, mark)
+            apart = UNSTARTED if number in held.range.lines(TAKEN) else DETACHED
+            new = held.marked(detached, LEFT).marked([number], apart, mark)
             path = f"{work}/{new.detached(number)}"
             if not is_written:
                 try:
@@ -213,7 +215,9 @@ class Ranges:
     def _set_aside(self, held: RangeLease, line: int) -> None:
         """Give a detached line a lease of its own, which ends with that of its range."""
         work = self._layout.work
-        own = Lease.of(held.range.entry(line), held.expiry, held.token)
+        is_started = held.lease_of_detached(line).is_started
+        entry = held.range.entry(line)
+        own = Lease.of(entry, held.expiry, held.token, is_started=is_started)
         # If it is not there, it has gone on already.
         self._fs.rename(f"{work}/{held.detached(line)}", f"{work}/{own.filename}")
 
@@ -222,7 +226,7 @@ class Ranges:
         number = lease.number
         with suppress(OSError):
             for held in self._present(lease.token):
-                is_ours = number in held.range.lines(DETACHED)
+                is_ours = number in held.range.leaving()
                 if not is_ours or self._change(held, held.marked([number], LEFT)):
                     return
 
@@ -240,7 +244,7 @@ class Ranges:
         """
         for held in self._present(token):
             back = held.range
-            detached = back.lines(DETACHED)
+            detached = back.leaving()
             if detached or set(back.lines()) != set(lines):
                 return False if set(lines).isdisjoint(back.lines() + detached) else None
             back = back.started()._replace(
@@ -281,7 +285,7 @@ class Ranges:
         held = self._known.get(token) or self.look(token)
         if held is None:
             return False
-        for line in held.range.lines(DETACHED):
+        for line in held.range.leaving():
             path = f"{self._layout.work}/{held.detached(line)}"
             place(path, held.range.entry(line))
             self._end(held.lease_of(line))
@@ -300,7 +304,7 @@ class Ranges:
         BundleNotFound: the bundle can't be found, and the range stays as it is.
         """
         self._bundles.require(held.range.bundle)
-        detached = held.range.lines(DETACHED)
+        detached = held.range.leaving()
         for line in detached:
             expire(held.lease_of_detached(line))
         ours = held.marked(detached, LEFT)._replace(

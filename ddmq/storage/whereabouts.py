@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from ddmq.storage.contents import open_entries
 from ddmq.storage.layout import JOURNAL_BYTES, JOURNAL_LINE, JOURNAL_SUFFIX
 from ddmq.storage.names import Lease, known, parse_ready_entry
-from ddmq.storage.range_names import DETACHED, RangeLease
+from ddmq.storage.range_names import RangeLease
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -90,7 +90,7 @@ def _look(store: Store, wanted: frozenset[str]) -> tuple[list[str], dict[str, st
             found[lease.entry.id] = "work"
     for held in known(RangeLease.parse, names):
         range_ = held.range
-        lines = [n for n in range_.lines(DETACHED) if held.detached(n) in names]
+        lines = [n for n in range_.leaving() if held.detached(n) in names]
         lines += range_.lines()
         ours = wanted.intersection(f"{range_.bundle}-{line}" for line in lines)
         if ours:

@@ -37,7 +37,7 @@ _CLAIM = re.compile(r"/bundles/(?P<id>[0-9a-f]{20})/(?P<first>[0-9]+)$")
 _SINGLE = re.compile(r"[/.][0-9]{19}\.(?P<id>[a-z0-9-]{1,64})\.[0-9]+-[0-9]+(?:\.|$)")
 _RANGE = re.compile(
     r"[/.](?P<stamp>[0-9]{19})\.(?P<id>[0-9a-f]{20})\.(?P<first>[0-9]+)-(?P<end>[0-9]+)-[0-9]+"
-    r"\.(?P<claim>[0-9a-f]{16})\.(?P<state>[odltx]+)\.[0-9]+-[0-9]+"
+    r"\.(?P<claim>[0-9a-f]{16})\.(?P<state>[odltux]+)\.[0-9]+-[0-9]+"
     rf"{_POLICY}(?:\.(?P<token>[0-9a-f]{{16}})(?:\.(?P<mark>[0-9a-f]{{6}}))?\.range)?$"
 )
 
@@ -94,7 +94,7 @@ def _lines_of(
     for number, letter in enumerate(match["state"], first):
         if letter in "ot":
             yield state, f"{id_}-{number}", bundles[id_][1 + number]
-        elif letter == "d":
+        elif letter in "du":
             end = rf"\.{id_}-{number}\.[0-9]+-[0-9]+{_POLICY}"
             end = rf"{end}\.{match['token']}\.{match['mark']}\.detached$"
             for path in filter(re.compile(end).search, paths):

@@ -237,6 +237,35 @@ def crash() -> None:
     raise Crash
 
 
+@pytest.mark.parametrize("which", ["holder", "next holder", "housekeeper"])
+def test_a_line_that_was_not_started_counts_no_loss_wherever_its_release_ends(
+    which: str, tmp_path: Path
+) -> None:
+    """The line leaves its range alone: by its holder, or as the only one that was not started."""
+    for n in itertools.count():
+        world = new_world(tmp_path / str(n))
+        broker = publish(world)
+        messages = broker.consume(QUEUE, 3, started=2)
+        calls = interrupted(n, crash)
+        if which == "housekeeper":
+            world.clock.advance(601)
+        with suppress(Crash):
+            if which == "housekeeper":
+                world.broker(calls).clean(QUEUE)
+            else:
+                world.broker(calls).release(messages[2])
+        if which == "next holder":  # the detached file gets a lease of its own
+            world.broker().reject(messages[0])
+            world.broker().redrive(QUEUE)
+        rescuer = world.rescue()
+        found = {m.message: m.losses for m in rescuer.consume(QUEUE, 12)}
+        assert len(found) == len(MANY)
+        assert found[text(MANY[2])] == 0
+        assert found[text(MANY[1])] == 1
+        if len(calls.made) <= n:
+            break
+
+
 def test_the_first_of_several_is_held_when_the_last_is_acked(tmp_path: Path) -> None:
     world = new_world(tmp_path)
     broker = publish(world)

@@ -21,6 +21,7 @@ from ddmq.storage.range_names import (
     OPEN,
     OVER,
     TAKEN,
+    UNSTARTED,
     Range,
     RangeLease,
 )
@@ -106,7 +107,8 @@ def range_leases_made(draw):
     held = RangeLease(draw(ranges), draw(milliseconds), draw(tokens))
     opened = held.range.lines()
     if opened and draw(st.booleans()):
-        held = held.marked([draw(st.sampled_from(opened))], DETACHED, draw(marks))
+        letter = draw(st.sampled_from([DETACHED, UNSTARTED]))
+        held = held.marked([draw(st.sampled_from(opened))], letter, draw(marks))
     return held
 
 

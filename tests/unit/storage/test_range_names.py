@@ -20,6 +20,7 @@ from ddmq.storage.range_names import (
     DETACHED,
     OVER,
     TAKEN,
+    UNSTARTED,
     NewClaim,
     Range,
     RangeLease,
@@ -186,6 +187,7 @@ def test_each_letter_of_a_range_tells_of_one_line():
         [3, 5],
         [2],
     )
+    assert found.marked([5], UNSTARTED).leaving() == [3, 5]
     assert [line for line in range(9) if found.is_open(line)] == [4]
     assert (found.waiting, found.is_over) == (1, False)
     assert found.marked([3, 4, 5], OVER).is_over
