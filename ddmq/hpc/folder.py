@@ -146,9 +146,9 @@ class Folder:
 
     # Making
 
-    def new_file(self, name: str) -> int:
+    def new_file(self, name: str, mode: int = 0o666) -> int:
         """Make a file that nobody made before; return its descriptor, to write to."""
-        return int(self._fs.calls.open(f"./{name}", _NEW, 0o666))
+        return int(self._fs.calls.open(f"./{name}", _NEW, mode))
 
     def create(
         self, name: str, data: bytes, *, sync: bool = False, mode: int | None = None

@@ -55,6 +55,11 @@ _ACKED_LINE = b'{"acked": ["'
 _DONE = (ACKING, "acked")
 #: The key of the first line of a journal whose worker keeps results: it names their directory.
 _OUTPUT, _OUTPUT_LINE = "output_dir", b'{"output_dir": '
+#: The most that may be done with a journal. Nobody but its owner writes to it, so that a directory
+#: that it names is one that the owner named.
+_MODE = 0o644
+#: Stands for the owner of a file that others may write to.
+_SEVERAL = -1
 #: The longest time, in seconds, that is believed, and the largest of all other numbers.
 _LONGEST, _LARGEST = 1e10, 1e18
 #: Characters of a message that are kept. As JSON, each takes twelve bytes at most.
@@ -296,9 +301,9 @@ class Journal:
             folder = queue.below(JOURNAL, make=True, mode=self._mode)
         with folder:
             name = f"{self._name}.{self._files}{JOURNAL_SUFFIX}"
-            descriptor = folder.new_file(name)
+            descriptor = folder.new_file(name, _MODE)
         if self._mode is not None:
-            os.fchmod(descriptor, self._mode & 0o666)
+            os.fchmod(descriptor, self._mode & _MODE)
         self._names_are_counted = os.fstat(descriptor).st_nlink > 0
         return descriptor
 
@@ -338,7 +343,8 @@ def read_each(
     What the job of its worker may use is given to `note`. A run is given to `unsure` before it is
     yielded as acked, if no line says that it was: its worker died about then, or goes on. The
     directory of its results is given to `note_output`, before its runs, with the user id of the
-    owner of the file that names it: any user who may write to the queue can name any directory.
+    only user who can have named it: any user who may write to the queue can name any directory.
+    If several users can write to the file, it is the id of no user.
     What is left out is told as by `read`.
     """
     skipped = 0
@@ -423,7 +429,7 @@ class _Journals:
         return self.folder.ordinary_file(name)
 
     def parts(self) -> Iterator[tuple[str, int, Iterator[bytes]]]:
-        """Yield the name under which each was written, its file's owner, and its lines, once.
+        """Yield the name under which each was written, who wrote it, and its lines, once.
 
         Somebody may merge them meanwhile: what is gone is looked for again.
         """
@@ -436,7 +442,7 @@ class _Journals:
                     continue
                 try:
                     with self.opened(name) as file:
-                        owner = os.fstat(file.fileno()).st_uid
+                        owner = _writer_of(file)
                         for source, lines in _parts(name, file, done):
                             yield source, owner, self._readable(name, lines)
                 except FileNotFoundError:
@@ -735,16 +741,16 @@ def _merge(journals: _Journals, names: list[str], done: set[str]) -> None:
     """
     folder, draft = journals.folder, f".{new_token()}"
     try:
-        with open(folder.new_file(draft), "wb") as merged:
+        with open(folder.new_file(draft, _MODE), "wb") as merged:
             mode = folder.own_status().st_mode
             if is_shared(mode):  # all who could read them can read this one
-                os.fchmod(merged.fileno(), mode & 0o666)
-            us = os.fstat(merged.fileno()).st_uid
+                os.fchmod(merged.fileno(), mode & _MODE)
+            us = _writer_of(merged)
             merged.write(json.dumps({"compacted": names}).encode() + b"\n")
             for name in names:
                 with journals.opened(name) as file:
                     # The merged file is ours, so it names no directory that another user named.
-                    is_ours = os.fstat(file.fileno()).st_uid == us
+                    is_ours = _writer_of(file) == us
                     for source, lines in _parts(name, file, done):
                         merged.write(json.dumps({"from": source}).encode() + b"\n")
                         for line in lines:
@@ -759,6 +765,12 @@ def _merge(journals: _Journals, names: list[str], done: set[str]) -> None:
         raise
     for name in names:
         journals.remove(name)
+
+
+def _writer_of(file: BinaryIO) -> int:
+    """Return the user id of the only user who can have written a file; `_SEVERAL`: others can."""
+    found = os.fstat(file.fileno())
+    return _SEVERAL if found.st_mode & ~_MODE & 0o666 else found.st_uid
 
 
 def beginning(text: str) -> str:

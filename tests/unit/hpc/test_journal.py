@@ -387,7 +387,7 @@ def old(tmp_path):
     return tmp_path / "journal"
 
 
-@pytest.mark.parametrize(("mode", "expected"), [(0o2770, 0o660), (0o700, 0o600)])
+@pytest.mark.parametrize(("mode", "expected"), [(0o2770, 0o640), (0o700, 0o600)])
 def test_what_is_merged_can_be_read_by_all_who_share_the_queue(
     tmp_path, old, mode, expected
 ):
@@ -606,6 +606,42 @@ def test_each_file_of_a_journal_names_the_directory_of_results(tmp_path, monkeyp
     assert journal.compact(str(tmp_path), 1e9) == 2
     ids, named = outputs_of(tmp_path)
     assert (sorted(ids), named) == (["a", "b"], [ours, ours])
+
+
+@pytest.mark.parametrize("mode", [None, 0o2770])
+def test_nobody_else_can_write_to_a_journal(tmp_path, monkeypatch, mode):
+    """Neither to what a worker writes nor to what is merged: it names a directory as its owner's."""
+    kept = journal.Journal(str(tmp_path), "h", FakeClock(), mode, output_dir="/a")
+    monkeypatch.setattr(journal, "_ROTATED", 1)
+    umask = os.umask(0o002)
+    try:
+        for id_ in "ab":
+            kept.add(run_of(id_))
+            kept.flush()
+        kept.close()
+        for merged in (0, 2):
+            files = [*(tmp_path / "journal").iterdir()]
+            assert len(files) == 2 - merged // 2
+            for file in files:
+                assert file.stat().st_mode & 0o022 == 0
+                os.utime(file, (0, 0))
+            assert outputs_of(tmp_path)[1] == [("/a", os.getuid())] * 2
+            journal.compact(str(tmp_path), 1e9)
+    finally:
+        os.umask(umask)
+
+
+def test_a_merged_journal_names_no_directory_that_others_can_have_named(tmp_path):
+    for id_ in "ab":
+        kept = journal.Journal(str(tmp_path), "h", FakeClock(), None, output_dir="/x")
+        kept.add(run_of(id_))
+        kept.flush()
+        kept.close()
+    for file in (tmp_path / "journal").iterdir():
+        os.utime(file, (0, 0))
+        file.chmod(0o664)
+    assert journal.compact(str(tmp_path), 1e9) == 2
+    assert outputs_of(tmp_path)[1] == []
 
 
 @pytest.mark.root("make a file of another user")

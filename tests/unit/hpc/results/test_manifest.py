@@ -89,6 +89,7 @@ def journals(tmp_path):
         lines += [run._asdict() for run in runs]
         text = "".join(json.dumps(line) + "\n" for line in lines)
         (tmp_path / "journal" / name).write_text(text)
+        (tmp_path / "journal" / name).chmod(0o644)
 
     for name in ("one", "two"):
         (tmp_path / name).mkdir()
@@ -144,6 +145,15 @@ def test_a_directory_that_another_user_names_is_not_read(
         manifest(str(tmp_path))
     assert str(tmp_path / "one") in str(e.value)
     assert [x.file for x in manifest(str(tmp_path), str(tmp_path / "one"))] == ["a"]
+
+
+@pytest.mark.parametrize("mode", [0o664, 0o646])
+def test_a_directory_that_others_can_have_named_is_not_read(journals, tmp_path, mode):
+    """A member of the group names one that only we may read, and the file is our own."""
+    journals("0.jsonl", "one", run_of("a", 1.0))
+    (tmp_path / "journal" / "0.jsonl").chmod(mode)
+    with pytest.raises(DdmqError, match="workers of other users keep results in"):
+        manifest(str(tmp_path))
 
 
 def test_the_order_is_that_of_publishing_whenever_they_ran(told):
