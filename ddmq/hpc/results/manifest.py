@@ -138,14 +138,15 @@ def _counts_more(
 ) -> bool:
     """Tell whether a run says more of its message: an ack is final, whatever the clocks say.
 
-    One that is `unsure` is not: if the message ran again, that worker died before it acked.
+    One that is `unsure` is not: if the message ran again, that worker died before it acked. Another
+    journal of the same worker may tell what became of that run.
     """
     if other is None:
         return True
     is_acked = run.result == "acked" and run not in unsure
     if is_acked != (other.result == "acked" and other not in unsure):
         return is_acked
-    return run.start > other.start
+    return (run.start, run not in unsure) > (other.start, other not in unsure)
 
 
 def _row(run: journal.Run, directory: str, there: frozenset[str]) -> Row:

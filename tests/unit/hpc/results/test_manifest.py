@@ -147,6 +147,17 @@ def test_a_directory_that_another_user_names_is_not_read(
     assert [x.file for x in manifest(str(tmp_path), str(tmp_path / "one"))] == ["a"]
 
 
+@pytest.mark.parametrize("results", [("acking", "dead"), ("dead", "acking")])
+def test_what_became_of_a_run_may_be_told_by_another_journal(
+    journals, tmp_path, results
+):
+    """Its worker began another one between the line before the ack, and the line after it."""
+    for name, result in enumerate(results):
+        journals(f"{name}.jsonl", "one", run_of("a", 1.0, result))
+    [row] = manifest(str(tmp_path))
+    assert (row.result, row.file) == ("dead", "")
+
+
 @pytest.mark.parametrize("mode", [0o664, 0o646])
 def test_a_directory_that_others_can_have_named_is_not_read(journals, tmp_path, mode):
     """A member of the group names one that only we may read, and the file is our own."""
