@@ -219,9 +219,9 @@ def top_parser() -> Parser:
     )
     shown = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for command in [*map(commands.find, commands.MODULES), json_api.COMMAND]:
-        shown.add_parser(command.name, help=command.summary)
+        shown.add_parser(command.name, help=command.summary, add_help=False)
     for name, summary in PROGRAMS.items():
-        shown.add_parser(name, help=summary)
+        shown.add_parser(name, help=summary, add_help=False)
     return parser
 
 

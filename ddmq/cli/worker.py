@@ -24,7 +24,6 @@ from ddmq.clock import Clock
 from ddmq.errors import DdmqError
 from ddmq.hpc.faults import told
 from ddmq.hpc.options import WorkerOptions
-from ddmq.hpc.worker import Summary, deadline_from, work
 from ddmq.printable import printable, quoted
 from ddmq.storage.filesystem import CountedCalls, FileSystem
 
@@ -33,7 +32,7 @@ if TYPE_CHECKING:
 
     from ddmq.hpc.limits import Deadline
     from ddmq.hpc.running.stream import Output
-    from ddmq.hpc.worker import QueueProgress
+    from ddmq.hpc.worker import QueueProgress, Summary
 
 BROKEN = 1
 SOME_FAILED = 4
@@ -65,7 +64,6 @@ def _run(words: list[str]) -> int:
     if not command:
         parser.error("put the command last, after --")
     which, given = filled(WhichQueue, values), filled(WorkerArguments, values)
-    gc.freeze()  # what was imported stays to the end: nobody need look through it
     calls = CountedCalls()
     with StandardError() as stderr:
         has_force = bool(given.filling.from_file) and not given.filling.force
@@ -147,6 +145,9 @@ def _work(
     calls: CountedCalls,
     stderr: Output,
 ) -> tuple[Summary, DeadLetters]:
+    from ddmq.hpc.worker import work  # help and wrong usage need nothing of it
+
+    gc.freeze()  # imported modules stay to the end: no collection need look at them
     clock, environ, fs = Clock(), schedulers.environment(), FileSystem(calls)
     unpublished, copy, key = given.filling.from_file, "", None
     broker: Broker | None = None
@@ -230,6 +231,8 @@ def publish_once(broker: Broker, queue: str, path: str, *, name: str = "") -> st
 
 def deadline_of(given: JobEnd, environ: dict[str, str], clock: Clock) -> Deadline:
     """Return when the job ends: the earliest time that the scheduler or the user says."""
+    from ddmq.hpc.worker import deadline_from
+
     return deadline_from(
         environ,
         clock,

@@ -7,12 +7,10 @@ import os
 import re
 import shlex
 import shutil
-import subprocess
 import sys
 from contextlib import suppress
-from importlib import resources
+from pkgutil import get_data
 from string import Template
-from threading import Thread
 from typing import IO, TYPE_CHECKING, NamedTuple
 
 from ddmq.errors import DdmqError, InvalidArgument, StorageError, warn
@@ -92,8 +90,8 @@ def rendered(request: Request, script: str) -> str:
     # Ours: PBS would give the job 0077, and nobody in the group could read its files.
     umask = os.umask(0)
     os.umask(umask)
-    template = resources.files("ddmq.hpc") / "templates" / f"{scheduler.name}.sh"
-    filled = _Template(template.read_text(encoding="utf-8")).substitute(
+    template = get_data("ddmq.hpc", f"templates/{scheduler.name}.sh") or b""
+    filled = _Template(template.decode()).substitute(
         directives="\n".join(
             scheduler.prefix + option for option in _options(request, scheduler)
         ),
@@ -459,6 +457,9 @@ def _run(
 
     It has ended when its process has: what it leaves in the background may keep the pipes.
     """
+    import subprocess  # only needed here, as is threading
+    from threading import Thread
+
     pipe = subprocess.PIPE
     with subprocess.Popen(
         arguments, env=dict(environ), stdin=pipe, stdout=pipe, stderr=pipe

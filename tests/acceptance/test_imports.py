@@ -42,8 +42,15 @@ CORE = {
 MOST = 24
 VERSION = {*CORE, "ddmq.cli.version", "ddmq.diagnose", "ddmq.diagnose.versions"}
 COMMAND = {*CORE, "ddmq.cli.main", "ddmq.cli.spec", "ddmq.cli.commands"}
+#: What parses the arguments of a worker.
+WORKER_ARGUMENTS = {
+    *(*CORE, "ddmq.cli.spec", "ddmq.cli.standard_error", "ddmq.cli.worker"),
+    *("ddmq.cli.worker_arguments", "ddmq.hpc", "ddmq.hpc.faults", "ddmq.hpc.limits"),
+    *("ddmq.hpc.options", "ddmq.hpc.placeholders", "ddmq.hpc.running"),
+    *("ddmq.hpc.running.stream", "ddmq.printable", "ddmq.schedulers"),
+}
 WORKER = {
-    *CORE,
+    *WORKER_ARGUMENTS,
     *("ddmq.hpc", "ddmq.hpc.results", "ddmq.hpc.running"),
     *("ddmq.cli.worker", "ddmq.hpc.limits", "ddmq.hpc.running.execution"),
     "ddmq.cli.standard_error",
@@ -114,7 +121,7 @@ def root(tmp_path):
 
 
 def imported(name, *arguments):
-    """Return the modules that a program imports; the program must succeed."""
+    """Return the modules that a program imports."""
     code = CODE.format(name=name, arguments=[str(a) for a in arguments])
     done = subprocess.run(
         [*PYTHON, code], env=ENVIRON, capture_output=True, text=True, check=True
@@ -193,6 +200,24 @@ def test_a_worker_imports_no_more_than_it_uses(root):
     names = imported("ddmq-worker", root, "q", "--", "true")
     assert names & HEAVY == set()
     assert ours(names) == WORKER
+
+
+@pytest.mark.parametrize("words", [["-h"], ["-v", "-v"]])
+def test_a_worker_that_runs_nothing_imports_its_arguments_alone(words):
+    names = imported("ddmq-worker", *words)
+    assert names & HEAVY <= {"textwrap"}  # argparse fills lines with it
+    assert ours(names) <= {*WORKER_ARGUMENTS, *VERSION}
+
+
+def test_who_submits_nothing_imports_nothing_that_submits(root):
+    words = "slurm", root, "q", "--dry-run", "--", "true"
+    names = imported("ddmq-submit", *words)
+    # `hashlib` makes the sum of a script, and `shutil` finds programs.
+    assert names & HEAVY == {"hashlib", "shutil", "bz2", "lzma"}
+
+
+def test_the_help_of_all_commands_imports_nothing_heavy():
+    assert imported("ddmq", "--help") & HEAVY == {"textwrap"}
 
 
 def test_the_library_imports_no_command(root):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from importlib import resources
 from typing import Any
 
 #: The shells that have one; each completes the words of all three programs.
@@ -12,7 +11,9 @@ SHELLS = ("bash", "zsh", "fish")
 
 def completion(shell: str) -> str:
     """Return what a shell reads to complete the words of our commands."""
-    return (resources.files(__name__) / f"ddmq.{shell}").read_text(encoding="utf-8")
+    from pkgutil import get_data  # only needed here
+
+    return (get_data(__name__, f"ddmq.{shell}") or b"").decode()
 
 
 class ShowCompletion(argparse.Action):
