@@ -30,7 +30,10 @@ class Match(NamedTuple):
 
 
 class SeveralMessages(DdmqError):
-    """Several messages match where one is needed; nothing was changed. Each is in `matches`."""
+    """The user has to choose one of the messages that match; nothing was changed.
+
+    Each is in `matches`.
+    """
 
     def __init__(self, text: str, matches: list[Match], number: int) -> None:
         super().__init__(f"{text}; nothing was changed: give the id of one")
@@ -97,7 +100,9 @@ def in_letters(
 class Selection:
     """Finds the messages of a queue that a user names.
 
-    `look` yields those that may be meant. `what` they are is for error messages.
+    `look` yields those that may be meant. `what` they are is for error messages. With
+    `whole_text`, a part of a text is not enough: the message that has the whole text may have
+    ended, and then another one must not be taken for it.
     """
 
     def __init__(
@@ -106,11 +111,14 @@ class Selection:
         queue: str,
         look: Callable[[str], Iterator[Match]],
         what: str = "message",
+        *,
+        whole_text: bool = False,
     ) -> None:
         self._broker = broker
         self._queue = queue
         self._look = look
         self._what = what
+        self._whole_text = whole_text
 
     def ids(self, named: Named, *, keeps_unknown: bool = False) -> list[str] | None:
         """Return the ids of the messages that are named; None: the user names none.
@@ -184,6 +192,13 @@ class Selection:
                 f"queue {self._queue}: no {self._what} with the text {_shown(text)}"
             )
         same = {id_: each for id_, each in found.items() if each.text == text}
+        if self._whole_text and not same:
+            raise SeveralMessages(
+                f"queue {self._queue} has no {self._what} with exactly the text {_shown(text)}, "
+                f"and {len(found):,} with this in the text",
+                list(found.values()),
+                len(found),
+            )
         return [self._only(same or found, f"with the text {_shown(text)}")]
 
     def _only(self, found: dict[str, Match], how: str) -> str:

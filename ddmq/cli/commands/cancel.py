@@ -35,7 +35,8 @@ class Arguments(NamedTuple):
 def cancel(told: Arguments, context: Context) -> Reply:
     """Make messages dead letters, now or as soon as can be."""
     broker = Broker(told.root, fs=context.fs)
-    selection = Selection(broker, told.queue, in_queue(broker, told.queue))
+    look = in_queue(broker, told.queue)
+    selection = Selection(broker, told.queue, look, whole_text=True)
     states = broker.cancel(
         told.queue, selection.required(told.named, keeps_unknown=True)
     )
