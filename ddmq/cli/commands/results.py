@@ -44,7 +44,7 @@ class Arguments(NamedTuple):
     )
     concat: str | None = option(
         "--concat",
-        "the same to this file, which is there whole or not at all",
+        "the same to this file, which is there whole or not at all; -: as --cat",
         metavar="FILE",
     )
 
@@ -53,6 +53,8 @@ def results(told: Arguments, context: Context) -> Reply:
     """List which result belongs to which message, or write the contents of the results."""
     if told.cat and told.concat is not None:
         raise InvalidArgument("give --cat or --concat, not both")
+    if told.concat == "-":
+        told = told._replace(cat=True, concat=None)
     if told.cat and not context.is_typed:
         raise InvalidArgument("cat is for standard output; give concat and a file")
     if told.cat and context.is_for_programs:

@@ -308,7 +308,7 @@ complete -c ddmq -n '_shtab_ddmq_using log; and test $_shtab_ddmq_npos -eq 0' -k
 complete -c ddmq -n '_shtab_ddmq_using; and test $_shtab_ddmq_npos -eq 0' -a results -d 'List which result belongs to which message, by the journals; or write their contents.'
 complete -c ddmq -n '_shtab_ddmq_using results' -s h -l help -d 'show this help message and exit'
 complete -c ddmq -n '_shtab_ddmq_using results' -l cat -d 'write the contents of all results to standard output, in the order of publishing'
-complete -c ddmq -n '_shtab_ddmq_using results' -l concat -x -d 'the same to this file, which is there whole or not at all'
+complete -c ddmq -n '_shtab_ddmq_using results' -l concat -x -d 'the same to this file, which is there whole or not at all; -: as --cat'
 complete -c ddmq -n '_shtab_ddmq_using results' -l format -xka "plain json yaml csv" -d 'how to print; plain by default'
 complete -c ddmq -n '_shtab_ddmq_using results' -s v -l verbose -d 'say more'
 complete -c ddmq -n '_shtab_ddmq_using results' -s d -l debug -d 'say everything, and count the system calls'

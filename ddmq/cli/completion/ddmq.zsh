@@ -505,7 +505,7 @@ _shtab_ddmq_report_defaults_added=0
 _shtab_ddmq_results_options=(
   "(- : *)"{-h,--help}"[show this help message and exit]"
   "--cat[write the contents of all results to standard output, in the order of publishing]"
-  "--concat[the same to this file, which is there whole or not at all]:FILE:"
+  "--concat[the same to this file, which is there whole or not at all\; -\: as --cat]:FILE:"
   "--format[how to print\; plain by default]:format:(plain json yaml csv)"
   {-v,--verbose}"[say more]"
   {-d,--debug}"[say everything, and count the system calls]"

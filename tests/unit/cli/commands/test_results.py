@@ -127,6 +127,7 @@ def test_results_are_written_in_the_order_of_the_lines(sh, root, tmp_path, ran, 
     ran(*texts)
     wanted = "".join(f"{text}\n" for text in texts)
     assert sh("results", root, "testmq", "--cat") == (0, wanted, "")
+    assert sh("results", root, "testmq", "--concat", "-") == (0, wanted, "")
     whole = tmp_path / "whole"
     assert sh.ok("results", root, "testmq", "--concat", whole) == str(number)
     assert whole.read_text() == wanted
