@@ -64,6 +64,25 @@ def _guarded(program: str, run: Callable[[], int], *, debug: bool) -> int:
 
 
 @contextmanager
+def ends_as_by_ctrl_c() -> Iterator[None]:
+    """Let SIGTERM and SIGHUP end this process as Ctrl-C does: by an exception, so that it tidies up."""
+    import signal  # slow to import, and rarely needed
+
+    taken = [
+        number
+        for number in (signal.SIGTERM, signal.SIGHUP)
+        if signal.getsignal(number) == signal.SIG_DFL
+    ]
+    for number in taken:
+        signal.signal(number, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        for number in taken:
+            signal.signal(number, signal.SIG_DFL)
+
+
+@contextmanager
 def _whole_answers() -> Iterator[None]:
     """Let standard output have a buffer, also where Python is told to have none.
 

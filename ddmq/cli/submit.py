@@ -6,14 +6,12 @@ import errno
 import math
 import os
 import re
-import signal
 import sys
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, NamedTuple
 
 from ddmq import Broker
 from ddmq.cli.commands import dead_hint
-from ddmq.cli.errors import guarded, how_to_create
+from ddmq.cli.errors import ends_as_by_ctrl_c, guarded, how_to_create
 from ddmq.cli.spec import (
     Help,
     Kind,
@@ -48,7 +46,7 @@ from ddmq.schedulers import SCHEDULERS
 from ddmq.storage.filesystem import FileSystem
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
     from ddmq import Counts
 
@@ -231,7 +229,7 @@ def _run(words: list[str]) -> int:
     if job.job_logs:
         make_directory(job.job_logs)
     keeps = bool(job.chain and not job.requeue)
-    with _told_to_end():
+    with ends_as_by_ctrl_c():
         said = printable_lines(_submitted(where.scheduler, script, text, keeps=keeps))
         try:
             sys.stdout.buffer.write(f"{said}\n".encode("utf-8", "backslashreplace"))
@@ -261,23 +259,6 @@ def submit_parser() -> Parser:
     add_first_group(parser, "where", Where)
     add_arguments(parser.add_argument_group("the job"), TheJob)
     return parser
-
-
-@contextmanager
-def _told_to_end() -> Iterator[None]:
-    """Let SIGTERM and SIGHUP end this process as Ctrl-C does: it still tells what it knows."""
-    taken = [
-        number
-        for number in (signal.SIGTERM, signal.SIGHUP)
-        if signal.getsignal(number) == signal.SIG_DFL
-    ]
-    for number in taken:
-        signal.signal(number, signal.default_int_handler)
-    try:
-        yield
-    finally:
-        for number in taken:
-            signal.signal(number, signal.SIG_DFL)
 
 
 def _submitted(scheduler: str, script: str, text: str, *, keeps: bool) -> str:

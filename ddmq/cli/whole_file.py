@@ -7,6 +7,7 @@ import stat
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, BinaryIO
 
+from ddmq.cli.errors import ends_as_by_ctrl_c
 from ddmq.errors import InvalidArgument, StorageError, real_path
 from ddmq.settings import show
 from ddmq.storage.names import new_token
@@ -47,21 +48,25 @@ def ordinary(path: str, *, follow: bool) -> str:
 
 @contextmanager
 def whole_file(path: str) -> Iterator[BinaryIO]:
-    """Open a file that gets its name when all is written; an error leaves what was there."""
+    """Open a file that gets its name when all is written; an error leaves what was there.
+
+    A signal that ends this process does so, too, and leaves no draft, which may be large.
+    """
     directory, name = os.path.split(path)
     short = os.fsdecode(os.fsencode(name)[:_SHORT])
     draft = os.path.join(directory, f".{short}.{new_token()}")
     try:
-        descriptor = os.open(draft, _NEW, 0o666)
-        try:
-            with os.fdopen(descriptor, "wb") as file:
-                yield file
-                file.flush()
-                os.fsync(descriptor)
-            os.replace(draft, path)
-        except BaseException:
-            os.unlink(draft)
-            raise
+        with ends_as_by_ctrl_c():
+            descriptor = os.open(draft, _NEW, 0o666)
+            try:
+                with os.fdopen(descriptor, "wb") as file:
+                    yield file
+                    file.flush()
+                    os.fsync(descriptor)
+                os.replace(draft, path)
+            except BaseException:
+                os.unlink(draft)
+                raise
     except OSError as error:
         if error.filename in (None, draft):
             error.filename = path

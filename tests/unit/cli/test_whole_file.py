@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import signal
+import subprocess
+import sys
 
 import pytest
 
@@ -40,6 +43,23 @@ def test_an_error_leaves_what_was_there(tmp_path, error):
         fail()
     assert path.read_bytes() == b"before"
     assert os.listdir(tmp_path) == ["out"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_that_ends_the_command_leaves_no_draft(tmp_path, number):
+    program = """
+import os, sys
+from ddmq.cli.errors import guarded
+from ddmq.cli.whole_file import whole_file
+def run():
+    with whole_file(sys.argv[1]) as file:
+        file.write(b"half")
+        os.kill(os.getpid(), int(sys.argv[2]))
+sys.exit(guarded("ddmq", run))
+"""
+    words = [sys.executable, "-c", program, tmp_path / "out", str(int(number))]
+    assert subprocess.run(words, check=False).returncode == 130
+    assert os.listdir(tmp_path) == []
 
 
 def test_an_error_of_the_file_names_it_and_no_draft(tmp_path):
