@@ -153,18 +153,25 @@ def _work(
     broker: Broker | None = None
     with ExitStack() as stack:
 
+        def read(path: str) -> str:
+            nonlocal copy
+            from ddmq.cli.input import readable_twice  # rarely needed
+
+            # What a pipe holds is read once, whatever comes after.
+            copy = copy or stack.enter_context(readable_twice(path))
+            return copy
+
         def opened() -> Broker:
-            nonlocal unpublished, copy, key, broker
+            nonlocal unpublished, key, broker
             if given.filling.force:
+                if unpublished is not None:
+                    read(unpublished)  # if it does not exist, no root is created
                 which.create_missing(fs=fs, clock=clock)
             broker = Broker(which.root, fs=fs, clock=clock)
             broker.settings(which.queue)  # an error here is the user's to mend
             if unpublished is not None:
-                from ddmq.cli.input import readable_twice  # rarely needed
-
-                # What a pipe holds is read once, whatever comes after.
-                copy = copy or stack.enter_context(readable_twice(unpublished))
-                key = publish_once(broker, which.queue, copy, name=unpublished)
+                lines = read(unpublished)
+                key = publish_once(broker, which.queue, lines, name=unpublished)
                 unpublished = None  # even if it has other lines when all is tried again
             return broker
 

@@ -304,6 +304,9 @@ def test_a_worker_with_input_of_its_own_creates_root_and_queue(tmp_path, text):
     assert (status, os.listdir(root).count("a")) == (2, 0)
     status, _, err = worked("-f", root, "new", "--", "echo")
     assert (status, "-f needs --from-file" in err) == (2, True)
+    other, missing = tmp_path / "other", tmp_path / "number.txt"
+    status, _, err = worked("-f", "--from-file", missing, other, "jobs", "--", "echo")
+    assert (status, "No such file" in err, other.exists()) == (2, True, False)
 
 
 @pytest.mark.parametrize(
