@@ -25,7 +25,8 @@ def run(program: str) -> int:
     import gc
     import sys
 
-    # The process ends then. To look for garbage at its end would take a tenth of its CPU time.
+    # What is imported stays to the end. To look for garbage in it would take a tenth of the CPU time.
+    gc.freeze()
     atexit.register(gc.freeze)
     if sys.argv[1:] in (["-v"], ["--version"]):
         from ddmq.cli.errors import guarded

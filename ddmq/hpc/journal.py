@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import json
 import os
-import re
 from contextlib import suppress
 from itertools import groupby, product
 from operator import itemgetter
@@ -21,7 +20,7 @@ from ddmq.storage.layout import (
     JOURNAL_LINE,
     JOURNAL_SUFFIX,
 )
-from ddmq.storage.names import MAX_STAMP, new_token, random_below
+from ddmq.storage.names import MAX_STAMP, Grammar, new_token, random_below
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -165,10 +164,10 @@ _USUAL = {
     "signal": r"(null|\"[A-Z0-9]+\")",
     "timed_out": "(true|false)",
 }
-_usual = re.compile(
+_usual = Grammar(
     "{" + ", ".join(f'"{name}": {value}' for name, value in _USUAL.items()) + "}\n"
 )
-_acked = re.compile(rf'{{"acked": \[{_PLAIN}, {_TIME}\]}}\n')
+_acked = Grammar(rf'{{"acked": \[{_PLAIN}, {_TIME}\]}}\n')
 _END = ord("\n")
 
 

@@ -20,7 +20,7 @@ from operator import itemgetter
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from ddmq.seen import Activity, Failure, Running, WorkerSeen
-from ddmq.storage.names import new_token, random_below
+from ddmq.storage.names import Grammar, new_token, random_below
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -55,17 +55,17 @@ _STATES = (WORKING, IDLE, PAUSED, DRAINING, BRAKING, AWAY, ENDED)
 _JOB, _HOST = 40, 63
 _MOST_COUNT, _MOST_WIDE, _MOST_TIME = 10**9 - 1, 10**5 - 1, 10**13 - 1
 _TEXT = r"[A-Za-z0-9_%.-]"
-_begins = re.compile(
+_begins = Grammar(
     rf"([0-9a-f]{{16}})\.([0-9]{{13}})\.({'|'.join(_STATES)})\.([0-9]{{1,4}})\."
 )
-_name = re.compile(
+_name = Grammar(
     rf"([0-9a-f]{{16}})\.([0-9]{{13}})\.({'|'.join(_STATES)})\.([0-9]{{1,4}})\.([0-9]{{13}})"
     r"\.([0-9]{1,5})-([0-9]{1,5})\.([0-9]{1,9})-([0-9]{1,9})-([0-9]{1,9})-([0-9]{1,9})"
     r"\.([0-9]{1,13})\.([0-9]{1,10})\.([0-9]{1,10})"
     rf"\.([A-Za-z0-9_%-]{{0,{_JOB}}})\.({_TEXT}{{1,{_HOST}}})"
 )
-_slots = re.compile(rf"([0-9a-f]{{16}}){re.escape(_SLOTS)}")
-_drain = re.compile(
+_slots = Grammar(rf"([0-9a-f]{{16}}){re.escape(_SLOTS)}")
+_drain = Grammar(
     rf"{_DRAIN}\.([0-9]{{13}})\.[0-9a-f]{{16}}\.(all|host|job)\.({_TEXT}{{0,{_HOST}}})"
 )
 _escape = re.compile("%([0-9A-F]{2})")
