@@ -9,7 +9,7 @@ import re
 import sys
 from typing import TYPE_CHECKING, NamedTuple
 
-from ddmq import Broker
+from ddmq import Broker, Counts
 from ddmq.cli.commands import dead_hint
 from ddmq.cli.errors import ends_as_by_ctrl_c, guarded, how_to_create
 from ddmq.cli.spec import (
@@ -36,7 +36,7 @@ from ddmq.cli.worker_arguments import (
     refuse_unknown,
     worker_parser,
 )
-from ddmq.errors import InvalidArgument, warn
+from ddmq.errors import InvalidArgument, QueueNotFound, RootNotFound, warn
 from ddmq.hpc import options, submit
 from ddmq.hpc.journal import durations
 from ddmq.hpc.limits import Deadline, Durations, refuse_too_short
@@ -48,7 +48,6 @@ from ddmq.storage.filesystem import FileSystem
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from ddmq import Counts
 
 _NAMES = tuple(SCHEDULERS)
 #: Messages for each slot of a worker before `--workers auto` asks for another worker.
@@ -188,10 +187,14 @@ def _run(words: list[str]) -> int:
     filling = given.filling
     has_force = bool(filling.from_file) and not filling.force
     with how_to_create(where._asdict(), has_force=has_force):
-        if filling.force:
+        if filling.force and not job.dry_run:
             WhichQueue(where.root, where.queue).create_missing()
-        broker = Broker(where.root)
-        counts = broker.view(where.queue)[where.queue]
+        try:
+            counts = Broker(where.root).view(where.queue)[where.queue]
+        except (RootNotFound, QueueNotFound):
+            if not filling.force:
+                raise
+            counts = Counts(0, 0, 0, 0)  # the submission will create it
     workers = workers_for(job, counts)
     root = os.path.abspath(where.root)  # as it was named: nodes may see it only so
     places, path = [root, where.queue], f"{root}/{where.queue}"

@@ -466,13 +466,18 @@ def test_a_queue_that_is_missing_is_named(capsys, broker, tmp_path):
     assert err.endswith(f"; create it with `ddmq create -f {none} jobs`\n")
 
 
-def test_workers_with_input_of_their_own_get_root_and_queue(capsys, tmp_path, here):
-    words = ["slurm", tmp_path / "new", "jobs", "--from-file", "lines", "--dry-run"]
+def test_workers_with_input_of_their_own_get_root_and_queue(
+    capsys, fake, tmp_path, here
+):
+    fake("sbatch")
+    new = tmp_path / "new"
+    words = ["slurm", new, "jobs", "--from-file", "lines"]
     status, _, err = run(capsys, *words, *COMMAND)
     assert (status, err.endswith(" jobs`, or by -f\n")) == (1, True)
-    status, out, _ = run(capsys, *words, "-f", *COMMAND)
-    assert (status, " -f " in out) == (0, True)
-    assert Broker(tmp_path / "new").queues() == ["jobs"]
+    status, out, _ = run(capsys, *words, "-f", "--dry-run", *COMMAND)
+    assert (status, " -f " in out, new.exists()) == (0, True, False)
+    assert run(capsys, *words, "-f", *COMMAND)[0] == 0
+    assert Broker(new).queues() == ["jobs"]
 
 
 def test_scripts_are_for_all_who_share_the_queue(capsys, fake, here, tmp_path):
