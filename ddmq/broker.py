@@ -499,8 +499,9 @@ class Broker:
         from ddmq.storage.keys import Keys, name_of  # rarely needed
 
         keyed = Keys(store).named(name_of(key))
-        ours = set() if keyed is None else keyed.ids
-        return sum(id_.partition("-")[0] in ours for id_ in ids)
+        bundles = [id_.partition("-")[0] for id_ in ids]
+        ours = set() if keyed is None else keyed.ids_among(set(bundles))
+        return sum(bundle in ours for bundle in bundles)
 
     @_explained
     def forget(self, queue: str, key: str) -> bool:

@@ -13,6 +13,7 @@ import errno
 from collections import deque
 from contextlib import suppress
 from functools import partial
+from itertools import chain
 from typing import TYPE_CHECKING, NamedTuple
 
 from ddmq.clock import Stopwatch
@@ -44,6 +45,9 @@ if TYPE_CHECKING:
 _LONGEST = 1000
 #: For which share of the time after which it is cleaned away a draft is there for certain.
 _SURELY_KEPT = 0.9
+#: The most bundles of a key whose ids are compared: it takes a second, and they may hold 50 million
+#: messages.
+_MOST_BUNDLES = 100_000
 
 
 _draft = Grammar(r"[0-9a-f]{20}\.([0-9a-f]{40})")
@@ -84,11 +88,15 @@ class Keyed(NamedTuple):
         parts = draft, priority, due and f"{due:013d}", f"{durable:d}", policy, *rest
         return ".".join(map(str, parts))
 
-    @property
-    def ids(self) -> set[str]:
-        """The ids of all bundles, or that of the only message."""
+    def ids_among(self, ids: set[str]) -> set[str]:
+        """Return which of these are the ids of its bundles, or that of the only message.
+
+        A member can plant a link that tells of any number of bundles. Not more than
+        `_MOST_BUNDLES` are believed.
+        """
         first = self.first.partition("-")[0]
-        return {first, *(_bundle_id(first, n) for n in range(1, self.bundles))}
+        others = range(1, min(self.bundles, _MOST_BUNDLES))
+        return ids.intersection(chain((first,), (_bundle_id(first, n) for n in others)))
 
     @classmethod
     def parse(cls, target: str) -> Keyed | None:

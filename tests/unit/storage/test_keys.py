@@ -12,6 +12,7 @@ from support import Calls, Crash, FakeClock, crashing_before, remembering_missin
 from unit.scenes import texts
 
 from ddmq import Broker, InvalidArgument, StorageError
+from ddmq.storage import keys
 from ddmq.storage.filesystem import FileSystem
 from ddmq.storage.keys import Keys, name_of
 
@@ -277,6 +278,21 @@ def test_a_key_is_data_and_what_others_plant_there_is_told(broker, root, plant):
     plant(path)
     with pytest.raises(StorageError, match="ddmq forget"):
         broker.publish(QUEUE, "x", key="../../../x\n\x1b[2J")
+
+
+def test_a_planted_number_of_bundles_is_not_counted_to_its_end(
+    broker, root, monkeypatch
+):
+    """A thousand million would take hours, and more memory than any node has."""
+    monkeypatch.setattr(keys, "_MOST_BUNDLES", 100)
+    broker.publish(QUEUE, "x", key="k")
+    broker.reject(broker.consume(QUEUE))
+    [name] = inside(root, "keys")
+    path = root / QUEUE / "keys" / name
+    fields = os.readlink(path).split(".")
+    path.unlink()
+    path.symlink_to(".".join([*fields[:-4], str(10**9 - 1), *fields[-3:]]))
+    assert broker.count_dead(QUEUE, "k") == 1
 
 
 def test_a_queue_with_keys_is_deleted_and_is_well(broker, root):
