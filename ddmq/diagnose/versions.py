@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from contextlib import suppress
-from importlib.util import find_spec
+from importlib.machinery import PathFinder
 from typing import TYPE_CHECKING, Any
 
 from ddmq import __version__
@@ -50,7 +50,7 @@ def _written_in(module: str) -> str:
     The import of both libraries takes longer than any command of ddmq, and ddmq.pyz has no metadata
     of them.
     """
-    spec: Any = find_spec(module)
+    spec: Any = PathFinder.find_spec(module)
     for directory in (spec and spec.submodule_search_locations) or ():
         for name in ("__init__.py", "version.py"):
             with suppress(OSError):

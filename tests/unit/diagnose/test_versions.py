@@ -52,8 +52,9 @@ def test_the_version_of_a_library_is_read_or_imported(
 
 
 def test_a_library_that_is_missing_is_told(monkeypatch):
-    monkeypatch.setitem(sys.modules, "yaml", None)
-    assert versions()["pyyaml"].startswith("unknown: ")
+    monkeypatch.delitem(sys.modules, "yaml")
+    monkeypatch.setattr(sys, "path", [])
+    assert versions()["pyyaml"] == "unknown: No module named 'yaml'"
 
 
 def test_nobody_can_make_up_a_line():
