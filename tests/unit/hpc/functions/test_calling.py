@@ -143,7 +143,8 @@ def test_nothing_in_the_current_directory_is_run(tasks, tmp_path):
         (elsewhere / f"{name}.py").write_text("print('planted', flush=True)\n")
     environ = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
     given = {"cwd": elsewhere, "env": environ, "input": "", "text": True}
-    for words in (command_for(name_of(tasks.plain)), program(_LOCAL, "--version")):
+    worker = program(_LOCAL, "2", "--version")  # it writes its lines to descriptor 2
+    for words in (command_for(name_of(tasks.plain)), worker):
         done = subprocess.run(words, capture_output=True, check=False, **given)
         assert "planted" not in done.stdout + done.stderr
         assert "Error" not in done.stderr
