@@ -30,7 +30,10 @@ class Workforce(NamedTuple):
     unseen_for: float
     """Seconds since a worker gave a sign of life."""
     done: int
-    """Messages that they acked or moved, with those that ended and are still remembered."""
+    """Messages that they acked, with those that ended and are still remembered.
+
+    A message that was moved is not done: it is in the other queue.
+    """
 
     @classmethod
     def of(cls, found: Sequence[WorkerSeen], counts: Counts) -> Workforce | None:
@@ -54,7 +57,7 @@ class Workforce(NamedTuple):
             rate=rate,
             done_in=left / rate if rate and left else None,
             unseen_for=max(min(each.age for each in found), 1.0),
-            done=sum(each.acked + each.moved for each in found),
+            done=sum(each.acked for each in found),
         )
 
     def told(self, counts: Counts) -> str:

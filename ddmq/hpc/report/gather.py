@@ -46,8 +46,9 @@ _AHEAD = 86400.0
 #: The tail begins after the last moment at which so many slots were busy: this share of the most.
 FULL = 0.9
 OTHERS = "(others)"
-_DONE, _FAILED = frozenset(["acked", "moved"]), frozenset(["failed", "dead"])
-_KNOWN = _DONE | _FAILED | {"released", "lost"}
+#: What was moved by `--on-exit` is neither: it is done or fails in the other queue.
+_DONE, _FAILED = frozenset(["acked"]), frozenset(["failed", "dead"])
+_KNOWN = _DONE | _FAILED | {"moved", "released", "lost"}
 #: The number of a worker's process, in what all of its journals have in common.
 _process = re.compile(r"-([0-9]{1,18})-[^-]*\Z")
 _number = re.compile(r"0x[0-9a-fA-F]+|[0-9]{4,}")

@@ -244,7 +244,7 @@ def _what(found: Gathered, source: Source) -> Section:
 
 _MEANING = {
     "acked": "done",
-    "moved": "done, and moved on to another queue",
+    "moved": "moved to another queue by `--on-exit`",
     "failed": "failed, and was tried again later",
     "dead": "failed for good: a dead letter",
     "released": "interrupted and given back, which counts as no failure",

@@ -14,7 +14,8 @@ COUNTS = Counts(waiting=90, work=10, delayed=0, dead=0)
 def test_of_busy_ones_that_finished_nothing_yet_the_others_tell_the_rate():
     done = worker(busy=4, slots=4, acked=8, work=80.0)  # each takes 10 s: 0.4 a second
     fresh, idle = worker(busy=4, slots=4), worker(busy=0, slots=4)
-    ended = worker(state="ended", slots=4, busy=0, acked=5)
+    # What it moved to another queue is not done.
+    ended = worker(state="ended", slots=4, busy=0, acked=5, moved=3)
     force = Workforce.of([done, fresh, idle, ended], COUNTS)
     assert (force.workers, force.slots, force.busy, force.done) == (3, 12, 8, 13)
     assert (force.rate, force.done_in) == pytest.approx((0.8, 100 / 0.8))

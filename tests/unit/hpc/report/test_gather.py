@@ -55,6 +55,15 @@ def test_a_worker_that_ran_nothing_was_there_all_the_same(gathered, run, seen):
     assert found.allocated == 10 + 20
 
 
+def test_a_message_that_was_moved_is_done_in_the_other_queue_only(run):
+    gatherer = Gatherer()
+    for queue, result in (("small", "moved"), ("big", "acked")):
+        gatherer.add_runs(queue, "n1-1-0.1.jsonl", [run(result=result)])
+    found = gatherer.gathered()
+    assert (found.runs, found.done, found.failed) == (2, 1, 0)
+    assert found.queues == {"small": (0, 0), "big": (1, 0)}
+
+
 @pytest.mark.parametrize("started", [10.0, 90_000.0])
 def test_a_worker_with_the_same_number_at_another_time_is_another(
     gathered, run, seen, started
