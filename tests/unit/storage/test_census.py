@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import errno
+import glob
 import itertools
 import os
+import time
 from functools import partial
 
 import pytest
@@ -281,3 +283,16 @@ def test_a_message_that_moves_while_it_is_counted_counts_once(
             break
         assert sum(view(here)) <= sum(counts) <= 12
     assert place > 5
+
+
+def test_to_count_planted_bundles_takes_no_longer_for_their_lines(world, bundler):
+    """A name may tell of 99,999 lines. A thousand such names would take half a minute."""
+    bundler.consume(QUEUE)
+    [path] = glob.glob(f"{world.path}/ready/**/*.open", recursive=True)
+    for number in range(1000):
+        name = f"{10**18 + number}.{number:020x}.99999.open"
+        open(os.path.join(os.path.dirname(path), name), "wb").close()
+    began = time.process_time()
+    counts = view(world)
+    assert time.process_time() - began < 5
+    assert counts == Counts(11 + 99_999_000, 1, 0, 0)
