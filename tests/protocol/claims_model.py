@@ -5,11 +5,16 @@ has the rules as small programs. Each `yield` in one of them is one system call,
 makes it at once. Between two calls anybody else may act. A client that does not act any more has
 crashed, or is suspended: so every state is also a state after a crash.
 
-The search goes through all states that can be reached. In each of them it asks three questions:
+A line that its consumer has not started has the letter `t`, and one that it may have started has
+`o`. If the consumer dies, the first counts no loss, and the second counts one.
+
+The search goes through all states that can be reached. In each of them it asks these questions:
 
 * Is each line in exactly one state? It waits in the bundle, or is open in one range, or is a
   message file of its own, or it is over. Only an ack or a purge may make it over.
 * Was any name overwritten by a rename?
+* Does a line that was started by a client that died count a loss, when it waits again? Does no
+  other line count one, unless the disk took no file for it?
 * If all clients crash now and all leases expire, can a fresh client finish alone? It must deliver
   each line that is not over once, no other line, and leave nothing behind.
 
@@ -21,10 +26,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Generator
 from dataclasses import dataclass, replace
-from typing import (
-    Any,
-    NamedTuple,
-)
+from typing import Any, NamedTuple
 
 RULES = {
     "draft": "a range is made as a draft in tmp/, and renamed to work/: never created there",
@@ -44,6 +46,10 @@ RULES = {
     "sweep-by-claim": "only a range that has the claim counts as that",
     "gone-is-gone": "a range whose bundle is neither in its bucket nor drained is dropped, "
     "and so is the directory",
+    "start-first": "a line is started on disk before its command runs",
+    "never-again": "nothing gives a line that was started the letter t again",
+    "fewer-leave": "if a range that is taken over has lines of both kinds, the fewer of them leave it",
+    "unstarted-apart": "a line that is detached and was not started has the letter u, not d",
 }
 
 Disk = dict  # the value of each path; of a directory "dir"
@@ -57,14 +63,15 @@ class Wrong(Exception):
 
 @dataclass(frozen=True)
 class Worker:
-    """What one worker may still do, and the sizes of its claims."""
+    """What one worker may still do, and the letters of the lines that it claims."""
 
     claims: int = 1
     takes: int = 0
     nacks: int = 0
     renews: int = 0
     releases: int = 0
-    sizes: tuple[int, ...] = (1,)
+    letters: tuple[str, ...] = ("o",)
+    starts: int = 0
     purges: int = 0
     keeps: int = 0
 
@@ -78,6 +85,7 @@ class Setup:
     expiries: int = 1
     lost: int = 0
     handles: bool = False
+    full: bool = False
     torn: bool = False
     limit: int = 9
     born: bool = False
@@ -99,15 +107,23 @@ class Range(NamedTuple):
     def path(self) -> str:
         fields = f"{self.first}-{self.end}.{self.claim}.{self.state}.{self.losses}"
         if self.holder:
-            return f"work/R.{fields}.{self.holder}.{self.beat}"
+            return f"work/R.{fields}{self.lease}"
         return f"ready/R.{fields}"
+
+    @property
+    def lease(self) -> str:
+        return f".{self.holder}.{self.beat}"
 
     def letter(self, line: int, letter: str) -> Range:
         i = line - self.first
         return self._replace(state=self.state[:i] + letter + self.state[i + 1 :])
 
-    def having(self, letter: str) -> tuple[int, ...]:
-        return tuple(self.first + i for i, c in enumerate(self.state) if c == letter)
+    def having(self, letters: str) -> tuple[int, ...]:
+        return tuple(self.first + i for i, c in enumerate(self.state) if c in letters)
+
+    def back(self, losses: int) -> Range:
+        state = self.state.replace("t", "o")
+        return self._replace(state=state, losses=losses, holder="", beat="")
 
     def mark(self) -> str:
         return f"bundle/{self.first}-{self.end}.done"
@@ -163,9 +179,18 @@ def call(disk: Disk, op: str, *args: str) -> tuple[Disk, Any]:
     return {p: value for p, value in disk.items() if p != path}, "ok"
 
 
-def live(disk: Disk, lines: int, born: bool) -> tuple[int, ...]:
-    """For each line, in how many states it is in which it will be delivered once more."""
-    counts = [0] * lines
+class Line(NamedTuple):
+    """What the disk says of one line."""
+
+    states: int = 0
+    """In how many states it is in which it will be delivered once more."""
+    place: str = ""
+    """`waits`; or its letter in a range that is leased; or `alone`: it is leased as a message."""
+    losses: int = 0
+
+
+def look(disk: Disk, lines: int, born: bool) -> tuple[Line, ...]:
+    found = [Line()] * lines
     there = ("ready/B" in disk and not born) or "bundle/lines" in disk
     ends: dict[int, tuple[int, str]] = {}
     for path, value in disk.items():
@@ -175,20 +200,24 @@ def live(disk: Disk, lines: int, born: bool) -> tuple[int, ...]:
     at = 0
     while at in ends:
         at = ends[at][0]
-    if there:
-        for line in range(at, lines):
-            counts[line] += 1
+
+    def add(line: int, place: str, losses: int) -> None:
+        found[line] = Line(found[line].states + 1, place, losses)
+
+    for line in range(at, lines if there else 0):
+        add(line, "waits", 0)
     for path in disk:
+        place = "waits" if path.startswith("ready/") else ""
         if path.startswith(("ready/M.", "work/M.")):
-            counts[int(path.split(".")[1])] += 1
+            add(int(path.split(".")[1]), place or "alone", int(path.split(".")[2]))
         elif is_range(path):
             lease = parse(path)
-            if there and ends.get(lease.first) == (lease.end, lease.claim):
-                for line in lease.having("o"):
-                    counts[line] += 1
-            for line in lease.having("d"):
-                counts[line] += f"work/F.{line}.{lease.holder}" in disk
-    return tuple(counts)
+            made = there and ends.get(lease.first) == (lease.end, lease.claim)
+            for line, letter in enumerate(lease.state, lease.first):
+                file = f"work/F.{line}.{lease.holder}"
+                if made if letter in "ot" else letter in "du" and file in disk:
+                    add(line, place or letter, lease.losses)
+    return tuple(found)
 
 
 # ---- the rules, as programs
@@ -219,15 +248,15 @@ def bundle_exists(me: Me) -> Program:
     return (yield "read", "@bundle/lines") != "ENOENT"
 
 
-def claim(me: Me, first: int, size: int, letter: str) -> Program:
+def claim(me: Me, first: int, letters: str) -> Program:
     """Claim lines, beginning where the chain ended when we last knew. Returns the range or None."""
     lines = me.setup.lines
     if (yield "read", "ready/B") == "ENOENT":
         return None
     if first == 0 and not me.setup.born:
         yield from do("mkdir", "bundle")
-    end = min(first + size, lines)
-    lease = Range(first, end, me.token, letter * (end - first), 0, me.token, "0")
+    end = min(first + len(letters), lines)
+    lease = Range(first, end, me.token, letters[: end - first], 0, me.token, "0")
     if me.obeys("draft"):
         yield from do("create", "", f"tmp/{me.token}")
         answer = yield from do("rename", f"tmp/{me.token}", lease.path())
@@ -256,8 +285,8 @@ def claim(me: Me, first: int, size: int, letter: str) -> Program:
         if first >= lines:
             yield from do("unlink", lease.path())
             return None
-        old, end = lease, min(first + size, lines)
-        lease = lease._replace(first=first, end=end, state=letter * (end - first))
+        old, end = lease, min(first + len(letters), lines)
+        lease = lease._replace(first=first, end=end, state=letters[: end - first])
         answer = yield from do("rename", old.path(), lease.path())
         if answer == "ENOENT" and (yield "read", lease.path()) == "ENOENT":
             return None
@@ -269,7 +298,7 @@ def claim(me: Me, first: int, size: int, letter: str) -> Program:
         return None
     if lease.end == lines:
         yield from emptied(me)
-    if letter == "x":
+    if letters[0] == "x":
         yield from do("rename", lease.path(), lease.mark())
         return None
     return lease
@@ -293,49 +322,56 @@ def changed(me: Me, old: Range, new: str, over: tuple[int, ...] = ()) -> Program
     return old.mark()
 
 
+def name_of(me: Me, lease: Range) -> str:
+    """The name of our range; if no line is left, that of the mark that its claim is over."""
+    left = lease.having("otdu" if me.obeys("no-mark-with-d") else "ot")
+    return lease.path() if left else lease.mark()
+
+
+def letter(
+    me: Me, lease: Range, line: int, new: str, over: tuple[int, ...] = ()
+) -> Program:
+    """Give a line another letter. Returns what is left or None; or "lost"."""
+    while lease.letter(line, new) != lease:
+        name = name_of(me, lease.letter(line, new))
+        path = yield from changed(me, lease, name, over)
+        if path is None:
+            return "lost"
+        if path == lease.mark():
+            return None
+        lease = parse(path)
+    return lease
+
+
 def ack(me: Me, lease: Range, line: int) -> Program:
     """Returns ("acked", line, what is left or None), or ("lost",)."""
-    while True:
-        new = lease.letter(line, "x")
-        done = not new.having("o") and not (
-            new.having("d") and me.obeys("no-mark-with-d")
-        )
-        path = yield from changed(
-            me, lease, new.mark() if done else new.path(), (line,)
-        )
-        if path is None:
-            return ("lost",)
-        if path == lease.mark():
-            return "acked", line, None
-        if parse(path).letter(line, "x") == parse(path):
-            return "acked", line, parse(path)
-        lease = parse(path)
+    left = yield from letter(me, lease, line, "x", (line,))
+    return ("lost",) if left == "lost" else ("acked", line, left)
 
 
-def detach(me: Me, lease: Range, line: int) -> Program:
+def start(me: Me, lease: Range, line: int) -> Program:
+    """Note that a line is started. Returns ("held", our range) or ("lost",)."""
+    left = yield from letter(me, lease, line, "o")
+    return ("lost",) if left == "lost" else ("held", left)
+
+
+def detach(me: Me, lease: Range, line: int, losses: int) -> Program:
     """Give a line back as a message of its own. Returns ("held", what is left) or ("lost",)."""
     token = lease.holder if me.obeys("file-of-holder") else lease.claim
-    own = f"work/F.{line}.{token}"
-    yield from do("create", "", own)
+    own, message = f"work/F.{line}.{token}", f"ready/M.{line}.{losses}"
+    apart = "u" if line in lease.having("t") and me.obeys("unstarted-apart") else "d"
+    if (yield from do("create", "", own)) == "ENOSPC":
+        return "held", lease
     if not me.obeys("letter-before-move"):
-        yield from do("rename", own, f"ready/M.{line}")
-    for letter in "dx":
-        while lease.letter(line, letter) != lease:
-            new = lease.letter(line, letter)
-            over = not new.having("o") and not (
-                new.having("d") and me.obeys("no-mark-with-d")
-            )
-            path = yield from changed(me, lease, new.mark() if over else new.path())
-            if path is None:
-                if letter == "d":
-                    yield from do("unlink", own)
-                return ("lost",)
-            if path == lease.mark():
-                return "held", None
-            lease = parse(path)
-        if letter == "d" and me.obeys("letter-before-move"):
-            yield from do("rename", own, f"ready/M.{line}")
-    return "held", lease
+        yield from do("rename", own, message)
+    lease = yield from letter(me, lease, line, apart)
+    if lease == "lost":
+        yield from do("unlink", own)
+    elif lease and me.obeys("letter-before-move"):
+        yield from do("rename", own, message)
+    if isinstance(lease, Range):
+        lease = yield from letter(me, lease, line, "x")
+    return ("lost",) if lease == "lost" else ("held", lease)
 
 
 def renew(me: Me, lease: Range) -> Program:
@@ -347,20 +383,20 @@ def renew(me: Me, lease: Range) -> Program:
 
 
 def release(me: Me, lease: Range) -> Program:
-    yield from do("rename", lease.path(), lease._replace(holder="", beat="").path())
+    yield from do("rename", lease.path(), lease.back(lease.losses).path())
     return ("lost",)
 
 
-def take(me: Me, path: str) -> Program:
+def take(me: Me, path: str, letter: str) -> Program:
     """Take what waits in a bucket: a range, or the message of one line."""
     if is_range(path):
         lease = parse(path)._replace(holder=me.token, beat="0")
+        lease = lease._replace(state=lease.state.replace("o", letter))
         answer = yield from do("rename", path, lease.path())
         if answer == "ENOENT" and (yield "read", lease.path()) == "ENOENT":
             return None
         return lease
-    line = int(path.split(".")[1])
-    own = f"work/M.{line}.{me.token}"
+    own = path.replace("ready", "work") + f".{me.token}"
     answer = yield from do("rename", path, own)
     if answer == "ENOENT" and (yield "read", own) == "ENOENT":
         return None
@@ -369,18 +405,20 @@ def take(me: Me, path: str) -> Program:
 
 def move_files(me: Me, old: Range) -> Program:
     """Move each detached file of an expired range to where an expired message goes."""
-    for line in old.having("d"):
+    for line in old.having("du"):
         token = old.holder if me.obeys("file-of-holder") else old.claim
-        yield from do("rename", f"work/F.{line}.{token}", f"ready/M.{line}")
+        losses = old.losses + (line in old.having("d"))
+        yield from do("rename", f"work/F.{line}.{token}", f"ready/M.{line}.{losses}")
 
 
 def take_over(me: Me, path: str) -> Program:
     """Take over a range whose lease has expired."""
     old = parse(path)
-
     if me.obeys("files-first"):
         yield from move_files(me, old)
-    lease = old._replace(state=old.state.replace("d", "x"))
+    lease = old._replace(state=old.state.replace("d", "x").replace("u", "x"))
+    if not me.obeys("never-again"):
+        lease = lease._replace(state=lease.state.replace("o", "t"))
     if me.obeys("new-holder"):
         lease = lease._replace(holder=me.token, beat="0")
     else:
@@ -420,17 +458,26 @@ def take_over(me: Me, path: str) -> Program:
             if not me.setup.born:
                 yield from do("rmdir", "bundle")
         return
-    if not lease.having("o"):
+    if not lease.having("ot"):
         yield from do("rename", lease.path(), lease.mark())
         return
-    if lease.losses < me.setup.limit:
-        waiting = lease._replace(losses=lease.losses + 1, holder="", beat="")
-        yield from do("rename", lease.path(), waiting.path())
-        return
+    lost = old.having("o")
+    if answer == "ok":  # the claim was missing: nobody received the lines
+        alone, lost = (), ()
+    elif lease.losses >= me.setup.limit:
+        alone = lease.having("ot")
+    else:
+        alone = min(lease.having("o"), lease.having("t"), key=len)
+    if not me.obeys("fewer-leave"):
+        alone = ()
     del value, link, answer, old
-    while lease and lease.having("o"):
-        result = yield from detach(me, lease, lease.having("o")[0])
-        lease = result[1] if result[0] == "held" else None
+    for line in alone:
+        result = yield from detach(me, lease, line, lease.losses + (line in lost))
+        if result[0] == "lost" or not result[1]:
+            return
+        lease = result[1]
+    count = any(line in lost for line in lease.having("ot"))
+    yield from do("rename", lease.path(), lease.back(lease.losses + count).path())
 
 
 def drain(me: Me) -> Program:
@@ -535,24 +582,19 @@ def sweep_file(me: Me, path: str) -> Program:
         yield from do("unlink", path)
 
 
-# ---- clients: which program begins next, and what a client believes afterwards
+def clear_message(me: Me, path: str) -> Program:
+    yield from do("unlink", path, (int(path.split(".")[1]),))
 
-PROGRAMS: dict[str, Any] = {
-    f.__name__: f
-    for f in (
-        claim,
-        ack,
-        detach,
-        renew,
-        release,
-        take,
-        take_over,
-        drain,
-        remove,
-        clear,
-        sweep_file,
-    )
-}
+
+def take_back(me: Me, path: str) -> Program:
+    yield from do("rename", path, path.replace("work", "ready").rpartition(".")[0])
+
+
+def sweep_draft(me: Me, path: str) -> Program:
+    yield from do("unlink", path)
+
+
+# ---- clients: which program begins next, and what a client believes afterwards
 
 
 class Client(NamedTuple):
@@ -567,9 +609,14 @@ class Client(NamedTuple):
     handle: str = ""
 
 
+#: Whether a line was started since it waited: not; nobody knows; a client knows that it was.
+NOT, MAYBE, SURELY = 0, 1, 2
+
+
 class State(NamedTuple):
     disk: frozenset[tuple[str, str]]
     clients: tuple[Client, ...]
+    started: tuple[int, ...]
     expired: frozenset[str]
     expiries: int
     lost: int
@@ -596,7 +643,7 @@ class Points:
 
     def _go(self, run: tuple[Any, tuple[Any, ...]]) -> tuple[int, Any]:
         (name, args), answers = run
-        program = PROGRAMS[name](*args)
+        program = globals()[name](*args)
         try:
             request = next(program)
             for answer in answers:
@@ -624,7 +671,7 @@ class Search:
         self.setup = setup
         self.points = Points()
         self.alone: dict[Any, str | None] = {}
-        self.lives: dict[Any, tuple[int, ...]] = {}
+        self.looks: dict[Any, tuple[Line, ...]] = {}
 
     def run(self) -> tuple[int, str, list[str]]:
         """Returns how many states there are, what is wrong ('' if nothing), and the way there."""
@@ -637,6 +684,7 @@ class Search:
         first = State(
             frozenset(names),
             clients,
+            (NOT,) * self.setup.lines,
             frozenset(),
             self.setup.expiries,
             self.setup.lost,
@@ -669,37 +717,34 @@ class Search:
                 return len(came), str(wrong_step), way(state, [str(self.last)])
         return len(came), "", []
 
-    def live(self, disk: frozenset[tuple[str, str]]) -> tuple[int, ...]:
-        if disk not in self.lives:
-            self.lives[disk] = live(dict(disk), self.setup.lines, self.setup.born)
-        return self.lives[disk]
+    def look(self, disk: frozenset[tuple[str, str]]) -> tuple[Line, ...]:
+        if disk not in self.looks:
+            self.looks[disk] = look(dict(disk), self.setup.lines, self.setup.born)
+        return self.looks[disk]
 
     def successors(self, state: State) -> Any:
         disk = dict(state.disk)
         for number, client in enumerate(state.clients):
-            for label, after, _expiry, lost, changed_disk in self.steps(
-                state, disk, client
-            ):
+            for label, after, lost, new in self.steps(state, disk, client):
                 clients = (*state.clients[:number], after, *state.clients[number + 1 :])
                 if not self.setup.handles:
                     clients = tuple(c._replace(handle="") for c in clients)
-                elif "bundle" in disk and "bundle" not in changed_disk:
-                    tmp = [
-                        p for p in changed_disk if p not in disk and p.count("/") == 1
-                    ]
+                elif "bundle" in disk and "bundle" not in new:
+                    tmp = [p for p in new if p not in disk and p.count("/") == 1]
                     clients = tuple(
                         c._replace(handle=tmp[0] if tmp else "")
                         if c.handle == "bundle"
                         else c
                         for c in clients
                     )
+                key = state.disk if new is disk else frozenset(new.items())
+                started = self.started(state, key, client, after)
                 yield (
                     label,
                     state._replace(
                         clients=clients,
-                        disk=frozenset(changed_disk.items())
-                        if changed_disk is not disk
-                        else state.disk,
+                        disk=key,
+                        started=started,
                         lost=state.lost - lost,
                     ),
                 )
@@ -707,7 +752,7 @@ class Search:
             for path in disk:
                 if path.startswith("work/") and path[5] in "RM":
                     label = (
-                        path.split(".", 5)[-1] if path[5] == "R" else path.split(".")[2]
+                        path.split(".", 5)[-1] if path[5] == "R" else path.split(".")[3]
                     )
                     if label not in state.expired:
                         yield (
@@ -718,27 +763,59 @@ class Search:
                             ),
                         )
 
+    def started(
+        self,
+        state: State,
+        new: frozenset[tuple[str, str]],
+        client: Client,
+        after: Client,
+    ) -> tuple[int, ...]:
+        """Tell of each line whether it was started; Wrong: it waits again with a wrong count."""
+        started = list(state.started)
+        program = client.call[0] if client.call else ""
+        if new is not state.disk:
+            lines = zip(self.look(state.disk), self.look(new))
+            for line, (old, now) in enumerate(lines):
+                if now.place == "o":
+                    started[line] = max(started[line], MAYBE)
+                elif now.place == "waits" != old.place:
+                    counted = now.losses > old.losses
+                    given_back = program in ("detach", "release")
+                    if started[line] == SURELY and not counted and not given_back:
+                        raise Wrong(
+                            f"line {line} was started, and its loss not counted"
+                        )
+                    if started[line] == NOT and counted and not self.setup.full:
+                        raise Wrong(f"line {line} was not started, and counts a loss")
+                if now.place in ("waits", ""):
+                    started[line] = NOT
+        runs: tuple[int, ...] = ()
+        if isinstance(after.held, Range) and not after.call:
+            runs = after.held.having("o")
+        elif "start-first" in self.setup.without and not client.call:
+            runs = after.held.having("t") if after.call[0] == "start" else ()
+        if runs and any(path.endswith(after.held.lease) for path, _ in new):
+            for line in runs:
+                started[line] = SURELY
+        return tuple(started)
+
     def steps(self, state: State, disk: Disk, client: Client) -> Any:
         if client.call is None:
             for name, args, may, label in self.choices(state, disk, client):
+                if may is None:
+                    continue
                 me = Me(self.setup, f"{client.name}{client.begun}")
                 point, request = self.points.start(name, (me, *args))
                 after = client._replace(
                     may=may, begun=client.begun + 1, point=point, call=(name, request)
                 )
-                yield f"{client.name} begins: {label}", after, None, 0, disk
+                yield f"{client.name} begins: {label}", after, 0, disk
             return
         name, request = client.call
+        expired = state.expired
         if request[0] == "expired":
-            yield from self.answered(
-                client,
-                name,
-                request,
-                request[1] in state.expired,
-                0,
-                state.expired,
-                disk,
-            )
+            answer = request[1] in expired
+            yield self.answered(client, name, request, answer, 0, expired, disk)
             return
         op, args = request[0], request[1:]
         over: Any = ()
@@ -748,29 +825,25 @@ class Search:
             if not (self.setup.handles and client.handle in disk):
                 client = client._replace(handle="bundle" if "bundle" in disk else "")
             args = (*args[:-1], (client.handle or "bundle") + args[-1][7:])
-        for place in (args,):
-            self.last = f"{client.name} {op} {' '.join(place)}"
-            changed_disk, answer = call(disk, op, *place)
-            if changed_disk is not disk:
-                before = self.live(state.disk)
-                after = self.live(frozenset(changed_disk.items()))
-                for line, (old, new) in enumerate(zip(before, after)):
-                    if new > 1:
-                        raise Wrong(f"line {line} is in {new} states")
-                    if new > old:
-                        raise Wrong(f"line {line} was over, and is there again")
-                    if new < old and line not in over:
-                        raise Wrong(f"line {line} is lost")
-            if op == "mkdir" and answer == "ok":
-                client = client._replace(handle="bundle")
-            request_made = (op, *place)
-            yield from self.answered(
-                client, name, request_made, answer, 0, state.expired, changed_disk
-            )
-            if state.lost and changed_disk is not disk:
-                yield from self.answered(
-                    client, name, request_made, "EIO", 1, state.expired, changed_disk
-                )
+        self.last = f"{client.name} {op} {' '.join(args)}"
+        new, answer = call(disk, op, *args)
+        if new is not disk:
+            lines = zip(self.look(state.disk), self.look(frozenset(new.items())))
+            for line, (before, after) in enumerate(lines):
+                if after.states > 1:
+                    raise Wrong(f"line {line} is in {after.states} states")
+                if after.states > before.states:
+                    raise Wrong(f"line {line} was over, and is there again")
+                if after.states < before.states and line not in over:
+                    raise Wrong(f"line {line} is lost")
+        if op == "mkdir" and answer == "ok":
+            client = client._replace(handle="bundle")
+        made = (op, *args)
+        yield self.answered(client, name, made, answer, 0, expired, new)
+        if state.lost and new is not disk:
+            yield self.answered(client, name, made, "EIO", 1, expired, new)
+        if state.lost and self.setup.full and args[-1].startswith("work/F."):
+            yield self.answered(client, name, made, "ENOSPC", 1, expired, disk)
 
     def answered(
         self,
@@ -781,112 +854,85 @@ class Search:
         lost: int,
         expired: frozenset[str],
         new: Disk,
-    ) -> Any:
+    ) -> tuple[str, Client, int, Disk]:
         point, result = self.points.answer(client.point, answer)
         shown = answer if isinstance(answer, str) else repr(answer)
         label = f"{client.name} {' '.join(map(str, request))} = {shown}"
         self.last = label
         if point >= 0:
-            yield (
-                label,
-                client._replace(point=point, call=(name, result)),
-                None,
-                lost,
-                new,
-            )
-            return
+            return label, client._replace(point=point, call=(name, result)), lost, new
         held: Any = None
         if name in ("claim", "take"):
             held = result
             if isinstance(held, Range) and f"{held.holder}.{held.beat}" not in expired:
-                lives = self.live(frozenset(new.items()))
-                if not all(lives[line] for line in held.having("o")):
+                lines = self.look(frozenset(new.items()))
+                if not all(lines[line].states for line in held.having("ot")):
                     raise Wrong(
                         f"{client.name} delivers {held.path()}, of which a line is over"
                     )
         elif result and result[0] == "acked":
             held = result[2]
-            if self.live(frozenset(new.items()))[result[1]]:
+            if self.look(frozenset(new.items()))[result[1]].states:
                 raise Wrong(
                     f"{client.name} believes that it acked line {result[1]}, which is not over"
                 )
         elif result and result[0] == "held":
             held = result[1]
-        if isinstance(held, Range) and not held.having("o"):
+        if isinstance(held, Range) and not held.having("ot"):
             held = None
-        yield label, client._replace(point=-1, call=None, held=held), None, lost, new
+        return label, client._replace(point=-1, call=None, held=held), lost, new
 
     def choices(self, state: State, disk: Disk, client: Client) -> Any:
         may, held = client.may, client.held
+
+        def less(what: str) -> Worker | None:
+            """What the client may do after this; None: not even this."""
+            left = getattr(may, what)
+            return replace(may, **{what: left - 1}) if left else None
+
         if isinstance(held, Range):
-            for line in held.having("o"):
-                yield "ack", (held, line), may, f"ack of line {line} of {held.path()}"
-                if may.nacks:
-                    less = replace(may, nacks=may.nacks - 1)
-                    yield (
-                        "detach",
-                        (held, line),
-                        less,
-                        f"nack of line {line} of {held.path()}",
-                    )
-            if may.renews:
-                less = replace(may, renews=may.renews - 1)
-                yield "renew", (held,), less, f"renewal of {held.path()}"
-            if may.releases:
-                less = replace(may, releases=may.releases - 1)
-                yield "release", (held,), less, f"release of {held.path()}"
+            for line in held.having("ot"):
+                text = f"of line {line} of {held.path()}"
+                if line in held.having("o"):
+                    yield "ack", (held, line), may, f"ack {text}"
+                else:
+                    yield "start", (held, line), less("starts"), f"start {text}"
+                nacked = held, line, held.losses
+                yield "detach", nacked, less("nacks"), f"nack {text}"
+            yield "renew", (held,), less("renews"), f"renewal of {held.path()}"
+            yield "release", (held,), less("releases"), f"release of {held.path()}"
             return
         if isinstance(held, str):
             yield "clear_message", (held,), may, f"ack of {held}"
             return
-        if may.claims or may.purges:
-            ends = {0}
-            at = 0
-            while f"bundle/{at}" in disk:
-                at = int(disk[f"bundle/{at}"].split(".")[0])
-                ends.add(at)
-            for first in sorted(ends):
-                if first >= self.setup.lines:
-                    continue
-                if may.claims:
-                    for size in may.sizes:
-                        less = replace(may, claims=may.claims - 1)
-                        yield (
-                            "claim",
-                            (first, size, "o"),
-                            less,
-                            f"claim of {size} from {first}",
-                        )
-                if may.purges:
-                    less = replace(may, purges=may.purges - 1)
-                    yield (
-                        "claim",
-                        (first, self.setup.lines, "x"),
-                        less,
-                        f"purge from {first}",
-                    )
-        if may.takes:
-            less = replace(may, takes=may.takes - 1)
-            for path in sorted(disk):
-                if path.startswith(("ready/R.", "ready/M.")):
-                    yield "take", (path,), less, f"take {path}"
-        if may.keeps:
-            less = replace(may, keeps=may.keeps - 1)
-            for path in sorted(disk):
-                if (
-                    path.startswith("work/R.")
-                    and path.split(".", 5)[-1] in state.expired
-                ):
-                    yield "take_over", (path,), less, f"take over {path}"
-                if path.startswith("work/F."):
-                    yield "sweep_file", (path,), less, f"sweep {path}"
-                if path.startswith("tmp/") and path.count("/") == 1:
-                    name = "clear" if disk[path] == "dir" else "sweep_draft"
-                    yield name, (path,), less, f"clear {path}"
-            if "bundle" in disk:
-                yield "remove", (), less, "removal"
-            if "ready/B" in disk:
-                yield "drain", (), less, "drain"
+        ends = {0}
+        at = 0
+        while f"bundle/{at}" in disk:
+            at = int(disk[f"bundle/{at}"].split(".")[0])
+            ends.add(at)
+        for first in sorted(ends - {self.setup.lines}):
+            for letters in may.letters:
+                text = f"claim {letters} from {first}"
+                yield "claim", (first, letters), less("claims"), text
+            rest = "x" * self.setup.lines
+            yield "claim", (first, rest), less("purges"), f"purge from {first}"
+        for path in sorted(disk):
+            if path.startswith(("ready/R.", "ready/M.")):
+                letter = may.letters[0][-1]
+                yield "take", (path, letter), less("takes"), f"take {path}"
+        keeps = less("keeps")
+        for path in sorted(disk):
+            if path.startswith("work/R.") and path.split(".", 5)[-1] in state.expired:
+                yield "take_over", (path,), keeps, f"take over {path}"
+            if path.startswith("work/F."):
+                yield "sweep_file", (path,), keeps, f"sweep {path}"
+            if path.startswith("tmp/") and path.count("/") == 1:
+                name = "clear" if disk[path] == "dir" else "sweep_draft"
+                yield name, (path,), keeps, f"clear {path}"
+        if "bundle" in disk:
+            yield "remove", (), keeps, "removal"
+        if "ready/B" in disk:
+            yield "drain", (), keeps, "drain"
 
     def fate(self, key: frozenset[tuple[str, str]]) -> str | None:
         """What goes wrong if a fresh client is alone from here on, with all leases expired."""
@@ -897,15 +943,15 @@ class Search:
     def finish(self, disk: Disk) -> str | None:
         due = {
             line
-            for line, count in enumerate(self.live(frozenset(disk.items())))
-            if count
+            for line, found in enumerate(self.look(frozenset(disk.items())))
+            if found.states
         }
         start, count = disk, 0
 
         def run(name: str, *args: Any) -> Any:
             nonlocal disk, count
             count += 1
-            program = PROGRAMS[name](Me(self.setup, f"z{count}"), *args)
+            program = globals()[name](Me(self.setup, f"z{count}"), *args)
             answer = None
             try:
                 while True:
@@ -919,6 +965,19 @@ class Search:
                 return end.value
 
         delivered: list[int] = []
+
+        def finish_all(held: Any) -> None:
+            if isinstance(held, str):
+                delivered.append(int(held.split(".")[1]))
+                run("clear_message", held)
+            while isinstance(held, Range) and held.having("o"):
+                line = held.having("o")[0]
+                delivered.append(line)
+                result = run("ack", held, line)
+                if result[0] == "lost":
+                    raise Wrong("a client loses its lease")
+                held = result[2]
+
         try:
             for _ in range(12):
                 before = disk
@@ -935,32 +994,13 @@ class Search:
                     if path.startswith("work/F."):
                         run("sweep_file", path)
                 for path in sorted(disk):
-                    held = (
-                        run("take", path)
-                        if path.startswith(("ready/R.", "ready/M."))
-                        else None
-                    )
-                    if isinstance(held, str):
-                        delivered.append(int(held.split(".")[1]))
-                        run("clear_message", held)
-                    while isinstance(held, Range) and held.having("o"):
-                        line = held.having("o")[0]
-                        delivered.append(line)
-                        result = run("ack", held, line)
-                        if result[0] == "lost":
-                            return "alone, a client loses its lease"
-                        held = result[2]
+                    if path.startswith(("ready/R.", "ready/M.")):
+                        finish_all(run("take", path, "o"))
                 while "ready/B" in disk:
-                    held = run("claim", 0, 1, "o")
+                    held = run("claim", 0, "o")
                     if held is None:
                         break
-                    while held and held.having("o"):
-                        line = held.having("o")[0]
-                        delivered.append(line)
-                        result = run("ack", held, line)
-                        if result[0] == "lost":
-                            return "alone, a client loses its lease"
-                        held = result[2]
+                    finish_all(held)
                 run("drain")
                 run("remove")
                 if disk == before or not disk:
@@ -984,20 +1024,3 @@ class Search:
             )
 
         return None
-
-
-def clear_message(me: Me, path: str) -> Program:
-    yield from do("unlink", path, (int(path.split(".")[1]),))
-
-
-def take_back(me: Me, path: str) -> Program:
-    yield from do("rename", path, f"ready/M.{path.split('.')[1]}")
-
-
-def sweep_draft(me: Me, path: str) -> Program:
-    yield from do("unlink", path)
-
-
-PROGRAMS.update(
-    clear_message=clear_message, take_back=take_back, sweep_draft=sweep_draft
-)

@@ -9,6 +9,8 @@ from protocol.claims_model import RULES, Search, Setup, Worker
 
 CLAIMS = Worker(claims=1)
 NACKS = Worker(claims=1, nacks=1)
+AHEAD = Worker(claims=1, letters=("t", "tt"), starts=1)
+RELEASES_ONE = Worker(claims=1, letters=("t",), nacks=1)
 TAKES = Worker(claims=0, takes=1)
 KEEPS = Worker(claims=0, keeps=1)
 KEEPS_TWICE = Worker(claims=0, keeps=2)
@@ -48,15 +50,19 @@ NEEDED: dict[str, dict[str, Any]] = {
     },
     "sweep-by-claim": {
         "lines": 2,
-        "clients": (Worker(claims=1, nacks=1, sizes=(2,)), CLAIMS, KEEPS),
+        "clients": (Worker(claims=1, nacks=1, letters=("oo",)), CLAIMS, KEEPS),
         "expiries": 0,
     },
+    "start-first": {"lines": 1, "clients": (AHEAD, KEEPS)},
+    "never-again": {"lines": 1, "clients": (CLAIMS, KEEPS, KEEPS), "expiries": 2},
+    "fewer-leave": {"lines": 2, "clients": (AHEAD, KEEPS)},
+    "unstarted-apart": {"lines": 1, "clients": (RELEASES_ONE, KEEPS)},
 }
 
 QUICK: dict[str, dict[str, Any]] = {
     "two workers claim and ack": {
         "lines": 3,
-        "clients": (Worker(claims=2, sizes=(1, 2)), CLAIMS),
+        "clients": (Worker(claims=2, letters=("o", "oo")), CLAIMS),
         "expiries": 0,
         "lost": 1,
     },
@@ -75,13 +81,28 @@ QUICK: dict[str, dict[str, Any]] = {
         "clients": (CLAIMS, Worker(claims=0, purges=1), KEEPS),
         "expiries": 1,
     },
+    "the disk may take no file": {
+        "lines": 2,
+        "clients": (AHEAD, KEEPS),
+        "full": True,
+        "lost": 1,
+    },
+    "lines are taken ahead twice": {
+        "lines": 2,
+        "clients": (
+            Worker(claims=1, letters=("tt",), starts=1),
+            Worker(claims=0, letters=("t",), takes=1, starts=1),
+            KEEPS_TWICE,
+        ),
+        "expiries": 2,
+    },
 }
 
 LONG: dict[str, dict[str, Any]] = {
     "nacks and two takeovers": {
         "lines": 2,
         "clients": (
-            Worker(claims=1, nacks=2, sizes=(2,), renews=1),
+            Worker(claims=1, nacks=2, letters=("oo",), renews=1),
             TAKES,
             KEEPS_TWICE,
         ),
@@ -89,16 +110,20 @@ LONG: dict[str, dict[str, Any]] = {
     },
     "a nack, a rival, and sweeping": {
         "lines": 2,
-        "clients": (Worker(claims=1, nacks=1, sizes=(1, 2)), CLAIMS, KEEPS_TWICE),
+        "clients": (
+            Worker(claims=1, nacks=1, letters=("o", "oo")),
+            CLAIMS,
+            KEEPS_TWICE,
+        ),
     },
     "at the limit of losses": {
         "lines": 2,
-        "clients": (Worker(claims=1, nacks=1, sizes=(2,)), CLAIMS, KEEPS_TWICE),
+        "clients": (Worker(claims=1, nacks=1, letters=("ot",)), CLAIMS, KEEPS_TWICE),
         "limit": 0,
     },
     "two lost replies in a race": {
         "lines": 2,
-        "clients": (CLAIMS, Worker(claims=1, sizes=(1, 2)), KEEPS),
+        "clients": (CLAIMS, Worker(claims=1, letters=("o", "oo")), KEEPS),
         "lost": 2,
     },
     "a lost reply in a purge": {
@@ -109,7 +134,7 @@ LONG: dict[str, dict[str, Any]] = {
     "releases": {
         "lines": 2,
         "clients": (
-            Worker(claims=1, sizes=(2,), releases=1, renews=1),
+            Worker(claims=1, letters=("oo",), releases=1, renews=1),
             Worker(claims=0, takes=1, releases=1),
             KEEPS,
         ),
@@ -118,16 +143,23 @@ LONG: dict[str, dict[str, Any]] = {
     "handles that follow a renamed directory": {
         "lines": 2,
         "clients": (
-            Worker(claims=1, sizes=(1, 2)),
-            Worker(claims=1, sizes=(1, 2)),
+            Worker(claims=1, letters=("o", "oo")),
+            Worker(claims=1, letters=("o", "oo")),
             KEEPS_TWICE,
         ),
         "handles": True,
     },
     "two housekeepers": {
         "lines": 2,
-        "clients": (Worker(claims=1, sizes=(2,), nacks=1), TAKES, KEEPS, KEEPS),
+        "clients": (Worker(claims=1, letters=("oo",), nacks=1), TAKES, KEEPS, KEEPS),
         "expiries": 2,
+    },
+    "two housekeepers of lines taken ahead, and the disk may take no file": {
+        "lines": 2,
+        "clients": (Worker(claims=1, letters=("tt",), starts=1), KEEPS, KEEPS),
+        "expiries": 2,
+        "full": True,
+        "lost": 1,
     },
 }
 
